@@ -1,0 +1,159 @@
+//! What the operator chose, resolved: a [`Config`] has no maybes left.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::{
+    id::{IdFormats, SupportedEvents},
+    secret::Secret,
+};
+
+/// Everything that `sockd serve` needs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub server: Server,
+    pub socketio: SocketIo,
+    pub cors: Cors,
+    pub auth: Auth,
+    pub ids: IdFormats,
+    pub internal: Internal,
+    pub events: SupportedEvents,
+    pub sessions: Sessions,
+    /// The prefix of a user's room, `user:`; the bus channel of the user is named after it.
+    pub room_prefix: String,
+    /// `None`: sessions are kept in this process.
+    pub redis: Option<Redis>,
+    pub limits: Limits,
+    pub log: Log,
+}
+
+/// The listener, and how the process ends.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// An IP address or a host name; `::` listens on IPv4 and IPv6.
+    pub host: String,
+    /// 0 lets the system choose a port, which the start-up log then tells.
+    pub port: u16,
+    /// How many connections the kernel holds for `accept`.
+    pub backlog: u32,
+    /// How long a client may take to send a request's head.
+    pub header_timeout: Duration,
+    /// How long a client may take to send a request's body.
+    pub body_timeout: Duration,
+    /// The longest head of a request, in bytes.
+    pub max_header_size: usize,
+    /// When TCP starts to probe a silent connection.
+    pub tcp_keepalive: Duration,
+    /// How long sent bytes may stay unacknowledged before the kernel ends the connection.
+    pub tcp_user_timeout: Duration,
+    /// Over how long a drain spreads the closing of connections.
+    pub drain_window: Duration,
+    /// When the process ends after the first signal, whatever is left.
+    pub shutdown_timeout: Duration,
+}
+
+/// The Engine.IO and Socket.IO protocol's settings.
+#[derive(Debug, Clone)]
+pub struct SocketIo {
+    pub ping_interval: Duration,
+    pub ping_timeout: Duration,
+    /// How long a connection may stay without having joined the namespace.
+    pub connect_timeout: Duration,
+    pub upgrade_timeout: Duration,
+    /// The longest message from a client, in bytes.
+    pub max_payload: usize,
+}
+
+/// Which origins may read answers of the Socket.IO endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cors {
+    Any,
+    One(String),
+    List(Vec<String>),
+}
+
+/// How tokens are verified.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    /// HMAC secrets or PEM keys; each may verify a token, the first signs those that we mint.
+    pub secrets: Vec<Secret>,
+    /// Names as in RFC 7518; one that is not known verifies nothing.
+    pub algorithms: Vec<String>,
+    pub user_claim: String,
+    pub session_claim: String,
+    /// If given, a token's `iss` must be this.
+    pub issuer: Option<String>,
+    /// If given, a token's `aud` must be or contain this.
+    pub audience: Option<String>,
+    pub on_expiry: OnExpiry,
+}
+
+/// What happens to a socket whose token runs out while it is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnExpiry {
+    Disconnect,
+    Keep,
+}
+
+/// Who may call the internal routes.
+#[derive(Debug, Clone)]
+pub struct Internal {
+    /// Each is accepted; the first is what our own commands send.
+    pub secrets: Vec<Secret>,
+    /// The longest body of a request, in bytes.
+    pub max_body: usize,
+}
+
+/// Where and how long a user's active session is remembered.
+#[derive(Debug, Clone)]
+pub struct Sessions {
+    pub key_prefix: String,
+    pub ttl: Duration,
+    /// How often all local users are compared with the stored sessions.
+    pub sweep_interval: Duration,
+}
+
+/// How to reach Redis.
+#[derive(Debug, Clone)]
+pub struct Redis {
+    /// `redis://`, `rediss://` or `redis+unix://`, with host, port and database but without secrets.
+    pub url: String,
+    pub username: Option<String>,
+    pub password: Option<Secret>,
+    /// A PEM file with the authorities to trust instead of the system's.
+    pub tls_ca_file: Option<PathBuf>,
+    /// PEM files with the certificate and the key that we show to Redis.
+    pub tls_client_files: Option<(PathBuf, PathBuf)>,
+    /// The prefix of all bus channels and of the set of live nodes.
+    pub channel_prefix: String,
+    pub connect_timeout: Duration,
+    pub command_timeout: Duration,
+}
+
+/// What one client may cost.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes that may wait for one client before it is disconnected.
+    pub outbound_buffer: usize,
+    /// How long a write may make no progress before the connection is closed.
+    pub write_stall: Duration,
+    /// Bytes that one client may send at once.
+    pub inbound_burst: usize,
+    /// Bytes a second that one client may send in the long run.
+    pub inbound_rate: usize,
+    /// Refused handshakes on one connection before it is closed.
+    pub handshake_attempts: u32,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// A filter in the syntax of `tracing_subscriber::EnvFilter`, such as `info,sockd=debug`.
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}

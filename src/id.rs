@@ -1,0 +1,365 @@
+//! The names that cross sockd: users, sessions, events, nodes. Parsed at the edge, once.
+
+use std::{borrow::Borrow, fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The longest identifier of any kind, in bytes; it bounds keys, channels and log lines.
+pub const MAX_LENGTH: usize = 256;
+
+/// A text that cannot be an identifier of the wanted kind.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{kind} {text:?} is not {expected}")]
+pub struct InvalidId {
+    kind: &'static str,
+    text: String,
+    expected: String,
+}
+
+impl InvalidId {
+    fn new(kind: &'static str, text: &str, expected: impl Into<String>) -> Self {
+        let text = text.chars().take(64).collect();
+        Self {
+            kind,
+            text,
+            expected: expected.into(),
+        }
+    }
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The text as it was given; its spelling is never changed.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = InvalidId;
+
+            /// # Errors
+            /// An empty text, one over [`MAX_LENGTH`] bytes, or one with a control character.
+            fn try_from(text: &str) -> Result<Self, InvalidId> {
+                if text.is_empty() || text.len() > MAX_LENGTH || text.chars().any(char::is_control) {
+                    let expected = format!("1 to {MAX_LENGTH} bytes without control characters");
+                    return Err(InvalidId::new($kind, text, expected));
+                }
+                Ok(Self(text.into()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                Self::try_from(text.as_str())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0.as_ref().to_owned()
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+id!(
+    /// A user, as the backend and the token name it.
+    UserId,
+    "user id"
+);
+id!(
+    /// A login of a user: the `session_id` of a token.
+    SessionId,
+    "session id"
+);
+id!(
+    /// The name of an event that a backend pushes.
+    EventName,
+    "event"
+);
+id!(
+    /// A running sockd process among those on one Redis.
+    NodeId,
+    "node id"
+);
+
+/// What identifiers of one kind look like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdFormat {
+    /// 24 hexadecimal digits in any case, as MongoDB makes them.
+    ObjectId,
+    /// A UUID of the versions 1 to 5 in any case, with its hyphens (RFC 4122).
+    Uuid,
+    /// 1 to 20 decimal digits.
+    Integer,
+    /// Any text of a bounded length made of the allowed characters.
+    Any { max_length: usize, charset: Charset },
+}
+
+impl IdFormat {
+    fn admits(&self, text: &str) -> bool {
+        match self {
+            Self::ObjectId => text.len() == 24 && text.bytes().all(|b| b.is_ascii_hexdigit()),
+            Self::Uuid => is_uuid(text.as_bytes()),
+            Self::Integer => {
+                (1..=20).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
+            }
+            Self::Any {
+                max_length,
+                charset,
+            } => {
+                (1..=*max_length).contains(&text.len()) && text.chars().all(|c| charset.contains(c))
+            }
+        }
+    }
+}
+
+impl fmt::Display for IdFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ObjectId => f.write_str("an ObjectId of 24 hexadecimal digits"),
+            Self::Uuid => f.write_str("a UUID of version 1 to 5"),
+            Self::Integer => f.write_str("1 to 20 decimal digits"),
+            Self::Any {
+                max_length,
+                charset,
+            } => {
+                write!(f, "1 to {max_length} characters of {charset}")
+            }
+        }
+    }
+}
+
+/// `^[0-9a-f]{8}-[0-9a-f]{4}-[1-5][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$` in any case.
+fn is_uuid(text: &[u8]) -> bool {
+    text.len() == 36
+        && text.iter().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            14 => matches!(byte, b'1'..=b'5'),
+            19 => matches!(byte, b'8' | b'9' | b'a' | b'b' | b'A' | b'B'),
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+/// A set of characters written as in a regular expression's brackets: `a-zA-Z0-9_.-`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charset {
+    text: String,
+    ranges: Vec<(char, char)>,
+}
+
+impl Charset {
+    fn contains(&self, c: char) -> bool {
+        self.ranges
+            .iter()
+            .any(|(from, to)| (*from..=*to).contains(&c))
+    }
+}
+
+impl fmt::Display for Charset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}]", self.text)
+    }
+}
+
+impl TryFrom<&str> for Charset {
+    type Error = InvalidId;
+
+    /// # Errors
+    /// An empty set, a range that runs backwards, or one with control characters in it.
+    fn try_from(text: &str) -> Result<Self, InvalidId> {
+        let invalid = || {
+            InvalidId::new(
+                "charset",
+                text,
+                "characters and ranges such as a-zA-Z0-9_.-",
+            )
+        };
+        let chars: Vec<char> = text.chars().collect();
+        let mut ranges = Vec::new();
+        let mut at = 0;
+        while at < chars.len() {
+            let from = chars[at];
+            let is_range = chars.get(at + 1) == Some(&'-') && at + 2 < chars.len();
+            let to = if is_range { chars[at + 2] } else { from };
+            if from > to || from.is_control() || to.is_control() {
+                return Err(invalid());
+            }
+            ranges.push((from, to));
+            at += if is_range { 3 } else { 1 };
+        }
+        if ranges.is_empty() {
+            return Err(invalid());
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            ranges,
+        })
+    }
+}
+
+/// The formats that this installation's users and sessions have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdFormats {
+    pub user: IdFormat,
+    pub session: IdFormat,
+}
+
+impl IdFormats {
+    /// Parses a user id; the text is taken as it is, not trimmed.
+    ///
+    /// # Errors
+    /// A text that is not of the configured format.
+    pub fn parse_user(&self, text: &str) -> Result<UserId, InvalidId> {
+        if !self.user.admits(text) {
+            return Err(InvalidId::new("user id", text, self.user.to_string()));
+        }
+        UserId::try_from(text)
+    }
+
+    /// Parses a session id; the text is taken as it is, not trimmed.
+    ///
+    /// # Errors
+    /// A text that is not of the configured format.
+    pub fn parse_session(&self, text: &str) -> Result<SessionId, InvalidId> {
+        if !self.session.admits(text) {
+            return Err(InvalidId::new("session id", text, self.session.to_string()));
+        }
+        SessionId::try_from(text)
+    }
+}
+
+/// The events that a backend may push: whole names, and `prefix:*` for all that begin so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SupportedEvents(Vec<EventName>);
+
+impl SupportedEvents {
+    /// Takes names and patterns; a `*` is special only at the end of `prefix:*`.
+    ///
+    /// # Errors
+    /// A `*` anywhere else, or a text that is no event name.
+    pub fn new<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidId> {
+        let parse = |pattern: &str| {
+            let stem = pattern.strip_suffix(":*").unwrap_or(pattern);
+            if stem.is_empty() || stem.contains('*') {
+                return Err(InvalidId::new(
+                    "event",
+                    pattern,
+                    "a name, or prefix:* for all that begin so",
+                ));
+            }
+            EventName::try_from(pattern)
+        };
+        patterns
+            .into_iter()
+            .map(parse)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// Parses the name of a supported event; `None` for every other text.
+    pub fn parse(&self, text: &str) -> Option<EventName> {
+        let covers = |pattern: &EventName| match pattern.as_str().strip_suffix('*') {
+            Some(prefix) => text.len() > prefix.len() && text.starts_with(prefix),
+            None => pattern.as_str() == text,
+        };
+        self.0
+            .iter()
+            .any(covers)
+            .then(|| EventName::try_from(text).ok())
+            .flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn formats() -> IdFormats {
+        IdFormats {
+            user: IdFormat::ObjectId,
+            session: IdFormat::Uuid,
+        }
+    }
+
+    #[test]
+    fn ids_of_any_case_keep_their_spelling() {
+        let user = formats().parse_user("64b7F0c2a1B2c3d4e5f60718").unwrap();
+        assert_eq!(user.as_str(), "64b7F0c2a1B2c3d4e5f60718");
+        formats()
+            .parse_session("3F2504E0-4f89-11d3-9A0C-0305E82C3301")
+            .unwrap();
+    }
+
+    #[test]
+    fn ids_of_another_format_are_refused() {
+        for text in [
+            "",
+            "64b7f0c2a1b2c3d4e5f6071",
+            " 64b7f0c2a1b2c3d4e5f60718",
+            "64b7f0c2a1b2c3d4e5f6071g",
+        ] {
+            assert!(formats().parse_user(text).is_err(), "{text:?}");
+        }
+        for text in [
+            "3f2504e0-4f89-61d3-9a0c-0305e82c3301",
+            "3f2504e0-4f89-11d3-7a0c-0305e82c3301",
+            "3f2504e04f8911d39a0c0305e82c3301",
+        ] {
+            assert!(formats().parse_session(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn any_is_bounded_by_length_and_charset() {
+        let charset = Charset::try_from("a-z0-9_-").unwrap();
+        let any = IdFormat::Any {
+            max_length: 4,
+            charset,
+        };
+        assert!(any.admits("a-_9"));
+        assert!(!any.admits("abcde"));
+        assert!(!any.admits("A"));
+        assert!(Charset::try_from("z-a").is_err());
+    }
+
+    #[test]
+    fn patterns_cover_what_begins_with_them_and_nothing_else() {
+        let events = SupportedEvents::new(["auth:logout", "order:*"]).unwrap();
+        assert!(events.parse("auth:logout").is_some());
+        assert!(events.parse("order:paid").is_some());
+        for text in ["order:", "order", "auth:login", "", "*"] {
+            assert!(events.parse(text).is_none(), "{text:?}");
+        }
+        assert!(SupportedEvents::new(["a*b"]).is_err());
+        assert!(SupportedEvents::new(["*"]).is_err());
+    }
+}

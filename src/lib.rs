@@ -1,0 +1,36 @@
+//! sockd: a dedicated Socket.IO push gateway with single login.
+//!
+//! The crate's map, in reading order:
+//!
+//! 1. [`id`], [`secret`], [`wire`]: the words of the domain; no I/O.
+//! 2. [`config`]: what the operator chose, resolved.
+//! 3. [`auth`] verifies tokens, [`redis`] connects, [`lifecycle`] ends things in order.
+//! 4. [`session`] knows each user's active session, [`bus`] reaches the other nodes, [`hub`] holds
+//!    this process's sockets.
+//! 5. [`node`]: the use cases, made of the three above: admit, emit, force-logout, enforce, sweep.
+//! 6. [`gateway`] lets Socket.IO clients in, [`http`] lets backends in.
+//! 7. [`telemetry`] and [`server`] put a process together; [`client`] calls a running one.
+//! 8. [`cli`]: the commands.
+//!
+//! Each layer uses only those above it in this list, and siblings never use each other, but for
+//! layer 1, whose modules may. Only `gateway` names socketioxide; only `gateway`, `http` and
+//! `server` name axum; only `redis`, `session` and `bus` name the redis crate; commands reach a
+//! node only through `client`, and Redis only through `session`. `tests/it/layers.rs` holds this.
+
+pub mod auth;
+pub mod bus;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod gateway;
+pub mod http;
+pub mod hub;
+pub mod id;
+pub mod lifecycle;
+pub mod node;
+pub mod redis;
+pub mod secret;
+pub mod server;
+pub mod session;
+pub mod telemetry;
+pub mod wire;

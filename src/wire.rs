@@ -1,0 +1,399 @@
+//! Everything that leaves a process: HTTP bodies, refusals of a handshake, messages on the bus.
+
+use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use crate::id::{EventName, NodeId, SessionId, UserId};
+
+/// The event that tells a client that its session was replaced, before it is disconnected.
+pub const EVENT_LOGOUT: &str = "auth:logout";
+/// The event that tells a client that its token has run out, before it is disconnected.
+pub const EVENT_EXPIRED: &str = "auth:expired";
+
+/// The stable code of every error that an HTTP caller can get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ErrorCode {
+    BusUnavailable,
+    Draining,
+    Forbidden,
+    InternalError,
+    InvalidEvent,
+    InvalidJson,
+    InvalidSessionId,
+    InvalidUserId,
+    NotFound,
+    PayloadTooLarge,
+    RedisUnavailable,
+    RequestTimeout,
+    Unauthorized,
+    UnsupportedEncoding,
+}
+
+impl ErrorCode {
+    /// The HTTP status that the code is answered with.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::InvalidEvent
+            | Self::InvalidJson
+            | Self::InvalidSessionId
+            | Self::InvalidUserId => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
+            Self::NotFound => 404,
+            Self::RequestTimeout => 408,
+            Self::PayloadTooLarge => 413,
+            Self::UnsupportedEncoding => 415,
+            Self::InternalError => 500,
+            Self::BusUnavailable | Self::Draining | Self::RedisUnavailable => 503,
+        }
+    }
+}
+
+/// The body of every error answer: `{"ok":false,"error":"CODE"}`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ErrorBody {
+    pub ok: bool,
+    pub error: ErrorCode,
+}
+
+impl From<ErrorCode> for ErrorBody {
+    fn from(error: ErrorCode) -> Self {
+        Self { ok: false, error }
+    }
+}
+
+/// Why a handshake is refused: the `message` of Socket.IO's CONNECT_ERROR packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    TokenMissing,
+    TokenInvalid,
+    SessionMismatch,
+    AuthUnavailable,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TokenMissing => "TOKEN_MISSING",
+            Self::TokenInvalid => "TOKEN_INVALID",
+            Self::SessionMismatch => "SESSION_MISMATCH",
+            Self::AuthUnavailable => "AUTH_UNAVAILABLE",
+        })
+    }
+}
+
+/// The body of `POST /internal/emit`, as our own client sends it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EmitRequest<'a> {
+    pub user_id: &'a str,
+    pub event: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<&'a RawValue>,
+}
+
+/// The body of `POST /internal/force-logout`, as our own client sends it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForceLogoutRequest<'a> {
+    pub user_id: &'a str,
+    pub session_id: &'a str,
+}
+
+/// The answer to an emit; all but `ok` only for a caller that prefers a representation (RFC 7240).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmitAnswer {
+    pub ok: bool,
+    /// Whether any node has the user; absent where that cannot be known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub online: Option<bool>,
+    /// How many nodes have the user; absent where that cannot be known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<usize>,
+}
+
+/// The answer to a force-logout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForceLogoutAnswer {
+    pub ok: bool,
+    /// How many sockets of other sessions were told and closed, over all nodes.
+    pub disconnected: u64,
+    /// How many nodes have the user; only for a caller that prefers a representation (RFC 7240).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<usize>,
+}
+
+/// One active session, as `sockd sessions ls` shows it and `GET /internal/sessions` answers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionRow {
+    pub user_id: String,
+    /// The active session; `None` where the stored value is not one that sockd understands.
+    pub session_id: Option<String>,
+    /// Whole seconds until the session is forgotten; `None` where it never is.
+    pub expires_in_seconds: Option<u64>,
+    /// How many nodes hear the user's channel.
+    pub online: usize,
+}
+
+/// The answer to `GET /internal/sessions?user=…&after=…&limit=…`, ordered by user.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SessionsAnswer {
+    pub ok: bool,
+    pub sessions: Vec<SessionRow>,
+}
+
+/// A JSON object's members as raw text; of a key given twice the last counts.
+///
+/// # Errors
+/// Text that is not JSON, or whose top level is neither an object nor a list; a list has no
+/// members. This is what the callers of the TypeScript server are used to.
+pub fn parse_members(json: &str) -> Result<HashMap<Cow<'_, str>, &RawValue>, serde_json::Error> {
+    if json.trim_ascii_start().starts_with('[') {
+        serde_json::from_str::<serde::de::IgnoredAny>(json)?;
+        return Ok(HashMap::new());
+    }
+    serde_json::from_str(json)
+}
+
+/// An event on its way to a user's sockets. The payload is raw JSON and shared, never copied.
+#[derive(Debug, Clone)]
+pub struct Event {
+    pub name: EventName,
+    pub payload: Arc<RawValue>,
+}
+
+/// The number that a node gives to a message that it wants to recognise again.
+pub type Sequence = u64;
+
+/// What nodes say on a user's channel.
+#[derive(Debug, Clone)]
+pub enum UserMessage {
+    /// Deliver the event to the sockets of the user.
+    Emit {
+        from: NodeId,
+        seq: Sequence,
+        event: Event,
+    },
+    /// The user's active session has changed: look again, and tell `from` the count.
+    SessionChanged {
+        from: NodeId,
+        seq: Sequence,
+        session: SessionId,
+    },
+}
+
+/// What nodes say on the channel of one node, or of all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum NodeMessage {
+    /// The node hears itself.
+    Canary { seq: Sequence },
+    /// The answer to a `SessionChanged`: how many sockets this node has disconnected.
+    Disconnected { seq: Sequence, count: u64 },
+    /// A node has come.
+    Hello { node: NodeId },
+    /// A node has gone in good order.
+    Bye { node: NodeId },
+}
+
+/// The version of the bus messages. A node ignores what is newer, so that two releases can run
+/// side by side during a rolling upgrade.
+pub const BUS_VERSION: u32 = 1;
+
+/// A bus message that this release does not understand.
+#[derive(Debug, Error)]
+pub enum DecodeError {
+    #[error("bus message of version {0}, newer than {BUS_VERSION}")]
+    Newer(u32),
+    #[error("bus message cannot be read")]
+    Malformed(#[source] serde_json::Error),
+    #[error("bus message is not UTF-8")]
+    NotText(#[source] std::str::Utf8Error),
+}
+
+/// A bus message is one line of JSON, and for an emit the payload's text behind it.
+#[derive(Serialize, Deserialize)]
+struct Header<T> {
+    v: u32,
+    #[serde(flatten)]
+    body: T,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    v: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum UserHeader {
+    Emit {
+        from: NodeId,
+        seq: Sequence,
+        event: EventName,
+    },
+    SessionChanged {
+        from: NodeId,
+        seq: Sequence,
+        session: SessionId,
+    },
+}
+
+fn encode<T: Serialize>(body: T) -> Vec<u8> {
+    let header = Header {
+        v: BUS_VERSION,
+        body,
+    };
+    serde_json::to_vec(&header).expect("a header has only strings and numbers")
+}
+
+fn decode<'de, T: Deserialize<'de>>(line: &'de str) -> Result<T, DecodeError> {
+    let parsed: Result<Header<T>, _> = serde_json::from_str(line);
+    parsed
+        .map(|header| header.body)
+        .map_err(|error| match serde_json::from_str::<Version>(line) {
+            Ok(Version { v }) if v > BUS_VERSION => DecodeError::Newer(v),
+            _ => DecodeError::Malformed(error),
+        })
+}
+
+impl UserMessage {
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Emit { from, seq, event } => {
+                let (from, name) = (from.clone(), event.name.clone());
+                let mut bytes = encode(UserHeader::Emit {
+                    from,
+                    seq: *seq,
+                    event: name,
+                });
+                bytes.push(b'\n');
+                bytes.extend_from_slice(event.payload.get().as_bytes());
+                bytes
+            }
+            Self::SessionChanged { from, seq, session } => {
+                let (from, session) = (from.clone(), session.clone());
+                encode(UserHeader::SessionChanged {
+                    from,
+                    seq: *seq,
+                    session,
+                })
+            }
+        }
+    }
+
+    /// # Errors
+    /// A message of a newer release, or one that cannot be read.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let text = std::str::from_utf8(bytes).map_err(DecodeError::NotText)?;
+        let (line, payload) = text.split_once('\n').unwrap_or((text, "null"));
+        Ok(match decode(line)? {
+            UserHeader::Emit { from, seq, event } => {
+                let payload =
+                    RawValue::from_string(payload.to_owned()).map_err(DecodeError::Malformed)?;
+                Self::Emit {
+                    from,
+                    seq,
+                    event: Event {
+                        name: event,
+                        payload: payload.into(),
+                    },
+                }
+            }
+            UserHeader::SessionChanged { from, seq, session } => {
+                Self::SessionChanged { from, seq, session }
+            }
+        })
+    }
+}
+
+impl NodeMessage {
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// # Errors
+    /// A message of a newer release, or one that cannot be read.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        decode(std::str::from_utf8(bytes).map_err(DecodeError::NotText)?)
+    }
+}
+
+/// A user's messages arrive on a channel of their own; this pairs the two.
+#[derive(Debug, Clone)]
+pub struct Addressed {
+    pub user: UserId,
+    pub message: UserMessage,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node() -> NodeId {
+        NodeId::try_from("n1").unwrap()
+    }
+
+    #[test]
+    fn an_emit_keeps_its_payload_to_the_byte() {
+        let payload =
+            RawValue::from_string(r#"{"n":9007199254740993,"s":"\ud83d\n"}"#.into()).unwrap();
+        let event = Event {
+            name: EventName::try_from("a:b").unwrap(),
+            payload: payload.into(),
+        };
+        let bytes = UserMessage::Emit {
+            from: node(),
+            seq: 7,
+            event,
+        }
+        .encode();
+        let Ok(UserMessage::Emit { seq: 7, event, .. }) = UserMessage::decode(&bytes) else {
+            panic!("{:?}", String::from_utf8(bytes));
+        };
+        assert_eq!(
+            event.payload.get(),
+            r#"{"n":9007199254740993,"s":"\ud83d\n"}"#
+        );
+    }
+
+    #[test]
+    fn a_newer_message_is_told_from_a_broken_one() {
+        let newer = br#"{"v":2,"kind":"rename","to":"x"}"#;
+        assert!(matches!(
+            UserMessage::decode(newer),
+            Err(DecodeError::Newer(2))
+        ));
+        assert!(matches!(
+            NodeMessage::decode(newer),
+            Err(DecodeError::Newer(2))
+        ));
+        assert!(matches!(
+            UserMessage::decode(b"{}"),
+            Err(DecodeError::Malformed(_))
+        ));
+    }
+
+    #[test]
+    fn node_messages_come_back_as_they_went() {
+        let message = NodeMessage::Disconnected { seq: 3, count: 2 };
+        assert_eq!(NodeMessage::decode(&message.encode()).unwrap(), message);
+    }
+
+    #[test]
+    fn members_are_lenient_as_the_callers_are_used_to() {
+        let members = parse_members(r#"{"a":1,"a":2,"x":{"y":[]}}"#).unwrap();
+        assert_eq!(members["a"].get(), "2");
+        assert!(parse_members("[1,2]").unwrap().is_empty());
+        for text in ["1", "\"a\"", "null", "true", "", "  ", "{", "[1"] {
+            assert!(parse_members(text).is_err(), "{text:?}");
+        }
+        let deep = format!("{{\"payload\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
+        assert_eq!(parse_members(&deep).unwrap()["payload"].get().len(), 10_000);
+    }
+}
