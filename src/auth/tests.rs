@@ -1,0 +1,412 @@
+use serde_json::json;
+
+use super::*;
+use crate::{config::OnExpiry, id::IdFormat, secret::Secret};
+
+pub(super) const NOW: u64 = 1_700_000_000;
+pub(super) const USER: &str = "64b7f0c2a1d2e3f405162738";
+pub(super) const SESSION: &str = "3f2b8c1e-5a4d-4e6f-8a9b-0c1d2e3f4a5b";
+
+macro_rules! key {
+    ($name:literal) => {
+        include_str!(concat!("../../tests/fixtures/keys/", $name))
+    };
+}
+
+pub(super) fn auth(secrets: &[&str], algorithms: &[&str]) -> config::Auth {
+    config::Auth {
+        secrets: secrets
+            .iter()
+            .map(|text| Secret::new((*text).to_owned()))
+            .collect(),
+        algorithms: algorithms.iter().map(|name| (*name).to_owned()).collect(),
+        user_claim: "user_id".into(),
+        session_claim: "session_id".into(),
+        issuer: None,
+        audience: None,
+        on_expiry: OnExpiry::Disconnect,
+    }
+}
+
+pub(super) fn formats() -> IdFormats {
+    IdFormats {
+        user: IdFormat::ObjectId,
+        session: IdFormat::Uuid,
+    }
+}
+
+pub(super) fn verifier(auth: &config::Auth) -> TokenVerifier {
+    TokenVerifier::new(auth, formats()).unwrap()
+}
+
+fn hs256() -> TokenVerifier {
+    verifier(&auth(&["secret"], &["HS256"]))
+}
+
+/// A token with this header and payload to the letter, signed with HMAC-SHA-256.
+fn signed(secret: &str, header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
+    let message = format!("{}.{}", base64_encode(header), base64_encode(payload));
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.as_bytes());
+    let tag = aws_lc_rs::hmac::sign(&key, message.as_bytes());
+    format!("{message}.{}", base64_encode(tag))
+}
+
+fn with_header(header: impl AsRef<[u8]>) -> String {
+    let payload = json!({ "user_id": USER, "session_id": SESSION });
+    signed("secret", header, payload.to_string())
+}
+
+fn with_payload(payload: impl AsRef<[u8]>) -> String {
+    signed("secret", r#"{"alg":"HS256","typ":"JWT"}"#, payload)
+}
+
+/// A payload whose further members are given as JSON text, which ends with a comma.
+fn with_claims(members: &str) -> String {
+    with_payload(format!(
+        r#"{{{members}"user_id":"{USER}","session_id":"{SESSION}"}}"#
+    ))
+}
+
+#[test]
+fn a_good_token_tells_user_session_and_expiry() {
+    let identity = hs256()
+        .verify(&with_claims(&format!("\"exp\":{},", NOW + 60)), NOW)
+        .unwrap();
+    assert_eq!(identity.user.as_str(), USER);
+    assert_eq!(identity.session.as_str(), SESSION);
+    assert_eq!(identity.expires_at, Some(NOW + 60));
+    let forever = hs256().verify(&with_claims(""), NOW).unwrap();
+    assert_eq!(forever.expires_at, None);
+}
+
+#[test]
+fn expiry_is_judged_as_javascript_does() {
+    let good = [
+        ("", None),
+        (r#""exp":1700000001,"#, Some(NOW + 1)),
+        (r#""exp":1700000000.5,"#, Some(NOW + 1)),
+        (r#""exp":1.700000001e9,"#, Some(NOW + 1)),
+        (r#""exp":9e15,"#, Some(9_000_000_000_000_000)),
+        (r#""exp":9007199254740993,"#, Some(9_007_199_254_740_992)),
+        (r#""exp":1e400,"#, Some(u64::MAX)),
+        (r#""exp":1,"exp":1700000001,"#, Some(NOW + 1)),
+        (r#""nbf":1700000000,"#, None),
+        (r#""nbf":-5,"#, None),
+    ];
+    for (claims, expected) in good {
+        let verdict = hs256().verify(&with_claims(claims), NOW);
+        assert_eq!(verdict.unwrap().expires_at, expected, "{claims}");
+    }
+    let bad = [
+        (r#""exp":1700000000,"#, TokenError::Expired(Duration::ZERO)),
+        (
+            r#""exp":1699999999.5,"#,
+            TokenError::Expired(Duration::ZERO),
+        ),
+        (
+            r#""exp":-1,"#,
+            TokenError::Expired(Duration::from_secs(NOW + 1)),
+        ),
+        (r#""exp":null,"#, TokenError::NotANumber("exp")),
+        (r#""exp":"1700000001","#, TokenError::NotANumber("exp")),
+        (r#""exp":true,"#, TokenError::NotANumber("exp")),
+        (r#""exp":[1700000001],"#, TokenError::NotANumber("exp")),
+        (r#""nbf":null,"#, TokenError::NotANumber("nbf")),
+        (
+            r#""nbf":1700000000.5,"#,
+            TokenError::NotYetValid(Duration::from_secs(1)),
+        ),
+        (
+            r#""exp":1700000001,"exp":1700000000,"#,
+            TokenError::Expired(Duration::ZERO),
+        ),
+    ];
+    for (claims, expected) in bad {
+        let verdict = hs256().verify(&with_claims(claims), NOW);
+        assert_eq!(verdict, Err(expected), "{claims}");
+    }
+}
+
+#[test]
+fn other_claims_and_header_members_have_no_effect_whatever_their_type() {
+    let deep = format!("\"x\":{}{},", "[".repeat(2_000), "]".repeat(2_000));
+    let claims = [
+        r#""iat":"x","aud":7,"iss":[],"sub":{},"jti":null,"#,
+        r#""iat":99999999999,"#,
+        r#""n":1e999,"s":"\ud800","#,
+        &deep,
+    ];
+    for claims in claims {
+        assert!(
+            hs256().verify(&with_claims(claims), NOW).is_ok(),
+            "{claims}"
+        );
+    }
+    let headers: [&[u8]; 8] = [
+        br#"{"alg":"HS256"}"#,
+        br#"{"alg":"HS256","kid":7}"#,
+        br#"{"alg":"HS256","kid":null,"typ":["JWT"],"cty":1}"#,
+        br#"{"alg":"HS256","typ":"at+jwt","crit":["exp"],"b64":true,"jwk":{}}"#,
+        br#" { "alg" : "HS256" } "#,
+        br#"{"alg":"none","alg":"HS256"}"#,
+        br#"{"\u0061lg":"HS256"}"#,
+        b"{\"alg\":\"HS256\",\"kid\":\"\xff\"}",
+    ];
+    for header in headers {
+        let verdict = hs256().verify(&with_header(header), NOW);
+        assert!(
+            verdict.is_ok(),
+            "{} {verdict:?}",
+            String::from_utf8_lossy(header)
+        );
+    }
+}
+
+#[test]
+fn an_algorithm_that_is_not_allowed_is_refused() {
+    for header in [
+        r#"{"alg":"none"}"#,
+        r#"{"alg":"hs256"}"#,
+        r#"{"alg":"HS384"}"#,
+        r#"{"alg":"HS256 "}"#,
+        r#"{"alg":"RS256"}"#,
+        r#"{"alg":"HS256","alg":"none"}"#,
+    ] {
+        let verdict = hs256().verify(&with_header(header), NOW);
+        assert!(
+            matches!(verdict, Err(TokenError::AlgorithmNotAllowed { .. })),
+            "{header} {verdict:?}"
+        );
+    }
+    for header in [
+        "{}",
+        r#"{"alg":null}"#,
+        r#"{"alg":["HS256"]}"#,
+        r#"{"ALG":"HS256"}"#,
+    ] {
+        let verdict = hs256().verify(&with_header(header), NOW);
+        assert_eq!(verdict, Err(TokenError::NoAlgorithm), "{header}");
+    }
+    for header in ["[]", "5", "null", r#""HS256""#, "{", "\u{feff}{}"] {
+        let verdict = hs256().verify(&with_header(header), NOW);
+        assert_eq!(verdict, Err(TokenError::Header), "{header}");
+    }
+}
+
+#[test]
+fn an_unsigned_token_is_never_good_even_if_none_is_configured() {
+    let verifier = verifier(&auth(&["secret"], &["none", "HS256"]));
+    let header = base64_encode(r#"{"alg":"none"}"#);
+    let payload = base64_encode(json!({ "user_id": USER, "session_id": SESSION }).to_string());
+    assert_eq!(
+        verifier.verify(&format!("{header}.{payload}."), NOW),
+        Err(TokenError::Unsigned)
+    );
+    assert!(
+        verifier
+            .verify(&format!("{header}.{payload}.e30"), NOW)
+            .is_err()
+    );
+    assert!(
+        verifier
+            .verify(&with_header(r#"{"alg":"none"}"#), NOW)
+            .is_err()
+    );
+}
+
+#[test]
+fn a_public_key_is_never_taken_for_a_shared_secret() {
+    let pem = key!("rsa.pub.pem");
+    let payload = json!({ "user_id": USER, "session_id": SESSION }).to_string();
+    let forged = signed(pem, r#"{"alg":"HS256"}"#, &payload);
+    let both = verifier(&auth(&[pem], &["HS256", "RS256"]));
+    assert_eq!(
+        both.verify(&forged, NOW),
+        Err(TokenError::AlgorithmWithoutKey(Algorithm::HS256))
+    );
+    let alone = verifier(&auth(&[pem], &["HS256"]));
+    assert!(alone.refuses_everything());
+    assert!(alone.verify(&forged, NOW).is_err());
+}
+
+#[test]
+fn the_compact_form_is_read_as_strictly_as_node_does() {
+    let good = with_claims("");
+    let (message, signature) = good.rsplit_once('.').unwrap();
+    let tampered = format!("{message}.A{}", &signature[1..]);
+    for (token, expected) in [
+        (String::new(), TokenError::Malformed),
+        ("Bearer".into(), TokenError::Malformed),
+        ("a.b".into(), TokenError::Malformed),
+        ("..".into(), TokenError::Malformed),
+        (format!("{good}."), TokenError::Malformed),
+        (format!("{good}="), TokenError::Malformed),
+        (format!("{good} "), TokenError::Malformed),
+        (good.replace('.', ".+"), TokenError::Malformed),
+        (format!("{message}."), TokenError::Unsigned),
+        (tampered, TokenError::Signature),
+        (format!("{good}A"), TokenError::Signature),
+        ("a".repeat(MAX_TOKEN + 1), TokenError::TooLong),
+    ] {
+        assert_eq!(hs256().verify(&token, NOW), Err(expected), "{token:.80}");
+    }
+    // 32 bytes of HMAC leave two bits of the last character without a meaning.
+    let last = signature.chars().last().unwrap();
+    let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let at = alphabet.find(last).unwrap();
+    let other = alphabet.chars().nth(at + 1).unwrap();
+    let respelled = format!("{message}.{}{other}", &signature[..signature.len() - 1]);
+    assert_eq!(hs256().verify(&respelled, NOW), Err(TokenError::Signature));
+}
+
+#[test]
+fn a_payload_must_be_an_object_with_two_strings_of_the_right_form() {
+    for payload in ["[]", "null", "1", "\"x\"", "{", "", "\u{feff}{}"] {
+        let verdict = hs256().verify(&with_payload(payload), NOW);
+        let expected = if payload.is_empty() {
+            TokenError::Malformed
+        } else {
+            TokenError::Payload
+        };
+        assert_eq!(verdict, Err(expected), "{payload:?}");
+    }
+    let bad = [
+        json!({ "session_id": SESSION }),
+        json!({ "user_id": USER }),
+        json!({ "userId": USER, "session_id": SESSION }),
+        json!({ "user_id": 7, "session_id": SESSION }),
+        json!({ "user_id": USER, "session_id": null }),
+        json!({ "user_id": [USER], "session_id": SESSION }),
+        json!({ "user_id": "", "session_id": SESSION }),
+        json!({ "user_id": "64b7f0c2a1d2e3f40516273", "session_id": SESSION }),
+        json!({ "user_id": "64b7f0c2a1d2e3f40516273g", "session_id": SESSION }),
+        json!({ "user_id": USER, "session_id": "3f2b8c1e-5a4d-6e6f-8a9b-0c1d2e3f4a5b" }),
+        json!({ "user_id": format!("\u{85}{USER}"), "session_id": SESSION }),
+        json!({ "user_id": format!("\u{200b}{USER}"), "session_id": SESSION }),
+    ];
+    for payload in bad {
+        let verdict = hs256().verify(&with_payload(payload.to_string()), NOW);
+        assert!(verdict.is_err(), "{payload}");
+    }
+    // Node replaces what is not UTF-8, which only harms a claim that holds it.
+    let mut latin1 =
+        format!(r#"{{"user_id":"{USER}","session_id":"{SESSION}","name":""#).into_bytes();
+    latin1.extend_from_slice(b"J\xfcrg\"}");
+    assert!(hs256().verify(&with_payload(latin1), NOW).is_ok());
+}
+
+#[test]
+fn ids_are_trimmed_as_javascript_does_and_keep_their_spelling() {
+    let blanks = "\u{feff}\u{a0}\t\n\u{b}\u{c}\r \u{1680}\u{2003}\u{2028}\u{2029}\u{202f}\u{3000}";
+    let user = USER.to_uppercase();
+    let payload = json!({
+        "user_id": format!("{blanks}{user}{blanks}"),
+        "session_id": format!(" {SESSION}\n"),
+    });
+    let identity = hs256()
+        .verify(&with_payload(payload.to_string()), NOW)
+        .unwrap();
+    assert_eq!(identity.user.as_str(), user);
+    assert_eq!(identity.session.as_str(), SESSION);
+}
+
+#[test]
+fn the_last_of_a_duplicate_claim_counts() {
+    let other = "000000000000000000000000";
+    let token = with_claims(&format!(r#""user_id":"{other}","#));
+    assert_eq!(hs256().verify(&token, NOW).unwrap().user.as_str(), USER);
+    let token = with_claims(&format!(r#""user\u005fid":"{other}","#));
+    assert_eq!(hs256().verify(&token, NOW).unwrap().user.as_str(), USER);
+}
+
+#[test]
+fn any_of_several_secrets_may_have_signed() {
+    let pem = key!("rsa.pub.pem");
+    let verifier = verifier(&auth(&["new", "secret", pem], &["HS256", "RS256"]));
+    assert!(verifier.verify(&with_claims(""), NOW).is_ok());
+    let payload = json!({ "user_id": USER, "session_id": SESSION }).to_string();
+    let header = r#"{"alg":"HS256"}"#;
+    assert!(
+        verifier
+            .verify(&signed("new", header, &payload), NOW)
+            .is_ok()
+    );
+    for wrong in ["old", "", pem] {
+        assert_eq!(
+            verifier.verify(&signed(wrong, header, &payload), NOW),
+            Err(TokenError::Signature)
+        );
+    }
+}
+
+#[test]
+fn issuer_and_audience_count_only_when_configured() {
+    let mut auth = auth(&["secret"], &["HS256"]);
+    auth.issuer = Some("us".into());
+    auth.audience = Some("sockd".into());
+    let verifier = verifier(&auth);
+    for claims in [
+        r#""iss":"us","aud":"sockd","#,
+        r#""iss":"us","aud":["x",7,"sockd"],"#,
+    ] {
+        assert!(
+            verifier.verify(&with_claims(claims), NOW).is_ok(),
+            "{claims}"
+        );
+    }
+    for claims in [
+        "",
+        r#""iss":"us","#,
+        r#""aud":"sockd","#,
+        r#""iss":["us"],"aud":"sockd","#,
+        r#""iss":"us","aud":[],"#,
+        r#""iss":"us","aud":{"sockd":1},"#,
+    ] {
+        assert!(
+            verifier.verify(&with_claims(claims), NOW).is_err(),
+            "{claims}"
+        );
+    }
+}
+
+#[test]
+fn a_secret_that_is_a_broken_pem_stops_the_start() {
+    let broken = auth(&["secret", &key!("rsa.pub.pem")[..100]], &["HS256"]);
+    let error = TokenVerifier::new(&broken, formats()).unwrap_err();
+    assert!(error.to_string().contains("JWT secret 2 of 2"), "{error}");
+    assert!(matches!(
+        TokenVerifier::new(&auth(&[], &["HS256"]), formats()),
+        Err(AuthError::NoSecret)
+    ));
+}
+
+#[test]
+fn bearer_is_taken_off_as_the_old_expression_did() {
+    for (raw, expected) in [
+        ("Bearer a.b.c", "a.b.c"),
+        ("  bEaReR \t\u{a0}a.b.c\u{feff} ", "a.b.c"),
+        ("Bearer", "Bearer"),
+        (" Bearer  ", "Bearer"),
+        ("Bearera.b.c", "Bearera.b.c"),
+        ("Bearer Bearer x", "Bearer x"),
+        ("a.b.c", "a.b.c"),
+        ("Bearer\u{85}x", "Bearer\u{85}x"),
+        ("Bearé x", "Bearé x"),
+        ("", ""),
+    ] {
+        assert_eq!(strip_bearer(raw), expected, "{raw:?}");
+    }
+}
+
+#[test]
+fn no_reason_shows_the_token() {
+    let token = with_claims(r#""exp":5,"#);
+    let reason = hs256().verify(&token, NOW).unwrap_err();
+    assert!(
+        reason.to_string().starts_with("the token ran out 53years"),
+        "{reason}"
+    );
+    let extreme = with_claims(r#""exp":-1e300,"#);
+    let reason = hs256().verify(&extreme, NOW).unwrap_err().to_string();
+    assert!(reason.contains("ago"), "{reason}");
+}
