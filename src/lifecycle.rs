@@ -1,1 +1,78 @@
-//! lifecycle
+//! How the process ends: signals, the drain, and the tasks that must not outlive it.
+
+use std::{future::Future, io};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// What every task of the process hangs on.
+#[derive(Debug, Clone, Default)]
+pub struct Lifecycle {
+    draining: CancellationToken,
+    ended: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Lifecycle {
+    /// Runs a task that is dropped when the process ends.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks
+            .spawn(self.ended.clone().run_until_cancelled_owned(async move {
+                task.await;
+            }));
+    }
+
+    /// Runs work under way that the end waits for, within its time limit.
+    pub fn spawn_awaited(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(work);
+    }
+
+    /// From now on nobody new is let in.
+    pub fn drain(&self) {
+        self.draining.cancel();
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+
+    /// Resolves once the drain begins.
+    pub async fn drained(&self) {
+        self.draining.cancelled().await;
+    }
+
+    /// Ends all tasks, and waits for the work under way.
+    pub async fn end(&self) {
+        self.ended.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// SIGTERM and SIGINT, listened to from the moment this is made.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// # Errors
+    /// The system refuses to hand over its signals.
+    pub fn listen() -> io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self {
+            terminate,
+            interrupt,
+        })
+    }
+
+    /// Waits for the next signal and names it. Cancellation-safe.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,1 +1,399 @@
-//! node
+//! The use cases of one node: who gets in, who hears what, who has to go. No HTTP, no Socket.IO.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Weak},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use thiserror::Error;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
+
+use crate::{
+    bus::{Bus, Emitted, Listener, channels::Hearing, pending::Tally},
+    hub::{Admission, Farewell, Hub, Judgement, Lease, Outlet, Presence},
+    id::{NodeId, SessionId, UserId},
+    lifecycle::Lifecycle,
+    redis::chain,
+    session::{Claim, SessionError, SessionStore},
+    wire::{Event, Publication, Refusal, UserMessage},
+};
+
+/// How long a handshake or a force-logout may take in all: answered within 3 s while Redis is
+/// down or hangs.
+const DECISION_LIMIT: Duration = Duration::from_millis(2_500);
+/// How long the other nodes may take to answer a change of session.
+const ANSWER_LIMIT: Duration = Duration::from_millis(1_500);
+/// How long it may take to read the active session before the announced one is trusted.
+const JUDGEMENT_LIMIT: Duration = Duration::from_secs(1);
+/// How often sockets are looked through for tokens that have run out.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Users in one step of a sweep: enough to fill a pipeline, too few to hold Redis up.
+const CHUNK: usize = 500;
+
+/// One running sockd, as seen from its clients and callers.
+pub struct Node {
+    id: NodeId,
+    sessions: SessionStore,
+    bus: Bus,
+    hub: Arc<Hub>,
+    lifecycle: Lifecycle,
+    /// The node itself, for the tasks that messages start.
+    me: Weak<Self>,
+}
+
+/// A client that asks to come in, with its token already verified.
+#[derive(Debug, Clone)]
+pub struct Applicant {
+    pub user: UserId,
+    pub session: SessionId,
+    /// The Unix second at which the socket has to go; `None` if it may stay.
+    pub expires_at: Option<u64>,
+}
+
+/// A socket's right to be here. It ends when this is dropped.
+pub struct Admitted {
+    lease: Lease,
+    _hearing: Option<Hearing>,
+}
+
+impl Admitted {
+    /// The client knows that it is in: events flow from now on.
+    ///
+    /// # Errors
+    /// The socket has to go already; the caller dismisses it.
+    pub fn activate(&self) -> Result<(), Farewell> {
+        self.lease.activate()
+    }
+}
+
+/// How far an event went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reach {
+    /// How many nodes have the user; `None` where that cannot be known.
+    pub nodes: Option<usize>,
+}
+
+/// Not every node could be reached; the sockets of this one have the event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the bus is not available")]
+pub struct BusUnavailable;
+
+/// What a force-logout did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoggedOut {
+    /// How many sockets were told and closed, over all nodes.
+    pub disconnected: u64,
+    /// How many nodes have the user.
+    pub nodes: usize,
+}
+
+/// Why a session could not be replaced; no socket was touched.
+#[derive(Debug, Error)]
+pub enum ForceLogoutError {
+    #[error("the session store did not answer in time")]
+    Timeout,
+    #[error("the session store failed")]
+    Store(#[from] SessionError),
+}
+
+impl Node {
+    /// Puts the parts together and starts what runs by itself: the bus, the sweep, the expiry.
+    pub fn start(
+        id: NodeId,
+        sessions: SessionStore,
+        bus: Bus,
+        sweep_interval: Duration,
+        lifecycle: &Lifecycle,
+    ) -> Arc<Self> {
+        let lifecycle = lifecycle.clone();
+        let node = Arc::new_cyclic(|me| {
+            let hub = Arc::default();
+            Self {
+                id,
+                sessions,
+                bus,
+                hub,
+                lifecycle,
+                me: me.clone(),
+            }
+        });
+        node.lifecycle.spawn(node.bus.clone().run(node.clone()));
+        node.lifecycle
+            .spawn(node.clone().sweep_forever(sweep_interval));
+        node.lifecycle.spawn(node.clone().expire_forever());
+        node
+    }
+
+    pub fn sessions(&self) -> &SessionStore {
+        &self.sessions
+    }
+
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// # Errors
+    /// The node cannot do its work now; the text says why.
+    pub fn check(&self) -> Result<(), String> {
+        if self.lifecycle.is_draining() {
+            return Err("draining".to_owned());
+        }
+        self.bus.check().map_err(|deaf| deaf.to_string())
+    }
+
+    /// Lets a client in, if its session is the active one or can become it.
+    ///
+    /// The order is what makes single login a guarantee: first the socket is in the hub, then the
+    /// node hears the user's channel, then the session is claimed. Whatever replaces the session
+    /// after the claim finds the socket; whatever did before is seen by the claim.
+    ///
+    /// # Errors
+    /// Why the client has to stay outside.
+    pub async fn admit(
+        &self,
+        applicant: &Applicant,
+        outlet: Arc<dyn Outlet>,
+    ) -> Result<Admitted, Refusal> {
+        let Applicant {
+            user,
+            session,
+            expires_at,
+        } = applicant;
+        let lease = self.hub.register(user, session, *expires_at, outlet);
+        let admission = async {
+            let hearing = self.bus.hear(user).await;
+            loop {
+                self.claim(user, session).await?;
+                if lease.admit() == Admission::Admitted {
+                    return Ok(hearing);
+                }
+            }
+        };
+        let hearing = timeout(DECISION_LIMIT, admission)
+            .await
+            .unwrap_or_else(|_| {
+                tracing::warn!(why = ?self.check(), "a handshake took too long");
+                Err(Refusal::AuthUnavailable)
+            })?;
+        Ok(Admitted {
+            lease,
+            _hearing: hearing,
+        })
+    }
+
+    async fn claim(&self, user: &UserId, session: &SessionId) -> Result<(), Refusal> {
+        let tally = self.bus.tally();
+        let publication = self.announcement(user, session, tally.as_ref());
+        match self.sessions.claim(user, session, &publication).await {
+            Ok(Claim::Active) => Ok(()),
+            Ok(Claim::Mismatch) => Err(Refusal::SessionMismatch),
+            Ok(Claim::Adopted { told }) => {
+                // The key may have been lost under a live socket of another session, here or
+                // elsewhere. It must be gone before this one is in.
+                self.enforce(user, session).await;
+                self.await_answers(tally.as_ref(), told).await;
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(why = chain(&error), "cannot check a session");
+                Err(Refusal::AuthUnavailable)
+            }
+        }
+    }
+
+    /// Sends an event to every socket of the user, on every node.
+    ///
+    /// # Errors
+    /// The event reached the sockets of this node, but maybe not those of others.
+    pub async fn emit(&self, user: &UserId, event: &Event) -> Result<Reach, BusUnavailable> {
+        match self.bus.emit(user, event).await {
+            Emitted::Everywhere { nodes } => Ok(Reach { nodes }),
+            Emitted::Here => {
+                let nodes = usize::from(self.hub.deliver(user, event) > 0);
+                Ok(Reach { nodes: Some(nodes) })
+            }
+            Emitted::Unsent { alone } => {
+                let nodes = usize::from(self.hub.deliver(user, event) > 0);
+                if alone {
+                    Ok(Reach { nodes: Some(nodes) })
+                } else {
+                    Err(BusUnavailable)
+                }
+            }
+        }
+    }
+
+    /// Makes the session the active one, and disconnects the sockets of all others on all nodes.
+    ///
+    /// # Errors
+    /// The session could not be stored; no socket was touched.
+    pub async fn force_logout(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+    ) -> Result<LoggedOut, ForceLogoutError> {
+        let deadline = Instant::now() + DECISION_LIMIT;
+        let tally = self.bus.tally();
+        let publication = self.announcement(user, session, tally.as_ref());
+        let replaced = self.sessions.replace(user, session, &publication);
+        let nodes = timeout_at(deadline, replaced)
+            .await
+            .map_err(|_| ForceLogoutError::Timeout)??;
+        let here = self.enforce(user, session).await;
+        timeout_at(deadline, self.await_answers(tally.as_ref(), nodes))
+            .await
+            .ok();
+        let elsewhere = tally.map_or(0, |tally| tally.count());
+        Ok(LoggedOut {
+            disconnected: here + elsewhere,
+            nodes,
+        })
+    }
+
+    fn announcement(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        tally: Option<&Tally>,
+    ) -> Publication {
+        let (from, session) = (self.id.clone(), session.clone());
+        let seq = tally.map_or(0, Tally::seq);
+        self.bus
+            .publication(user, &UserMessage::SessionChanged { from, seq, session })
+    }
+
+    async fn await_answers(&self, tally: Option<&Tally>, nodes: usize) {
+        let Some(tally) = tally else { return };
+        // A deaf node would wait for answers that it cannot hear.
+        if self.bus.check().is_ok() && timeout(ANSWER_LIMIT, tally.complete(nodes)).await.is_err() {
+            tracing::warn!(
+                nodes,
+                "not every node answered that it has enforced a session"
+            );
+        }
+    }
+
+    /// Disconnects the user's sockets here that are not of the active session; answers how many.
+    /// The active session is read anew, so a late or repeated call does no harm.
+    async fn enforce(&self, user: &UserId, announced: &SessionId) -> u64 {
+        match self.hub.judge(user, announced) {
+            Some(judgement) => self.decide(judgement, user, announced).await,
+            None => 0,
+        }
+    }
+
+    /// Where the active session cannot be read, the announced one is trusted.
+    async fn decide(&self, judgement: Judgement, user: &UserId, announced: &SessionId) -> u64 {
+        let read = timeout(
+            JUDGEMENT_LIMIT,
+            self.sessions.active(std::slice::from_ref(user)),
+        )
+        .await;
+        let active = read
+            .ok()
+            .and_then(Result::ok)
+            .and_then(|active| active.into_iter().next()?);
+        let revoked = judgement.keep(active.as_ref().unwrap_or(announced));
+        drop(judgement);
+        revoked
+            .outlets
+            .iter()
+            .for_each(|outlet| outlet.dismiss(Farewell::SessionReplaced));
+        revoked.count
+    }
+
+    /// Compares all local sockets with the stored sessions, whatever messages said or did not say.
+    async fn sweep(&self) -> Result<(), SessionError> {
+        for chunk in self.hub.presences().chunks(CHUNK) {
+            let users: Vec<UserId> = chunk.iter().map(|presence| presence.user.clone()).collect();
+            let active = self.sessions.active(&users).await?;
+            for (user, active) in users.iter().zip(active) {
+                if let Some(active) = active {
+                    self.enforce(user, &active).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn sweep_forever(self: Arc<Self>, period: Duration) {
+        let mut tick = interval(period);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut renewed = Instant::now();
+        loop {
+            tick.tick().await;
+            // A sweep that Redis does not answer must not delay the one after it for long.
+            match timeout(period.max(DECISION_LIMIT), self.sweep()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(why = chain(&error), "cannot sweep"),
+                Err(_) => tracing::debug!("a sweep took too long"),
+            }
+            if let SessionStore::Memory(sessions) = &self.sessions {
+                sessions.forget_expired();
+            }
+            // A quarter of the TTL leaves room for an outage of half of it.
+            if renewed.elapsed() > self.sessions.ttl() / 4 {
+                renewed = Instant::now();
+                self.renew_all().await;
+            }
+        }
+    }
+
+    /// A session with a live socket is not forgotten, however long the socket lives.
+    async fn renew_all(&self) {
+        for chunk in self.hub.presences().chunks(CHUNK) {
+            let held: Vec<_> = chunk
+                .iter()
+                .map(|Presence { user, session }| (user.clone(), session.clone()))
+                .collect();
+            if let Err(error) = self.sessions.renew(&held).await {
+                tracing::warn!(why = chain(&error), "cannot renew sessions");
+            }
+        }
+    }
+
+    async fn expire_forever(self: Arc<Self>) {
+        let mut tick = interval(EXPIRY_INTERVAL);
+        loop {
+            tick.tick().await;
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs());
+            self.hub
+                .expire(now)
+                .iter()
+                .for_each(|outlet| outlet.dismiss(Farewell::TokenExpired));
+        }
+    }
+}
+
+impl Listener for Node {
+    fn heard(&self, user: &UserId, message: UserMessage) {
+        match message {
+            UserMessage::Emit { event, .. } => {
+                self.hub.deliver(user, &event);
+            }
+            UserMessage::SessionChanged { from, seq, session } => {
+                let Some(node) = self.me.upgrade() else {
+                    return;
+                };
+                let user = user.clone();
+                // The judgement begins here, so that no later event overtakes it.
+                let judgement = self.hub.judge(&user, &session);
+                self.lifecycle.spawn(async move {
+                    let count = match judgement {
+                        Some(judgement) => node.decide(judgement, &user, &session).await,
+                        None => 0,
+                    };
+                    node.bus.answer(&from, seq, count).await;
+                });
+            }
+        }
+    }
+
+    fn missed(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        Box::pin(async move { self.sweep().await.map_err(|error| chain(&error)) })
+    }
+}

@@ -1,1 +1,114 @@
-//! session
+//! Which session of a user is the active one, and who may change it.
+
+pub mod memory;
+pub mod redis;
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use self::{memory::MemorySessions, redis::RedisSessions};
+use crate::{
+    id::{SessionId, UserId},
+    wire::Publication,
+};
+
+/// The store of active sessions: one per user, forgotten after the TTL.
+#[derive(Debug)]
+pub enum SessionStore {
+    Memory(MemorySessions),
+    Redis(RedisSessions),
+}
+
+/// What became of a session's claim to be the active one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// There was none; now it is this one. So many nodes were told.
+    Adopted { told: usize },
+    /// It was this one already.
+    Active,
+    /// It is another one.
+    Mismatch,
+}
+
+/// Why the store cannot say or change anything.
+#[derive(Debug, Error)]
+pub enum SessionError {
+    #[error("no connection to Redis")]
+    NotConnected(#[from] crate::redis::NotConnected),
+    #[error("Redis failed")]
+    Redis(#[from] ::redis::RedisError),
+    #[error("the stored session of {user} is not one that sockd understands")]
+    Unintelligible { user: UserId },
+}
+
+impl SessionStore {
+    /// Lets the session in if it is active or can be adopted, and renews its TTL; atomically.
+    ///
+    /// # Errors
+    /// The store cannot be reached, refuses, or holds something else under the user's key.
+    pub async fn claim(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        announcement: &Publication,
+    ) -> Result<Claim, SessionError> {
+        match self {
+            Self::Memory(sessions) => Ok(sessions.claim(user, session)),
+            Self::Redis(sessions) => sessions.claim(user, session, announcement).await,
+        }
+    }
+
+    /// Makes the session the active one, whatever was there; answers how many nodes were told.
+    ///
+    /// # Errors
+    /// The store cannot be reached or refuses.
+    pub async fn replace(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        announcement: &Publication,
+    ) -> Result<usize, SessionError> {
+        match self {
+            Self::Memory(sessions) => {
+                sessions.replace(user, session);
+                Ok(0)
+            }
+            Self::Redis(sessions) => sessions.replace(user, session, announcement).await,
+        }
+    }
+
+    /// The active sessions of the users, in their order.
+    ///
+    /// # Errors
+    /// The store cannot be reached or refuses.
+    pub async fn active(&self, users: &[UserId]) -> Result<Vec<Option<SessionId>>, SessionError> {
+        match self {
+            Self::Memory(sessions) => Ok(users.iter().map(|user| sessions.active(user)).collect()),
+            Self::Redis(sessions) => sessions.active(users).await,
+        }
+    }
+
+    /// Renews the TTL of sessions that are still the active ones.
+    ///
+    /// # Errors
+    /// The store cannot be reached or refuses.
+    pub async fn renew(&self, held: &[(UserId, SessionId)]) -> Result<(), SessionError> {
+        match self {
+            Self::Memory(sessions) => {
+                held.iter()
+                    .for_each(|(user, session)| sessions.renew(user, session));
+                Ok(())
+            }
+            Self::Redis(sessions) => sessions.renew(held).await,
+        }
+    }
+
+    /// How long a session is remembered after its last claim.
+    pub fn ttl(&self) -> Duration {
+        match self {
+            Self::Memory(sessions) => sessions.ttl,
+            Self::Redis(sessions) => sessions.ttl,
+        }
+    }
+}

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use crate::id::{EventName, NodeId, SessionId, UserId};
+use crate::id::{EventName, NodeId, SessionId};
 
 /// The event that tells a client that its session was replaced, before it is disconnected.
 pub const EVENT_LOGOUT: &str = "auth:logout";
@@ -191,14 +191,19 @@ pub enum UserMessage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum NodeMessage {
-    /// The node hears itself.
-    Canary { seq: Sequence },
     /// The answer to a `SessionChanged`: how many sockets this node has disconnected.
     Disconnected { seq: Sequence, count: u64 },
-    /// A node has come.
-    Hello { node: NodeId },
+    /// A node lives; said to all every few seconds. The node that says it expects to hear it.
+    Hello { node: NodeId, seq: Sequence },
     /// A node has gone in good order.
     Bye { node: NodeId },
+}
+
+/// A message and the channel that it goes to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Publication {
+    pub channel: String,
+    pub message: Vec<u8>,
 }
 
 /// The version of the bus messages. A node ignores what is newer, so that two releases can run
@@ -322,13 +327,6 @@ impl NodeMessage {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         decode(std::str::from_utf8(bytes).map_err(DecodeError::NotText)?)
     }
-}
-
-/// A user's messages arrive on a channel of their own; this pairs the two.
-#[derive(Debug, Clone)]
-pub struct Addressed {
-    pub user: UserId,
-    pub message: UserMessage,
 }
 
 #[cfg(test)]

@@ -1,0 +1,445 @@
+//! The bus over Redis: a supervised subscriber connection that cannot go deaf unnoticed.
+//!
+//! Every two seconds the node says hello to all nodes, itself included, over the command
+//! connection, and expects to hear it over the subscriber connection. That is its canary, and how
+//! the others know that it lives. After a rebuilt connection the node subscribes for all its users
+//! again and makes up for what it missed before it calls itself ready.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use ::redis::{AsyncCommands, PushInfo, PushKind, RedisError, Value};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::timeout,
+};
+
+use super::{
+    Deaf, Emitted, Listener,
+    channels::{Channels, Hearing},
+    peers::Peers,
+    pending::{Pending, Tally},
+};
+use crate::{
+    id::{NodeId, UserId},
+    redis::{Backoff, Connection, Link, chain, connect_with_pushes},
+    wire::{DecodeError, Event, NodeMessage, Publication, Sequence, UserMessage},
+};
+
+/// How often the node says hello.
+const HELLO_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a hello or an event may take to come back.
+const ECHO_LIMIT: Duration = Duration::from_secs(1);
+/// Hellos that did not come back after which the subscriber connection is built anew.
+const LOST_HELLOS: u32 = 3;
+/// How long an emit right after the start waits for the first connection.
+const START_LIMIT: Duration = Duration::from_secs(2);
+/// Channels in one SUBSCRIBE: few round trips for 100,000 users, and no command that holds Redis up.
+const CHUNK: usize = 1_000;
+/// Messages held back while the node makes up for what it missed; past that they are dropped.
+const BACKLOG: usize = 64 * 1024;
+
+#[derive(Debug)]
+pub struct RedisBus {
+    node: NodeId,
+    link: Link,
+    names: Names,
+    channels: Arc<Channels>,
+    pending: Arc<Pending>,
+    peers: Mutex<Peers>,
+    state: watch::Sender<Result<(), Deaf>>,
+    was_ready: AtomicBool,
+    /// The newest of our own hellos that came back.
+    hello: watch::Sender<Sequence>,
+    hello_now: Notify,
+    /// The present subscriber connection; messages of earlier ones are ignored.
+    generation: AtomicU64,
+    backlog: Mutex<Option<Vec<(UserId, UserMessage)>>>,
+}
+
+/// The names of the channels. A user's is `sockd:user:ID`; ours begin with an `@`, as no room does.
+#[derive(Debug)]
+struct Names {
+    users: String,
+    nodes: String,
+    all: String,
+}
+
+impl Names {
+    fn new(channel_prefix: &str, room_prefix: &str) -> Self {
+        Self {
+            users: format!("{channel_prefix}{room_prefix}"),
+            nodes: format!("{channel_prefix}@node:"),
+            all: format!("{channel_prefix}@nodes"),
+        }
+    }
+
+    fn user(&self, user: &UserId) -> String {
+        format!("{}{user}", self.users)
+    }
+
+    fn node(&self, node: &NodeId) -> String {
+        format!("{}{node}", self.nodes)
+    }
+}
+
+impl RedisBus {
+    pub fn new(node: NodeId, link: Link, room_prefix: &str) -> Self {
+        let names = Names::new(&link.config.channel_prefix, room_prefix);
+        Self {
+            node,
+            link,
+            names,
+            channels: Arc::default(),
+            pending: Arc::default(),
+            peers: Mutex::default(),
+            state: watch::Sender::new(Err(Deaf("not connected to Redis yet".to_owned()))),
+            was_ready: AtomicBool::new(false),
+            hello: watch::Sender::new(0),
+            hello_now: Notify::new(),
+            generation: AtomicU64::new(0),
+            backlog: Mutex::new(None),
+        }
+    }
+
+    pub(super) async fn hear(&self, user: &UserId) -> Hearing {
+        self.channels.hear(user).await
+    }
+
+    pub(super) async fn emit(&self, user: &UserId, event: &Event) -> Emitted {
+        let unsent = || Emitted::Unsent {
+            alone: self.peers().is_alone(),
+        };
+        if !self.was_ready.load(Ordering::Relaxed) {
+            timeout(START_LIMIT, self.state.subscribe().wait_for(Result::is_ok))
+                .await
+                .ok();
+        }
+        let Some(mut connection) = self.link.current().filter(|_| self.check().is_ok()) else {
+            return unsent();
+        };
+        let seq = self.pending.next();
+        let message = UserMessage::Emit {
+            from: self.node.clone(),
+            seq,
+            event: event.clone(),
+        };
+        let echo = self
+            .channels
+            .is_heard(user)
+            .then(|| self.pending.expect_echo(seq));
+        let expected = echo.is_some();
+        let Publication { channel, message } = self.publication(user, &message);
+        let sent = timeout(ECHO_LIMIT, async {
+            let nodes: usize = connection
+                .publish(channel, message)
+                .await
+                .map_err(|error| chain(&error))?;
+            if let Some(echo) = echo {
+                echo.await
+                    .map_err(|_| "the event did not come back".to_owned())?;
+            }
+            Ok(nodes)
+        });
+        let why = match sent
+            .await
+            .unwrap_or_else(|_| Err("an event did not come back in time".to_owned()))
+        {
+            Ok(nodes) => return Emitted::Everywhere { nodes: Some(nodes) },
+            Err(why) => why,
+        };
+        if !self.pending.give_up(seq, expected) {
+            return Emitted::Everywhere { nodes: None };
+        }
+        self.doubt(why);
+        unsent()
+    }
+
+    pub(super) fn publication(&self, user: &UserId, message: &UserMessage) -> Publication {
+        Publication {
+            channel: self.names.user(user),
+            message: message.encode(),
+        }
+    }
+
+    pub(super) fn tally(&self) -> Tally {
+        self.pending.tally()
+    }
+
+    pub(super) async fn answer(&self, to: &NodeId, seq: Sequence, count: u64) {
+        if *to == self.node {
+            return self.pending.answered(seq, count);
+        }
+        let message = NodeMessage::Disconnected { seq, count }.encode();
+        if let Err(why) = self.publish(self.names.node(to), message).await {
+            tracing::warn!(%to, why, "cannot answer another node");
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), Deaf> {
+        self.state.borrow().clone()
+    }
+
+    pub(super) async fn leave(&self) {
+        let message = NodeMessage::Bye {
+            node: self.node.clone(),
+        }
+        .encode();
+        self.publish(self.names.all.clone(), message).await.ok();
+    }
+
+    pub(super) async fn run(self: Arc<Self>, listener: Arc<dyn Listener>) {
+        let mut backoff = Backoff::default();
+        loop {
+            let since = Instant::now();
+            let why = self.hear_for_a_while(&listener).await;
+            self.generation.fetch_add(1, Ordering::AcqRel);
+            self.channels.lose();
+            self.turn(Err(Deaf(why)));
+            if since.elapsed() > HELLO_INTERVAL {
+                backoff.reset();
+            }
+            backoff.pause().await;
+        }
+    }
+
+    /// Lives through one subscriber connection; answers why it ended.
+    async fn hear_for_a_while(self: &Arc<Self>, listener: &Arc<dyn Listener>) -> String {
+        let (ended, mut end) = mpsc::channel(1);
+        let (bus, ears) = (self.clone(), listener.clone());
+        let generation = self.generation.load(Ordering::Acquire);
+        let on_push = move |push: PushInfo| {
+            if push.kind == PushKind::Disconnection {
+                ended.try_send(()).ok();
+            } else if bus.generation.load(Ordering::Acquire) == generation {
+                bus.on_push(push, &*ears);
+            }
+        };
+        let connection = match connect_with_pushes(&self.link.config, on_push).await {
+            Ok(connection) => connection,
+            Err(error) => return chain(&error),
+        };
+        tokio::select! {
+            _ = end.recv() => "Redis closed the subscriber connection".to_owned(),
+            error = self.live(connection, listener) => error,
+        }
+    }
+
+    async fn live(&self, mut connection: Connection, listener: &Arc<dyn Listener>) -> String {
+        if let Err(why) = self.recover(&mut connection, listener).await {
+            return why;
+        }
+        tokio::select! {
+            why = self.keep_subscribed(&mut connection) => why,
+            why = self.keep_hearing_itself() => why,
+        }
+    }
+
+    /// Subscribes for all local users, and makes up for what was missed meanwhile. What arrives
+    /// during that waits, lest an event reach a session whose replacement was missed.
+    async fn recover(
+        &self,
+        connection: &mut Connection,
+        listener: &Arc<dyn Listener>,
+    ) -> Result<(), String> {
+        let started = Instant::now();
+        *self.backlog() = Some(Vec::new());
+        let own = [self.names.node(&self.node), self.names.all.clone()];
+        connection
+            .subscribe(&own)
+            .await
+            .map_err(|error| chain(&error))?;
+        while self.channels.has_changes() {
+            self.apply_changes(connection)
+                .await
+                .map_err(|error| chain(&error))?;
+        }
+        self.peers().recovered(Instant::now());
+        self.say_hello().await?;
+        listener.missed().await?;
+        let mut backlog = self.backlog();
+        for (user, message) in backlog.take().unwrap_or_default() {
+            listener.heard(&user, message);
+        }
+        drop(backlog);
+        let users = self.channels.len();
+        tracing::info!(users, elapsed = ?started.elapsed(), "hearing the bus");
+        self.was_ready.store(true, Ordering::Relaxed);
+        self.turn(Ok(()));
+        Ok(())
+    }
+
+    async fn keep_subscribed(&self, connection: &mut Connection) -> String {
+        loop {
+            self.channels.changed().await;
+            if let Err(error) = self.apply_changes(connection).await {
+                return chain(&error);
+            }
+        }
+    }
+
+    async fn apply_changes(&self, connection: &mut Connection) -> Result<(), RedisError> {
+        let changes = self.channels.take_changes(CHUNK);
+        let names = |users: &[UserId]| {
+            users
+                .iter()
+                .map(|user| self.names.user(user))
+                .collect::<Vec<_>>()
+        };
+        if !changes.unsubscribe.is_empty() {
+            connection.unsubscribe(names(&changes.unsubscribe)).await?;
+        }
+        if !changes.subscribe.is_empty() {
+            connection.subscribe(names(&changes.subscribe)).await?;
+            self.channels.confirm(&changes.subscribe);
+        }
+        Ok(())
+    }
+
+    async fn keep_hearing_itself(&self) -> String {
+        let mut lost = 0;
+        loop {
+            timeout(HELLO_INTERVAL, self.hello_now.notified())
+                .await
+                .ok();
+            match self.say_hello().await {
+                Ok(()) => {
+                    lost = 0;
+                    self.turn(Ok(()));
+                }
+                Err(why) => {
+                    lost += 1;
+                    if lost >= LOST_HELLOS {
+                        return why;
+                    }
+                    self.turn(Err(Deaf(why)));
+                }
+            }
+        }
+    }
+
+    async fn say_hello(&self) -> Result<(), String> {
+        let seq = self.pending.next();
+        let message = NodeMessage::Hello {
+            node: self.node.clone(),
+            seq,
+        }
+        .encode();
+        let mut hello = self.hello.subscribe();
+        let receivers = self.publish(self.names.all.clone(), message).await?;
+        let heard = timeout(ECHO_LIMIT, hello.wait_for(|heard| *heard >= seq)).await;
+        heard
+            .map_err(|_| "the node does not hear itself on the bus".to_owned())?
+            .ok();
+        self.peers().settle(receivers, Instant::now());
+        Ok(())
+    }
+
+    async fn publish(&self, channel: String, message: Vec<u8>) -> Result<usize, String> {
+        let Some(mut connection) = self.link.current() else {
+            return Err("no connection to Redis".to_owned());
+        };
+        connection
+            .publish(channel, message)
+            .await
+            .map_err(|error| chain(&error))
+    }
+
+    /// Something went wrong that the canary has not seen yet: count as deaf until it sings.
+    fn doubt(&self, why: String) {
+        self.turn(Err(Deaf(why)));
+        self.hello_now.notify_one();
+    }
+
+    fn turn(&self, state: Result<(), Deaf>) {
+        self.state.send_if_modified(|present| {
+            match (&present, &state) {
+                (Ok(()), Err(Deaf(why))) => tracing::warn!(why, "deaf on the bus"),
+                (Err(_), Ok(())) => tracing::info!("ready on the bus"),
+                _ => {}
+            }
+            let modified = *present != state;
+            *present = state.clone();
+            modified
+        });
+    }
+
+    fn on_push(&self, push: PushInfo, listener: &dyn Listener) {
+        if push.kind != PushKind::Message {
+            return;
+        }
+        let mut data = push.data.into_iter();
+        let (Some(Value::BulkString(channel)), Some(Value::BulkString(message))) =
+            (data.next(), data.next())
+        else {
+            return;
+        };
+        let channel = String::from_utf8_lossy(&channel);
+        let understood = match channel.strip_prefix(&self.names.users) {
+            Some(user) => self.on_user_message(user, &message, listener),
+            None => self.on_node_message(&message),
+        };
+        if let Err(error) = understood {
+            let newer = matches!(error, DecodeError::Newer(_));
+            metrics::counter!("sockd_bus_messages_ignored_total", "newer" => newer.to_string())
+                .increment(1);
+            tracing::debug!(why = chain(&error), "ignored a message on the bus");
+        }
+    }
+
+    fn on_user_message(
+        &self,
+        user: &str,
+        bytes: &[u8],
+        listener: &dyn Listener,
+    ) -> Result<(), DecodeError> {
+        let Ok(user) = UserId::try_from(user) else {
+            return Ok(());
+        };
+        let message = UserMessage::decode(bytes)?;
+        if let UserMessage::Emit { from, seq, .. } = &message
+            && *from == self.node
+            && !self.pending.echoed(*seq)
+        {
+            return Ok(());
+        }
+        match &mut *self.backlog() {
+            Some(backlog) if backlog.len() < BACKLOG => backlog.push((user, message)),
+            Some(_) => metrics::counter!("sockd_bus_messages_dropped_total").increment(1),
+            None => listener.heard(&user, message),
+        }
+        Ok(())
+    }
+
+    fn on_node_message(&self, bytes: &[u8]) -> Result<(), DecodeError> {
+        match NodeMessage::decode(bytes)? {
+            NodeMessage::Hello { node, seq } if node == self.node => {
+                self.hello.send_replace(seq);
+            }
+            NodeMessage::Hello { node, .. } => {
+                tracing::debug!(%node, "heard another node");
+                if self.peers().heard(node, Instant::now()) {
+                    // A newcomer should know of us at once, and not after our next turn.
+                    self.hello_now.notify_one();
+                }
+            }
+            NodeMessage::Bye { node } => self.peers().gone(&node),
+            NodeMessage::Disconnected { seq, count } => self.pending.answered(seq, count),
+        }
+        Ok(())
+    }
+
+    fn peers(&self) -> MutexGuard<'_, Peers> {
+        // Neither lock is ever held across a panic that leaves its content half-changed.
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn backlog(&self) -> MutexGuard<'_, Option<Vec<(UserId, UserMessage)>>> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

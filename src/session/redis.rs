@@ -1,0 +1,199 @@
+//! Sessions in Redis, shared by all nodes, under the keys and values of the TypeScript server.
+
+use std::{sync::LazyLock, time::Duration};
+
+use ::redis::{AsyncCommands, ErrorKind, FromRedisValue, Script, ServerErrorKind, Value};
+
+use super::{Claim, SessionError};
+use crate::{
+    id::{SessionId, UserId},
+    redis::{Connection, Link},
+    wire::Publication,
+};
+
+static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("claim.lua")));
+static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("renew.lua")));
+
+/// How often a claim is tried again when the key changes between two of its steps.
+const CLAIM_ATTEMPTS: usize = 5;
+
+/// The active sessions of all nodes on one Redis.
+#[derive(Debug)]
+pub struct RedisSessions {
+    link: Link,
+    key_prefix: String,
+    pub(super) ttl: Duration,
+}
+
+impl RedisSessions {
+    pub fn new(link: Link, key_prefix: String, ttl: Duration) -> Self {
+        Self {
+            link,
+            key_prefix,
+            ttl,
+        }
+    }
+
+    pub(super) async fn claim(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        announcement: &Publication,
+    ) -> Result<Claim, SessionError> {
+        let mut connection = self.link.connection().await?;
+        let (mut read, mut meaning) = (String::new(), "");
+        for _ in 0..CLAIM_ATTEMPTS {
+            let answer: Result<Vec<Value>, _> = CLAIM
+                .key(self.key(user))
+                .arg(to_json(session))
+                .arg(self.ttl.as_secs())
+                .arg(&announcement.channel)
+                .arg(&announcement.message)
+                .arg(&read)
+                .arg(meaning)
+                .invoke_async(&mut connection)
+                .await;
+            let answer = match answer {
+                Err(error) if is_refusal(&error) => {
+                    return self
+                        .claim_without_script(&mut connection, user, session, error)
+                        .await;
+                }
+                answer => answer?,
+            };
+            let mut answer = answer.into_iter();
+            let verdict: String = next(&mut answer)?;
+            match verdict.as_str() {
+                "adopted" => {
+                    return Ok(Claim::Adopted {
+                        told: next(&mut answer)?,
+                    });
+                }
+                "active" => return Ok(Claim::Active),
+                _ => read = next(&mut answer)?,
+            }
+            // The script compares texts; a value that is spelt otherwise is judged here, and the
+            // script asked again to act if the key still holds exactly this text.
+            meaning = match parse(user, &read)? {
+                Stored::None => "none",
+                Stored::Session(stored) if stored == session.as_str() => "same",
+                Stored::Session(_) | Stored::Other => return Ok(Claim::Mismatch),
+            };
+        }
+        Err(SessionError::Unintelligible { user: user.clone() })
+    }
+
+    /// Where Redis refuses to run or to write (full, read-only, a narrow ACL), reading is enough
+    /// to know the active session again; nothing can be adopted.
+    async fn claim_without_script(
+        &self,
+        connection: &mut Connection,
+        user: &UserId,
+        session: &SessionId,
+        refusal: ::redis::RedisError,
+    ) -> Result<Claim, SessionError> {
+        let stored: Option<String> = connection.get(self.key(user)).await?;
+        match stored
+            .as_deref()
+            .map(|stored| parse(user, stored))
+            .transpose()?
+        {
+            Some(Stored::Session(stored)) if stored == session.as_str() => Ok(Claim::Active),
+            Some(Stored::Session(_) | Stored::Other) => Ok(Claim::Mismatch),
+            Some(Stored::None) | None => Err(refusal.into()),
+        }
+    }
+
+    pub(super) async fn replace(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        announcement: &Publication,
+    ) -> Result<usize, SessionError> {
+        let mut connection = self.link.connection().await?;
+        let (told,): (usize,) = ::redis::pipe()
+            .atomic()
+            .set_ex(self.key(user), to_json(session), self.ttl.as_secs())
+            .ignore()
+            .publish(&announcement.channel, &announcement.message)
+            .query_async(&mut connection)
+            .await?;
+        Ok(told)
+    }
+
+    pub(super) async fn active(
+        &self,
+        users: &[UserId],
+    ) -> Result<Vec<Option<SessionId>>, SessionError> {
+        let mut connection = self.link.connection().await?;
+        let mut pipe = ::redis::pipe();
+        // A key of another type fails alone, and not the whole chunk.
+        pipe.ignore_errors();
+        users.iter().for_each(|user| {
+            pipe.get(self.key(user));
+        });
+        let stored: Vec<Result<Option<String>, ::redis::RedisError>> =
+            pipe.query_async(&mut connection).await?;
+        let active = stored.into_iter().zip(users).map(|(stored, user)| {
+            match parse(user, &stored.ok()??).ok()? {
+                Stored::Session(session) => SessionId::try_from(session).ok(),
+                Stored::None | Stored::Other => None,
+            }
+        });
+        Ok(active.collect())
+    }
+
+    pub(super) async fn renew(&self, held: &[(UserId, SessionId)]) -> Result<(), SessionError> {
+        let mut connection = self.link.connection().await?;
+        for (user, session) in held {
+            let _: i64 = RENEW
+                .key(self.key(user))
+                .arg(to_json(session))
+                .arg(self.ttl.as_secs())
+                .invoke_async(&mut connection)
+                .await?;
+        }
+        Ok(())
+    }
+
+    fn key(&self, user: &UserId) -> String {
+        format!("{}{user}", self.key_prefix)
+    }
+}
+
+/// What a key's text means, as the TypeScript server reads it.
+enum Stored {
+    None,
+    Session(String),
+    /// JSON, but no session of ours: never equal, never adopted over.
+    Other,
+}
+
+fn parse(user: &UserId, text: &str) -> Result<Stored, SessionError> {
+    match serde_json::from_str(text) {
+        Ok(serde_json::Value::Null) => Ok(Stored::None),
+        Ok(serde_json::Value::String(text)) if text.is_empty() => Ok(Stored::None),
+        Ok(serde_json::Value::String(text)) => Ok(Stored::Session(text)),
+        Ok(_) => Ok(Stored::Other),
+        Err(_) => Err(SessionError::Unintelligible { user: user.clone() }),
+    }
+}
+
+fn to_json(session: &SessionId) -> String {
+    serde_json::Value::from(session.as_str()).to_string()
+}
+
+/// Whether Redis lives and said no, in a way that reading may get around.
+fn is_refusal(error: &::redis::RedisError) -> bool {
+    let wrong_type = error.code() == Some("WRONGTYPE")
+        || error
+            .detail()
+            .is_some_and(|detail| detail.contains("WRONGTYPE"));
+    let loading = error.kind() == ErrorKind::Server(ServerErrorKind::BusyLoading);
+    error.code().is_some() && !wrong_type && !loading
+}
+
+fn next<T: FromRedisValue>(values: &mut impl Iterator<Item = Value>) -> Result<T, SessionError> {
+    let value = values.next().unwrap_or(Value::Nil);
+    Ok(T::from_redis_value(value).map_err(::redis::RedisError::from)?)
+}
