@@ -149,7 +149,7 @@ struct NotReady {
 
 /// The process's figures in Prometheus' text format.
 async fn render_metrics(State(context): State<Arc<Context>>) -> impl IntoResponse {
-    metrics::gauge!("sockd_sockets").set(context.node.hub().len() as f64);
+    metrics::gauge!("sockd_sockets").set(context.node.hub().count() as f64);
     metrics::gauge!("sockd_ready").set(f64::from(u8::from(context.node.check().is_ok())));
     let content_type = [(
         header::CONTENT_TYPE,
