@@ -15,7 +15,10 @@ pub(super) struct Assignment {
 
 /// All assignments in order; of one name the last counts.
 pub(super) fn parse(text: &str) -> Vec<Assignment> {
-    let text = text.trim_start_matches('\u{feff}').replace("\r\n", "\n");
+    let text = text
+        .trim_start_matches('\u{feff}')
+        .replace("\r\n", "\n")
+        .replace('\r', "\n");
     let mut assignments = Vec::new();
     let (mut rest, mut line) = (text.as_str(), 1);
     while !rest.is_empty() {
@@ -44,7 +47,11 @@ fn next(text: &str) -> (Option<(String, String)>, usize) {
         }
     }
     let value = after_name.split('#').next().unwrap_or_default().trim();
-    (Some((name, value.to_owned())), line_end)
+    let unquoted = ['\'', '"', '`']
+        .iter()
+        .find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
+    let value = unquoted.unwrap_or(value).to_owned();
+    (Some((name, value)), line_end)
 }
 
 /// The name, after an optional `export`, and what follows its `=` or `: `.
@@ -74,18 +81,72 @@ fn quoted(text: &str) -> Option<(String, usize)> {
         .next()
         .filter(|c| matches!(c, '\'' | '"' | '`'))?;
     let start = text.len() - inner.len() + 1;
-    let mut was_backslash = false;
-    let closes = |(_, c): &(usize, char)| {
-        let closes = *c == quote && !was_backslash;
-        was_backslash = *c == '\\' && !was_backslash;
-        closes
-    };
-    let (length, _) = text[start..].char_indices().find(closes)?;
-    let value = &text[start..start + length];
+    let inner = &text[start..];
+    let closes = |(at, _): &(usize, &str)| !inner[..*at].ends_with('\\');
+    let (length, _) = inner.match_indices(quote).find(closes)?;
+    let value = &inner[..length];
     let value = if quote == '"' {
         value.replace("\\n", "\n").replace("\\r", "\r")
     } else {
         value.to_owned()
     };
     Some((value, start + length + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Vec<(String, String)> {
+        let pair = |assignment: Assignment| (assignment.name, assignment.value);
+        parse(text).into_iter().map(pair).collect()
+    }
+
+    /// What the npm package `dotenv` makes of the same text.
+    #[test]
+    fn values_are_those_that_node_reads() {
+        for (text, value) in [
+            ("A=b", "b"),
+            ("A = b # c", "b"),
+            ("export A=b", "b"),
+            ("  A: b", "b"),
+            ("A=", ""),
+            ("A=''", ""),
+            ("A=ab$cd${E}", "ab$cd${E}"),
+            ("A=a b  c", "a b  c"),
+            (r"A=a\d\n", r"a\d\n"),
+            (r#"A="a\nb$c""#, "a\nb$c"),
+            (r"A='a\nb'", r"a\nb"),
+            ("A=`a'b\"c`", "a'b\"c"),
+            ("A=\"a\nb\"", "a\nb"),
+            ("A=a#b", "a"),
+            ("A='a#b' # c", "a#b"),
+            ("A='a' b", "'a' b"),
+            (r"A='a\'", r"a\"),
+            (r"A='a\'b'", r"a\'b"),
+            ("A=it's", "it's"),
+            ("\u{feff}A=b", "b"),
+            ("A=a=b==", "a=b=="),
+            ("A= 'x' ", "x"),
+        ] {
+            assert_eq!(read(text), [("A".to_owned(), value.to_owned())], "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lines_that_assign_nothing_are_passed_over() {
+        let pairs = |text| {
+            let named = |(name, value)| format!("{name}={value}");
+            read(text).into_iter().map(named).collect::<Vec<_>>()
+        };
+        assert_eq!(pairs("no assignment\n=b\nA:b\n# A=b\nA=c"), ["A=c"]);
+        assert_eq!(pairs("A=\"not closed\nB=c"), ["A=\"not closed", "B=c"]);
+        assert_eq!(pairs("A=\nB=c\rC=d\r\nD=e"), ["A=", "B=c", "C=d", "D=e"]);
+    }
+
+    #[test]
+    fn lines_are_counted_over_values_that_span_them() {
+        let lines: Vec<_> = parse("\nA='1\n2\n3'\nB=4").iter().map(|a| a.line).collect();
+        assert_eq!(lines, [2, 5]);
+    }
 }

@@ -9,9 +9,10 @@ use std::{
 
 use super::{
     dotenv,
-    keys::{SETTINGS, Setting, nearest},
+    keys::SETTINGS,
     kind::{Kind, Value},
     problem::{Problem, Problems},
+    setting::{Setting, nearest},
     settings::{Given, Layer},
     source::{Origin, Sources},
 };
@@ -53,10 +54,11 @@ impl Environment {
         Self { variables }
     }
 
-    /// The text of a variable that is no setting; blank is absent.
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
-        let text = self.variables.get(name)?.text.as_deref()?;
-        (!text.trim().is_empty()).then_some(text)
+    /// A variable that is no setting, and where it was read; blank is absent.
+    pub(super) fn get(&self, name: &str) -> Option<(&str, &Origin)> {
+        let variable = self.variables.get(name)?;
+        let text = variable.text.as_deref()?;
+        (!text.trim().is_empty()).then_some((text, &variable.origin))
     }
 
     /// The settings given by `SOCKD_SECTION__KEY`.

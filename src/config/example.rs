@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use super::{
-    keys::{Fallback, SETTINGS, Setting},
+    keys::SETTINGS,
     kind::Kind,
+    setting::{Fallback, Setting},
 };
 
 const HEAD: &str = "\
@@ -22,9 +23,10 @@ pub fn example() -> String {
     let mut text = HEAD.to_owned();
     let mut section = "";
     for setting in SETTINGS {
+        append(&mut text, format_args!(""));
         if setting.section() != section {
             section = setting.section();
-            append(&mut text, format_args!("\n[{section}]"));
+            append(&mut text, format_args!("[{section}]"));
         }
         append(&mut text, format_args!("# {}", setting.why));
         let own = setting.variable();

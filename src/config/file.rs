@@ -13,9 +13,10 @@ use toml::{
 
 use super::{
     environment::Environment,
-    keys::{SETTINGS, Setting, nearest, nearest_key},
+    keys::SETTINGS,
     kind::Value,
     problem::{Problem, Problems},
+    setting::{Setting, nearest, nearest_key},
     settings::{Given, Layer},
     source::{Origin, Sources},
 };
@@ -37,13 +38,11 @@ impl File {
         sources: &Sources,
         environment: &Environment,
     ) -> Result<Option<Self>, Problem> {
-        let chosen = environment.text("SOCKD_CONFIG").map(PathBuf::from);
-        let explicit = match (&sources.explicit_file, chosen) {
-            (Some(path), _) => Some(("flag --config", path.clone())),
-            (None, Some(path)) => Some(("environment SOCKD_CONFIG", path)),
-            (None, None) => None,
-        };
-        if let Some((given_by, path)) = explicit {
+        let flag = sources.explicit_file.clone();
+        let flag = flag.map(|path| ("flag --config".to_owned(), path));
+        let variable = environment.get("SOCKD_CONFIG");
+        let variable = variable.map(|(path, origin)| (origin.place(), PathBuf::from(path)));
+        if let Some((given_by, path)) = flag.or(variable) {
             let found = Self::read(&sources.directory, &path)?;
             return found.map(Some).ok_or_else(|| {
                 let text = format_args!("{path:?} not found; create it or name another");

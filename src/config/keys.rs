@@ -2,31 +2,11 @@
 
 use std::time::Duration;
 
-use super::kind::Kind;
+use super::{
+    kind::Kind,
+    setting::{Fallback, Setting},
+};
 use crate::id;
-
-/// One thing that an operator can choose.
-#[derive(Debug)]
-pub(super) struct Setting {
-    /// `section.name`, as in the file.
-    pub(super) key: &'static str,
-    pub(super) kind: Kind,
-    pub(super) fallback: Fallback,
-    /// Its variables beside the `SOCKD_` one, the first that is not blank wins.
-    pub(super) legacy: &'static [&'static str],
-    /// What it is and why the default is what it is; a line, or a few.
-    pub(super) why: &'static str,
-}
-
-/// What holds when no source gives a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fallback {
-    Is(&'static str),
-    /// Holds once another key says that Redis is used.
-    WithRedis(&'static str),
-    /// Nothing; the text is an example in TOML.
-    Unset(&'static str),
-}
 
 use Fallback::{Is, Unset, WithRedis};
 use Kind::{
@@ -110,7 +90,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         "socketio.ping_interval",
         LIMIT,
         Is("25s"),
-        "Socket.IO's own default, told to clients in the handshake; shorter than proxies' usual 60 s of silence.",
+        "Socket.IO's own default, told in the handshake; under the 60 s of silence that proxies allow.",
     ),
     setting(
         "socketio.ping_timeout",
@@ -122,7 +102,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         "socketio.connect_timeout",
         LIMIT,
         Is("15s"),
-        "How long a connection may stay without joining: over the 10 s a slow client needs, as each costs memory.",
+        "Time to join before the connection is closed: it costs memory, but slow clients need 10 s.",
     ),
     setting(
         "socketio.upgrade_timeout",
@@ -141,7 +121,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         "cors.origin",
         Origins,
         Is("*"),
-        "`*`, one origin, or several; tokens guard the sockets and no cookie is used, so any origin may try.",
+        "`*`, one origin, or several; tokens and not cookies guard the sockets, so any may try.",
     )
     .legacy(&["CORS_ORIGIN"]),
     // How tokens are verified.
@@ -149,7 +129,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         "auth.secret",
         Secret,
         Unset("\"...\""),
-        "HMAC secret (at least 32 bytes) or PEM public key of the tokens; required. Make one: openssl rand -hex 32",
+        "Required: HMAC secret of 32 bytes or more (openssl rand -hex 32), or PEM public key.",
     )
     .legacy(&["JWT_SECRET"]),
     setting(
@@ -225,7 +205,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         "ids.any_max_length",
         number(1, id::MAX_LENGTH as u64),
         Is("128"),
-        "Longest id of the format `any`, in characters: room for prefixed and namespaced ids, and small keys.",
+        "Longest id of the format `any`, in characters: room for namespaced ids, and keys stay small.",
     ),
     setting(
         "ids.any_charset",
@@ -238,14 +218,14 @@ pub(super) static SETTINGS: &[Setting] = &[
         "events.supported",
         Events,
         Is("profile:update,account:update,auth:logout"),
-        "Names, and `prefix:*` for all that begin so; another event is a mistake that the backend is told of.",
+        "Names, and `prefix:*` for all that begin so; another event is refused as a mistake.",
     ),
     // Who may call the internal routes.
     setting(
         "internal.secret",
         Secret,
         Unset("\"...\""),
-        "The bearer secret of the internal routes; required. Make one: openssl rand -hex 32",
+        "Required: what backends send as the bearer of the internal routes (openssl rand -hex 32).",
     )
     .legacy(&["INTERNAL_SECRET", "AUTH_TOKEN", "SECRET_KEY"]),
     setting(
@@ -290,7 +270,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         "sessions.sweep_interval",
         LIMIT,
         Is("10s"),
-        "How often local users are compared with the stored sessions; makes up for a missed message within 15 s.",
+        "How often local users are compared with Redis: a missed logout is made up for within 15 s.",
     ),
     // The room of a user.
     setting(
@@ -304,7 +284,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         "redis.url",
         RedisUrl,
         Unset("\"redis://127.0.0.1:6379/0\""),
-        "redis://, rediss:// or redis+unix://; without any of url, host, port and password, sessions stay in memory.",
+        "redis://, rediss:// or redis+unix://; with nothing that says where Redis is, sessions stay in memory.",
     ),
     setting(
         "redis.host",
@@ -387,13 +367,13 @@ pub(super) static SETTINGS: &[Setting] = &[
         "limits.outbound_buffer",
         size(64 << 10, 1 << 30),
         Is("16MiB"),
-        "Bytes that may wait for one client: a burst of 16 great events, and under the 40 MB a client may cost.",
+        "Bytes that may wait for one client: 16 great events, and under the 40 MB that one may cost.",
     ),
     setting(
         "limits.write_stall",
         LIMIT,
         Is("15s"),
-        "A client that reads nothing for this long is closed; longer than a train's tunnel mostly lasts.",
+        "A client that reads nothing for this long is closed; a phone that changes networks is back by then.",
     ),
     setting(
         "limits.inbound_burst",
@@ -411,14 +391,14 @@ pub(super) static SETTINGS: &[Setting] = &[
         "limits.handshake_attempts",
         number(1, 1_000_000),
         Is("10"),
-        "Refused handshakes on one connection before it is closed: room to fetch a new token, none to guess.",
+        "Refused handshakes before a connection is closed: room for a new token, none for guessing.",
     ),
     // What is logged, and how.
     setting(
         "log.level",
         LogFilter,
         Is("info"),
-        "error, warn, info, debug or trace, or a filter such as `info,sockd=debug`; info is silent per event.",
+        "error, warn, info, debug, trace, or a filter `info,sockd=debug`; info logs no single event.",
     ),
     setting(
         "log.format",
@@ -455,73 +435,4 @@ impl Setting {
         self.legacy = names;
         self
     }
-
-    /// The setting of that key.
-    pub(super) fn find(key: &str) -> Option<&'static Self> {
-        SETTINGS.iter().find(|setting| setting.key == key)
-    }
-
-    pub(super) fn section(&self) -> &'static str {
-        self.key.split_once('.').map_or("", |(section, _)| section)
-    }
-
-    pub(super) fn name(&self) -> &'static str {
-        self.key.split_once('.').map_or(self.key, |(_, name)| name)
-    }
-
-    /// Its own variable: `SOCKD_SERVER__PORT`.
-    pub(super) fn variable(&self) -> String {
-        let (section, name) = (self.section(), self.name());
-        format!("SOCKD_{section}__{name}").to_uppercase()
-    }
-
-    /// The variable that a person would set: the familiar one if there is one.
-    pub(super) fn familiar_variable(&self) -> String {
-        let familiar = self.legacy.first().map(|name| (*name).to_owned());
-        familiar.unwrap_or_else(|| self.variable())
-    }
-
-    /// Of a secret, the setting that reads the same from a file.
-    pub(super) fn file(&self) -> Option<&'static Self> {
-        match self.kind {
-            Kind::Secret => Self::find(&format!("{}_file", self.key)),
-            Kind::Secrets => Self::find(&format!("{}_files", self.key.trim_end_matches('s'))),
-            _ => None,
-        }
-    }
-
-    /// The settings that say the same in another way: a source may give one of the two, and a
-    /// higher source's choice of way makes a lower one's void.
-    pub(super) fn rivals(&self) -> Vec<&'static Self> {
-        let keys: &[&str] = match self.key {
-            "redis.url" => &["redis.host", "redis.port"],
-            "redis.host" | "redis.port" => &["redis.url"],
-            _ => {
-                let is_rival = |other: &&Self| {
-                    let is_file = |a: &Self, b: &Self| a.file().is_some_and(|f| f.key == b.key);
-                    is_file(self, other) || is_file(other, self)
-                };
-                return SETTINGS.iter().filter(is_rival).collect();
-            }
-        };
-        keys.iter().filter_map(|key| Self::find(key)).collect()
-    }
-}
-
-/// The key that was most likely meant.
-pub(super) fn nearest_key(unknown: &str) -> Option<&'static str> {
-    let leaf = unknown.rsplit('.').next().unwrap_or(unknown);
-    let same_leaf = SETTINGS.iter().find(|setting| setting.name() == leaf);
-    nearest(unknown, SETTINGS.iter().map(|setting| setting.key))
-        .or_else(|| same_leaf.map(|setting| setting.key))
-}
-
-/// The known text within a few keystrokes of the unknown one.
-pub(super) fn nearest<T: AsRef<str>>(unknown: &str, known: impl Iterator<Item = T>) -> Option<T> {
-    let reach = (unknown.chars().count() / 3).clamp(1, 4);
-    known
-        .map(|name| (strsim::damerau_levenshtein(unknown, name.as_ref()), name))
-        .filter(|(distance, _)| *distance <= reach)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::{keys::Setting, source::Origin};
+use super::{setting::Setting, source::Origin};
 
 /// Everything that is wrong with a configuration, one problem a line; never shows a secret.
 #[derive(Debug, Clone, Default, Error)]

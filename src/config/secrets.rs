@@ -3,9 +3,9 @@
 use std::{fs, io, path::PathBuf};
 
 use super::{
-    keys::Setting,
     kind::Value,
     problem::{Problem, Problems},
+    setting::Setting,
     settings::{Given, Settings},
 };
 use crate::secret::Secret;

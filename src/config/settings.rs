@@ -12,9 +12,10 @@ use serde::Serialize;
 use super::{
     environment::Environment,
     file::File,
-    keys::{Fallback::*, SETTINGS, Setting},
+    keys::SETTINGS,
     kind::Value,
     problem::{Problem, Problems},
+    setting::{Fallback::*, Setting},
     source::{Origin, Sources},
 };
 

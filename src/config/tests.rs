@@ -1,6 +1,10 @@
 //! Whole configurations, from sources to what the process uses.
 
+mod mistakes;
 mod precedence;
+mod redis;
+mod resolved;
+mod secrets;
 
 use std::{fs, path::Path};
 

@@ -1,5 +1,7 @@
 //! Where Redis is: a URL taken apart, so that the rest of the process never holds a password in one.
 
+use std::path::PathBuf;
+
 use percent_encoding::percent_decode_str;
 use url::Url;
 
@@ -113,36 +115,41 @@ impl RedisUrl {
 impl Settings {
     /// How to reach Redis, or `None` when nothing says that there is one.
     pub(super) fn redis(&self, problems: &mut Problems) -> Option<Redis> {
-        let url = match self.given("redis.url").map(|given| &given.value) {
-            Some(Value::RedisUrl(url)) => Some(url.clone()),
-            Some(_) => None,
-            None if self.uses_redis() => self.redis_by_host(problems),
-            None => None,
-        };
         let tls_ca_file = self.path("redis.tls_ca_file", problems);
         let tls_client_files = self.tls_client_files(problems);
+        let url = match self.given("redis.url").map(|given| &given.value) {
+            Some(Value::RedisUrl(url)) => Some(url.clone()),
+            // A problem already; whether it meant TLS is unknown.
+            Some(_) => return None,
+            None => self.uses_redis().then(|| self.redis_by_host()),
+        };
         self.check_tls(url.as_ref(), problems);
         let url = url?;
-        let database = self.stronger("redis.database", url.database.is_some(), problems);
-        let username = self.stronger("redis.username", url.username.is_some(), problems);
-        let password = ["redis.password", "redis.password_file"]
-            .map(|key| self.stronger(key, url.password.is_some(), problems));
-        let password = if password.contains(&true) {
+        let by_key = |key, in_url: bool, problems: &mut Problems| {
+            self.given(key).is_some() && self.is_stronger(key, in_url, problems)
+        };
+        let database = if by_key("redis.database", url.database.is_some(), problems) {
+            self.number("redis.database")
+        } else {
+            url.database.unwrap_or(0)
+        };
+        let username = if by_key("redis.username", url.username.is_some(), problems) {
+            self.optional_text("redis.username")
+        } else {
+            url.username.clone()
+        };
+        let password_keys = ["redis.password", "redis.password_file"];
+        let password = if password_keys
+            .iter()
+            .any(|key| by_key(key, url.password.is_some(), problems))
+        {
             self.secret("redis.password", problems)
         } else {
             url.password.clone()
         };
         Some(Redis {
-            url: url.with_database(if database || url.database.is_none() {
-                self.optional_number("redis.database").unwrap_or(0)
-            } else {
-                url.database.unwrap_or(0)
-            }),
-            username: if username {
-                self.optional_text("redis.username")
-            } else {
-                url.username.clone()
-            },
+            url: url.with_database(database),
+            username,
             password,
             tls_ca_file,
             tls_client_files,
@@ -152,45 +159,38 @@ impl Settings {
         })
     }
 
-    fn redis_by_host(&self, problems: &mut Problems) -> Option<RedisUrl> {
+    fn redis_by_host(&self) -> RedisUrl {
         let host = self.text("redis.host");
         let host = if host.contains(':') {
             format!("[{host}]")
         } else {
             host
         };
-        let url = format!("redis://{host}:{}", self.number::<u16>("redis.port"));
-        let parsed = RedisUrl::parse(&url);
-        if parsed.is_none() {
-            let text = format_args!("{host:?} is not a host name; write for example 127.0.0.1");
-            problems.add(Problem::at("redis.host", text));
+        RedisUrl {
+            address: format!("redis://{host}:{}", self.number::<u16>("redis.port")),
+            username: None,
+            password: None,
+            database: None,
         }
-        parsed
     }
 
-    /// Whether the key says it rather than the URL: the stronger source does; one that says both
-    /// has made a mistake.
-    fn stronger(&self, key: &str, in_url: bool, problems: &mut Problems) -> bool {
-        let Some(given) = self.given(key) else {
-            return false;
-        };
-        let Some(url) = self.given("redis.url").filter(|_| in_url) else {
+    /// Whether the key counts and not the URL: the stronger source's does, and a source that says
+    /// it in both has made a mistake.
+    fn is_stronger(&self, key: &str, in_url: bool, problems: &mut Problems) -> bool {
+        let (Some(given), Some(url)) = (self.given(key), self.given("redis.url")) else {
             return true;
         };
-        if given.origin.rank() == url.origin.rank() {
+        if in_url && given.origin.rank() == url.origin.rank() {
             let text = format_args!(
                 "{key}: the redis.url at {} has one too; keep one",
                 url.origin
             );
             problems.add(Problem::at(given.origin.place(), text));
         }
-        given.origin.rank() >= url.origin.rank()
+        !in_url || given.origin.rank() >= url.origin.rank()
     }
 
-    fn tls_client_files(
-        &self,
-        problems: &mut Problems,
-    ) -> Option<(std::path::PathBuf, std::path::PathBuf)> {
+    fn tls_client_files(&self, problems: &mut Problems) -> Option<(PathBuf, PathBuf)> {
         let keys = ["redis.tls_cert_file", "redis.tls_key_file"];
         for (key, other) in [(keys[0], keys[1]), (keys[1], keys[0])] {
             if let (Some(given), None) = (self.given(key), self.given(other)) {
@@ -200,10 +200,6 @@ impl Settings {
         }
         let [cert, key] = keys.map(|key| self.path(key, problems));
         cert.zip(key)
-    }
-
-    fn optional_number(&self, key: &str) -> Option<u64> {
-        self.given(key).map(|_| self.number(key))
     }
 
     fn check_tls(&self, url: Option<&RedisUrl>, problems: &mut Problems) {
