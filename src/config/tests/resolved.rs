@@ -1,0 +1,198 @@
+//! What the server and the commands get.
+
+use super::*;
+use crate::config::{Cors, LogFormat, OnExpiry};
+use crate::id::{Charset, IdFormat};
+
+#[test]
+fn origins_are_any_one_or_a_list() {
+    let cors = |text: &str| Start::new().env("CORS_ORIGIN", text).config().cors;
+    let list = |texts: &[&str]| Cors::List(texts.iter().map(|&text| text.to_owned()).collect());
+    assert_eq!(cors("*"), Cors::Any);
+    assert_eq!(cors("  "), Cors::Any);
+    assert_eq!(cors(" , "), Cors::Any);
+    assert_eq!(cors(" https://a "), Cors::One("https://a".into()));
+    assert_eq!(
+        cors("https://a,https://b , "),
+        list(&["https://a", "https://b"])
+    );
+    let toml = |text: &str| Start::new().toml(text).config().cors;
+    assert_eq!(
+        toml("cors.origin = \"https://a, https://b\""),
+        list(&["https://a", "https://b"])
+    );
+    assert_eq!(
+        toml("cors.origin = [\"https://a\"]"),
+        Cors::One("https://a".into())
+    );
+    assert_eq!(toml("cors.origin = []"), Cors::Any);
+    assert_eq!(toml("cors.origin = \"\""), Cors::Any);
+}
+
+#[test]
+fn algorithms_are_trimmed_and_a_blank_list_is_hs256() {
+    let algorithms = |text: &str| {
+        Start::new()
+            .env("JWT_ALGORITHMS", text)
+            .config()
+            .auth
+            .algorithms
+    };
+    assert_eq!(algorithms(" HS256 ,, HS512,"), ["HS256", "HS512"]);
+    assert_eq!(algorithms(" "), ["HS256"]);
+    assert_eq!(algorithms(",,"), ["HS256"]);
+    let config = Start::new().toml("auth.algorithms = []").config();
+    assert_eq!(config.auth.algorithms, ["HS256"]);
+}
+
+#[test]
+fn every_section_of_the_file_arrives() {
+    let config = Start::new()
+        .toml(
+            r#"
+            server = { host = "127.0.0.1", port = 0, max_header_size = "8KiB" }
+            auth = { user_claim = "sub", issuer = "me", audience = "", on_expiry = "keep" }
+            ids = { user = "any", session = "integer", any_max_length = 8, any_charset = "a-f" }
+            events.supported = ["order:*"]
+            rooms.prefix = ""
+            sessions = { key_prefix = "s:", ttl = "1h 30m" }
+            limits = { handshake_attempts = 3, inbound_rate = "1.5MiB" }
+            log = { level = "warn,sockd=trace", format = "json" }
+            "#,
+        )
+        .config();
+    assert_eq!(
+        (config.server.port, config.server.max_header_size),
+        (0, 8192)
+    );
+    assert_eq!(
+        (config.auth.issuer.as_deref(), config.auth.audience),
+        (Some("me"), None)
+    );
+    assert_eq!(config.auth.on_expiry, OnExpiry::Keep);
+    let charset = Charset::try_from("a-f").expect("a charset");
+    let any = IdFormat::Any {
+        max_length: 8,
+        charset,
+    };
+    assert_eq!(
+        (config.ids.user, config.ids.session),
+        (any, IdFormat::Integer)
+    );
+    assert!(config.events.parse("order:paid").is_some());
+    assert!(config.events.parse("auth:logout").is_none());
+    assert_eq!(
+        (config.room_prefix.as_str(), config.sessions.ttl.as_secs()),
+        ("", 5400)
+    );
+    assert_eq!(
+        (config.limits.handshake_attempts, config.limits.inbound_rate),
+        (3, 1_572_864)
+    );
+    assert_eq!(config.log.format, LogFormat::Json);
+}
+
+#[test]
+fn an_empty_list_of_events_allows_none() {
+    let config = Start::new().toml("events.supported = []").config();
+    assert!(config.events.parse("auth:logout").is_none());
+}
+
+#[test]
+fn every_setting_has_its_own_variable() {
+    let rows = Start::bare().settings().rows();
+    let defaults: Vec<_> = rows
+        .iter()
+        .filter_map(|row| row.value.as_deref().map(|value| (row.key, value)))
+        .collect();
+    let mut start = Start::new();
+    for (key, value) in &defaults {
+        let name = format!("SOCKD_{}", key.replacen('.', "__", 1).to_uppercase());
+        start = start.env(&name, value);
+    }
+    let rows = start.settings().rows();
+    let own = rows
+        .iter()
+        .filter(|row| row.origin.starts_with("environment SOCKD_"));
+    assert_eq!(own.count(), defaults.len());
+    assert_eq!(
+        format!("{:?}", start.config()),
+        format!("{:?}", Start::new().config())
+    );
+}
+
+#[test]
+fn commands_need_only_what_they_use() {
+    let settings = Start::bare().env("JWT_SECRET", JWT_SECRET).settings();
+    assert_eq!(settings.auth().expect("a secret").secrets.len(), 1);
+    assert!(
+        settings
+            .client()
+            .expect("no need of a secret")
+            .secret
+            .is_none()
+    );
+    assert!(
+        settings
+            .sessions()
+            .expect("no need of a secret")
+            .redis
+            .is_none()
+    );
+    assert!(settings.ids().is_ok());
+    assert!(Start::bare().settings().auth().is_err());
+    let settings = Start::bare().env("PORT", "x").settings();
+    assert!(settings.client().is_err());
+    assert!(settings.sessions().is_err());
+}
+
+#[test]
+fn the_client_asks_on_the_loopback_when_the_server_listens_everywhere() {
+    for (host, url) in [
+        ("::", "http://127.0.0.1:3000"),
+        ("0.0.0.0", "http://127.0.0.1:3000"),
+        ("::1", "http://[::1]:3000"),
+        ("localhost", "http://localhost:3000"),
+    ] {
+        let settings = Start::new().env("SOCKD_SERVER__HOST", host).settings();
+        assert_eq!(settings.client().expect("a client").url, url);
+    }
+}
+
+#[test]
+fn oddities_are_warnings() {
+    let warnings = |algorithms: &str, secret: &str| {
+        let start = Start::new().env("JWT_ALGORITHMS", algorithms);
+        start.env("JWT_SECRET", secret).loaded().warnings.join("\n")
+    };
+    let pem = "-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----";
+    assert_eq!(warnings("HS256,HS512", JWT_SECRET), "");
+    assert_eq!(warnings("RS256", pem), "");
+    assert_eq!(warnings("HS256,RS256", pem), "");
+    assert!(
+        warnings("hs256,HS256", JWT_SECRET)
+            .contains("\"hs256\" verifies nothing; names are case-sensitive; write HS256")
+    );
+    assert!(warnings("HS256,none", JWT_SECRET).contains("unsigned tokens are never accepted"));
+    assert!(warnings("RS256", JWT_SECRET).contains("is no PEM key, which none of RS256 can use"));
+    assert!(warnings("HS256", pem).contains("is a PEM key, which none of HS256 can use"));
+    let short = warnings("HS256", "hunter2");
+    assert!(
+        short.starts_with("auth.secret: shorter than the 32 bytes") && !short.contains("hunter2")
+    );
+    for (key, value, warning) in [
+        ("cors.origin", "https://a/", "no slash at its end"),
+        ("cors.origin", "*,https://a", "in a list for nothing"),
+        ("cors.origin", "a.example", "begins with http"),
+        ("server.drain_window", "10s", "shorten it"),
+        ("sessions.ttl", "5s", "lengthen it"),
+        ("limits.inbound_burst", "1KiB", "raise it"),
+    ] {
+        let warnings = Start::new().flag("--set", key, value).loaded().warnings;
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(
+            warnings[0].starts_with(key) && warnings[0].ends_with(warning)
+                || warnings[0].contains(warning)
+        );
+    }
+}
