@@ -1,1 +1,174 @@
-//! http
+//! The way in for backends and operators: the internal API, health and metrics.
+
+mod dev;
+mod error;
+mod internal;
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::State,
+    middleware,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use http::{HeaderValue, Request, StatusCode, Uri, header, uri::PathAndQuery};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::json;
+use tower::ServiceExt;
+
+pub use self::dev::Dev;
+use self::error::Error;
+use crate::{
+    config::{self, Config},
+    id::{IdFormats, SupportedEvents},
+    node::Node,
+    wire::ErrorCode,
+};
+
+/// Everything that is answered outside the Socket.IO endpoint.
+#[derive(Clone)]
+pub struct Api {
+    router: Router,
+}
+
+/// What the handlers need.
+struct Context {
+    node: Arc<Node>,
+    internal: config::Internal,
+    ids: IdFormats,
+    events: SupportedEvents,
+    body_timeout: std::time::Duration,
+    metrics: PrometheusHandle,
+    dev: Option<Dev>,
+}
+
+impl Api {
+    /// With `dev` also the page of `sockd serve --dev` and what its buttons call.
+    pub fn new(
+        config: &Config,
+        node: Arc<Node>,
+        metrics: PrometheusHandle,
+        dev: Option<Dev>,
+    ) -> Self {
+        let mut router = Router::new()
+            .route("/healthz", get(health))
+            .route("/readyz", get(readiness))
+            .route("/metrics", get(render_metrics))
+            .route("/internal/emit", post(internal::emit))
+            .route("/internal/force-logout", post(internal::force_logout))
+            .route("/internal/sessions", get(internal::sessions));
+        if dev.is_some() {
+            router = dev::routes(router);
+        }
+        let context = Arc::new(Context {
+            node,
+            internal: config.internal.clone(),
+            ids: config.ids.clone(),
+            events: config.events.clone(),
+            body_timeout: config.server.body_timeout,
+            metrics,
+            dev,
+        });
+        let router = router
+            .fallback(not_found)
+            // Express, whose callers these are, knows no 405.
+            .method_not_allowed_fallback(not_found)
+            .layer(middleware::from_fn_with_state(
+                context.clone(),
+                internal::guard,
+            ))
+            .layer(middleware::map_response(name_charset))
+            .with_state(context);
+        Self { router }
+    }
+
+    /// Answers a request.
+    pub async fn serve(&self, mut request: Request<Body>) -> Response {
+        if let Some(uri) = canonical(request.uri()) {
+            *request.uri_mut() = uri;
+        }
+        let Ok(response) = self.router.clone().oneshot(request).await;
+        response
+    }
+}
+
+/// The address in lower case and without a slash at its end, as Express matches routes.
+fn canonical(uri: &Uri) -> Option<Uri> {
+    let path = uri.path();
+    let lower = path.to_ascii_lowercase();
+    let canonical = lower
+        .strip_suffix('/')
+        .filter(|rest| !rest.is_empty())
+        .unwrap_or(&lower);
+    if canonical == path {
+        return None;
+    }
+    let query = uri
+        .query()
+        .map_or(String::new(), |query| format!("?{query}"));
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = PathAndQuery::try_from(format!("{canonical}{query}")).ok();
+    Uri::from_parts(parts).ok()
+}
+
+async fn not_found() -> Error {
+    ErrorCode::NotFound.into()
+}
+
+/// The process lives.
+async fn health() -> impl IntoResponse {
+    Json(json!({ "ok": true }))
+}
+
+/// The node does its work: it hears its users' channels and is not about to go.
+async fn readiness(State(context): State<Arc<Context>>) -> Response {
+    match context.node.check() {
+        Ok(()) => Json(json!({ "ok": true })).into_response(),
+        Err(why) => {
+            let body = json!({ "ok": false, "error": ErrorCode::NotReady, "reason": why });
+            (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+        }
+    }
+}
+
+/// The process's figures in Prometheus' text format.
+async fn render_metrics(State(context): State<Arc<Context>>) -> impl IntoResponse {
+    metrics::gauge!("sockd_sockets").set(context.node.hub().len() as f64);
+    metrics::gauge!("sockd_ready").set(f64::from(u8::from(context.node.check().is_ok())));
+    let content_type = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )];
+    (content_type, context.metrics.render())
+}
+
+/// Callers of the TypeScript server saw JSON with its charset.
+async fn name_charset(mut response: Response) -> Response {
+    let json = HeaderValue::from_static("application/json");
+    if let Some(found) = response.headers_mut().get_mut(header::CONTENT_TYPE)
+        && *found == json
+    {
+        *found = HeaderValue::from_static("application/json; charset=utf-8");
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_are_matched_as_express_matches_them() {
+        let canonical = |text: &str| canonical(&text.parse().unwrap()).map(|uri| uri.to_string());
+        assert_eq!(canonical("/internal/emit"), None);
+        assert_eq!(
+            canonical("/Internal/EMIT/?A=B"),
+            Some("/internal/emit?A=B".to_owned())
+        );
+        assert_eq!(canonical("/"), None);
+        assert_eq!(canonical("//"), None.or(Some("/".to_owned())));
+    }
+}

@@ -1,1 +1,289 @@
-//! server
+//! The composition root: puts the parts together, accepts connections, and ends in good order.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use axum::body::Body;
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::{
+    net::{TcpListener, TcpStream, lookup_host},
+    time::{Instant, sleep, timeout_at},
+};
+
+use crate::{
+    auth::TokenVerifier,
+    bus::{Bus, redis::RedisBus},
+    config::{self, Config},
+    gateway::{self, Gateway},
+    http::{Api, Dev},
+    id::NodeId,
+    lifecycle::{Lifecycle, Signals},
+    node::Node,
+    redis::Link,
+    session::{SessionStore, memory::MemorySessions, redis::RedisSessions},
+    telemetry,
+};
+
+/// What is left of the shutdown limit for the process to end in.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
+/// How long to wait when the system has no room for another connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A server that is bound but does not answer yet.
+pub struct Server {
+    config: Config,
+    listener: TcpListener,
+    lifecycle: Lifecycle,
+    signals: Signals,
+    bus: Bus,
+    gateway: Gateway,
+    api: Api,
+}
+
+impl Server {
+    /// Takes the port and starts to connect to Redis. With `dev`, the page of `serve --dev`.
+    ///
+    /// # Errors
+    /// A key that cannot be read, or an address that cannot be had; the error says what to do.
+    pub async fn bind(config: Config, dev: Option<Dev>) -> anyhow::Result<Self> {
+        let verifier = TokenVerifier::new(&config.auth, config.ids.clone())?;
+        // From here on a signal is a wish to end in good order.
+        let signals = Signals::listen().context("signals cannot be listened to")?;
+        let listener = listen(&config.server).await?;
+        let lifecycle = Lifecycle::default();
+        let id = NodeId::try_from(uuid::Uuid::new_v4().to_string())?;
+        let (sessions, bus) = stores(&config, &id, &lifecycle);
+        let node = Node::start(
+            id,
+            sessions,
+            bus.clone(),
+            config.sessions.sweep_interval,
+            &lifecycle,
+        );
+        let gateway = Gateway::new(&config, node.clone(), verifier, &lifecycle);
+        let api = Api::new(&config, node, telemetry::metrics()?, dev);
+        Ok(Self {
+            config,
+            listener,
+            lifecycle,
+            signals,
+            bus,
+            gateway,
+            api,
+        })
+    }
+
+    /// The address that was taken.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers until a signal comes, then drains. A second signal ends it at once.
+    ///
+    /// # Errors
+    /// The system does not tell the address.
+    pub async fn run(mut self) -> anyhow::Result<()> {
+        let address = self.local_addr()?;
+        let sessions = match &self.config.redis {
+            Some(redis) => redis.url.clone(),
+            None => "in this process alone, forgotten at its end".to_owned(),
+        };
+        tracing::info!(%address, sessions, version = env!("CARGO_PKG_VERSION"), "listening");
+        let accept = accept_forever(
+            self.listener,
+            self.config.server.clone(),
+            self.gateway.clone(),
+            self.api,
+            self.lifecycle.clone(),
+        );
+        self.lifecycle.spawn(accept);
+        let signal = self.signals.next().await;
+        let config::Server {
+            drain_window,
+            shutdown_timeout,
+            ..
+        } = self.config.server;
+        tracing::info!(signal, "draining; a second signal ends at once");
+        let deadline = Instant::now() + shutdown_timeout.saturating_sub(LAST_MOMENT);
+        let drain = async {
+            self.lifecycle.drain();
+            self.gateway.drain(drain_window).await;
+            self.bus.leave(ACCEPT_PAUSE).await;
+            self.lifecycle.end().await;
+        };
+        tokio::select! {
+            drained = timeout_at(deadline, drain) => match drained {
+                Ok(()) => tracing::info!("drained"),
+                Err(_) => tracing::warn!("the shutdown limit is over; ending with work under way"),
+            },
+            signal = self.signals.next() => tracing::warn!(signal, "ending at once"),
+        }
+        Ok(())
+    }
+}
+
+fn stores(config: &Config, id: &NodeId, lifecycle: &Lifecycle) -> (SessionStore, Bus) {
+    let config::Sessions {
+        key_prefix, ttl, ..
+    } = &config.sessions;
+    match &config.redis {
+        None => (SessionStore::Memory(MemorySessions::new(*ttl)), Bus::Local),
+        Some(redis) => {
+            let link = Link::start(redis.clone(), lifecycle);
+            let sessions = RedisSessions::new(link.clone(), key_prefix.clone(), *ttl);
+            let bus = RedisBus::new(id.clone(), link, &config.room_prefix);
+            (SessionStore::Redis(sessions), Bus::Redis(Arc::new(bus)))
+        }
+    }
+}
+
+async fn listen(config: &config::Server) -> anyhow::Result<TcpListener> {
+    let config::Server { host, port, .. } = config;
+    let wanted = format!("{host}:{port}");
+    let addresses = lookup_host((host.as_str(), *port)).await;
+    let addresses = addresses
+        .with_context(|| format!("{host:?} is no address of this machine; see server.host"))?;
+    let mut failure = None;
+    for address in addresses {
+        match bind(address, config.backlog) {
+            Ok(listener) => return Ok(listener),
+            // A machine without IPv6 cannot listen on `::`, which means all addresses.
+            Err(error)
+                if address.ip() == Ipv6Addr::UNSPECIFIED
+                    && error.kind() != io::ErrorKind::AddrInUse =>
+            {
+                match bind((Ipv4Addr::UNSPECIFIED, *port).into(), config.backlog) {
+                    Ok(listener) => return Ok(listener),
+                    Err(error) => failure = Some(error),
+                }
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    let error = failure.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into());
+    let remedy = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!(
+                "port {port} is taken; end what listens there, or set PORT or --port to another"
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!(
+                "port {port} may not be taken by this user; set PORT or --port to one above 1023"
+            )
+        }
+        _ => format!("{wanted} cannot be listened on; see server.host and server.port"),
+    };
+    Err(anyhow::Error::new(error).context(remedy))
+}
+
+fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // A restart must not wait for the connections of the process before.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    TcpListener::from_std(socket.into())
+}
+
+async fn accept_forever(
+    listener: TcpListener,
+    config: config::Server,
+    gateway: Gateway,
+    api: Api,
+    lifecycle: Lifecycle,
+) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tune(&stream, &config);
+                let connection = serve(
+                    stream,
+                    config.clone(),
+                    gateway.clone(),
+                    api.clone(),
+                    lifecycle.clone(),
+                );
+                lifecycle.spawn_awaited(connection);
+            }
+            // The client's own fault, or one of the system that passes.
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn tune(stream: &TcpStream, config: &config::Server) {
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new().with_time(config.tcp_keepalive);
+    let tuned = stream
+        .set_nodelay(true)
+        .and_then(|()| socket.set_tcp_keepalive(&keepalive))
+        .and_then(|()| socket.set_tcp_user_timeout(Some(config.tcp_user_timeout)));
+    if let Err(error) = tuned {
+        tracing::debug!(%error, "cannot tune a connection that is gone already");
+    }
+}
+
+/// Serves one connection until it ends or, in a drain, until its present request is answered.
+async fn serve(
+    stream: TcpStream,
+    config: config::Server,
+    gateway: Gateway,
+    api: Api,
+    lifecycle: Lifecycle,
+) {
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let (gateway, api) = (gateway.clone(), api.clone());
+        async move {
+            let request = request.map(Body::new);
+            let response = if request.uri().path().starts_with(gateway::PATH) {
+                gateway.serve(request).await
+            } else {
+                api.serve(request).await
+            };
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let draining = lifecycle.is_draining();
+    let connection = http1::Builder::new()
+        .keep_alive(!draining)
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.header_timeout)
+        .max_buf_size(config.max_header_size)
+        .serve_connection(TokioIo::new(stream), answer)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            return;
+        }
+        // Who comes during the drain is still told that it is one.
+        () = lifecycle.drained(), if !draining => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await.ok();
+}

@@ -1,1 +1,49 @@
-//! telemetry
+//! What the process tells of itself: logs on stderr, figures for Prometheus.
+
+use std::io;
+
+use anyhow::Context;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+
+/// Starts to log. Once a process.
+///
+/// # Errors
+/// A filter that cannot be read, or a second call.
+pub fn init(log: &Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&log.level).with_context(|| {
+        format!(
+            "log.level: {:?} is not a filter such as info,sockd=debug",
+            log.level
+        )
+    })?;
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    let started = match log.format {
+        LogFormat::Text => subscriber
+            .with_target(false)
+            .with_ansi(wants_colour())
+            .try_init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!("logging cannot start: {error}"))
+}
+
+/// Colour only on a terminal, and not for who does not want it (no-color.org).
+fn wants_colour() -> bool {
+    io::IsTerminal::is_terminal(&io::stderr())
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Starts to count; the handle renders what was counted.
+///
+/// # Errors
+/// A second call in one process.
+pub fn metrics() -> anyhow::Result<PrometheusHandle> {
+    PrometheusBuilder::new()
+        .install_recorder()
+        .context("metrics cannot start")
+}

@@ -26,9 +26,11 @@ pub enum ErrorCode {
     InvalidSessionId,
     InvalidUserId,
     NotFound,
+    NotReady,
     PayloadTooLarge,
     RedisUnavailable,
     RequestTimeout,
+    SessionsInRedis,
     Unauthorized,
     UnsupportedEncoding,
 }
@@ -45,10 +47,11 @@ impl ErrorCode {
             Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::RequestTimeout => 408,
+            Self::SessionsInRedis => 409,
             Self::PayloadTooLarge => 413,
             Self::UnsupportedEncoding => 415,
             Self::InternalError => 500,
-            Self::BusUnavailable | Self::Draining | Self::RedisUnavailable => 503,
+            Self::BusUnavailable | Self::Draining | Self::NotReady | Self::RedisUnavailable => 503,
         }
     }
 }

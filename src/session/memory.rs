@@ -45,6 +45,14 @@ impl MemorySessions {
             .collect()
     }
 
+    /// The user's session, if it is not forgotten yet.
+    pub fn find(&self, user: &UserId) -> Option<(UserId, SessionId, Duration)> {
+        let now = Instant::now();
+        let active = self.lock();
+        let found = active.get(user).filter(|found| found.until > now)?;
+        Some((user.clone(), found.session.clone(), found.until - now))
+    }
+
     /// Drops what is past its TTL.
     pub fn forget_expired(&self) {
         let now = Instant::now();

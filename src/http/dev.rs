@@ -1,0 +1,107 @@
+//! The page of `sockd serve --dev`, and what its buttons call. Not there without `--dev`.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::State,
+    response::{Html, IntoResponse},
+    routing::{get, post},
+};
+use http::{HeaderMap, header};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{Context, error::Error};
+use crate::{
+    id::{SessionId, UserId},
+    wire::{EmitAnswer, ErrorCode, Event, ForceLogoutAnswer, parse_members},
+};
+
+const PAGE: &str = include_str!("dev.html");
+
+/// The user whom the page shows.
+#[derive(Debug, Clone, Serialize)]
+pub struct Dev {
+    pub user: UserId,
+    pub session: SessionId,
+    pub token: String,
+    /// The line that gives a terminal the address and the secret of this run.
+    pub setup: String,
+}
+
+pub(super) fn routes(router: Router<Arc<Context>>) -> Router<Arc<Context>> {
+    router
+        .route("/", get(page))
+        .route("/dev/emit", post(emit))
+        .route("/dev/force-logout", post(force_logout))
+}
+
+async fn page(State(context): State<Arc<Context>>) -> impl IntoResponse {
+    let dev = serde_json::to_string(&context.dev).unwrap_or_default();
+    // Nothing in a script element may look like its end.
+    let page = PAGE.replace("__SOCKD_DEV__", &dev.replace('<', "\\u003c"));
+    ([(header::CACHE_CONTROL, "no-store")], Html(page))
+}
+
+async fn emit(
+    State(context): State<Arc<Context>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<EmitAnswer>, Error> {
+    let dev = of_this_page(&context, &headers)?;
+    let body = String::from_utf8_lossy(&body);
+    let members = parse_members(&body).map_err(|_| ErrorCode::InvalidJson)?;
+    let name = members
+        .get("event")
+        .and_then(|name| serde_json::from_str::<String>(name.get()).ok());
+    let name = name
+        .and_then(|name| context.events.parse(&name))
+        .ok_or(ErrorCode::InvalidEvent)?;
+    let payload = members
+        .get("payload")
+        .map_or(RawValue::NULL, |payload| *payload);
+    let event = Event {
+        name,
+        payload: payload.to_owned().into(),
+    };
+    let reach = context
+        .node
+        .emit(&dev.user, &event)
+        .await
+        .map_err(|_| ErrorCode::BusUnavailable)?;
+    Ok(Json(EmitAnswer {
+        ok: true,
+        online: reach.nodes.map(|nodes| nodes > 0),
+        nodes: reach.nodes,
+    }))
+}
+
+async fn force_logout(
+    State(context): State<Arc<Context>>,
+    headers: HeaderMap,
+) -> Result<Json<ForceLogoutAnswer>, Error> {
+    let dev = of_this_page(&context, &headers)?;
+    let elsewhere = uuid::Uuid::new_v4().to_string();
+    let elsewhere = SessionId::try_from(elsewhere).map_err(|_| ErrorCode::InternalError)?;
+    let done = context.node.force_logout(&dev.user, &elsewhere).await;
+    let done = done.map_err(|_| ErrorCode::RedisUnavailable)?;
+    Ok(Json(ForceLogoutAnswer {
+        ok: true,
+        disconnected: done.disconnected,
+        nodes: Some(done.nodes),
+    }))
+}
+
+/// Pages of other sites that the developer has open must not press the buttons.
+fn of_this_page<'a>(context: &'a Context, headers: &HeaderMap) -> Result<&'a Dev, ErrorCode> {
+    let foreign = headers
+        .get("sec-fetch-site")
+        .is_some_and(|site| site != "same-origin");
+    context
+        .dev
+        .as_ref()
+        .filter(|_| !foreign)
+        .ok_or(ErrorCode::Forbidden)
+}

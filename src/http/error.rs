@@ -1,0 +1,27 @@
+//! How a request that failed is answered: the code, and nothing of what went wrong inside.
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+
+use crate::wire::{ErrorBody, ErrorCode};
+
+/// An answer `{"ok":false,"error":"CODE"}` with the code's status.
+#[derive(Debug)]
+pub(super) struct Error(ErrorCode);
+
+impl From<ErrorCode> for Error {
+    fn from(code: ErrorCode) -> Self {
+        Self(code)
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.0.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, Json(ErrorBody::from(self.0))).into_response()
+    }
+}

@@ -1,0 +1,291 @@
+//! The internal routes, which backends call with a bearer secret.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json,
+    body::{Body, Bytes},
+    extract::{Query, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::value::RawValue;
+use tokio::time::timeout;
+
+use super::{Context, error::Error};
+use crate::{
+    id::UserId,
+    node::ForceLogoutError,
+    session::SessionStore,
+    wire::{
+        EmitAnswer, ErrorCode, Event, ForceLogoutAnswer, SessionRow, SessionsAnswer, parse_members,
+    },
+};
+
+/// Headers that browsers add and scripts in them cannot remove (Fetch metadata, client hints).
+const BROWSER_HEADERS: [&str; 3] = ["sec-fetch-mode", "sec-fetch-site", "sec-ch-ua"];
+/// What is still read of a body that is too long, so that its sender reads the answer.
+const EXCESS: usize = 16 << 20;
+/// The most sessions in one answer.
+const PAGE: usize = 1_000;
+
+/// Lets in callers that are no browsers and know the secret; before any body is read.
+pub(super) async fn guard(
+    State(context): State<Arc<Context>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let route = request.uri().path().to_owned();
+    if route != "/internal" && !route.starts_with("/internal/") {
+        return next.run(request).await;
+    }
+    if let Err(code) = check_caller(request.headers(), &context) {
+        return Error::from(code).into_response();
+    }
+    let started = Instant::now();
+    let response = next.run(request).await;
+    tracing::debug!(route, status = response.status().as_u16(), elapsed = ?started.elapsed(), "answered");
+    response
+}
+
+fn check_caller(headers: &HeaderMap, context: &Context) -> Result<(), ErrorCode> {
+    let given = |name: &&str| headers.get(*name).is_some_and(|value| !value.is_empty());
+    if BROWSER_HEADERS.iter().any(given) {
+        return Err(ErrorCode::Forbidden);
+    }
+    is_authorized(headers, context)
+        .then_some(())
+        .ok_or(ErrorCode::Unauthorized)
+}
+
+fn is_authorized(headers: &HeaderMap, context: &Context) -> bool {
+    let Some(given) = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| bearer(value.as_bytes()))
+    else {
+        return false;
+    };
+    // All are compared, so that the time does not tell which one is close.
+    context
+        .internal
+        .secrets
+        .iter()
+        .fold(false, |found, secret| found | secret.matches(given))
+}
+
+/// The text behind `Bearer`, its scheme in any case and with any blanks around (RFC 6750).
+fn bearer(value: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(value).ok()?.trim();
+    let (scheme, secret) = text.split_once([' ', '\t'])?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(secret.trim())
+}
+
+/// `POST /internal/emit`
+pub(super) async fn emit(
+    State(context): State<Arc<Context>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<EmitAnswer>, Error> {
+    let body = read(&context, &headers, body).await?;
+    let (user, event) = {
+        let members = parse_members(&body).map_err(|_| ErrorCode::InvalidJson)?;
+        let user = text(&members, "userId").and_then(|text| context.ids.parse_user(&text).ok());
+        let user = user.ok_or(ErrorCode::InvalidUserId)?;
+        let name = text(&members, "event").and_then(|text| context.events.parse(&text));
+        let name = name.ok_or(ErrorCode::InvalidEvent)?;
+        let payload = members
+            .get("payload")
+            .map_or(RawValue::NULL, |payload| *payload);
+        (
+            user,
+            Event {
+                name,
+                payload: payload.to_owned().into(),
+            },
+        )
+    };
+    // A large body and its copy need not both wait for Redis.
+    drop(body);
+    metrics::counter!("sockd_emits_total", "event" => event.name.to_string()).increment(1);
+    match context.node.emit(&user, &event).await {
+        Ok(reach) => {
+            let nodes = reach.nodes.filter(|_| prefers_representation(&headers));
+            Ok(Json(EmitAnswer {
+                ok: true,
+                online: nodes.map(|nodes| nodes > 0),
+                nodes,
+            }))
+        }
+        Err(_) => Err(ErrorCode::BusUnavailable.into()),
+    }
+}
+
+/// `POST /internal/force-logout`
+pub(super) async fn force_logout(
+    State(context): State<Arc<Context>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<ForceLogoutAnswer>, Error> {
+    let body = read(&context, &headers, body).await?;
+    let members = parse_members(&body).map_err(|_| ErrorCode::InvalidJson)?;
+    let user = text(&members, "userId").and_then(|text| context.ids.parse_user(&text).ok());
+    let user = user.ok_or(ErrorCode::InvalidUserId)?;
+    let session =
+        text(&members, "sessionId").and_then(|text| context.ids.parse_session(&text).ok());
+    let session = session.ok_or(ErrorCode::InvalidSessionId)?;
+    drop(members);
+    metrics::counter!("sockd_force_logouts_total").increment(1);
+    match context.node.force_logout(&user, &session).await {
+        Ok(done) => {
+            tracing::info!(%user, %session, disconnected = done.disconnected, "replaced a session");
+            let nodes = prefers_representation(&headers).then_some(done.nodes);
+            Ok(Json(ForceLogoutAnswer {
+                ok: true,
+                disconnected: done.disconnected,
+                nodes,
+            }))
+        }
+        Err(error) => {
+            let why = match &error {
+                ForceLogoutError::Timeout => error.to_string(),
+                ForceLogoutError::Store(store) => crate::redis::chain(store),
+            };
+            tracing::warn!(%user, why, "cannot replace a session");
+            Err(ErrorCode::RedisUnavailable.into())
+        }
+    }
+}
+
+/// `GET /internal/sessions`: the sessions of an instance in memory mode, ordered by user.
+pub(super) async fn sessions(
+    State(context): State<Arc<Context>>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Json<SessionsAnswer>, Error> {
+    let SessionStore::Memory(sessions) = context.node.sessions() else {
+        return Err(ErrorCode::SessionsInRedis.into());
+    };
+    let user = |key: &str| {
+        query
+            .get(key)
+            .map(|text| UserId::try_from(text.as_str()))
+            .transpose()
+    };
+    let (only, after) = (user("user"), user("after"));
+    let (Ok(only), Ok(after)) = (only, after) else {
+        return Err(ErrorCode::InvalidUserId.into());
+    };
+    let limit = query
+        .get("limit")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(PAGE)
+        .min(PAGE);
+    let found = match only {
+        Some(user) => sessions.find(&user).into_iter().collect(),
+        None => sessions.list(after.as_ref(), limit),
+    };
+    let rows = found.into_iter().map(|(user, session, left)| SessionRow {
+        online: usize::from(context.node.hub().has(&user)),
+        user_id: user.into(),
+        session_id: Some(session.into()),
+        expires_in_seconds: Some(left.as_secs()),
+    });
+    Ok(Json(SessionsAnswer {
+        ok: true,
+        sessions: rows.collect(),
+    }))
+}
+
+/// The text of a JSON body; `{}` for none, and for any other content type.
+async fn read(context: &Context, headers: &HeaderMap, body: Body) -> Result<String, ErrorCode> {
+    if !is_json(headers) {
+        return Ok("{}".to_owned());
+    }
+    let encoding = headers
+        .get(header::CONTENT_ENCODING)
+        .map(|value| value.as_bytes());
+    if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
+        return Err(ErrorCode::UnsupportedEncoding);
+    }
+    let bytes = read_bounded(body, context.internal.max_body, context.body_timeout).await?;
+    if bytes.is_empty() {
+        return Ok("{}".to_owned());
+    }
+    // As Node decodes it: a byte that is no UTF-8 becomes U+FFFD.
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = content_type
+        .and_then(|text| text.split(';').next())
+        .unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+async fn read_bounded(mut body: Body, limit: usize, within: Duration) -> Result<Bytes, ErrorCode> {
+    let reading = async {
+        let error = match Limited::new(&mut body, limit).collect().await {
+            Ok(collected) => return Ok(collected.to_bytes()),
+            Err(error) => error,
+        };
+        if !error.is::<LengthLimitError>() {
+            return Err(ErrorCode::InvalidJson);
+        }
+        let mut excess = 0;
+        while let Some(Ok(frame)) = body.frame().await
+            && excess < EXCESS
+        {
+            excess += frame.data_ref().map_or(0, Bytes::len);
+        }
+        Err(ErrorCode::PayloadTooLarge)
+    };
+    timeout(within, reading)
+        .await
+        .unwrap_or(Err(ErrorCode::RequestTimeout))
+}
+
+/// A member that is a text; any other counts as not given.
+fn text(members: &HashMap<std::borrow::Cow<'_, str>, &RawValue>, key: &str) -> Option<String> {
+    serde_json::from_str(members.get(key)?.get()).ok()
+}
+
+/// Whether the caller wants more than the TypeScript server answered (RFC 7240, 4.2).
+fn prefers_representation(headers: &HeaderMap) -> bool {
+    let prefers = headers
+        .get_all("prefer")
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    prefers
+        .flat_map(|value| value.split(','))
+        .any(|token| token.trim() == "return=representation")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bearer_is_found_behind_any_spelling_of_the_scheme() {
+        for value in [
+            "Bearer s3cret",
+            "bearer   s3cret",
+            "BEARER\ts3cret ",
+            " Bearer s3cret",
+        ] {
+            assert_eq!(bearer(value.as_bytes()), Some("s3cret"), "{value:?}");
+        }
+        for value in ["s3cret", "Bearer", "Basic s3cret", "Bearers3cret", ""] {
+            assert_eq!(bearer(value.as_bytes()), None, "{value:?}");
+        }
+    }
+}
