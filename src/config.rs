@@ -1,4 +1,34 @@
-//! What the operator chose, resolved: a [`Config`] has no maybes left.
+//! What the operator chose: [`load`] reads it from every source, and [`Settings::resolve`] makes a
+//! [`Config`] of it, which has no maybes left.
+//!
+//! In reading order: `keys` is the one table of settings with their defaults, `kind` says what each
+//! may hold, `source` says where values come from, `file`, `environment` and `dotenv` read them,
+//! `settings` keeps the winners, `resolve`, `secrets` and `redis` turn them into what the process
+//! uses, `advice` warns of what works but not as meant, `example` writes the commented file.
+
+mod advice;
+mod dotenv;
+mod environment;
+mod example;
+mod file;
+mod keys;
+mod kind;
+mod problem;
+mod redis;
+mod resolve;
+mod secrets;
+mod settings;
+mod source;
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    example::example,
+    problem::{Problem, Problems},
+    resolve::{Client, Loaded, SessionStorage},
+    settings::{Row, Settings, load},
+    source::{Flag, Sources},
+};
 
 use std::{path::PathBuf, time::Duration};
 

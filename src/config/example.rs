@@ -1,0 +1,143 @@
+//! The commented file: every key, its default, and why it is that.
+
+use std::fmt::Write as _;
+
+use super::{
+    keys::{Fallback, SETTINGS, Setting},
+    kind::Kind,
+};
+
+const HEAD: &str = "\
+# Every setting of sockd with its default. Nothing here is in force until its `#` is taken off.
+#
+# The file is read from --config, else SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml.
+# The environment, over a .env file in the working directory, goes over this file, and flags go over
+# the environment. Paths in this file are relative to it.
+#
+# `sockd config check` tells all that is wrong; `sockd config show` tells what holds and why.
+";
+
+/// The text of `config.example.toml`; as it is, it changes nothing.
+pub fn example() -> String {
+    let mut text = HEAD.to_owned();
+    let mut section = "";
+    for setting in SETTINGS {
+        if setting.section() != section {
+            section = setting.section();
+            append(&mut text, format_args!("\n[{section}]"));
+        }
+        append(&mut text, format_args!("# {}", setting.why));
+        let own = setting.variable();
+        let variables = [&[own.as_str()], setting.legacy].concat();
+        append(
+            &mut text,
+            format_args!("# Environment: {}", variables.join(", ")),
+        );
+        let name = setting.name();
+        match setting.fallback {
+            Fallback::Is(default) => {
+                append(
+                    &mut text,
+                    format_args!("#{name} = {}", literal(setting, default)),
+                );
+            }
+            Fallback::WithRedis(default) => {
+                let literal = literal(setting, default);
+                append(
+                    &mut text,
+                    format_args!("# Once Redis is used: {name} = {literal}"),
+                );
+            }
+            Fallback::Unset(sample) => {
+                append(
+                    &mut text,
+                    format_args!("# Not set; for example: {name} = {sample}"),
+                );
+            }
+        }
+    }
+    text
+}
+
+fn append(text: &mut String, line: std::fmt::Arguments<'_>) {
+    // Writing to a `String` cannot fail.
+    let _ = writeln!(text, "{line}");
+}
+
+fn literal(setting: &Setting, default: &str) -> String {
+    match setting.kind {
+        Kind::Number { .. } => default.to_owned(),
+        Kind::List | Kind::Events => {
+            let quoted: Vec<_> = default.split(',').map(|part| format!("{part:?}")).collect();
+            format!("[{}]", quoted.join(", "))
+        }
+        _ => format!("{default:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, fs, path::Path};
+
+    use super::*;
+    use crate::config::{Config, Flag, Sources, load};
+
+    #[test]
+    fn committed_example_is_the_generated_one() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml");
+        if std::env::var_os("UPDATE_EXAMPLES").is_some() {
+            fs::write(&path, example()).expect("a writable config.example.toml");
+        }
+        let committed = fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            committed == example(),
+            "config.example.toml is out of date; run `UPDATE_EXAMPLES=1 cargo test --lib config`"
+        );
+    }
+
+    #[test]
+    fn example_holds_every_key_and_changes_nothing() {
+        let text = example();
+        for setting in SETTINGS {
+            let name = setting.name();
+            assert!(text.contains(&format!("{name} = ")), "{}", setting.key);
+        }
+        assert_eq!(shown(&config(&text)), shown(&config("")));
+    }
+
+    #[test]
+    fn example_with_every_default_uncommented_is_the_default() {
+        let uncomment = |line: &str| {
+            let is_default = line.starts_with('#') && !line.starts_with("# ");
+            line[usize::from(is_default)..].to_owned()
+        };
+        let text: Vec<_> = example().lines().map(uncomment).collect();
+        let text = text.join("\n");
+        assert!(text.contains("\nport = 3000\n"));
+        assert_eq!(shown(&config(&text)), shown(&config("")));
+    }
+
+    fn shown(config: &Config) -> String {
+        format!("{config:#?}")
+    }
+
+    fn config(text: &str) -> Config {
+        let directory = tempfile::tempdir().expect("a folder for temporary files");
+        fs::write(directory.path().join("sockd.toml"), text).expect("a new file");
+        let secret = |key| Flag {
+            name: "--dev",
+            key,
+            value: "a-secret-of-more-than-thirty-two-bytes".to_owned(),
+        };
+        let sources = Sources {
+            env: BTreeMap::new(),
+            directory: directory.path().to_owned(),
+            flags: vec![secret("auth.secret"), secret("internal.secret")],
+            ..Sources::default()
+        };
+        let loaded = load(&sources).and_then(|settings| settings.resolve());
+        loaded
+            .unwrap_or_else(|problems| panic!("{problems}"))
+            .config
+    }
+}

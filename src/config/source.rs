@@ -1,0 +1,117 @@
+//! Where values come from, lowest to highest: defaults, file, environment, flags.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::OsString,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::problem::{Problem, Problems};
+
+/// Everything outside the process that a configuration is read from.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// The process environment.
+    pub env: BTreeMap<String, OsString>,
+    /// Where `.env`, `sockd.toml` and relative paths of the environment and flags are looked up.
+    pub directory: PathBuf,
+    /// The file of `--config`, which must exist; it comes before SOCKD_CONFIG.
+    pub explicit_file: Option<PathBuf>,
+    /// The file that is read when the directory has no `sockd.toml`.
+    pub system_file: PathBuf,
+    /// What the command line gave.
+    pub flags: Vec<Flag>,
+}
+
+impl Sources {
+    /// What this process was started with.
+    ///
+    /// # Errors
+    /// A working directory that no longer exists.
+    pub fn from_process(
+        explicit_file: Option<PathBuf>,
+        flags: Vec<Flag>,
+    ) -> Result<Self, Problems> {
+        let directory = env::current_dir().map_err(|error| {
+            let text = format_args!("cannot be read: {error}; change to one that exists");
+            Problem::at("working directory", text)
+        })?;
+        let named = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value));
+        Ok(Self {
+            env: env::vars_os().filter_map(named).collect(),
+            directory,
+            explicit_file,
+            system_file: PathBuf::from("/etc/sockd/sockd.toml"),
+            flags,
+        })
+    }
+}
+
+/// A setting given on the command line.
+#[derive(Clone)]
+pub struct Flag {
+    /// As the operator typed it, `--port`, for messages.
+    pub name: &'static str,
+    /// The setting that it gives, `server.port`.
+    pub key: &'static str,
+    pub value: String,
+}
+
+/// Where one value was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Origin {
+    Default,
+    File {
+        file: Arc<Path>,
+        line: usize,
+        column: usize,
+    },
+    Environment {
+        name: String,
+    },
+    DotEnv {
+        name: String,
+        line: usize,
+    },
+    Flag {
+        name: &'static str,
+    },
+}
+
+impl Origin {
+    /// How strong the source is: of two, the greater wins.
+    pub(super) fn rank(&self) -> u8 {
+        match self {
+            Self::Default => 0,
+            Self::File { .. } => 1,
+            Self::Environment { name } | Self::DotEnv { name, .. } => {
+                if name.starts_with("SOCKD_") { 3 } else { 2 }
+            }
+            Self::Flag { .. } => 4,
+        }
+    }
+
+    /// The exact place, for problems; [`Display`](fmt::Display) is the short form for tables.
+    pub(super) fn place(&self) -> String {
+        match self {
+            Self::File { file, line, column } => format!("{}:{line}:{column}", file.display()),
+            Self::DotEnv { name, line } => format!(".env:{line}: {name}"),
+            _ => self.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { file, line, .. } => write!(f, "{}:{line}", file.display()),
+            Self::Environment { name } => write!(f, "environment {name}"),
+            Self::DotEnv { name, .. } => write!(f, ".env {name}"),
+            Self::Flag { name } => write!(f, "flag {name}"),
+        }
+    }
+}
