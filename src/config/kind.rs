@@ -270,7 +270,7 @@ fn duration_text(duration: Duration) -> String {
     let millis = duration.as_millis();
     let unit = UNITS
         .iter()
-        .find(|(unit, _)| millis > 0 && millis % unit == 0);
+        .find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit));
     unit.map_or_else(
         || format!("{millis}ms"),
         |(unit, name)| format!("{}{name}", millis / unit),
@@ -282,7 +282,7 @@ fn size_text(bytes: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let unit = UNITS
         .iter()
-        .find(|(unit, _)| bytes > 0 && bytes % unit == 0);
+        .find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit));
     unit.map_or_else(
         || format!("{bytes}B"),
         |(unit, name)| format!("{}{name}", bytes / unit),
