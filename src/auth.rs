@@ -4,9 +4,9 @@
 //! every token that was good stays good and no other becomes so: no leeway, `exp` and `nbf`
 //! optional but numbers, `kid`, `typ` and the rest of any type and without effect.
 
-pub mod algorithm;
 pub mod key;
 pub mod mint;
+mod scheme;
 
 use std::{
     borrow::Cow,
@@ -25,11 +25,10 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use crate::{
-    config,
+    config::{self, Algorithm},
     id::{IdFormats, InvalidId, SessionId, UserId},
     wire,
 };
-use algorithm::Algorithm;
 use key::{KeyError, Verifier};
 
 /// The longest token, in bytes, that is looked at; it bounds the work that a stranger can cause.
@@ -138,11 +137,6 @@ impl TokenVerifier {
             audience: auth.audience.clone(),
             ids,
         })
-    }
-
-    /// Whether no token at all can be good, because no allowed algorithm fits any key.
-    pub fn refuses_everything(&self) -> bool {
-        self.verifiers.is_empty()
     }
 
     /// Judges a token at the time `now`, in whole seconds since the epoch ([`unix_time`]).

@@ -1,1 +1,143 @@
-//! cli
+//! The command line: what `sockd` can be told to do, and what it answers.
+
+mod completions;
+mod config;
+mod emit;
+mod failure;
+mod force_logout;
+mod instance;
+mod output;
+mod random;
+mod serve;
+mod sessions;
+mod token;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use self::failure::Failure;
+use crate::config::{Flag, Settings, Sources, load};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  ok
+  1  failed
+  2  usage or configuration
+  3  unreachable
+  4  unauthorised
+  5  user offline under --require-online";
+
+/// A Socket.IO push gateway with single login, and the operator's commands for it.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else
+    /// /etc/sockd/sockd.toml]
+    #[arg(long, global = true, value_name = "PATH")]
+    config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    Serve(serve::ServeArgs),
+    /// Push an event to a user, or a file of events
+    Emit(emit::EmitArgs),
+    /// Make one session a user's only one, and close the sockets of all others
+    ForceLogout(force_logout::ForceLogoutArgs),
+    /// Make and judge tokens
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Look at the active sessions
+    #[command(subcommand)]
+    Sessions(sessions::SessionsCommand),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Print the completions for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+impl Cli {
+    /// Whether the command keeps several cores busy, so that it is worth threads of its own.
+    pub fn serves(&self) -> bool {
+        matches!(self.command, Command::Serve(_))
+    }
+
+    /// Does what was asked for, and tells the person if it cannot.
+    pub async fn run(self) -> ExitCode {
+        let context = Context {
+            config: self.config,
+        };
+        let done = match self.command {
+            Command::Serve(args) => serve::run(args, &context).await,
+            Command::Emit(args) => emit::run(args, &context).await,
+            Command::ForceLogout(args) => force_logout::run(args, &context).await,
+            Command::Token(command) => token::run(command, &context),
+            Command::Sessions(command) => sessions::run(command, &context).await,
+            Command::Config(command) => config::run(command, &context),
+            Command::Completions(args) => completions::run(&args),
+        };
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => output::failure(&failure),
+        }
+    }
+}
+
+/// Tells why the process cannot even begin, and what it exits with.
+pub fn cannot_start(error: anyhow::Error) -> ExitCode {
+    output::failure(&Failure::from(error))
+}
+
+/// What all commands share.
+struct Context {
+    /// The file of `--config`.
+    config: Option<PathBuf>,
+}
+
+impl Context {
+    /// The settings from every source, with what the command line gave on top.
+    fn settings(&self, flags: Vec<Flag>) -> Result<Settings, Failure> {
+        let sources = Sources::from_process(self.config.clone(), flags)?;
+        Ok(load(&sources)?)
+    }
+
+    /// A variable of the environment that is there and not blank.
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name)
+            .ok()
+            .filter(|value| !value.trim().is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_option_takes_a_secret_itself() {
+        fn options(command: &clap::Command) -> Vec<String> {
+            let own = command
+                .get_arguments()
+                .filter_map(|argument| argument.get_long().map(str::to_owned));
+            own.chain(command.get_subcommands().flat_map(options))
+                .collect()
+        }
+        for option in options(&Cli::command()) {
+            let is_secret = option.contains("secret") || option.contains("password");
+            assert!(!is_secret || option.ends_with("-file"), "--{option}");
+        }
+    }
+}

@@ -7,6 +7,7 @@
 //! uses, `advice` warns of what works but not as meant, `example` writes the commented file.
 
 mod advice;
+mod algorithm;
 mod dotenv;
 mod environment;
 mod example;
@@ -24,6 +25,7 @@ mod source;
 mod tests;
 
 pub use self::{
+    algorithm::{Algorithm, UnknownAlgorithm},
     example::example,
     problem::{Problem, Problems},
     resolve::{Client, Loaded, SessionStorage},

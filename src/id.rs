@@ -125,6 +125,35 @@ pub enum IdFormat {
 }
 
 impl IdFormat {
+    /// A text of this format made of the bytes, which should be random.
+    fn make_up(&self, bytes: [u8; 32]) -> String {
+        match self {
+            Self::ObjectId => bytes[..12].iter().map(|b| format!("{b:02x}")).collect(),
+            Self::Uuid => {
+                let (random, _) = bytes.split_first_chunk().expect("32 bytes hold 16");
+                uuid::Builder::from_random_bytes(*random)
+                    .into_uuid()
+                    .to_string()
+            }
+            Self::Integer => {
+                let (number, _) = bytes.split_first_chunk().expect("32 bytes hold 8");
+                u64::from_le_bytes(*number).to_string()
+            }
+            Self::Any {
+                max_length,
+                charset,
+            } => {
+                let pairs = bytes
+                    .chunks_exact(2)
+                    .map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+                pairs
+                    .take(*max_length)
+                    .map(|n| charset.nth(n.into()))
+                    .collect()
+            }
+        }
+    }
+
     fn admits(&self, text: &str) -> bool {
         match self {
             Self::ObjectId => text.len() == 24 && text.bytes().all(|b| b.is_ascii_hexdigit()),
@@ -177,6 +206,13 @@ pub struct Charset {
 }
 
 impl Charset {
+    /// The character at that place, beginning anew after the last.
+    fn nth(&self, at: usize) -> char {
+        let chars = || self.ranges.iter().flat_map(|(from, to)| *from..=*to);
+        let at = at % chars().count();
+        chars().nth(at).expect("a charset is never empty")
+    }
+
     fn contains(&self, c: char) -> bool {
         self.ranges
             .iter()
@@ -243,6 +279,22 @@ impl IdFormats {
             return Err(InvalidId::new("user id", text, self.user.to_string()));
         }
         UserId::try_from(text)
+    }
+
+    /// A user id made of the bytes, which should be random.
+    ///
+    /// # Errors
+    /// A format whose texts can be longer than an identifier.
+    pub fn make_up_user(&self, bytes: [u8; 32]) -> Result<UserId, InvalidId> {
+        self.parse_user(&self.user.make_up(bytes))
+    }
+
+    /// A session id made of the bytes, which should be random.
+    ///
+    /// # Errors
+    /// A format whose texts can be longer than an identifier.
+    pub fn make_up_session(&self, bytes: [u8; 32]) -> Result<SessionId, InvalidId> {
+        self.parse_session(&self.session.make_up(bytes))
     }
 
     /// Parses a session id; the text is taken as it is, not trimmed.
@@ -349,6 +401,28 @@ mod tests {
         assert!(!any.admits("abcde"));
         assert!(!any.admits("A"));
         assert!(Charset::try_from("z-a").is_err());
+    }
+
+    #[test]
+    fn what_is_made_up_is_of_the_format() {
+        let any = |max_length, charset| IdFormat::Any {
+            max_length,
+            charset: Charset::try_from(charset).unwrap(),
+        };
+        for format in [
+            IdFormat::ObjectId,
+            IdFormat::Uuid,
+            IdFormat::Integer,
+            any(5, "a-c_"),
+            any(200, "x"),
+            any(64, "\u{10000}-\u{1ffff}"),
+        ] {
+            for byte in [0, 7, 0x80, 0xff] {
+                let text = format.make_up([byte; 32]);
+                assert!(format.admits(&text), "{format}: {text}");
+                assert!(UserId::try_from(text).is_ok(), "{format}");
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Which session of a user is the active one, and who may change it.
 
+pub mod list;
 pub mod memory;
 pub mod redis;
 

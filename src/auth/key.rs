@@ -13,8 +13,8 @@ use aws_lc_rs::{
 use pem::Pem;
 use thiserror::Error;
 
-use super::algorithm::{Algorithm, Scheme};
-use crate::secret::Secret;
+use super::scheme::Scheme;
+use crate::{config::Algorithm, secret::Secret};
 
 /// The shortest RSA key, in bits, that may verify or sign (NIST SP 800-131A).
 const MIN_RSA_BITS: usize = 2048;
@@ -63,7 +63,7 @@ impl Verifier {
     pub(super) fn of(secret: &Secret, allowed: &[Algorithm]) -> Result<Vec<Self>, KeyError> {
         if !is_pem(secret) {
             let fitting = allowed.iter().filter_map(|algorithm| {
-                let Scheme::Hmac(scheme) = algorithm.scheme() else {
+                let Scheme::Hmac(scheme) = Scheme::of(*algorithm) else {
                     return None;
                 };
                 let key = VerifyingKey::Shared(shared(scheme, secret));
@@ -75,7 +75,7 @@ impl Verifier {
         }
         let der = public_key(&read_pem(secret)?)?;
         let parse = |algorithm: Algorithm| {
-            let verification = match algorithm.scheme() {
+            let verification = match Scheme::of(algorithm) {
                 Scheme::Hmac(_) => return None,
                 Scheme::Rsa { verification, .. } | Scheme::Ecdsa { verification, .. } => {
                     verification
@@ -123,7 +123,7 @@ impl SigningKey {
     pub(super) fn new(secret: &Secret, algorithm: Algorithm) -> Result<Self, KeyError> {
         let wrong = || KeyError::WrongAlgorithm(algorithm);
         if !is_pem(secret) {
-            let Scheme::Hmac(scheme) = algorithm.scheme() else {
+            let Scheme::Hmac(scheme) = Scheme::of(algorithm) else {
                 return Err(wrong());
             };
             return Ok(Self::Shared(shared(scheme, secret)));
@@ -133,7 +133,7 @@ impl SigningKey {
             return Err(KeyError::NotPrivate);
         }
         let der = pem.contents();
-        match algorithm.scheme() {
+        match Scheme::of(algorithm) {
             Scheme::Hmac(_) => Err(wrong()),
             Scheme::Rsa { .. } => {
                 let key = rsa_pair(der).ok_or_else(wrong)?;
@@ -156,7 +156,7 @@ impl SigningKey {
         match self {
             Self::Shared(key) => Ok(hmac::sign(key, message).as_ref().to_vec()),
             Self::Rsa(key, algorithm) => {
-                let Scheme::Rsa { signing, .. } = algorithm.scheme() else {
+                let Scheme::Rsa { signing, .. } = Scheme::of(*algorithm) else {
                     return Err(KeyError::WrongAlgorithm(*algorithm));
                 };
                 let mut signature = vec![0; key.public_modulus_len()];
@@ -219,7 +219,7 @@ fn public_key(pem: &Pem) -> Result<Vec<u8>, KeyError> {
         return Ok(key.public_key().as_ref().to_vec());
     }
     for algorithm in Algorithm::ALL {
-        if let Scheme::Ecdsa { signing, .. } = algorithm.scheme()
+        if let Scheme::Ecdsa { signing, .. } = Scheme::of(algorithm)
             && let Ok(key) = EcdsaKeyPair::from_private_key_der(signing, der)
         {
             return Ok(key.public_key().as_ref().to_vec());

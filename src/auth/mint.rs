@@ -5,12 +5,11 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::{
-    algorithm::Algorithm,
     base64_encode,
     key::{KeyError, SigningKey},
 };
 use crate::{
-    config,
+    config::{self, Algorithm},
     id::{SessionId, UserId},
     secret::Secret,
 };

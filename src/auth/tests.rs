@@ -225,7 +225,6 @@ fn a_public_key_is_never_taken_for_a_shared_secret() {
         Err(TokenError::AlgorithmWithoutKey(Algorithm::HS256))
     );
     let alone = verifier(&auth(&[pem], &["HS256"]));
-    assert!(alone.refuses_everything());
     assert!(alone.verify(&forged, NOW).is_err());
 }
 

@@ -1,8 +1,6 @@
 //! What a configuration says that works, but hardly as it was meant.
 
-use jsonwebtoken::{Algorithm, AlgorithmFamily};
-
-use super::{Auth, Config, Cors};
+use super::{Algorithm, Auth, Config, Cors};
 use crate::secret::Secret;
 
 /// The shortest HMAC key for HS256, in bytes (RFC 7518, section 3.2).
@@ -38,7 +36,7 @@ fn algorithms(auth: &Auth, warnings: &mut Vec<String>) {
     let Some(secret) = auth.secrets.first() else {
         return;
     };
-    let is_hmac: Vec<bool> = families(auth).map(is_hmac).collect();
+    let is_hmac: Vec<bool> = known(auth).map(Algorithm::is_hmac).collect();
     let (key, fitting) = if is_pem(secret) {
         ("a PEM key", "RS256, PS256, ES256 or EdDSA")
     } else {
@@ -54,7 +52,7 @@ fn algorithms(auth: &Auth, warnings: &mut Vec<String>) {
 }
 
 fn hmac_keys(auth: &Auth, warnings: &mut Vec<String>) {
-    if !families(auth).any(is_hmac) {
+    if !known(auth).any(Algorithm::is_hmac) {
         return;
     }
     for (index, secret) in auth.secrets.iter().enumerate() {
@@ -118,13 +116,8 @@ fn times_and_sizes(config: &Config, warnings: &mut Vec<String>) {
     }
 }
 
-fn families(auth: &Auth) -> impl Iterator<Item = AlgorithmFamily> {
-    let known = auth.algorithms.iter().filter_map(|name| name.parse().ok());
-    known.map(Algorithm::family)
-}
-
-fn is_hmac(family: AlgorithmFamily) -> bool {
-    family == AlgorithmFamily::Hmac
+fn known(auth: &Auth) -> impl Iterator<Item = Algorithm> {
+    auth.algorithms.iter().filter_map(|name| name.parse().ok())
 }
 
 fn is_pem(secret: &Secret) -> bool {

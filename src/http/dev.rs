@@ -27,7 +27,8 @@ pub struct Dev {
     pub user: UserId,
     pub session: SessionId,
     pub token: String,
-    /// The line that gives a terminal the address and the secret of this run.
+    /// The line that gives a terminal the secret and the address of this run; the page puts its own
+    /// address where `{origin}` stands, since no port is known before it is taken.
     pub setup: String,
 }
 

@@ -1,0 +1,124 @@
+//! `sockd config`: what holds, where it came from, and whether it can be served.
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::{
+    Context,
+    failure::Failure,
+    output::{self, Results},
+};
+use crate::{
+    auth::TokenVerifier,
+    config::{self, Config, Loaded, Settings},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Say whether the configuration can be served, or all that is wrong with it
+    Check(CheckArgs),
+    /// Print every setting with its value and where it came from; secrets are redacted
+    Show(ShowArgs),
+    /// Print a configuration file with every setting, its default and what it is for
+    Example,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowArgs {
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(command: ConfigCommand, context: &Context) -> Result<(), Failure> {
+    match command {
+        ConfigCommand::Check(args) => check(&args, context),
+        ConfigCommand::Show(args) => show(&args, context),
+        ConfigCommand::Example => {
+            let mut results = Results::default();
+            results.line(config::example().trim_end())?;
+            results.finish()?;
+            Ok(())
+        }
+    }
+}
+
+/// The result of `config check`, when nothing is wrong.
+#[derive(Serialize)]
+struct Checked {
+    ok: bool,
+    file: Option<String>,
+    listen: String,
+    sessions: String,
+    warnings: Vec<String>,
+}
+
+fn check(args: &CheckArgs, context: &Context) -> Result<(), Failure> {
+    let settings = context.settings(Vec::new())?;
+    let Loaded { config, warnings } = servable(&settings)?;
+    warnings.iter().for_each(output::warning);
+    let checked = Checked {
+        ok: true,
+        file: settings.file().map(|path| path.display().to_string()),
+        listen: format!("{} port {}", config.server.host, config.server.port),
+        sessions: describe_sessions(&config),
+        warnings,
+    };
+    let text = format!(
+        "ok\nfile      {}\nlisten    {}\nsessions  {}",
+        checked.file.as_deref().unwrap_or("none"),
+        checked.listen,
+        checked.sessions
+    );
+    output::result(args.json, &checked, text)?;
+    Ok(())
+}
+
+/// The configuration and what is odd about it, checked as far as is possible without serving.
+pub(super) fn servable(settings: &Settings) -> Result<Loaded, Failure> {
+    let loaded = settings.resolve()?;
+    // Whether a key can be used is known only when it is.
+    TokenVerifier::new(&loaded.config.auth, loaded.config.ids.clone()).map_err(Failure::usage)?;
+    Ok(loaded)
+}
+
+/// Where sessions are kept, and what that means.
+pub(super) fn describe_sessions(config: &Config) -> String {
+    match &config.redis {
+        Some(redis) => format!("in Redis at {}, shared by all instances there", redis.url),
+        None => "in the memory of one process: forgotten when it restarts, shared with no other; set redis.url to keep them".to_owned(),
+    }
+}
+
+fn show(args: &ShowArgs, context: &Context) -> Result<(), Failure> {
+    let rows = context.settings(Vec::new())?.rows();
+    let mut results = Results::default();
+    if args.json {
+        for row in &rows {
+            results.json(row)?;
+        }
+    } else {
+        let value = |row: &config::Row| row.value.clone().unwrap_or_else(|| "-".into());
+        let widest = |of: &dyn Fn(&config::Row) -> usize| rows.iter().map(of).max().unwrap_or(0);
+        let keys = widest(&|row| row.key.chars().count());
+        // A long list must not push the last column out of everybody's sight.
+        let values = widest(&|row| value(row).chars().count()).min(48);
+        for row in &rows {
+            results.line(format_args!(
+                "{:keys$}  {:values$}  {}",
+                row.key,
+                value(row),
+                row.origin
+            ))?;
+        }
+    }
+    results.finish()?;
+    Ok(())
+}

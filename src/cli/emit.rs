@@ -1,0 +1,135 @@
+//! `sockd emit`: push one event, or a file of them.
+
+mod batch;
+mod lines;
+mod unsent;
+
+use std::{num::NonZeroUsize, path::PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use serde_json::value::RawValue;
+
+use super::{
+    Context,
+    failure::{Exit, Failure},
+    instance::{Instance, read_text},
+    output,
+};
+use crate::{
+    id::{EventName, UserId},
+    wire::EmitAnswer,
+};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sockd emit 64b7f0c2a1d2e3f405162738 profile:update '{\"name\":\"Ada\"}'
+  sockd emit 64b7f0c2a1d2e3f405162738 profile:update @payload.json
+  sockd emit --batch events.ndjson
+  with lines such as {\"userId\":\"64b7f0c2a1d2e3f405162738\",\"event\":\"profile:update\",\"payload\":{}}")]
+pub(super) struct EmitArgs {
+    /// The user whose sockets get the event
+    #[arg(required_unless_present = "batch")]
+    user: Option<String>,
+
+    /// The event's name
+    #[arg(required_unless_present = "batch")]
+    event: Option<String>,
+
+    /// The payload as JSON, @FILE to read it from a file, - from stdin [default: null]
+    payload: Option<String>,
+
+    /// Send one event per line of this file, - for stdin
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "event", "payload"])]
+    batch: Option<PathBuf>,
+
+    /// How many lines of a batch are under way at once; lines of one user stay in order
+    #[arg(long, value_name = "N", default_value = "16", requires = "batch")]
+    concurrency: NonZeroUsize,
+
+    /// Where the lines of a batch that failed are kept [default: FILE.failed.ndjson]
+    #[arg(long, value_name = "FILE", requires = "batch")]
+    failed: Option<PathBuf>,
+
+    /// Fail with exit code 5 if the user has no socket
+    #[arg(long)]
+    require_online: bool,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    instance: Instance,
+}
+
+pub(super) async fn run(args: EmitArgs, context: &Context) -> Result<(), Failure> {
+    let (Some(user), Some(event)) = (&args.user, &args.event) else {
+        return batch::run(args, context).await;
+    };
+    let user = UserId::try_from(user.as_str()).map_err(Failure::usage)?;
+    let event = EventName::try_from(event.as_str()).map_err(Failure::usage)?;
+    let payload = args
+        .payload
+        .as_deref()
+        .map(|payload| parse_payload(payload, &args.instance))
+        .transpose()?;
+    let client = args.instance.client(context)?;
+    let answer = client.emit(&user, &event, payload.as_deref()).await?;
+    output::result(args.json, &answer, describe(&answer))?;
+    if args.require_online {
+        require_online(&user, &answer)?;
+    }
+    Ok(())
+}
+
+fn describe(answer: &EmitAnswer) -> String {
+    match (answer.online, answer.nodes) {
+        (Some(false), _) => "sent, but the user is offline".into(),
+        (Some(true), Some(1)) => "sent; the user is online on 1 node".into(),
+        (Some(true), Some(nodes)) => format!("sent; the user is online on {nodes} nodes"),
+        (Some(true), None) => "sent; the user is online".into(),
+        (None, _) => "sent".into(),
+    }
+}
+
+fn require_online(user: &UserId, answer: &EmitAnswer) -> Result<(), Failure> {
+    match answer.online {
+        Some(true) => Ok(()),
+        Some(false) => {
+            let error = anyhow!("user {user} has no socket; nobody got the event");
+            Err(Failure::new(Exit::Offline, error))
+        }
+        None => Err(anyhow!(
+            "the instance does not tell whether user {user} is online; see that it reaches Redis and is no older than this command"
+        )
+        .into()),
+    }
+}
+
+/// The payload as given, from a file or from stdin, checked to be JSON before anything is sent.
+fn parse_payload(argument: &str, instance: &Instance) -> Result<Box<RawValue>, Failure> {
+    let (text, origin) = match argument.strip_prefix('@') {
+        Some(path) => {
+            let text = read_text(&PathBuf::from(path)).map_err(Failure::usage)?;
+            (text, path)
+        }
+        None if argument == "-" => {
+            if instance.uses_stdin() {
+                let error =
+                    anyhow!("stdin cannot be both the secret and the payload; put one in a file");
+                return Err(Failure::usage(error));
+            }
+            let text = read_text(&PathBuf::from("-")).map_err(Failure::usage)?;
+            (text, "stdin")
+        }
+        None => (argument.to_owned(), "PAYLOAD"),
+    };
+    let checked = RawValue::from_string(text.trim().to_owned());
+    checked
+        .with_context(|| {
+            format!(r#"{origin} is not JSON; a string needs its quotes, as in '"hello"'"#)
+        })
+        .map_err(Failure::usage)
+}

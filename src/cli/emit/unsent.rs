@@ -1,0 +1,106 @@
+//! The file that keeps the lines of a batch that failed, so that they can be sent again.
+
+use std::{
+    fs::{self, File},
+    io::{self, ErrorKind, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+
+/// Failed lines as they were read, in a file of their own.
+pub(super) struct Unsent {
+    path: PathBuf,
+    /// Not buffered: what has failed is kept even if the process is killed.
+    file: File,
+    is_empty: bool,
+}
+
+impl Unsent {
+    /// Makes the file before anything is sent, so that no failed line is lost for want of one. An
+    /// existing file is never touched: the name then gets a number.
+    ///
+    /// # Errors
+    /// The directory does not take a file.
+    pub(super) fn create(wanted: &Path) -> anyhow::Result<Self> {
+        let (path, file) = create_free(wanted).with_context(|| {
+            format!(
+                "{} cannot be made; name another file for failed lines by --failed",
+                wanted.display()
+            )
+        })?;
+        Ok(Self {
+            path,
+            file,
+            is_empty: true,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// # Errors
+    /// The line cannot be written.
+    pub(super) fn keep(&mut self, line: &str) -> anyhow::Result<()> {
+        self.is_empty = false;
+        self.file
+            .write_all(format!("{line}\n").as_bytes())
+            .with_context(|| {
+                format!(
+                    "{} cannot be written, so failed lines are lost; make room",
+                    self.path.display()
+                )
+            })
+    }
+
+    /// The file's path; without failed lines it is removed, and there is none.
+    pub(super) fn finish(self) -> Option<PathBuf> {
+        if self.is_empty {
+            fs::remove_file(&self.path).ok();
+            return None;
+        }
+        Some(self.path)
+    }
+}
+
+fn create_free(wanted: &Path) -> io::Result<(PathBuf, File)> {
+    let mut path = wanted.to_owned();
+    for number in 2_u64.. {
+        match File::create_new(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                path = numbered(wanted, number);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    unreachable!("numbers do not run out")
+}
+
+/// `events.failed.ndjson` as `events.failed.2.ndjson`.
+fn numbered(path: &Path, number: u64) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!(".{number}"));
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_goes_before_the_extension() {
+        for (path, expected) in [
+            ("a/b.failed.ndjson", "a/b.failed.2.ndjson"),
+            ("b", "b.2"),
+            ("/x/.hidden", "/x/.hidden.2"),
+        ] {
+            assert_eq!(numbered(Path::new(path), 2), Path::new(expected));
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! How a command fails: what the person reads, and what the shell gets.
+
+use std::{fmt, process::ExitCode};
+
+use super::output::OutputError;
+use crate::{client::ClientError, config::Problems, session::list::ListError};
+
+/// The exit code of a command that did not succeed; `--help` and the README list them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exit {
+    Failed = 1,
+    Usage = 2,
+    Unreachable = 3,
+    Unauthorized = 4,
+    Offline = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command did not succeed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) exit: Exit,
+    /// `None`: the result on stdout has said it already.
+    pub(super) error: Option<anyhow::Error>,
+}
+
+impl Failure {
+    pub(super) fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        let error = Some(error.into());
+        Self { exit, error }
+    }
+
+    /// A mistake in the arguments, or in a file that they name.
+    pub(super) fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self::new(Exit::Usage, error)
+    }
+
+    /// For a command whose result on stdout is itself the bad news.
+    pub(super) fn told(exit: Exit) -> Self {
+        Self { exit, error: None }
+    }
+
+    /// The text of the failure, for a line in a list of failures.
+    pub(super) fn chain(&self) -> String {
+        self.error
+            .as_ref()
+            .map_or_else(String::new, |error| format!("{error:#}"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.chain())
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(Exit::Failed, error)
+    }
+}
+
+impl From<OutputError> for Failure {
+    fn from(error: OutputError) -> Self {
+        Self::new(Exit::Failed, error)
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self::usage(problems)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let exit = match &error {
+            ClientError::Url(_) | ClientError::Secret => Exit::Usage,
+            ClientError::Unreachable { .. } => Exit::Unreachable,
+            ClientError::Unauthorized(_) => Exit::Unauthorized,
+            ClientError::Setup(_)
+            | ClientError::Refused { .. }
+            | ClientError::Unintelligible { .. } => Exit::Failed,
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl From<ListError> for Failure {
+    fn from(error: ListError) -> Self {
+        let exit = if error.is_unauthorized() {
+            Exit::Unauthorized
+        } else if error.is_unreachable() {
+            Exit::Unreachable
+        } else {
+            Exit::Failed
+        };
+        Self::new(exit, error)
+    }
+}

@@ -1,0 +1,45 @@
+//! `sockd force-logout`: make one session the user's only one.
+
+use clap::Args;
+
+use super::{Context, failure::Failure, instance::Instance, output};
+use crate::{
+    id::{SessionId, UserId},
+    wire::ForceLogoutAnswer,
+};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  sockd force-logout 64b7f0c2a1d2e3f405162738 3f2b8c1e-5a4d-4e6f-8a9b-0c1d2e3f4a5b")]
+pub(super) struct ForceLogoutArgs {
+    /// The user who has logged in elsewhere
+    user: String,
+
+    /// The session that stays: sockets of all others are told auth:logout and closed
+    session: String,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    instance: Instance,
+}
+
+pub(super) async fn run(args: ForceLogoutArgs, context: &Context) -> Result<(), Failure> {
+    let user = UserId::try_from(args.user.as_str()).map_err(Failure::usage)?;
+    let session = SessionId::try_from(args.session.as_str()).map_err(Failure::usage)?;
+    let client = args.instance.client(context)?;
+    let answer = client.force_logout(&user, &session).await?;
+    output::result(args.json, &answer, describe(&answer))?;
+    Ok(())
+}
+
+fn describe(answer: &ForceLogoutAnswer) -> String {
+    let sockets = match answer.disconnected {
+        1 => "1 socket".to_owned(),
+        count => format!("{count} sockets"),
+    };
+    format!("disconnected {sockets} of other sessions")
+}

@@ -1,0 +1,224 @@
+//! Everything that the commands print: results on stdout, all else on stderr.
+
+use std::{
+    borrow::Cow,
+    fmt::Display,
+    io::{self, ErrorKind, IsTerminal, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use thiserror::Error;
+
+use super::failure::Failure;
+use crate::config::Problems;
+
+/// A result that could not be written to stdout.
+#[derive(Debug, Error)]
+pub(super) enum OutputError {
+    /// The reader, such as `head`, has had enough.
+    #[error("stdout is closed")]
+    Closed,
+    #[error("cannot write the result to stdout")]
+    Failed(#[source] io::Error),
+}
+
+/// Results on their way to stdout, line by line.
+///
+/// They are buffered, so that a long list costs few system calls; what is left in the buffer is
+/// written by [`Results::finish`], or given up by a command that fails.
+#[derive(Default)]
+pub(super) struct Results {
+    buffer: Vec<u8>,
+    progress: Option<ProgressBar>,
+}
+
+impl Results {
+    const BUFFER: usize = 32 * 1024;
+
+    /// Results among which a progress bar is shown, which must make way for each.
+    pub(super) fn beside(progress: &ProgressBar) -> Self {
+        Self {
+            buffer: Vec::new(),
+            progress: Some(progress.clone()),
+        }
+    }
+
+    /// # Errors
+    /// Stdout does not take it.
+    pub(super) fn line(&mut self, text: impl Display) -> Result<(), OutputError> {
+        writeln!(self.buffer, "{text}").map_err(OutputError::Failed)?;
+        self.flush_if_full()
+    }
+
+    /// # Errors
+    /// Stdout does not take it.
+    pub(super) fn json(&mut self, value: &impl Serialize) -> Result<(), OutputError> {
+        serde_json::to_writer(&mut self.buffer, value)
+            .map_err(|error| OutputError::Failed(error.into()))?;
+        self.buffer.push(b'\n');
+        self.flush_if_full()
+    }
+
+    /// # Errors
+    /// Stdout does not take it.
+    pub(super) fn flush(&mut self) -> Result<(), OutputError> {
+        let buffer = std::mem::take(&mut self.buffer);
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        let write = || {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(&buffer)?;
+            stdout.flush()
+        };
+        let written = match &self.progress {
+            Some(progress) => progress.suspend(write),
+            None => write(),
+        };
+        written.map_err(|error| match error.kind() {
+            ErrorKind::BrokenPipe => OutputError::Closed,
+            _ => OutputError::Failed(error),
+        })
+    }
+
+    /// # Errors
+    /// Stdout does not take it.
+    pub(super) fn finish(mut self) -> Result<(), OutputError> {
+        self.flush()
+    }
+
+    fn flush_if_full(&mut self) -> Result<(), OutputError> {
+        if self.buffer.len() >= Self::BUFFER {
+            self.flush()?;
+        }
+        Ok(())
+    }
+}
+
+/// Prints one result, as JSON or as the text that a person reads.
+///
+/// # Errors
+/// Stdout does not take it.
+pub(super) fn result(
+    as_json: bool,
+    value: &impl Serialize,
+    text: impl Display,
+) -> Result<(), OutputError> {
+    let mut results = Results::default();
+    if as_json {
+        results.json(value)?;
+    } else {
+        results.line(text)?;
+    }
+    results.finish()
+}
+
+/// Tells the person something that is no result.
+pub(super) fn note(text: impl Display) {
+    // A closed stderr leaves nobody to tell.
+    writeln!(io::stderr().lock(), "{text}").ok();
+}
+
+/// Tells why the command failed, cause by cause, and what the process exits with.
+pub(super) fn failure(failure: &Failure) -> ExitCode {
+    let Some(error) = &failure.error else {
+        return failure.exit.into();
+    };
+    if let Some(OutputError::Closed) = error.downcast_ref() {
+        return ExitCode::SUCCESS;
+    }
+    let label = paint("error:", RED);
+    if let Some(problems) = error.downcast_ref::<Problems>() {
+        problems
+            .iter()
+            .for_each(|problem| note(format_args!("{label} {problem}")));
+        return failure.exit.into();
+    }
+    note(format_args!("{label} {error}"));
+    for cause in error.chain().skip(1) {
+        note(format_args!("  caused by: {cause}"));
+    }
+    failure.exit.into()
+}
+
+/// Tells of something that works but hardly as meant.
+pub(super) fn warning(text: impl Display) {
+    note(format_args!("{} {text}", paint("warning:", YELLOW)));
+}
+
+const RED: u8 = 31;
+const YELLOW: u8 = 33;
+
+/// Colours a word for a terminal, unless the person wants none (https://no-color.org).
+fn paint(word: &str, colour: u8) -> Cow<'_, str> {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if unwanted || !io::stderr().is_terminal() {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned(format!("\x1b[1;{colour}m{word}\x1b[0m"))
+}
+
+/// A bar towards a known or estimated length; shows nothing unless stderr is a terminal.
+pub(super) fn bar(length: u64, template: &'static str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
+    styled(bar, template)
+}
+
+/// A count without an end; shows nothing unless stderr is a terminal.
+pub(super) fn spinner(template: &'static str) -> ProgressBar {
+    let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    styled(spinner, template)
+}
+
+fn styled(bar: ProgressBar, template: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template)
+        .expect("the templates are constants of this crate")
+        .progress_chars("=> ");
+    bar.set_style(style);
+    bar
+}
+
+/// A span of time in its two largest units: `6d 23h`, `59m 3s`.
+pub(super) fn span(seconds: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
+    let first = UNITS
+        .iter()
+        .position(|(size, _)| seconds >= *size)
+        .unwrap_or(UNITS.len() - 1);
+    let (size, unit) = UNITS[first];
+    let whole = format!("{}{unit}", seconds / size);
+    match UNITS.get(first + 1) {
+        Some((next, unit)) if seconds % size >= *next => {
+            format!("{whole} {}{unit}", seconds % size / next)
+        }
+        _ => whole,
+    }
+}
+
+/// How often a spinner turns when nothing else redraws it.
+pub(super) const TICK: Duration = Duration::from_millis(120);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_told_in_two_units() {
+        for (seconds, expected) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (61, "1m 1s"),
+            (3_600, "1h"),
+            (3_601, "1h"),
+            (7_260, "2h 1m"),
+            (604_799, "6d 23h"),
+            (604_800, "7d"),
+        ] {
+            assert_eq!(span(seconds), expected);
+        }
+    }
+}

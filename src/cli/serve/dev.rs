@@ -1,0 +1,254 @@
+//! `sockd serve --dev`: everything made up for one run, and what to paste next.
+
+use std::{
+    collections::BTreeMap,
+    env, fmt,
+    fs::{self, DirBuilder, File},
+    io::Write,
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use serde_json::Map;
+
+use crate::{
+    auth::{
+        self,
+        mint::{Claims, TokenMinter},
+    },
+    cli::{failure::Failure, output, random},
+    config::{Config, Flag, Sources, load},
+    http::Dev,
+    id::{IdFormats, SessionId},
+    server::Server,
+    telemetry,
+};
+
+/// Long enough for a day's work, short enough for a token that was pasted somewhere.
+const TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(super) async fn run(flags: Vec<Flag>) -> Result<(), Failure> {
+    let folder = Folder::create()?;
+    let config = config(flags, &folder)?;
+    telemetry::init(&config.log).map_err(Failure::usage)?;
+    let dev = dev(&config, &folder)?;
+    let replacement = made_up_session(&config.ids)?;
+    let server = Server::bind(config, Some(dev.clone())).await?;
+    let address = server
+        .local_addr()
+        .context("the system does not tell the address")?;
+    output::note(Welcome {
+        url: url(address),
+        dev: &dev,
+        replacement,
+        secret_file: &folder.secret_file(),
+    });
+    server.run().await?;
+    Ok(())
+}
+
+/// The defaults, the flags, `PORT`, and secrets that nobody knows. No file is read.
+fn config(flags: Vec<Flag>, folder: &Folder) -> Result<Config, Failure> {
+    let internal_secret = random_hex()?;
+    folder.write_secret(&internal_secret)?;
+    let secret = |name, key, value| Flag { name, key, value };
+    let mut flags = flags;
+    flags.extend([
+        secret("--dev", "auth.secret", random_hex()?),
+        secret("--dev", "internal.secret", internal_secret),
+    ]);
+    let port = env::var_os("PORT").map(|port| ("PORT".to_owned(), port));
+    let sources = Sources {
+        env: BTreeMap::from_iter(port),
+        // Nothing but our secret is in there: no `.env`, no `sockd.toml`.
+        directory: folder.path.clone(),
+        explicit_file: None,
+        system_file: PathBuf::new(),
+        flags,
+    };
+    Ok(load(&sources)?.resolve()?.config)
+}
+
+/// A user who is logged in, for the page and for what is pasted.
+fn dev(config: &Config, folder: &Folder) -> anyhow::Result<Dev> {
+    let user = config.ids.make_up_user(random::bytes()?)?;
+    let session = made_up_session(&config.ids)?;
+    let key = config.auth.secrets.first().context("no secret was made")?;
+    let token = TokenMinter::new(&config.auth, key, None)?.mint(&Claims {
+        user: &user,
+        session: &session,
+        issued_at: auth::unix_time(),
+        ttl: Some(TOKEN_TTL),
+        extra: &Map::new(),
+    })?;
+    let setup = format!(
+        "export SOCKD_URL={{origin}} SOCKD_INTERNAL__SECRET_FILE={}",
+        quoted(&folder.secret_file().to_string_lossy())
+    );
+    Ok(Dev {
+        user,
+        session,
+        token,
+        setup,
+    })
+}
+
+fn made_up_session(ids: &IdFormats) -> anyhow::Result<SessionId> {
+    Ok(ids.make_up_session(random::bytes()?)?)
+}
+
+fn random_hex() -> anyhow::Result<String> {
+    let bytes = random::bytes()?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The address as somebody on this machine types it.
+fn url(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        return format!("http://127.0.0.1:{}", address.port());
+    }
+    format!("http://{address}")
+}
+
+/// A folder of this run in the system's temporary one, removed with all in it at the end.
+struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    const ONLY_OWNER: u32 = 0o700;
+    const ONLY_OWNER_READS: u32 = 0o600;
+
+    fn create() -> anyhow::Result<Self> {
+        let name = format!("sockd-dev-{}", uuid::Uuid::new_v4());
+        let path = env::temp_dir().join(name);
+        DirBuilder::new()
+            .mode(Self::ONLY_OWNER)
+            .create(&path)
+            .with_context(|| {
+                format!(
+                    "{} cannot be made; set TMPDIR to a folder that can be written to",
+                    path.display()
+                )
+            })?;
+        Ok(Self { path })
+    }
+
+    fn secret_file(&self) -> PathBuf {
+        self.path.join("secret")
+    }
+
+    fn write_secret(&self, secret: &str) -> anyhow::Result<()> {
+        let path = self.secret_file();
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(Self::ONLY_OWNER_READS)
+            .open(&path);
+        file.and_then(|mut file| file.write_all(secret.as_bytes()))
+            .with_context(|| format!("{} cannot be written; make room", path.display()))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.path).ok();
+    }
+}
+
+/// What to do next, to be read and pasted.
+struct Welcome<'a> {
+    url: String,
+    dev: &'a Dev,
+    replacement: SessionId,
+    secret_file: &'a Path,
+}
+
+impl fmt::Display for Welcome<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            url,
+            dev,
+            replacement,
+            secret_file,
+        } = self;
+        let Dev { user, token, .. } = dev;
+        let program = quoted(&program());
+        let secret_file = secret_file.to_string_lossy();
+        let instance = format!("--url {url} --secret-file {}", quoted(&secret_file));
+        write!(
+            f,
+            r#"
+sockd is ready to be tried: sessions are in memory, the secrets are made for this run.
+
+Watch it in a browser:
+
+  {url}/
+
+or connect from a page or from Node (npm i socket.io-client):
+
+  import {{ io }} from "socket.io-client";
+  const socket = io("{url}", {{ auth: {{ token: "{token}" }} }});
+  socket.onAny((event, payload) => console.log(event, payload));
+
+then push an event to that user, and end the session, from another terminal:
+
+  {program} emit {user} profile:update '{{"hello":"world"}}' {instance}
+  {program} force-logout {user} {replacement} {instance}
+"#
+        )
+    }
+}
+
+/// This program as a shell finds it again: by its name if it was called so, else by its path.
+fn program() -> String {
+    let called = env::args_os().next().unwrap_or_default();
+    let path = match env::current_exe() {
+        Ok(path) if Path::new(&called).components().count() > 1 => path,
+        _ => PathBuf::from("sockd"),
+    };
+    path.to_string_lossy().into_owned()
+}
+
+/// The text as one word of a shell.
+fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
+    if text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_is_the_owners_alone_and_gone_at_the_end() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = Folder::create().unwrap();
+        folder.write_secret("s").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&folder.path), 0o700);
+        assert_eq!(mode(&folder.secret_file()), 0o600);
+        let path = folder.path.clone();
+        drop(folder);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_path_stays_one_word_in_a_shell() {
+        assert_eq!(quoted("/tmp/a-1/secret"), "/tmp/a-1/secret");
+        assert_eq!(quoted("/tmp/it's me"), r"'/tmp/it'\''s me'");
+    }
+
+    #[test]
+    fn an_address_of_all_interfaces_is_told_as_loopback() {
+        assert_eq!(url("[::]:3000".parse().unwrap()), "http://127.0.0.1:3000");
+        assert_eq!(url("[::1]:80".parse().unwrap()), "http://[::1]:80");
+        assert_eq!(url("10.0.0.1:80".parse().unwrap()), "http://10.0.0.1:80");
+    }
+}

@@ -1,0 +1,219 @@
+//! `sockd sessions ls`: who is logged in, and where they are online.
+
+use clap::{Args, Subcommand};
+
+use super::{
+    Context,
+    failure::Failure,
+    instance::Instance,
+    output::{self, Results},
+};
+use crate::{client::Client, id::UserId, session::list::SessionList, wire::SessionRow};
+
+/// Sessions that an instance is asked for at once.
+const PAGE: usize = 500;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SessionsCommand {
+    /// List the active sessions, from Redis or from an instance that keeps them in memory
+    Ls(LsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LsArgs {
+    /// Only this user's session
+    #[arg(long)]
+    user: Option<String>,
+
+    /// List at most so many
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    instance: Instance,
+}
+
+pub(super) async fn run(command: SessionsCommand, context: &Context) -> Result<(), Failure> {
+    let SessionsCommand::Ls(args) = command;
+    let user = args.user.as_deref().map(UserId::try_from).transpose();
+    let user = user.map_err(Failure::usage)?;
+    let mut listing = Listing {
+        table: (!args.json).then(Table::default),
+        results: Results::default(),
+        left: args.limit.unwrap_or(u64::MAX),
+    };
+    if args.instance.url.is_some() {
+        let client = args.instance.client(context)?;
+        return from_instance(&client, user.as_ref(), listing).await;
+    }
+    let stored = context.settings(Vec::new())?.sessions()?;
+    let Some(redis) = &stored.redis else {
+        let client = args.instance.client(context)?;
+        output::note(format_args!(
+            "sessions are in memory; asking {} for its own",
+            client.url()
+        ));
+        return from_instance(&client, user.as_ref(), listing).await;
+    };
+    let mut sessions = SessionList::open(redis, &stored.sessions, &stored.room_prefix).await?;
+    if let Some(user) = user {
+        if let Some(row) = sessions.of(&user).await? {
+            listing.page([row])?;
+        }
+        return listing.finish();
+    }
+    walk(&mut sessions, listing).await
+}
+
+async fn walk(sessions: &mut SessionList, mut listing: Listing) -> Result<(), Failure> {
+    let keys = sessions.estimate().await?;
+    let progress = output::bar(keys, "[{bar:32}] {pos}/{len} keys {msg} {elapsed}");
+    listing.results = Results::beside(&progress);
+    let mut found = 0_usize;
+    while let Some(page) = sessions.next_page().await? {
+        found += page.rows.len();
+        progress.set_position((progress.position() + page.scanned).min(keys));
+        progress.set_message(format!("{found} sessions"));
+        listing.page(page.rows)?;
+        if listing.left == 0 {
+            break;
+        }
+    }
+    progress.finish_and_clear();
+    listing.finish()
+}
+
+async fn from_instance(
+    client: &Client,
+    user: Option<&UserId>,
+    mut listing: Listing,
+) -> Result<(), Failure> {
+    let mut after: Option<String> = None;
+    loop {
+        let wanted = usize::try_from(listing.left).map_or(PAGE, |left| left.min(PAGE));
+        if wanted == 0 {
+            break;
+        }
+        let answer = client.sessions(after.as_deref(), wanted, user).await?;
+        let last = answer.sessions.last().map(|row| row.user_id.clone());
+        // Only a next page that begins elsewhere brings the walk on.
+        let has_moved = last.is_some() && last != after;
+        after = last;
+        listing.page(answer.sessions)?;
+        if !has_moved || user.is_some() {
+            break;
+        }
+    }
+    listing.finish()
+}
+
+/// The rows on their way to stdout, as a table or as JSON.
+struct Listing {
+    table: Option<Table>,
+    results: Results,
+    left: u64,
+}
+
+impl Listing {
+    /// Prints rows until the limit is reached.
+    fn page(&mut self, rows: impl IntoIterator<Item = SessionRow>) -> Result<(), Failure> {
+        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let rows: Vec<_> = rows.into_iter().take(left).collect();
+        self.left -= rows.len() as u64;
+        match &mut self.table {
+            Some(table) => table.print(&rows, &mut self.results)?,
+            None => {
+                for row in &rows {
+                    self.results.json(row)?;
+                }
+            }
+        }
+        // What was found is shown at once, and not when a buffer is full.
+        self.results.flush()?;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), Failure> {
+        if let Some(table) = &mut self.table {
+            table.print_header(&mut self.results)?;
+        }
+        self.results.finish()?;
+        Ok(())
+    }
+}
+
+/// A table that is printed before all of it is known: its first rows decide how wide it is.
+#[derive(Default)]
+struct Table {
+    widths: Option<(usize, usize)>,
+}
+
+impl Table {
+    const UNKNOWN: &'static str = "?";
+    const EXPIRY_WIDTH: usize = 10;
+
+    fn print(&mut self, rows: &[SessionRow], results: &mut Results) -> Result<(), Failure> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let widest = |of: fn(&SessionRow) -> &str| {
+            rows.iter()
+                .map(|row| of(row).chars().count())
+                .max()
+                .unwrap_or_default()
+        };
+        let widths = (widest(|row| &row.user_id).max(4), widest(session).max(7));
+        let (user, session_width) = match self.widths {
+            Some(widths) => widths,
+            None => {
+                self.widths = Some(widths);
+                self.header(results, widths)?;
+                widths
+            }
+        };
+        for row in rows {
+            let expiry = row
+                .expires_in_seconds
+                .map_or_else(|| "never".to_owned(), output::span);
+            results.line(format_args!(
+                "{:user$}  {:session_width$}  {expiry:width$}  {}",
+                row.user_id,
+                session(row),
+                row.online,
+                width = Self::EXPIRY_WIDTH,
+            ))?;
+        }
+        Ok(())
+    }
+
+    /// The header of a table without rows.
+    fn print_header(&mut self, results: &mut Results) -> Result<(), Failure> {
+        if self.widths.is_none() {
+            self.header(results, (4, 7))?;
+        }
+        Ok(())
+    }
+
+    fn header(
+        &self,
+        results: &mut Results,
+        (user, session): (usize, usize),
+    ) -> Result<(), Failure> {
+        results.line(format_args!(
+            "{:user$}  {:session$}  {:width$}  ONLINE",
+            "USER",
+            "SESSION",
+            "EXPIRES IN",
+            width = Self::EXPIRY_WIDTH
+        ))?;
+        Ok(())
+    }
+}
+
+fn session(row: &SessionRow) -> &str {
+    row.session_id.as_deref().unwrap_or(Table::UNKNOWN)
+}

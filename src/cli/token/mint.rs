@@ -1,0 +1,251 @@
+//! `sockd token mint`: tokens that the configured server admits.
+
+use std::{num::NonZeroU64, path::PathBuf, time::Duration};
+
+use anyhow::anyhow;
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::{
+    auth::{
+        self,
+        mint::{Claims, TokenMinter},
+    },
+    cli::{
+        Context,
+        failure::Failure,
+        instance::read_secret,
+        output::{self, Results},
+        random,
+    },
+    config::{Algorithm, Flag},
+    id::{IdFormats, InvalidId, SessionId, UserId},
+};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sockd token mint
+  sockd token mint --user 64b7f0c2a1d2e3f405162738 --ttl 7d --claim role=admin
+  sockd token mint --alg ES256 --key @private.pem
+  sockd token mint --count 10000 > tokens.ndjson")]
+pub(in crate::cli) struct MintArgs {
+    /// The token's user [default: one made up, told on stderr]
+    #[arg(long)]
+    user: Option<String>,
+
+    /// The token's session [default: one made up, told on stderr]
+    #[arg(long)]
+    session: Option<String>,
+
+    /// How long the token is good, such as 30s, 1h or 7d; none for ever
+    #[arg(long, default_value = "1h", value_parser = parse_ttl)]
+    ttl: Ttl,
+
+    /// A further claim, which wins over all others; VALUE is JSON, or else a string
+    #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = parse_claim)]
+    claims: Vec<(String, Value)>,
+
+    /// The algorithm [default: the first configured one that fits the key]
+    #[arg(long, value_parser = algorithm_parser(), hide_possible_values = true)]
+    alg: Option<Algorithm>,
+
+    /// A file with the secret or the private key, as @FILE; - for stdin [default: the configured
+    /// secret]
+    #[arg(long, value_name = "@FILE", value_parser = parse_key)]
+    key: Option<PathBuf>,
+
+    /// Make so many, each of another user and session unless given, as one JSON object a line
+    #[arg(long, value_name = "N")]
+    count: Option<NonZeroU64>,
+
+    /// Print the token as JSON with its user and session
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ttl(Option<Duration>);
+
+/// A new token with what it was made for.
+#[derive(Serialize)]
+struct Minted<'a> {
+    user_id: &'a UserId,
+    session_id: &'a SessionId,
+    token: String,
+}
+
+pub(super) fn run(args: MintArgs, context: &Context) -> Result<(), Failure> {
+    let mut flags = Vec::new();
+    if let Some(path) = &args.key {
+        let key = read_secret(path)?;
+        flags.push(Flag {
+            name: "--key",
+            key: "auth.secret",
+            value: key.expose().to_owned(),
+        });
+    }
+    let settings = context.settings(flags)?;
+    let (auth, ids) = (settings.auth()?, settings.ids()?);
+    let key = auth.secrets.first().ok_or_else(|| {
+        Failure::usage(anyhow!("no key to sign with; set JWT_SECRET or give --key"))
+    })?;
+    let minting = Minting {
+        minter: TokenMinter::new(&auth, key, args.alg).map_err(Failure::usage)?,
+        user: parse_id(args.user.as_deref(), |text| ids.parse_user(text))?,
+        session: parse_id(args.session.as_deref(), |text| ids.parse_session(text))?,
+        ids,
+        ttl: args.ttl.0,
+        claims: args.claims.into_iter().collect(),
+    };
+    match args.count {
+        Some(count) => minting.many(count.get()),
+        None => minting.one(args.json),
+    }
+}
+
+struct Minting {
+    minter: TokenMinter,
+    ids: IdFormats,
+    user: Option<UserId>,
+    session: Option<SessionId>,
+    ttl: Option<Duration>,
+    claims: Map<String, Value>,
+}
+
+impl Minting {
+    fn one(&self, as_json: bool) -> Result<(), Failure> {
+        let (user, session) = self.ids()?;
+        if self.user.is_none() {
+            output::note(format_args!("user     {user}"));
+        }
+        if self.session.is_none() {
+            output::note(format_args!("session  {session}"));
+        }
+        let minted = self.mint(&user, &session)?;
+        output::result(as_json, &minted, &minted.token)?;
+        Ok(())
+    }
+
+    fn many(&self, count: u64) -> Result<(), Failure> {
+        let progress = output::bar(count, "[{bar:32}] {pos}/{len} {elapsed}");
+        let mut results = Results::beside(&progress);
+        for _ in 0..count {
+            let (user, session) = self.ids()?;
+            results.json(&self.mint(&user, &session)?)?;
+            progress.inc(1);
+        }
+        progress.finish_and_clear();
+        results.finish()?;
+        Ok(())
+    }
+
+    fn mint<'a>(
+        &self,
+        user_id: &'a UserId,
+        session_id: &'a SessionId,
+    ) -> Result<Minted<'a>, Failure> {
+        let claims = Claims {
+            user: user_id,
+            session: session_id,
+            issued_at: auth::unix_time(),
+            ttl: self.ttl,
+            extra: &self.claims,
+        };
+        let token = self.minter.mint(&claims).map_err(anyhow::Error::from)?;
+        Ok(Minted {
+            user_id,
+            session_id,
+            token,
+        })
+    }
+
+    /// The user and the session, made up where they were not given.
+    fn ids(&self) -> Result<(UserId, SessionId), Failure> {
+        let user = match &self.user {
+            Some(user) => user.clone(),
+            None => made_up(self.ids.make_up_user(random::bytes()?))?,
+        };
+        let session = match &self.session {
+            Some(session) => session.clone(),
+            None => made_up(self.ids.make_up_session(random::bytes()?))?,
+        };
+        Ok((user, session))
+    }
+}
+
+fn parse_id<T>(
+    given: Option<&str>,
+    parse: impl Fn(&str) -> Result<T, InvalidId>,
+) -> Result<Option<T>, Failure> {
+    given.map(parse).transpose().map_err(Failure::usage)
+}
+
+fn parse_ttl(text: &str) -> Result<Ttl, String> {
+    if text == "none" {
+        return Ok(Ttl(None));
+    }
+    humantime::parse_duration(text)
+        .map(|ttl| Ttl(Some(ttl)))
+        .map_err(|error| format!("{error}; write 30s, 1h, 7d or none"))
+}
+
+fn parse_claim(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text
+        .split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or("write NAME=VALUE")?;
+    let parsed = serde_json::from_str(value);
+    let value = parsed.unwrap_or_else(|_| Value::String(value.to_owned()));
+    Ok((name.to_owned(), value))
+}
+
+/// The file after the `@`; a key itself would be there for everybody to see in the process list.
+fn parse_key(text: &str) -> Result<PathBuf, String> {
+    match text.strip_prefix('@') {
+        Some(path) if !path.is_empty() => Ok(path.into()),
+        None if text == "-" => Ok(text.into()),
+        _ => Err("write @FILE, or - for stdin; never the key itself, which ps would show".into()),
+    }
+}
+
+fn algorithm_parser() -> impl TypedValueParser<Value = Algorithm> {
+    PossibleValuesParser::new(Algorithm::ALL.map(Algorithm::name))
+        .try_map(|name| name.parse::<Algorithm>())
+}
+
+fn made_up<T>(id: Result<T, InvalidId>) -> Result<T, Failure> {
+    id.map_err(|error| {
+        let context = "no identifier can be made up; give --user and --session";
+        anyhow!(error).context(context).into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_is_json_where_it_parses_and_else_a_string() {
+        let claim = |text| parse_claim(text).unwrap().1;
+        assert_eq!(claim("a=1"), Value::from(1));
+        assert_eq!(claim("a=admin"), Value::from("admin"));
+        assert_eq!(claim("a=x=y"), Value::from("x=y"));
+        assert_eq!(claim("a=[1]"), serde_json::json!([1]));
+        assert_eq!(claim("a="), Value::from(""));
+        assert!(parse_claim("a").is_err());
+        assert!(parse_claim("=a").is_err());
+    }
+
+    #[test]
+    fn a_key_is_named_and_never_given() {
+        assert_eq!(parse_key("@k.pem"), Ok("k.pem".into()));
+        assert_eq!(parse_key("-"), Ok("-".into()));
+        assert!(parse_key("hunter2").unwrap_err().contains("@FILE"));
+        assert!(parse_key("@").is_err());
+    }
+}

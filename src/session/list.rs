@@ -1,0 +1,254 @@
+//! The active sessions in Redis, page by page, for the operator's eyes.
+
+use std::{
+    collections::HashSet,
+    hash::{BuildHasher, RandomState},
+};
+
+use ::redis::{RedisError, RedisResult};
+use thiserror::Error;
+
+use crate::{
+    config,
+    id::UserId,
+    redis::{ConnectError, Connection, connect},
+    wire::SessionRow,
+};
+
+/// How many keys Redis looks at per SCAN: enough that round trips do not count, few enough that
+/// other commands are not held up.
+const PAGE: usize = 1_000;
+
+/// Walks through all active sessions by SCAN, without blocking Redis.
+pub struct SessionList {
+    connection: Connection,
+    key_prefix: String,
+    channel_prefix: String,
+    /// `None`: the walk is over.
+    cursor: Option<u64>,
+    seen: Seen,
+}
+
+/// What one step of the walk has found.
+#[derive(Debug)]
+pub struct Page {
+    pub rows: Vec<SessionRow>,
+    /// About how many keys, of sessions and others, Redis has looked at.
+    pub scanned: u64,
+}
+
+/// Why the sessions cannot be listed.
+#[derive(Debug, Error)]
+pub enum ListError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("Redis failed to list the sessions")]
+    Redis(#[from] RedisError),
+}
+
+impl ListError {
+    /// Whether Redis could not be reached at all.
+    pub fn is_unreachable(&self) -> bool {
+        !self.is_unauthorized()
+            && match self {
+                Self::Connect(error) => matches!(error, ConnectError::Unreachable { .. }),
+                Self::Redis(error) => error.is_io_error() || error.is_timeout(),
+            }
+    }
+
+    /// Whether Redis wants another user or password.
+    pub fn is_unauthorized(&self) -> bool {
+        let (Self::Redis(source) | Self::Connect(ConnectError::Unreachable { source, .. })) = self
+        else {
+            return false;
+        };
+        source.kind() == ::redis::ErrorKind::AuthenticationFailed
+            || matches!(source.code(), Some("NOAUTH" | "NOPERM" | "WRONGPASS"))
+    }
+}
+
+impl SessionList {
+    /// # Errors
+    /// Redis cannot be reached.
+    pub async fn open(
+        redis: &config::Redis,
+        sessions: &config::Sessions,
+        room_prefix: &str,
+    ) -> Result<Self, ListError> {
+        Ok(Self {
+            connection: connect(redis).await?,
+            key_prefix: sessions.key_prefix.clone(),
+            channel_prefix: format!("{}{room_prefix}", redis.channel_prefix),
+            cursor: Some(0),
+            seen: Seen::default(),
+        })
+    }
+
+    /// How many keys there are of any kind, which is how long the walk is at most.
+    ///
+    /// # Errors
+    /// Redis fails.
+    pub async fn estimate(&mut self) -> Result<u64, ListError> {
+        let size = ::redis::cmd("DBSIZE")
+            .query_async(&mut self.connection)
+            .await?;
+        Ok(size)
+    }
+
+    /// The session of one user, without a walk.
+    ///
+    /// # Errors
+    /// Redis fails.
+    pub async fn of(&mut self, user: &UserId) -> Result<Option<SessionRow>, ListError> {
+        let rows = self.rows(vec![user.as_str().to_owned()]).await?;
+        Ok(rows.into_iter().next())
+    }
+
+    /// The next sessions, in no order; `None` after the last. A session is listed once, unless
+    /// Redis tells it again after a great many others.
+    ///
+    /// # Errors
+    /// Redis fails.
+    pub async fn next_page(&mut self) -> Result<Option<Page>, ListError> {
+        let Some(cursor) = self.cursor else {
+            return Ok(None);
+        };
+        let (next, keys): (u64, Vec<Vec<u8>>) = ::redis::cmd("SCAN")
+            .arg(cursor)
+            .arg("MATCH")
+            .arg(format!("{}*", escape_glob(&self.key_prefix)))
+            .arg("COUNT")
+            .arg(PAGE)
+            .query_async(&mut self.connection)
+            .await?;
+        self.cursor = Some(next).filter(|cursor| *cursor != 0);
+        let users = keys
+            .into_iter()
+            .filter_map(|key| String::from_utf8(key).ok())
+            .filter_map(|key| key.strip_prefix(&self.key_prefix).map(str::to_owned))
+            .filter(|user| self.seen.insert(user))
+            .collect();
+        Ok(Some(Page {
+            rows: self.rows(users).await?,
+            scanned: PAGE as u64,
+        }))
+    }
+
+    async fn rows(&mut self, users: Vec<String>) -> Result<Vec<SessionRow>, ListError> {
+        if users.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipe = ::redis::pipe();
+        // A key of another type fails alone, and not the whole page.
+        pipe.ignore_errors();
+        for user in &users {
+            let key = format!("{}{user}", self.key_prefix);
+            pipe.cmd("GET").arg(&key).cmd("TTL").arg(&key);
+        }
+        let answers: Vec<RedisResult<::redis::Value>> =
+            pipe.query_async(&mut self.connection).await?;
+        let mut numsub = ::redis::cmd("PUBSUB");
+        numsub.arg("NUMSUB");
+        for user in &users {
+            numsub.arg(format!("{}{user}", self.channel_prefix));
+        }
+        let online: Vec<(String, usize)> = numsub.query_async(&mut self.connection).await?;
+
+        let rows = users
+            .into_iter()
+            .zip(answers.chunks(2))
+            .zip(online)
+            .filter_map(|((user_id, answer), (_, online))| {
+                let [value, ttl] = answer else { return None };
+                let ttl = ttl
+                    .clone()
+                    .and_then(|ttl| Ok(::redis::from_redis_value(ttl)?));
+                let ttl: i64 = ttl.unwrap_or(NO_EXPIRY);
+                (ttl != GONE).then(|| SessionRow {
+                    user_id,
+                    session_id: value.as_ref().ok().and_then(stored_session),
+                    expires_in_seconds: u64::try_from(ttl).ok(),
+                    online,
+                })
+            });
+        Ok(rows.collect())
+    }
+}
+
+/// What TTL answers for a key that never expires, and for one that is not there (any more).
+const NO_EXPIRY: i64 = -1;
+const GONE: i64 = -2;
+
+/// The session that a key's value names, unless it is one that sockd does not understand.
+fn stored_session(value: &::redis::Value) -> Option<String> {
+    let text: String = ::redis::from_redis_value_ref(value).ok()?;
+    let session: Option<String> = serde_json::from_str(&text).ok()?;
+    session.filter(|session| !session.is_empty())
+}
+
+/// The text as a pattern that matches it alone.
+fn escape_glob(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '*' | '?' | '[' | ']' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
+}
+
+/// Remembers what was listed lately: SCAN may tell a key twice while Redis resizes its table.
+/// Two generations of hashes bound the memory to some 32 MiB, however many sessions there are.
+#[derive(Default)]
+struct Seen {
+    hasher: RandomState,
+    recent: HashSet<u64>,
+    older: HashSet<u64>,
+}
+
+impl Seen {
+    const GENERATION: usize = 1 << 20;
+
+    /// Whether the text is new.
+    fn insert(&mut self, text: &str) -> bool {
+        let hash = self.hasher.hash_one(text);
+        if self.recent.len() >= Self::GENERATION {
+            self.older = std::mem::take(&mut self.recent);
+        }
+        !self.older.contains(&hash) && self.recent.insert(hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_with_glob_characters_matches_itself_alone() {
+        assert_eq!(escape_glob(r"a*[b]?\:"), r"a\*\[b\]\?\\:");
+        assert_eq!(escape_glob("socket:active:"), "socket:active:");
+    }
+
+    #[test]
+    fn only_a_json_string_names_a_session() {
+        let stored = |text: &str| stored_session(&::redis::Value::BulkString(text.into()));
+        assert_eq!(stored("\"s-1\""), Some("s-1".into()));
+        for text in ["null", "\"\"", "{}", "s-1", "", "1"] {
+            assert_eq!(stored(text), None, "{text}");
+        }
+        assert_eq!(stored_session(&::redis::Value::Nil), None);
+    }
+
+    #[test]
+    fn what_was_seen_lately_is_known_and_memory_stays_bounded() {
+        let mut seen = Seen::default();
+        assert!(seen.insert("a"));
+        assert!(!seen.insert("a"));
+        for number in 0..Seen::GENERATION {
+            seen.insert(&number.to_string());
+        }
+        assert!(!seen.insert("a"));
+        assert!(seen.recent.len() <= Seen::GENERATION);
+    }
+}
