@@ -58,7 +58,8 @@ struct Query {
 impl Query {
     fn of(uri: &Uri) -> Self {
         let mut query = Self::default();
-        for (key, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+        for (key, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
+        {
             let slot = match &*key {
                 "EIO" => &mut query.eio,
                 "transport" => &mut query.transport,

@@ -1,0 +1,38 @@
+//! What the tests share: servers that they start, and clients on the level of the wire.
+
+pub mod http;
+pub mod jwt;
+pub mod polling;
+pub mod redis;
+pub mod sockd;
+pub mod websocket;
+
+use std::{future::Future, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long anything may take that has no limit of its own.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Resolves with the future, or fails the test with the name of what did not come.
+pub async fn within<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
+    timeout(limit, future)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not come within {limit:?}"))
+}
+
+/// Asks again and again until the condition holds.
+pub async fn eventually<F: Future<Output = bool>>(
+    limit: Duration,
+    what: &str,
+    condition: impl Fn() -> F,
+) {
+    let deadline = Instant::now() + limit;
+    while !condition().await {
+        assert!(
+            Instant::now() < deadline,
+            "{what} did not come true within {limit:?}"
+        );
+        sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,121 @@
+//! A Socket.IO client over HTTP long-polling that sees every packet as it is.
+
+use std::{collections::VecDeque, net::SocketAddr};
+
+use serde_json::{Value, json};
+
+use super::{PATIENCE, http, jwt, within};
+
+/// A session that polls. Pings of the server are answered and not shown.
+pub struct Polling {
+    client: reqwest::Client,
+    pub url: String,
+    pub sid: String,
+    ready: VecDeque<String>,
+}
+
+impl Polling {
+    /// Opens a session.
+    pub async fn open(address: SocketAddr) -> Self {
+        Self::open_with(address, "", &[]).await
+    }
+
+    /// With more of a query (`&token=…`) and headers on the request that opens it.
+    pub async fn open_with(
+        address: SocketAddr,
+        query: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Self {
+        let client = http::client();
+        let url = format!("http://{address}/socket.io/?EIO=4&transport=polling");
+        let mut request = client.get(format!("{url}{query}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await.expect("the server answers");
+        assert_eq!(answer.status(), 200);
+        let body = answer.text().await.expect("a body");
+        let open: Value =
+            serde_json::from_str(body.strip_prefix('0').expect("an open packet")).expect("JSON");
+        let sid = open["sid"].as_str().expect("a session id").to_owned();
+        Self {
+            client,
+            url: format!("{url}&sid={sid}"),
+            sid,
+            ready: VecDeque::new(),
+        }
+    }
+
+    /// Opens a session and joins the namespace with the token of a user's session.
+    pub async fn join(address: SocketAddr, user: &str, session: &str) -> Self {
+        let mut polling = Self::open(address).await;
+        assert_eq!(
+            polling.connect(&jwt::token(user, session)).await.get(..10),
+            Some("40{\"sid\":\"")
+        );
+        polling
+    }
+
+    /// Sends a CONNECT with the token in its payload; answers what came back.
+    pub async fn connect(&mut self, token: &str) -> String {
+        self.send(&format!("40{}", json!({ "token": token }))).await;
+        self.packet().await
+    }
+
+    /// Posts packets; the server takes them with `ok`.
+    pub async fn send(&self, packets: &str) {
+        let answer = self.post(packets.to_owned()).await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.text().await.expect("a body"), "ok");
+    }
+
+    pub async fn post(&self, packets: String) -> reqwest::Response {
+        let request = self
+            .client
+            .post(&self.url)
+            .header("content-type", "text/plain;charset=UTF-8");
+        request
+            .body(packets)
+            .send()
+            .await
+            .expect("the server answers")
+    }
+
+    /// One poll, as it is answered.
+    pub async fn poll(&self) -> reqwest::Response {
+        within(
+            2 * PATIENCE,
+            "an answer to a poll",
+            self.client.get(&self.url).send(),
+        )
+        .await
+        .expect("the server answers")
+    }
+
+    /// The next packet, over as many polls as it takes.
+    pub async fn packet(&mut self) -> String {
+        self.next()
+            .await
+            .unwrap_or_else(|status| panic!("expected a packet, got {status}"))
+    }
+
+    /// The next packet, or how the poll was refused once the session is over.
+    pub async fn next(&mut self) -> Result<String, String> {
+        loop {
+            match self.ready.pop_front() {
+                Some(packet) if packet == "2" => self.send("3").await,
+                Some(packet) if packet == "6" || packet.is_empty() => {}
+                Some(packet) => return Ok(packet),
+                None => {
+                    let answer = self.poll().await;
+                    let status = answer.status();
+                    let body = answer.text().await.expect("a body");
+                    if status != 200 {
+                        return Err(format!("{status} {body}"));
+                    }
+                    self.ready.extend(body.split('\u{1e}').map(str::to_owned));
+                }
+            }
+        }
+    }
+}

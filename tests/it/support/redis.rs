@@ -1,0 +1,184 @@
+//! A redis-server of the test's own.
+
+use std::{
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+};
+
+use redis::{Commands, Connection};
+use tempfile::TempDir;
+
+use super::{PATIENCE, eventually};
+
+/// A running redis-server; killed when dropped.
+pub struct Redis {
+    child: Child,
+    pub port: u16,
+    directory: TempDir,
+    arguments: Vec<String>,
+}
+
+impl Redis {
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With more arguments for redis-server, such as `--maxmemory 1mb`.
+    pub async fn start_with(arguments: &[&str]) -> Self {
+        let arguments: Vec<_> = arguments
+            .iter()
+            .map(|&argument| argument.to_owned())
+            .collect();
+        // Another process may take the port between our look and redis-server's bind.
+        for _ in 0..10 {
+            let port = free_port();
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let child = spawn(port, &directory, &arguments);
+            let mut redis = Self {
+                child,
+                port,
+                directory,
+                arguments: arguments.clone(),
+            };
+            if redis.is_up().await {
+                return redis;
+            }
+        }
+        panic!("redis-server did not start ten times over");
+    }
+
+    /// The URL for sockd and for clients.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// A connection for looking at keys, or setting them behind sockd's back.
+    pub fn connection(&self) -> Connection {
+        let client = redis::Client::open(self.url()).expect("a Redis URL");
+        client
+            .get_connection_with_timeout(PATIENCE)
+            .expect("a connection to the test's redis-server")
+    }
+
+    /// The text under a user's key, as the TypeScript server would find it.
+    pub fn stored(&self, user: &str) -> Option<String> {
+        self.connection().get(key(user)).expect("GET works")
+    }
+
+    /// Seconds until a user's key is forgotten.
+    pub fn ttl(&self, user: &str) -> i64 {
+        self.connection().ttl(key(user)).expect("TTL works")
+    }
+
+    /// Puts a text under a user's key.
+    pub fn store(&self, user: &str, text: &str, ttl: u64) {
+        let () = self
+            .connection()
+            .set_ex(key(user), text, ttl)
+            .expect("SET works");
+    }
+
+    /// Forgets a user's session, as a flush or a lost replica would.
+    pub fn forget(&self, user: &str) {
+        let () = self.connection().del(key(user)).expect("DEL works");
+    }
+
+    /// Kills the server and everything in it.
+    pub fn kill(&mut self) {
+        self.child
+            .kill()
+            .expect("the test's own redis-server can be killed");
+        self.child.wait().expect("it can be waited for");
+    }
+
+    /// Starts it again, empty, on the same port.
+    pub async fn restart(&mut self) {
+        self.child = spawn(self.port, &self.directory, &self.arguments);
+        assert!(
+            self.is_up().await,
+            "redis-server did not come back on its port"
+        );
+    }
+
+    /// Freezes it: connections stay and are accepted, and nothing is answered.
+    pub fn freeze(&self) {
+        signal(&self.child, "STOP");
+    }
+
+    pub fn thaw(&self) {
+        signal(&self.child, "CONT");
+    }
+
+    async fn is_up(&mut self) -> bool {
+        let client = redis::Client::open(self.url()).expect("a Redis URL");
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            if let Ok(mut connection) = client.get_connection()
+                && redis::cmd("PING").query::<String>(&mut connection).is_ok()
+            {
+                return true;
+            }
+            let gone = self.child.try_wait().expect("it can be asked").is_some();
+            if gone || std::time::Instant::now() > deadline {
+                return false;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.thaw();
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// The key of a user's active session.
+pub fn key(user: &str) -> String {
+    format!("socket:active_session:{user}")
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+fn spawn(port: u16, directory: &TempDir, arguments: &[String]) -> Child {
+    Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .arg("--dir")
+        .arg(directory.path())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("redis-server starts; where it is missing: apt-get install redis-server, or run tests/run")
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill")
+        .args([&format!("-{name}"), &child.id().to_string()])
+        .status();
+    assert!(
+        sent.is_ok_and(|status| status.success()),
+        "cannot send SIG{name}"
+    );
+}
+
+/// Waits until the users' channel is heard by so many nodes.
+pub async fn heard_by(redis: &Redis, user: &str, nodes: usize) {
+    eventually(PATIENCE, "the channel's subscriptions", || async {
+        let channel = format!("sockd:user:{user}");
+        let counts: (String, usize) = redis::cmd("PUBSUB")
+            .arg("NUMSUB")
+            .arg(channel)
+            .query(&mut redis.connection())
+            .expect("NUMSUB works");
+        counts.1 == nodes
+    })
+    .await;
+}

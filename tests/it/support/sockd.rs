@@ -1,0 +1,312 @@
+//! The built binary, running.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{PATIENCE, eventually, http, jwt, redis::Redis, within};
+
+/// The secret of the internal routes of the tests' servers.
+pub const INTERNAL_SECRET: &str = "the-tests-internal-secret-of-32-bytes";
+
+/// What a server is started with: nothing of the test's own environment.
+#[derive(Clone)]
+pub struct Builder {
+    environment: BTreeMap<String, String>,
+    arguments: Vec<String>,
+}
+
+/// A running `sockd serve`; killed when dropped, its log shown where the test fails.
+pub struct Sockd {
+    child: Child,
+    address: SocketAddr,
+    log: Log,
+    builder: Builder,
+    directory: Arc<TempDir>,
+}
+
+/// What the process wrote on stderr so far.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Builder {
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.insert(name.to_owned(), value.into());
+        self
+    }
+
+    pub fn without(mut self, name: &str) -> Self {
+        self.environment.remove(name);
+        self
+    }
+
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    pub fn redis(self, redis: &Redis) -> Self {
+        self.env("REDIS_HOST", "127.0.0.1")
+            .env("REDIS_PORT", redis.port.to_string())
+    }
+
+    /// Starts the server and waits until it listens.
+    pub async fn start(self) -> Sockd {
+        let directory = Arc::new(tempfile::tempdir().expect("a temporary directory"));
+        self.start_in(directory).await
+    }
+
+    async fn start_in(self, directory: Arc<TempDir>) -> Sockd {
+        let (child, log) = self.spawn(&directory);
+        let mut sockd = Sockd {
+            child,
+            address: ([127, 0, 0, 1], 0).into(),
+            log,
+            builder: self,
+            directory,
+        };
+        within(PATIENCE, "the server's address", async {
+            while !sockd.find_address() {
+                if let Some(status) = sockd.child.try_wait().expect("it can be asked") {
+                    panic!("sockd ended with {status} instead of listening");
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        sockd
+    }
+
+    /// Runs the server where it cannot start; answers its exit status and what it wrote.
+    pub async fn fails(self) -> (ExitStatus, String) {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (child, log) = self.spawn(&directory);
+        let directory = Arc::new(directory);
+        let address = ([127, 0, 0, 1], 0).into();
+        let mut sockd = Sockd {
+            child,
+            address,
+            log,
+            builder: self,
+            directory,
+        };
+        let status = sockd.ended(PATIENCE).await;
+        (status, sockd.log.text())
+    }
+
+    fn spawn(&self, directory: &TempDir) -> (Child, Log) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sockd"))
+            .arg("serve")
+            .args(&self.arguments)
+            .env_clear()
+            .envs(&self.environment)
+            .current_dir(directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the built binary starts");
+        let log = Log::default();
+        let stderr = child.stderr.take().expect("stderr is piped");
+        let lines = log.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                lines.0.lock().expect("the log is whole").push(line);
+            }
+        });
+        (child, log)
+    }
+}
+
+impl Sockd {
+    /// What every server of the tests has: secrets, a port of the system's choice, and nothing else.
+    pub fn builder() -> Builder {
+        Builder {
+            environment: BTreeMap::new(),
+            arguments: Vec::new(),
+        }
+        .env("PORT", "0")
+        .env("JWT_SECRET", jwt::SECRET)
+        .env("INTERNAL_SECRET", INTERNAL_SECRET)
+        .env("SOCKD_LOG__LEVEL", "info,sockd=debug")
+    }
+
+    /// Sessions in memory.
+    pub async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// Sessions in Redis, which it has found already.
+    pub async fn with_redis(redis: &Redis) -> Self {
+        let sockd = Self::builder().redis(redis).start().await;
+        sockd.is_ready(PATIENCE).await;
+        sockd
+    }
+
+    /// `serve --dev`.
+    pub async fn dev() -> Self {
+        let builder = Builder {
+            environment: BTreeMap::new(),
+            arguments: Vec::new(),
+        };
+        builder
+            .argument("--dev")
+            .argument("--port")
+            .argument("0")
+            .start()
+            .await
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Waits until `/readyz` is 200.
+    pub async fn is_ready(&self, limit: Duration) {
+        let url = format!("{}/readyz", self.url());
+        eventually(limit, "readiness", || async {
+            http::get(&url).await.status() == 200
+        })
+        .await;
+    }
+
+    /// Calls an internal route with the secret.
+    pub async fn post(&self, path: &str, body: &Value) -> reqwest::Response {
+        let request = http::client().post(format!("{}{path}", self.url()));
+        let request = request.bearer_auth(INTERNAL_SECRET).json(body);
+        request.send().await.expect("the server answers")
+    }
+
+    pub async fn emit(&self, user: &str, event: &str, payload: &Value) {
+        let body = json!({ "userId": user, "event": event, "payload": payload });
+        let answer = self.post("/internal/emit", &body).await;
+        assert_eq!(
+            answer.status(),
+            200,
+            "{}",
+            answer.text().await.unwrap_or_default()
+        );
+    }
+
+    /// Answers how many sockets were disconnected.
+    pub async fn force_logout(&self, user: &str, session: &str) -> u64 {
+        let body = json!({ "userId": user, "sessionId": session });
+        let answer = self.post("/internal/force-logout", &body).await;
+        assert_eq!(answer.status(), 200);
+        let body: Value = answer.json().await.expect("JSON");
+        body["disconnected"].as_u64().expect("a count")
+    }
+
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.pid().to_string()])
+            .status();
+        assert!(
+            sent.is_ok_and(|status| status.success()),
+            "cannot send SIG{name}"
+        );
+    }
+
+    /// Ends it in good order; answers the exit code.
+    pub async fn drain(&mut self) -> Option<i32> {
+        self.signal("TERM");
+        self.ended(PATIENCE).await.code()
+    }
+
+    /// Waits until the process has ended by itself.
+    pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
+        within(limit, "the end of the process", async {
+            loop {
+                if let Some(status) = self.child.try_wait().expect("it can be asked") {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+    }
+
+    pub async fn kill(&mut self) {
+        self.child
+            .kill()
+            .expect("the test's own server can be killed");
+        self.child.wait().expect("it can be waited for");
+    }
+
+    /// Starts it again on the same port, after it has ended.
+    pub async fn restart(&mut self) {
+        let builder = self
+            .builder
+            .clone()
+            .env("PORT", self.address.port().to_string());
+        *self = builder.start_in(self.directory.clone()).await;
+    }
+
+    /// What the process holds in memory, in KiB (`VmRSS`).
+    pub fn resident_kib(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it lives");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .expect("a resident size");
+        line.split_whitespace()
+            .nth(1)
+            .and_then(|size| size.parse().ok())
+            .expect("in kB")
+    }
+
+    fn find_address(&mut self) -> bool {
+        let text = self.log.text();
+        let Some((_, rest)) = text.split_once("listening address=") else {
+            return false;
+        };
+        let address = rest
+            .split_whitespace()
+            .next()
+            .and_then(|text| text.parse::<SocketAddr>().ok());
+        let Some(address) = address else { return false };
+        self.address = ([127, 0, 0, 1], address.port()).into();
+        true
+    }
+}
+
+impl Drop for Sockd {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if std::thread::panicking() {
+            eprintln!(
+                "--- the log of sockd at {}\n{}\n---",
+                self.address,
+                self.log.text()
+            );
+        }
+    }
+}
+
+impl Log {
+    pub fn text(&self) -> String {
+        self.0.lock().expect("the log is whole").join("\n")
+    }
+}

@@ -1,0 +1,160 @@
+//! A Socket.IO client over WebSocket that sees every packet as it is.
+
+use std::{net::SocketAddr, time::Duration};
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Message, client::IntoClientRequest, protocol::frame::coding::CloseCode},
+};
+
+use super::{PATIENCE, jwt, within};
+
+/// An open WebSocket. Pings of the server are answered and not shown.
+pub struct WebSocket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    answers_pings: bool,
+}
+
+/// What came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Came {
+    Packet(String),
+    Binary(Vec<u8>),
+    /// The connection is over, with the status of the close frame if there was one.
+    Closed(Option<u16>),
+}
+
+impl WebSocket {
+    /// Opens a new connection; its open packet is the next that comes.
+    pub async fn open(address: SocketAddr) -> Self {
+        Self::open_with(address, "", &[]).await
+    }
+
+    /// With more of a query (`&token=…`) and headers.
+    pub async fn open_with(
+        address: SocketAddr,
+        query: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Self {
+        Self::try_open(address, query, headers)
+            .await
+            .expect("the server accepts the WebSocket")
+    }
+
+    /// The server's HTTP status and body, where it refuses the upgrade.
+    pub async fn try_open(
+        address: SocketAddr,
+        query: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, (u16, String)> {
+        let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket{query}");
+        let mut request = url.into_client_request().expect("an address");
+        for (name, value) in headers {
+            request
+                .headers_mut()
+                .insert(*name, value.parse().expect("a header"));
+        }
+        match within(PATIENCE, "an answer to the upgrade", connect_async(request)).await {
+            Ok((stream, _)) => Ok(Self {
+                stream,
+                answers_pings: true,
+            }),
+            Err(tokio_tungstenite::tungstenite::Error::Http(answer)) => {
+                let body = answer.body().clone().unwrap_or_default();
+                Err((
+                    answer.status().as_u16(),
+                    String::from_utf8_lossy(&body).into_owned(),
+                ))
+            }
+            Err(error) => panic!("the upgrade failed: {error}"),
+        }
+    }
+
+    /// Opens a connection and joins the namespace with the token of a user's session.
+    pub async fn join(address: SocketAddr, user: &str, session: &str) -> Self {
+        let mut socket = Self::open(address).await;
+        assert!(socket.packet().await.starts_with('0'));
+        assert_eq!(
+            socket.connect(&jwt::token(user, session)).await.get(..10),
+            Some("40{\"sid\":\"")
+        );
+        socket
+    }
+
+    /// Sends a CONNECT with the token in its payload; answers what came back.
+    pub async fn connect(&mut self, token: &str) -> String {
+        self.send(format!("40{}", json!({ "token": token }))).await;
+        self.packet().await
+    }
+
+    /// From now on pings come as packets and stay unanswered.
+    pub fn ignore_pings(&mut self) {
+        self.answers_pings = false;
+    }
+
+    pub async fn send(&mut self, packet: impl Into<String>) {
+        self.stream
+            .send(Message::text(packet.into()))
+            .await
+            .expect("the server reads");
+    }
+
+    pub async fn send_binary(&mut self, bytes: Vec<u8>) {
+        self.stream
+            .send(Message::binary(bytes))
+            .await
+            .expect("the server reads");
+    }
+
+    /// Sends what may no longer be read.
+    pub async fn try_send(&mut self, packet: impl Into<String>) -> bool {
+        self.stream.send(Message::text(packet.into())).await.is_ok()
+    }
+
+    /// The next packet as text.
+    pub async fn packet(&mut self) -> String {
+        match self.next(PATIENCE).await {
+            Came::Packet(packet) => packet,
+            other => panic!("expected a packet, got {other:?}"),
+        }
+    }
+
+    /// The end of the connection, with nothing before it.
+    pub async fn closed(&mut self, limit: Duration) -> Option<u16> {
+        match self.next(limit).await {
+            Came::Closed(status) => status,
+            other => panic!("expected the end, got {other:?}"),
+        }
+    }
+
+    pub async fn next(&mut self, limit: Duration) -> Came {
+        within(limit, "a packet", async {
+            loop {
+                match self.stream.next().await {
+                    Some(Ok(Message::Text(text))) if text == "2" && self.answers_pings => {
+                        self.stream.send(Message::text("3")).await.ok();
+                    }
+                    Some(Ok(Message::Text(text))) => return Came::Packet(text.to_string()),
+                    Some(Ok(Message::Binary(bytes))) => return Came::Binary(bytes.to_vec()),
+                    Some(Ok(Message::Close(frame))) => {
+                        let status = frame.map(|frame| frame.code);
+                        return Came::Closed(
+                            status
+                                .map(u16::from)
+                                .filter(|code| *code != u16::from(CloseCode::Status)),
+                        );
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return Came::Closed(None),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Lets go of the connection without a word.
+    pub fn abandon(self) {}
+}
