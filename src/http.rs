@@ -16,6 +16,7 @@ use axum::{
 };
 use http::{HeaderValue, Request, StatusCode, Uri, header, uri::PathAndQuery};
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
 use serde_json::json;
 use tower::ServiceExt;
 
@@ -25,7 +26,7 @@ use crate::{
     config::{self, Config},
     id::{IdFormats, SupportedEvents},
     node::Node,
-    wire::ErrorCode,
+    wire::{ErrorBody, ErrorCode},
 };
 
 /// Everything that is answered outside the Socket.IO endpoint.
@@ -128,15 +129,27 @@ async fn readiness(State(context): State<Arc<Context>>) -> Response {
     match context.node.check() {
         Ok(()) => Json(json!({ "ok": true })).into_response(),
         Err(why) => {
-            let body = json!({ "ok": false, "error": ErrorCode::NotReady, "reason": why });
-            (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+            let error = ErrorBody::from(ErrorCode::NotReady);
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Json(NotReady { error, reason: why }),
+            )
+                .into_response()
         }
     }
 }
 
+/// The answer of a node that is not ready, with what an operator wants to know.
+#[derive(Serialize)]
+struct NotReady {
+    #[serde(flatten)]
+    error: ErrorBody,
+    reason: String,
+}
+
 /// The process's figures in Prometheus' text format.
 async fn render_metrics(State(context): State<Arc<Context>>) -> impl IntoResponse {
-    metrics::gauge!("sockd_sockets").set(context.node.hub().len() as f64);
+    metrics::gauge!("sockd_sockets").set(context.node.hub().count() as f64);
     metrics::gauge!("sockd_ready").set(f64::from(u8::from(context.node.check().is_ok())));
     let content_type = [(
         header::CONTENT_TYPE,

@@ -215,7 +215,7 @@ impl Hub {
     }
 
     /// How many sockets are in.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         let count = |user: &User| {
             user.sockets
                 .iter()
@@ -524,7 +524,7 @@ mod tests {
         assert!(hub.expire(9).is_empty());
         assert_eq!(hub.expire(10).len(), 1);
         assert!(hub.expire(10).is_empty());
-        assert_eq!(hub.len(), 1);
+        assert_eq!(hub.count(), 1);
     }
 
     #[test]

@@ -150,7 +150,15 @@ fn read(path: &Path) -> Result<Vec<u8>, ConnectError> {
 /// An error with all its causes in one line, for a log field or an operator.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    causes.fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        // Some libraries' errors repeat their source in their own text.
+        if text.ends_with(&cause) {
+            text
+        } else {
+            format!("{text}: {cause}")
+        }
+    })
 }
 
 /// Pauses between attempts: doubling, with jitter so that many nodes do not come back as one.

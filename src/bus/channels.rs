@@ -148,7 +148,7 @@ impl Channels {
     }
 
     /// How many users' channels are wanted.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.lock().users.len()
     }
 
@@ -252,6 +252,6 @@ mod tests {
         assert!(hear.as_mut().now_or_never().is_none());
         drop(hear);
         assert_eq!(channels.take_changes(10), Changes::default());
-        assert_eq!(channels.len(), 0);
+        assert_eq!(channels.count(), 0);
     }
 }

@@ -42,11 +42,18 @@ impl Pending {
         self.last.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Resolves when the message of this number comes back.
-    pub fn expect_echo(&self, seq: Sequence) -> oneshot::Receiver<()> {
-        let (sender, echo) = oneshot::channel();
-        self.echoes().awaited.insert(seq, sender);
-        echo
+    /// Awaits the return of the message of this number, if this node `hears` its channel.
+    pub fn expect(self: &Arc<Self>, seq: Sequence, hears: bool) -> Echo {
+        let arrived = hears.then(|| {
+            let (sender, arrived) = oneshot::channel();
+            self.echoes().awaited.insert(seq, sender);
+            arrived
+        });
+        Echo {
+            pending: self.clone(),
+            seq,
+            arrived,
+        }
     }
 
     /// Our own event has come back; `false` if it was given up and delivered meanwhile.
@@ -57,21 +64,6 @@ impl Pending {
             return true;
         }
         !echoes.given_up.remove(&seq)
-    }
-
-    /// From now on the event counts as delivered without the bus; `false` if it has come back.
-    pub fn give_up(&self, seq: Sequence, was_expected: bool) -> bool {
-        let mut echoes = self.echoes();
-        if was_expected && echoes.awaited.remove(&seq).is_none() {
-            return false;
-        }
-        echoes.given_up.insert(seq);
-        echoes.order.push_back(seq);
-        if echoes.order.len() > REMEMBERED {
-            let oldest = echoes.order.pop_front();
-            oldest.map(|oldest| echoes.given_up.remove(&oldest));
-        }
-        true
     }
 
     /// Counts the answers to a message until dropped.
@@ -108,6 +100,45 @@ impl Pending {
 
     fn tallies(&self) -> MutexGuard<'_, HashMap<Sequence, Counted>> {
         self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The return of one event.
+#[derive(Debug)]
+pub struct Echo {
+    pending: Arc<Pending>,
+    seq: Sequence,
+    /// `None` if this node does not hear the channel.
+    arrived: Option<oneshot::Receiver<()>>,
+}
+
+impl Echo {
+    /// Resolves when the event has come back, at once if it cannot. Cancellation-safe.
+    pub async fn arrived(&mut self) {
+        if let Some(arrived) = &mut self.arrived {
+            arrived.await.ok();
+        }
+    }
+
+    /// From now on the event counts as delivered without the bus; `false` if it has come back.
+    pub fn give_up(self) -> bool {
+        let mut echoes = self.pending.echoes();
+        if self.arrived.is_some() && echoes.awaited.remove(&self.seq).is_none() {
+            return false;
+        }
+        echoes.given_up.insert(self.seq);
+        echoes.order.push_back(self.seq);
+        if echoes.order.len() > REMEMBERED {
+            let oldest = echoes.order.pop_front();
+            oldest.map(|oldest| echoes.given_up.remove(&oldest));
+        }
+        true
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        self.pending.echoes().awaited.remove(&self.seq);
     }
 }
 
@@ -159,25 +190,32 @@ mod tests {
 
     #[test]
     fn an_event_is_delivered_once_whether_it_comes_back_in_time_or_late() {
-        let pending = Pending::default();
+        let pending = Arc::new(Pending::default());
         let (timely, late, foreign) = (pending.next(), pending.next(), pending.next());
-        let echo = pending.expect_echo(timely);
+        let mut echo = pending.expect(timely, true);
         assert!(pending.echoed(timely));
-        assert!(echo.now_or_never().is_some_and(|echo| echo.is_ok()));
-        assert!(!pending.give_up(timely, true));
+        assert!(echo.arrived().now_or_never().is_some());
+        assert!(!echo.give_up());
 
-        let _echo = pending.expect_echo(late);
-        assert!(pending.give_up(late, true));
+        assert!(pending.expect(late, true).give_up());
         assert!(!pending.echoed(late));
 
         assert!(pending.echoed(foreign));
     }
 
     #[test]
+    fn an_event_whose_sender_left_is_still_delivered() {
+        let pending = Arc::new(Pending::default());
+        drop(pending.expect(1, true));
+        assert!(pending.echoes().awaited.is_empty());
+        assert!(pending.echoed(1));
+    }
+
+    #[test]
     fn what_was_given_up_is_remembered_in_bounds() {
-        let pending = Pending::default();
+        let pending = Arc::new(Pending::default());
         for _ in 0..REMEMBERED + 10 {
-            assert!(pending.give_up(pending.next(), false));
+            assert!(pending.expect(pending.next(), false).give_up());
         }
         assert_eq!(pending.echoes().given_up.len(), REMEMBERED);
     }

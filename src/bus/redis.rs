@@ -129,33 +129,25 @@ impl RedisBus {
             seq,
             event: event.clone(),
         };
-        let echo = self
-            .channels
-            .is_heard(user)
-            .then(|| self.pending.expect_echo(seq));
-        let expected = echo.is_some();
+        let mut echo = self.pending.expect(seq, self.channels.is_heard(user));
         let Publication { channel, message } = self.publication(user, &message);
         let sent = timeout(ECHO_LIMIT, async {
             let nodes: usize = connection
                 .publish(channel, message)
                 .await
                 .map_err(|error| chain(&error))?;
-            if let Some(echo) = echo {
-                echo.await
-                    .map_err(|_| "the event did not come back".to_owned())?;
-            }
+            echo.arrived().await;
             Ok(nodes)
         });
-        let why = match sent
-            .await
-            .unwrap_or_else(|_| Err("an event did not come back in time".to_owned()))
-        {
-            Ok(nodes) => return Emitted::Everywhere { nodes: Some(nodes) },
-            Err(why) => why,
+        let why = match sent.await {
+            Ok(Ok(nodes)) => return Emitted::Everywhere { nodes: Some(nodes) },
+            Ok(Err(why)) => why,
+            Err(_) => "an event did not come back in time".to_owned(),
         };
-        if !self.pending.give_up(seq, expected) {
+        if !echo.give_up() {
             return Emitted::Everywhere { nodes: None };
         }
+
         self.doubt(why);
         unsent()
     }
@@ -267,7 +259,7 @@ impl RedisBus {
             listener.heard(&user, message);
         }
         drop(backlog);
-        let users = self.channels.len();
+        let users = self.channels.count();
         tracing::info!(users, elapsed = ?started.elapsed(), "hearing the bus");
         self.was_ready.store(true, Ordering::Relaxed);
         self.turn(Ok(()));
@@ -422,13 +414,17 @@ impl RedisBus {
                 self.hello.send_replace(seq);
             }
             NodeMessage::Hello { node, .. } => {
-                tracing::debug!(%node, "heard another node");
-                if self.peers().heard(node, Instant::now()) {
+                let newcomer = self.peers().heard(node.clone(), Instant::now());
+                if newcomer {
+                    tracing::info!(%node, "another node is there");
                     // A newcomer should know of us at once, and not after our next turn.
                     self.hello_now.notify_one();
                 }
             }
-            NodeMessage::Bye { node } => self.peers().gone(&node),
+            NodeMessage::Bye { node } => {
+                tracing::info!(%node, "another node has gone");
+                self.peers().gone(&node);
+            }
             NodeMessage::Disconnected { seq, count } => self.pending.answered(seq, count),
         }
         Ok(())

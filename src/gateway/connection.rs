@@ -177,6 +177,11 @@ impl Connection {
             .ok();
     }
 
+    /// Whether anything may still wait for the client.
+    pub(super) fn has_queued(&self) -> bool {
+        self.queued.load(Ordering::Relaxed) > 0
+    }
+
     /// Counts a refused handshake; answers how many there were.
     pub(super) fn refuse(&self) -> u32 {
         self.refusals.fetch_add(1, Ordering::Relaxed) + 1

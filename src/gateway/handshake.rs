@@ -12,6 +12,7 @@ use socketioxide::{
     handler::ConnectHandler,
     socket::Sid,
 };
+use tokio::time::{Instant, sleep};
 
 use super::connection::{Connection, Ending};
 use crate::{
@@ -26,6 +27,8 @@ use crate::{
 
 /// How long a dismissed or refused client has to read why before its transport goes.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long if it has not read it by then, in the middle of an upgrade or on a slow line.
+const LONGEST_GRACE: Duration = Duration::from_secs(4);
 
 /// What a handshake needs to know.
 pub(super) struct Handshakes {
@@ -162,7 +165,11 @@ impl Handshakes {
 
 fn end_after_grace(lifecycle: &Lifecycle, connection: Arc<Connection>, ending: Ending) {
     lifecycle.spawn(async move {
-        tokio::time::sleep(GRACE).await;
+        let start = Instant::now();
+        sleep(GRACE).await;
+        while connection.has_queued() && start.elapsed() < LONGEST_GRACE {
+            sleep(GRACE / 10).await;
+        }
         connection.end(ending);
     });
 }

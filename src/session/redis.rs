@@ -2,7 +2,7 @@
 
 use std::{sync::LazyLock, time::Duration};
 
-use ::redis::{AsyncCommands, ErrorKind, FromRedisValue, Script, ServerErrorKind, Value};
+use ::redis::{AsyncCommands, FromRedisValue, Script, Value};
 
 use super::{Claim, SessionError};
 use crate::{
@@ -54,7 +54,8 @@ impl RedisSessions {
                 .invoke_async(&mut connection)
                 .await;
             let answer = match answer {
-                Err(error) if is_refusal(&error) => {
+                // Redis lives and said no.
+                Err(error) if error.code().is_some() => {
                     return self
                         .claim_without_script(&mut connection, user, session, error)
                         .await;
@@ -181,16 +182,6 @@ fn parse(user: &UserId, text: &str) -> Result<Stored, SessionError> {
 
 fn to_json(session: &SessionId) -> String {
     serde_json::Value::from(session.as_str()).to_string()
-}
-
-/// Whether Redis lives and said no, in a way that reading may get around.
-fn is_refusal(error: &::redis::RedisError) -> bool {
-    let wrong_type = error.code() == Some("WRONGTYPE")
-        || error
-            .detail()
-            .is_some_and(|detail| detail.contains("WRONGTYPE"));
-    let loading = error.kind() == ErrorKind::Server(ServerErrorKind::BusyLoading);
-    error.code().is_some() && !wrong_type && !loading
 }
 
 fn next<T: FromRedisValue>(values: &mut impl Iterator<Item = Value>) -> Result<T, SessionError> {
