@@ -50,15 +50,20 @@ pub(super) async fn run(flags: Vec<Flag>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The defaults, the flags, `PORT`, and secrets that nobody knows. No file is read.
+/// The defaults, the flags, `PORT`, and secrets that nobody knows, for this machine alone. No file
+/// is read.
 fn config(flags: Vec<Flag>, folder: &Folder) -> Result<Config, Failure> {
     let internal_secret = random_hex()?;
     folder.write_secret(&internal_secret)?;
-    let secret = |name, key, value| Flag { name, key, value };
+    let flag = |name, key, value| Flag { name, key, value };
     let mut flags = flags;
+    if !flags.iter().any(|flag| flag.key == "server.host") {
+        // The page shows a token to whoever asks for it, so only this machine may.
+        flags.push(flag("--dev", "server.host", "127.0.0.1".to_owned()));
+    }
     flags.extend([
-        secret("--dev", "auth.secret", random_hex()?),
-        secret("--dev", "internal.secret", internal_secret),
+        flag("--dev", "auth.secret", random_hex()?),
+        flag("--dev", "internal.secret", internal_secret),
     ]);
     let port = env::var_os("PORT").map(|port| ("PORT".to_owned(), port));
     let sources = Sources {
