@@ -1,0 +1,187 @@
+//! The processes that are measured, and what the system says they cost.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use tokio::time::sleep;
+
+/// What `/proc/PID/stat` counts CPU time in; Linux shows 100 a second on every architecture.
+const TICK: Duration = Duration::from_millis(10);
+const PATIENCE: Duration = Duration::from_secs(30);
+const JWT_SECRET: &str = "the-benchmarks-jwt-secret-of-32-bytes-and-more";
+
+/// A child that is killed when dropped.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// A redis-server of the benchmark's own.
+pub(crate) struct Redis {
+    _process: Process,
+    port: u16,
+}
+
+impl Redis {
+    pub(crate) async fn start() -> anyhow::Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "no"])
+            .stdout(Stdio::null())
+            .spawn()
+            .context("redis-server cannot be started; apt-get install redis-server")?;
+        let redis = Self {
+            _process: Process(child),
+            port,
+        };
+        let deadline = Instant::now() + PATIENCE;
+        while redis.connection().await.is_err() {
+            if Instant::now() > deadline {
+                bail!("redis-server does not answer on port {port}");
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(redis)
+    }
+
+    /// Lets the next server begin as the one before did.
+    pub(crate) async fn forget_everything(&self) -> anyhow::Result<()> {
+        let mut connection = self.connection().await?;
+        Ok(redis::cmd("FLUSHALL").query_async(&mut connection).await?)
+    }
+
+    async fn connection(&self) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port))?;
+        client.get_multiplexed_async_connection().await
+    }
+}
+
+/// A push gateway that takes JWTs and internal calls.
+pub(crate) struct Server {
+    process: Process,
+    pub(crate) address: SocketAddr,
+}
+
+/// A client's login.
+#[derive(serde::Deserialize)]
+pub(crate) struct Login {
+    pub(crate) user_id: String,
+    pub(crate) token: String,
+}
+
+impl Server {
+    pub(crate) const INTERNAL_SECRET: &str = "the-benchmarks-internal-secret-of-32-bytes";
+
+    /// The built `sockd serve`.
+    pub(crate) async fn sockd(redis: &Redis) -> anyhow::Result<Self> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sockd"));
+        command.arg("serve").env("REDIS_HOST", "127.0.0.1");
+        Self::start(command, redis).await
+    }
+
+    /// The same in Node; see `baseline/server.mjs`.
+    pub(crate) async fn node(redis: &Redis) -> anyhow::Result<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/baseline");
+        if !folder.join("node_modules").exists() {
+            bail!(
+                "the server in Node lacks its packages; run npm ci --prefix tests/bench/baseline"
+            );
+        }
+        let mut command = Command::new("node");
+        command
+            .arg(folder.join("server.mjs"))
+            .env("NODE_ENV", "production");
+        Self::start(command, redis).await
+    }
+
+    async fn start(mut command: Command, redis: &Redis) -> anyhow::Result<Self> {
+        let folder = std::env::temp_dir();
+        let mut child = command
+            .env("PORT", "0")
+            .env("REDIS_PORT", redis.port.to_string())
+            .env("JWT_SECRET", JWT_SECRET)
+            .env("INTERNAL_SECRET", Self::INTERNAL_SECRET)
+            .current_dir(folder)
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("a server cannot be started; Node.js 20 is needed for one of them")?;
+        let stderr = child.stderr.take().context("stderr is piped")?;
+        let process = Process(child);
+        let mut lines = BufReader::new(stderr).lines();
+        let port = loop {
+            let line = lines
+                .next()
+                .context("the server ended instead of listening")??;
+            if let Some((_, rest)) = line.split_once("listening address=") {
+                let address = rest.split(' ').next().unwrap_or_default();
+                break address.parse::<SocketAddr>()?.port();
+            }
+        };
+        // Nobody reads on, and a full pipe must not hold the server up.
+        std::thread::spawn(move || lines.for_each(drop));
+        Ok(Self {
+            process,
+            address: ([127, 0, 0, 1], port).into(),
+        })
+    }
+
+    /// Logins of users that nobody else has.
+    pub(crate) fn logins(count: usize) -> anyhow::Result<Vec<Login>> {
+        let minted = Command::new(env!("CARGO_BIN_EXE_sockd"))
+            .args(["token", "mint", "--count", &count.to_string()])
+            .env("JWT_SECRET", JWT_SECRET)
+            .current_dir(std::env::temp_dir())
+            .output()?;
+        let lines = std::str::from_utf8(&minted.stdout)?.lines();
+        lines.map(|line| Ok(serde_json::from_str(line)?)).collect()
+    }
+
+    /// The resident set, in KiB.
+    pub(crate) fn resident_kib(&self) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.0.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let size = line.and_then(|line| line.split_whitespace().next());
+        Ok(size.context("no resident size in /proc")?.parse()?)
+    }
+
+    /// CPU time used so far, by the process and for it in the kernel.
+    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.0.id()))?;
+        let (_, fields) = stat.rsplit_once(')').context("no name in /proc")?;
+        // utime and stime are fields 14 and 15 (proc(5)); the name is the second.
+        let mut ticks = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(str::parse::<u32>);
+        let mut next = || ticks.next().context("no times in /proc");
+        Ok(TICK * (next()?? + next()??))
+    }
+
+    /// Waits until the server has done for a second next to nothing.
+    pub(crate) async fn is_idle(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let before = self.cpu()?;
+            sleep(Duration::from_secs(1)).await;
+            if self.cpu()? - before <= 2 * TICK {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("the server does not come to rest");
+            }
+        }
+    }
+}

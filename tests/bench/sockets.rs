@@ -1,0 +1,125 @@
+//! What a socket and an event cost, in sockd and in the same server written in Node.
+//!
+//! `cargo bench --bench sockets` starts a redis-server, then one server after the other, and gives
+//! both the same work: SOCKETS WebSocket clients that stay idle, EVENTS events pushed as fast as 32
+//! callers can, and then ALONE events of which each waits for the one before. Memory is the growth of
+//! the server's resident set, CPU the time that the system charged to it. Compare the two columns of
+//! one run: figures of two machines, or of two moments, say little.
+
+mod load;
+mod server;
+
+use std::time::{Duration, Instant};
+
+use load::Load;
+use server::{Redis, Server};
+
+const SOCKETS: usize = 10_000;
+const EVENTS: usize = 50_000;
+const ALONE: usize = 2_000;
+
+/// What one server was measured to cost.
+struct Costs {
+    started_kib: u64,
+    loaded_kib: u64,
+    kib_per_socket: f64,
+    handshake_cpu: Duration,
+    event_cpu: Duration,
+    events_per_second: f64,
+    median: Duration,
+    slowest_of_100: Duration,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    // Cargo passes --bench; a filter or a list of tests means nothing here.
+    let sockets = count("SOCKETS", SOCKETS)?;
+    let events = count("EVENTS", EVENTS)?;
+    let redis = Redis::start().await?;
+    let sockd = measure(Server::sockd(&redis).await?, sockets, events).await?;
+    redis.forget_everything().await?;
+    let node = measure(Server::node(&redis).await?, sockets, events).await?;
+    report(sockets, events, &sockd, &node);
+    Ok(())
+}
+
+/// A count that the environment may change.
+fn count(name: &str, default: usize) -> anyhow::Result<usize> {
+    match std::env::var(name) {
+        Ok(text) => text
+            .parse()
+            .map_err(|_| anyhow::anyhow!("{name}={text} is not a number of {name}")),
+        Err(_) => Ok(default),
+    }
+}
+
+async fn measure(server: Server, sockets: usize, events: usize) -> anyhow::Result<Costs> {
+    // The first sockets pay for what all share, such as compiled code and the allocator's arenas.
+    let warm = Load::connect(&server, 100).await?;
+    warm.push(&server, 1_000).await?;
+    drop(warm);
+    server.is_idle().await?;
+    let started_kib = server.resident_kib()?;
+
+    let cpu = server.cpu()?;
+    let mut load = Load::connect(&server, sockets).await?;
+    let handshake_cpu = (server.cpu()? - cpu) / u32::try_from(sockets)?;
+    server.is_idle().await?;
+    let loaded_kib = server.resident_kib()?;
+    let grown = loaded_kib.saturating_sub(started_kib);
+
+    let (cpu, begun) = (server.cpu()?, Instant::now());
+    load.push(&server, events).await?;
+    let elapsed = begun.elapsed();
+    let event_cpu = (server.cpu()? - cpu) / u32::try_from(events)?;
+
+    let mut times = load.push_alone(&server, ALONE).await?;
+    times.sort_unstable();
+    Ok(Costs {
+        started_kib,
+        loaded_kib,
+        kib_per_socket: grown as f64 / sockets as f64,
+        handshake_cpu,
+        event_cpu,
+        events_per_second: events as f64 / elapsed.as_secs_f64(),
+        median: times[times.len() / 2],
+        slowest_of_100: times[times.len() * 99 / 100],
+    })
+}
+
+/// A line of the report: its name, how it is found, and how many digits are worth telling.
+type Row = (&'static str, fn(&Costs) -> f64, usize);
+
+const ROWS: [Row; 8] = [
+    ("memory before the sockets, MiB", |c| mib(c.started_kib), 1),
+    ("memory per idle socket, KiB", |c| c.kib_per_socket, 1),
+    ("memory with all sockets, MiB", |c| mib(c.loaded_kib), 1),
+    ("CPU per handshake, us", |c| micros(c.handshake_cpu), 0),
+    ("CPU per event, us", |c| micros(c.event_cpu), 0),
+    ("events per second", |c| c.events_per_second, 0),
+    ("one event alone, median, us", |c| micros(c.median), 0),
+    (
+        "one event alone, 99 of 100 within, us",
+        |c| micros(c.slowest_of_100),
+        0,
+    ),
+];
+
+#[expect(clippy::print_stdout, reason = "the report is what a benchmark is for")]
+fn report(sockets: usize, events: usize, sockd: &Costs, node: &Costs) {
+    println!("{sockets} sockets, {events} events\n");
+    println!("| | sockd | Node | sockd / Node |");
+    println!("|---|---:|---:|---:|");
+    for (name, of, digits) in ROWS {
+        let (a, b) = (of(sockd), of(node));
+        println!("| {name} | {a:.digits$} | {b:.digits$} | {:.2} |", a / b);
+    }
+}
+
+fn mib(kib: u64) -> f64 {
+    kib as f64 / 1_024.0
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
