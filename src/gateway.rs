@@ -292,7 +292,7 @@ impl Gateway {
         };
         let guard = Guard::new(
             parts.io.into_inner(),
-            parts.read_buf,
+            &parts.read_buf,
             connection.clone(),
             self.allowance,
         );

@@ -58,13 +58,14 @@ pub(super) struct Guard<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> {
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Guard<S> {
     pub(super) fn new(
         stream: S,
-        early: Bytes,
+        early: &[u8],
         connection: Arc<Connection>,
         allowance: Allowance,
     ) -> Self {
         Self {
             stream: Some(stream),
-            early,
+            // A copy: the original pins the 8 KiB that the request was read into.
+            early: Bytes::copy_from_slice(early),
             connection,
             write_stall: allowance.write_stall,
             stall: None,
@@ -118,6 +119,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for Guard<S> 
             let count = guard.early.len().min(buffer.remaining());
             buffer.put_slice(&guard.early[..count]);
             guard.early.advance(count);
+            if guard.early.is_empty() {
+                guard.early = Bytes::new();
+            }
         }
         if !guard.inspect(&buffer.filled()[filled..], context) {
             buffer.set_filled(filled);
@@ -258,12 +262,7 @@ mod tests {
         let (server, client) = tokio::io::duplex(64);
         let connections = Connections::new();
         let connection = connections.open(Transport::WebSocket, Credentials::default());
-        let guard = Guard::new(
-            server,
-            Bytes::from_static(early),
-            connection.clone(),
-            allowance(),
-        );
+        let guard = Guard::new(server, early, connection.clone(), allowance());
         (guard, client, connection, connections)
     }
 
