@@ -1,5 +1,7 @@
 //! Redis: how to connect, and a command connection that comes back by itself.
 
+pub mod refusal;
+
 use std::{
     io,
     path::{Path, PathBuf},
@@ -19,6 +21,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
+use self::refusal::{Grants, Refusal, said};
 use crate::{config, lifecycle::Lifecycle};
 
 /// A connection that many callers share; commands on it are pipelined.
@@ -45,12 +48,63 @@ pub enum ConnectError {
     },
     #[error("{}: cannot be read", path.display())]
     File { path: PathBuf, source: io::Error },
-    #[error("Redis at {url} cannot be reached")]
+    #[error("redis.tls_ca_file, redis.tls_cert_file or redis.tls_key_file is no PEM of its kind")]
+    Certificates(#[source] RedisError),
+    #[error("Redis at {url} cannot be reached{remedy}")]
     Unreachable {
         url: String,
+        remedy: String,
         #[source]
         source: RedisError,
     },
+    #[error("Redis at {url} refuses the connection{remedy}")]
+    Refused {
+        url: String,
+        remedy: String,
+        #[source]
+        source: RedisError,
+    },
+}
+
+impl ConnectError {
+    fn new(config: &config::Redis, source: RedisError) -> Self {
+        let url = config.url.clone();
+        let refusal = Refusal::of(&source);
+        let remedy = refusal.map_or_else(String::new, |refusal| {
+            // No key is touched while connecting.
+            format!("; {}", refusal.remedy(&Grants::new(config, "")))
+        });
+        if source.code().is_some() {
+            Self::Refused {
+                url,
+                remedy,
+                source,
+            }
+        } else {
+            Self::Unreachable {
+                url,
+                remedy,
+                source,
+            }
+        }
+    }
+
+    /// Whether Redis, or what the URL names, was not there or did not answer.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+
+    /// Whether Redis wants another user or password.
+    pub fn is_unauthorized(&self) -> bool {
+        use Refusal::{Command, NoPassword, Password};
+        let Self::Refused { source, .. } = self else {
+            return false;
+        };
+        matches!(
+            Refusal::of(source),
+            Some(Password | NoPassword | Command(_))
+        )
+    }
 }
 
 /// Opens one connection.
@@ -81,10 +135,7 @@ pub async fn connect_with_pushes(
     client
         .get_multiplexed_async_connection_with_config(&options)
         .await
-        .map_err(|source| ConnectError::Unreachable {
-            url: config.url.clone(),
-            source,
-        })
+        .map_err(|source| ConnectError::new(config, source))
 }
 
 fn client(config: &config::Redis) -> Result<Client, ConnectError> {
@@ -116,7 +167,7 @@ fn client(config: &config::Redis) -> Result<Client, ConnectError> {
             root_cert,
         },
     )
-    .map_err(invalid)
+    .map_err(ConnectError::Certificates)
 }
 
 fn with_settings(info: ConnectionInfo, config: &config::Redis) -> ConnectionInfo {
@@ -149,16 +200,20 @@ fn read(path: &Path) -> Result<Vec<u8>, ConnectError> {
 
 /// An error with all its causes in one line, for a log field or an operator.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| {
-        let cause = cause.to_string();
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let redis = error.downcast_ref::<RedisError>();
+        let cause = redis.map_or_else(|| error.to_string(), said);
         // Some libraries' errors repeat their source in their own text.
-        if text.ends_with(&cause) {
-            text
-        } else {
-            format!("{text}: {cause}")
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
         }
-    })
+        next = error.source().filter(|_| redis.is_none());
+    }
+    text
 }
 
 /// Pauses between attempts: doubling, with jitter so that many nodes do not come back as one.

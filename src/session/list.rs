@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::{
     config,
     id::UserId,
-    redis::{ConnectError, Connection, connect},
+    redis::{ConnectError, Connection, connect, refusal::escape_glob},
     wire::SessionRow,
 };
 
@@ -49,21 +49,18 @@ pub enum ListError {
 impl ListError {
     /// Whether Redis could not be reached at all.
     pub fn is_unreachable(&self) -> bool {
-        !self.is_unauthorized()
-            && match self {
-                Self::Connect(error) => matches!(error, ConnectError::Unreachable { .. }),
-                Self::Redis(error) => error.is_io_error() || error.is_timeout(),
-            }
+        match self {
+            Self::Connect(error) => error.is_unreachable(),
+            Self::Redis(error) => error.is_io_error() || error.is_timeout(),
+        }
     }
 
     /// Whether Redis wants another user or password.
     pub fn is_unauthorized(&self) -> bool {
-        let (Self::Redis(source) | Self::Connect(ConnectError::Unreachable { source, .. })) = self
-        else {
-            return false;
-        };
-        source.kind() == ::redis::ErrorKind::AuthenticationFailed
-            || matches!(source.code(), Some("NOAUTH" | "NOPERM" | "WRONGPASS"))
+        match self {
+            Self::Connect(error) => error.is_unauthorized(),
+            Self::Redis(error) => matches!(error.code(), Some("NOAUTH" | "NOPERM" | "WRONGPASS")),
+        }
     }
 }
 
@@ -186,18 +183,6 @@ fn stored_session(value: &::redis::Value) -> Option<String> {
     session.filter(|session| !session.is_empty())
 }
 
-/// The text as a pattern that matches it alone.
-fn escape_glob(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len());
-    for c in text.chars() {
-        if matches!(c, '*' | '?' | '[' | ']' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern
-}
-
 /// Remembers what was listed lately: SCAN may tell a key twice while Redis resizes its table.
 /// Two generations of hashes bound the memory to some 32 MiB, however many sessions there are.
 #[derive(Default)]
@@ -223,12 +208,6 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_prefix_with_glob_characters_matches_itself_alone() {
-        assert_eq!(escape_glob(r"a*[b]?\:"), r"a\*\[b\]\?\\:");
-        assert_eq!(escape_glob("socket:active:"), "socket:active:");
-    }
 
     #[test]
     fn only_a_json_string_names_a_session() {

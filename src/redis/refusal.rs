@@ -1,0 +1,261 @@
+//! What Redis says when it refuses, and what an operator can do about it.
+//!
+//! The texts are those of Redis 6.2 to 7.4 and of Valkey, which name the same refusals in different
+//! words; the errors of TLS are those of rustls.
+
+use std::borrow::Cow;
+
+use ::redis::RedisError;
+
+use crate::config;
+
+/// The ACL rules that cover all of sockd's own keys and channels, and the user that needs them.
+#[derive(Debug, Clone)]
+pub struct Grants {
+    pub user: String,
+    /// `~socket:active_session:*`
+    pub keys: String,
+    /// `&sockd:*`
+    pub channels: String,
+}
+
+impl Grants {
+    pub fn new(redis: &config::Redis, key_prefix: &str) -> Self {
+        Self {
+            user: redis.username.clone().unwrap_or("default".to_owned()),
+            keys: format!("~{}*", escape_glob(key_prefix)),
+            channels: format!("&{}*", escape_glob(&redis.channel_prefix)),
+        }
+    }
+
+    /// The command that an administrator of Redis gives the rules with.
+    pub fn command(&self, rules: &str) -> String {
+        format!("ACL SETUSER {} {rules}", self.user)
+    }
+
+    /// What Redis said, and what to do about it.
+    pub fn explain(&self, error: &RedisError) -> String {
+        match Refusal::of(error) {
+            Some(refusal) => format!("{}; {}", said(error), refusal.remedy(self)),
+            None => said(error),
+        }
+    }
+}
+
+/// Why Redis, or the way to it, says no; told apart by what helps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The ACL does not let the user run a command; older versions do not say which.
+    Command(Option<String>),
+    /// The ACL does not let the user touch the key.
+    Keys,
+    /// The ACL does not let the user publish or subscribe to the channel.
+    Channels,
+    /// There is no such user, or it has another password.
+    Password,
+    /// A password is asked for and none was given.
+    NoPassword,
+    ReadOnly,
+    Full,
+    Unsaved,
+    TooFewReplicas,
+    Loading,
+    MasterDown,
+    NoSuchDatabase,
+    /// TLS: an authority that we do not trust has signed the certificate.
+    UnknownAuthority,
+    /// TLS: the certificate is for another name.
+    OtherName,
+    /// TLS: a client certificate is asked for, or another one.
+    ClientCertificate,
+    NotTls,
+    NoSocket,
+}
+
+impl Refusal {
+    /// `None` for what is no refusal that sockd knows, such as a link that was cut.
+    pub fn of(error: &RedisError) -> Option<Self> {
+        Self::read(&said(error))
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        if let Some((_, rest)) = text.split_once("permissions to run the '") {
+            let command = rest.split('\'').next().map(str::to_owned);
+            return Some(Self::Command(command));
+        }
+        // A script's own refusals stand behind other words, so all are looked for anywhere.
+        const SIGNS: [(&str, Refusal); 22] = [
+            ("can't run this command", Refusal::Command(None)),
+            ("access one of the keys", Refusal::Keys),
+            ("access at least one of the keys", Refusal::Keys),
+            ("permissions to access a key", Refusal::Keys),
+            ("access one of the channels", Refusal::Channels),
+            ("publish to the channel", Refusal::Channels),
+            ("permissions to access a channel", Refusal::Channels),
+            ("WRONGPASS", Refusal::Password),
+            ("NOAUTH", Refusal::NoPassword),
+            ("READONLY", Refusal::ReadOnly),
+            ("OOM ", Refusal::Full),
+            ("MISCONF", Refusal::Unsaved),
+            ("NOREPLICAS", Refusal::TooFewReplicas),
+            ("LOADING", Refusal::Loading),
+            ("MASTERDOWN", Refusal::MasterDown),
+            ("DB index is out of range", Refusal::NoSuchDatabase),
+            ("UnknownIssuer", Refusal::UnknownAuthority),
+            ("not valid for name", Refusal::OtherName),
+            (
+                "fatal alert: CertificateRequired",
+                Refusal::ClientCertificate,
+            ),
+            ("fatal alert: UnknownCA", Refusal::ClientCertificate),
+            ("InvalidContentType", Refusal::NotTls),
+            ("No such file", Refusal::NoSocket),
+        ];
+        let sign = SIGNS.iter().find(|(sign, _)| text.contains(sign));
+        sign.map(|(_, refusal)| refusal.clone())
+    }
+
+    /// What to do about it, to stand behind what was said.
+    pub fn remedy(&self, grants: &Grants) -> Cow<'static, str> {
+        let grant = |rules: &str| format!("grant it: {}", grants.command(rules)).into();
+        match self {
+            Self::Command(Some(command)) => grant(&format!("+{command}")),
+            Self::Command(None) => grant("+get +set +expire +publish"),
+            Self::Keys => grant(&grants.keys),
+            Self::Channels => grant(&grants.channels),
+            Self::Password => "set redis.username and redis.password (REDIS_PASS) to a user of Redis that is on; without a username it is \"default\"".into(),
+            Self::NoPassword => "set redis.password (REDIS_PASS), and redis.username unless it is \"default\"".into(),
+            Self::ReadOnly => "it is a replica: point redis.url to its master, which INFO replication names".into(),
+            Self::Full => "raise its maxmemory or delete what others keep there; leave maxmemory-policy at noeviction, or sessions are forgotten".into(),
+            Self::Unsaved => "it cannot save to its disk: see its log, and make room there or mend the permissions of its folder".into(),
+            Self::TooFewReplicas => "it has fewer replicas than min-replicas-to-write asks for: bring them back, or lower it".into(),
+            Self::Loading => "it is reading its data after a start; nothing need be done but wait".into(),
+            Self::MasterDown => "it is a replica that has lost its master: point redis.url to the master, or bring it back".into(),
+            Self::NoSuchDatabase => "choose a lower redis.database, or raise databases in redis.conf".into(),
+            Self::UnknownAuthority => "set redis.tls_ca_file to the certificate of the authority that signed that of Redis".into(),
+            Self::OtherName => "write the host in redis.url as the certificate of Redis names it".into(),
+            Self::ClientCertificate => "set redis.tls_cert_file and redis.tls_key_file to a certificate that Redis trusts".into(),
+            Self::NotTls => "there is no TLS at that port: write redis:// in redis.url, or the tls-port of Redis".into(),
+            Self::NoSocket => "write the unixsocket of redis.conf in redis.url, or start Redis".into(),
+        }
+    }
+}
+
+/// An error in Redis' own words, where they are its own.
+pub fn said(error: &RedisError) -> String {
+    let answers = error.clone().into_server_errors();
+    match answers.as_deref().and_then(<[_]>::first) {
+        Some((_, answer)) => match answer.details() {
+            Some(details) => format!("{} {details}", answer.code()),
+            None => answer.code().to_owned(),
+        },
+        None => error.to_string(),
+    }
+}
+
+/// The text as a glob pattern that matches it alone, as Redis reads patterns.
+pub fn escape_glob(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '*' | '?' | '[' | ']' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_known_in_the_words_of_every_version() {
+        let command = |name: &str| Refusal::Command(Some(name.to_owned()));
+        for (text, expected) in [
+            (
+                "NOPERM this user has no permissions to run the 'expire' command or its subcommand",
+                command("expire"),
+            ),
+            (
+                "NOPERM this user has no permissions to run the 'script|load' command",
+                command("script|load"),
+            ),
+            (
+                "NOPERM User s has no permissions to run the 'get' command",
+                command("get"),
+            ),
+            (
+                "ERR ACL failure in script: User s has no permissions to run the 'set' command script: on @user_script:1.",
+                command("set"),
+            ),
+            (
+                "ERR The user executing the script can't run this command or subcommand script: 1f8f, on @user_script:1.",
+                Refusal::Command(None),
+            ),
+            (
+                "NOPERM this user has no permissions to access one of the keys used as arguments",
+                Refusal::Keys,
+            ),
+            ("NOPERM No permissions to access a key", Refusal::Keys),
+            (
+                "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments",
+                Refusal::Keys,
+            ),
+            (
+                "NOPERM this user has no permissions to access one of the channels used as arguments",
+                Refusal::Channels,
+            ),
+            (
+                "NOPERM No permissions to access a channel",
+                Refusal::Channels,
+            ),
+            (
+                "ERR The user executing the script can't publish to the channel mentioned in the command",
+                Refusal::Channels,
+            ),
+            (
+                "WRONGPASS invalid username-password pair or user is disabled.",
+                Refusal::Password,
+            ),
+            (
+                "NOAUTH HELLO must be called with the client already authenticated",
+                Refusal::NoPassword,
+            ),
+            (
+                "ERR Error running script (call to f_1f): @user_script:1: @user_script: 1: -READONLY You can't write against a read only replica.",
+                Refusal::ReadOnly,
+            ),
+            (
+                "OOM command not allowed when used memory > 'maxmemory'.",
+                Refusal::Full,
+            ),
+            (
+                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+                Refusal::Unsaved,
+            ),
+            (
+                "NOREPLICAS Not enough good replicas to write.",
+                Refusal::TooFewReplicas,
+            ),
+            (
+                "LOADING Redis is loading the dataset in memory",
+                Refusal::Loading,
+            ),
+            (
+                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+                Refusal::MasterDown,
+            ),
+        ] {
+            assert_eq!(Refusal::read(text), Some(expected), "{text}");
+        }
+        assert_eq!(Refusal::read("WRONGTYPE Operation against a key"), None);
+        assert_eq!(Refusal::read("Connection refused (os error 111)"), None);
+    }
+
+    #[test]
+    fn a_prefix_with_glob_characters_matches_itself_alone() {
+        assert_eq!(escape_glob(r"a*[b]?\:"), r"a\*\[b\]\?\\:");
+        assert_eq!(escape_glob("socket:active:"), "socket:active:");
+    }
+}
