@@ -1,5 +1,7 @@
 //! The use cases of one node: who gets in, who hears what, who has to go. No HTTP, no Socket.IO.
 
+mod complaints;
+
 use std::{
     future::Future,
     pin::Pin,
@@ -10,6 +12,7 @@ use std::{
 use thiserror::Error;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
+use self::complaints::{Complaints, StoreState};
 use crate::{
     bus::{Bus, Emitted, Listener, channels::Hearing, pending::Tally},
     hub::{Admission, Farewell, Hub, Judgement, Lease, Outlet, Presence},
@@ -27,6 +30,10 @@ const DECISION_LIMIT: Duration = Duration::from_millis(2_500);
 const ANSWER_LIMIT: Duration = Duration::from_millis(1_500);
 /// How long it may take to read the active session before the announced one is trusted.
 const JUDGEMENT_LIMIT: Duration = Duration::from_secs(1);
+/// How often it is tried whether sessions can be read and written.
+const STORE_INTERVAL: Duration = Duration::from_secs(2);
+/// How long that may take.
+const STORE_LIMIT: Duration = Duration::from_secs(1);
 /// How often sockets are looked through for tokens that have run out.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Users in one step of a sweep: enough to fill a pipeline, too few to hold Redis up.
@@ -39,6 +46,8 @@ pub struct Node {
     bus: Bus,
     hub: Arc<Hub>,
     lifecycle: Lifecycle,
+    store_state: StoreState,
+    complaints: Complaints,
     /// The node itself, for the tasks that messages start.
     me: Weak<Self>,
 }
@@ -92,8 +101,8 @@ pub struct LoggedOut {
 /// Why a session could not be replaced; no socket was touched.
 #[derive(Debug, Error)]
 pub enum ForceLogoutError {
-    #[error("the session store did not answer in time")]
-    Timeout,
+    #[error("the session store did not answer in time: {0}")]
+    Timeout(String),
     #[error("the session store failed")]
     Store(#[from] SessionError),
 }
@@ -116,12 +125,15 @@ impl Node {
                 bus,
                 hub,
                 lifecycle,
+                store_state: StoreState::unknown(),
+                complaints: Complaints::default(),
                 me: me.clone(),
             }
         });
         node.lifecycle.spawn(node.bus.clone().run(node.clone()));
         node.lifecycle
             .spawn(node.clone().sweep_forever(sweep_interval));
+        node.lifecycle.spawn(node.clone().watch_store_forever());
         node.lifecycle.spawn(node.clone().expire_forever());
         node
     }
@@ -140,7 +152,8 @@ impl Node {
         if self.lifecycle.is_draining() {
             return Err("draining".to_owned());
         }
-        self.bus.check().map_err(|deaf| deaf.to_string())
+        self.bus.check().map_err(|deaf| deaf.to_string())?;
+        self.store_state.check()
     }
 
     /// Lets a client in, if its session is the active one or can become it.
@@ -174,7 +187,8 @@ impl Node {
         let hearing = timeout(DECISION_LIMIT, admission)
             .await
             .unwrap_or_else(|_| {
-                tracing::warn!(why = ?self.check(), "a handshake took too long");
+                self.complaints
+                    .tell("a handshake took too long", self.reason());
                 Err(Refusal::AuthUnavailable)
             })?;
         Ok(Admitted {
@@ -197,7 +211,8 @@ impl Node {
                 Ok(())
             }
             Err(error) => {
-                tracing::warn!(why = chain(&error), "cannot check a session");
+                self.complaints
+                    .tell("cannot check a session", chain(&error));
                 Err(Refusal::AuthUnavailable)
             }
         }
@@ -238,9 +253,14 @@ impl Node {
         let tally = self.bus.tally();
         let publication = self.announcement(user, session, tally.as_ref());
         let replaced = self.sessions.replace(user, session, &publication);
-        let nodes = timeout_at(deadline, replaced)
-            .await
-            .map_err(|_| ForceLogoutError::Timeout)??;
+        let replaced = match timeout_at(deadline, replaced).await {
+            Ok(replaced) => replaced.map_err(ForceLogoutError::from),
+            Err(_) => Err(ForceLogoutError::Timeout(self.reason())),
+        };
+        let nodes = replaced.inspect_err(|error| {
+            self.complaints
+                .tell("cannot replace a session", chain(error));
+        })?;
         let here = self.enforce(user, session).await;
         timeout_at(deadline, self.await_answers(tally.as_ref(), nodes))
             .await
@@ -250,6 +270,12 @@ impl Node {
             disconnected: here + elsewhere,
             nodes,
         })
+    }
+
+    /// Why something takes too long, as far as that is known.
+    fn reason(&self) -> String {
+        let unknown = "the node knows no reason".to_owned();
+        self.check().err().unwrap_or(unknown)
     }
 
     fn announcement(
@@ -349,9 +375,26 @@ impl Node {
                 .map(|Presence { user, session }| (user.clone(), session.clone()))
                 .collect();
             if let Err(error) = self.sessions.renew(&held).await {
-                tracing::warn!(why = chain(&error), "cannot renew sessions");
+                self.complaints.tell("cannot renew sessions", chain(&error));
             }
         }
+    }
+
+    async fn watch_store_forever(self: Arc<Self>) {
+        let mut tick = interval(STORE_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.try_store().await;
+        }
+    }
+
+    async fn try_store(&self) {
+        let state = match timeout(STORE_LIMIT, self.sessions.check()).await {
+            Ok(checked) => checked.map_err(|error| chain(&error)),
+            Err(_) => Err("the sessions take too long to be read".to_owned()),
+        };
+        self.store_state.turn(state);
     }
 
     async fn expire_forever(self: Arc<Self>) {
@@ -394,6 +437,10 @@ impl Listener for Node {
     }
 
     fn missed(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
-        Box::pin(async move { self.sweep().await.map_err(|error| chain(&error)) })
+        Box::pin(async move {
+            // Ready again means that both are known to be good.
+            self.try_store().await;
+            self.sweep().await.map_err(|error| chain(&error))
+        })
     }
 }

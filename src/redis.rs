@@ -50,42 +50,26 @@ pub enum ConnectError {
     File { path: PathBuf, source: io::Error },
     #[error("redis.tls_ca_file, redis.tls_cert_file or redis.tls_key_file is no PEM of its kind")]
     Certificates(#[source] RedisError),
-    #[error("Redis at {url} cannot be reached{remedy}")]
-    Unreachable {
-        url: String,
-        remedy: String,
-        #[source]
-        source: RedisError,
-    },
-    #[error("Redis at {url} refuses the connection{remedy}")]
+    #[error("Redis at {url} cannot be reached: {why}")]
+    Unreachable { url: String, why: String },
+    #[error("Redis at {url} refuses: {why}")]
     Refused {
         url: String,
-        remedy: String,
-        #[source]
-        source: RedisError,
+        why: String,
+        refusal: Option<Refusal>,
     },
 }
 
 impl ConnectError {
-    fn new(config: &config::Redis, source: RedisError) -> Self {
+    fn new(config: &config::Redis, error: &RedisError) -> Self {
         let url = config.url.clone();
-        let refusal = Refusal::of(&source);
-        let remedy = refusal.map_or_else(String::new, |refusal| {
-            // No key is touched while connecting.
-            format!("; {}", refusal.remedy(&Grants::new(config, "")))
-        });
-        if source.code().is_some() {
-            Self::Refused {
-                url,
-                remedy,
-                source,
-            }
+        // No key is touched while connecting.
+        let why = Grants::new(config, "").explain(error);
+        if error.code().is_some() {
+            let refusal = Refusal::of(error);
+            Self::Refused { url, why, refusal }
         } else {
-            Self::Unreachable {
-                url,
-                remedy,
-                source,
-            }
+            Self::Unreachable { url, why }
         }
     }
 
@@ -97,13 +81,10 @@ impl ConnectError {
     /// Whether Redis wants another user or password.
     pub fn is_unauthorized(&self) -> bool {
         use Refusal::{Command, NoPassword, Password};
-        let Self::Refused { source, .. } = self else {
+        let Self::Refused { refusal, .. } = self else {
             return false;
         };
-        matches!(
-            Refusal::of(source),
-            Some(Password | NoPassword | Command(_))
-        )
+        matches!(refusal, Some(Password | NoPassword | Command(_)))
     }
 }
 
@@ -135,7 +116,7 @@ pub async fn connect_with_pushes(
     client
         .get_multiplexed_async_connection_with_config(&options)
         .await
-        .map_err(|source| ConnectError::new(config, source))
+        .map_err(|error| ConnectError::new(config, &error))
 }
 
 fn client(config: &config::Redis) -> Result<Client, ConnectError> {

@@ -11,6 +11,7 @@ use thiserror::Error;
 use self::{memory::MemorySessions, redis::RedisSessions};
 use crate::{
     id::{SessionId, UserId},
+    redis::refusal::{Grants, Refusal},
     wire::Publication,
 };
 
@@ -39,8 +40,22 @@ pub enum SessionError {
     NotConnected(#[from] crate::redis::NotConnected),
     #[error("Redis failed")]
     Redis(#[from] ::redis::RedisError),
+    /// What it said, and what an operator can do about it.
+    #[error("Redis refuses: {0}")]
+    Refused(String),
     #[error("the stored session of {user} is not one that sockd understands")]
     Unintelligible { user: UserId },
+}
+
+impl SessionError {
+    fn with_remedy(self, grants: &Grants) -> Self {
+        match self {
+            Self::Redis(error) if Refusal::of(&error).is_some() => {
+                Self::Refused(grants.explain(&error))
+            }
+            other => other,
+        }
+    }
 }
 
 impl SessionStore {
@@ -56,7 +71,10 @@ impl SessionStore {
     ) -> Result<Claim, SessionError> {
         match self {
             Self::Memory(sessions) => Ok(sessions.claim(user, session)),
-            Self::Redis(sessions) => sessions.claim(user, session, announcement).await,
+            Self::Redis(sessions) => {
+                let done = sessions.claim(user, session, announcement).await;
+                done.map_err(|error| error.with_remedy(&sessions.grants))
+            }
         }
     }
 
@@ -75,7 +93,10 @@ impl SessionStore {
                 sessions.replace(user, session);
                 Ok(0)
             }
-            Self::Redis(sessions) => sessions.replace(user, session, announcement).await,
+            Self::Redis(sessions) => {
+                let done = sessions.replace(user, session, announcement).await;
+                done.map_err(|error| error.with_remedy(&sessions.grants))
+            }
         }
     }
 
@@ -86,7 +107,10 @@ impl SessionStore {
     pub async fn active(&self, users: &[UserId]) -> Result<Vec<Option<SessionId>>, SessionError> {
         match self {
             Self::Memory(sessions) => Ok(users.iter().map(|user| sessions.active(user)).collect()),
-            Self::Redis(sessions) => sessions.active(users).await,
+            Self::Redis(sessions) => {
+                let done = sessions.active(users).await;
+                done.map_err(|error| error.with_remedy(&sessions.grants))
+            }
         }
     }
 
@@ -101,7 +125,24 @@ impl SessionStore {
                     .for_each(|(user, session)| sessions.renew(user, session));
                 Ok(())
             }
-            Self::Redis(sessions) => sessions.renew(held).await,
+            Self::Redis(sessions) => {
+                let done = sessions.renew(held).await;
+                done.map_err(|error| error.with_remedy(&sessions.grants))
+            }
+        }
+    }
+
+    /// Tries all that the other operations need, and changes nothing.
+    ///
+    /// # Errors
+    /// What they would fail with.
+    pub async fn check(&self) -> Result<(), SessionError> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Redis(sessions) => {
+                let done = sessions.check().await;
+                done.map_err(|error| error.with_remedy(&sessions.grants))
+            }
         }
     }
 

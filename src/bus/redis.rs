@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     id::{NodeId, UserId},
-    redis::{Backoff, Connection, Link, chain, connect_with_pushes},
+    redis::{Backoff, Connection, Link, chain, connect_with_pushes, refusal::Grants},
     wire::{DecodeError, Event, NodeMessage, Publication, Sequence, UserMessage},
 };
 
@@ -48,6 +48,7 @@ const BACKLOG: usize = 64 * 1024;
 pub struct RedisBus {
     node: NodeId,
     link: Link,
+    grants: Grants,
     names: Names,
     channels: Arc<Channels>,
     pending: Arc<Pending>,
@@ -91,9 +92,12 @@ impl Names {
 impl RedisBus {
     pub fn new(node: NodeId, link: Link, room_prefix: &str) -> Self {
         let names = Names::new(&link.config.channel_prefix, room_prefix);
+        // The bus has channels alone.
+        let grants = Grants::new(&link.config, "");
         Self {
             node,
             link,
+            grants,
             names,
             channels: Arc::default(),
             pending: Arc::default(),
@@ -135,7 +139,7 @@ impl RedisBus {
             let nodes: usize = connection
                 .publish(channel, message)
                 .await
-                .map_err(|error| chain(&error))?;
+                .map_err(|error| self.grants.explain(&error))?;
             echo.arrived().await;
             Ok(nodes)
         });
@@ -245,11 +249,11 @@ impl RedisBus {
         connection
             .subscribe(&own)
             .await
-            .map_err(|error| chain(&error))?;
+            .map_err(|error| self.grants.explain(&error))?;
         while self.channels.has_changes() {
             self.apply_changes(connection)
                 .await
-                .map_err(|error| chain(&error))?;
+                .map_err(|error| self.grants.explain(&error))?;
         }
         self.peers().recovered(Instant::now());
         self.say_hello().await?;
@@ -270,7 +274,7 @@ impl RedisBus {
         loop {
             self.channels.changed().await;
             if let Err(error) = self.apply_changes(connection).await {
-                return chain(&error);
+                return self.grants.explain(&error);
             }
         }
     }
@@ -339,7 +343,7 @@ impl RedisBus {
         connection
             .publish(channel, message)
             .await
-            .map_err(|error| chain(&error))
+            .map_err(|error| self.grants.explain(&error))
     }
 
     /// Something went wrong that the canary has not seen yet: count as deaf until it sings.
@@ -352,6 +356,9 @@ impl RedisBus {
         self.state.send_if_modified(|present| {
             match (&present, &state) {
                 (Ok(()), Err(Deaf(why))) => tracing::warn!(why, "deaf on the bus"),
+                (Err(before), Err(now)) if before != now => {
+                    tracing::warn!(why = now.0, "still deaf on the bus");
+                }
                 (Err(_), Ok(())) => tracing::info!("ready on the bus"),
                 _ => {}
             }

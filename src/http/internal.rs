@@ -21,7 +21,6 @@ use tokio::time::timeout;
 use super::{Context, error::Error};
 use crate::{
     id::UserId,
-    node::ForceLogoutError,
     session::SessionStore,
     wire::{
         EmitAnswer, ErrorCode, Event, ForceLogoutAnswer, SessionRow, SessionsAnswer, parse_members,
@@ -153,14 +152,8 @@ pub(super) async fn force_logout(
                 nodes,
             }))
         }
-        Err(error) => {
-            let why = match &error {
-                ForceLogoutError::Timeout => error.to_string(),
-                ForceLogoutError::Store(store) => crate::redis::chain(store),
-            };
-            tracing::warn!(%user, why, "cannot replace a session");
-            Err(ErrorCode::RedisUnavailable.into())
-        }
+        // The node has said why.
+        Err(_) => Err(ErrorCode::RedisUnavailable.into()),
     }
 }
 

@@ -36,7 +36,10 @@ impl Grants {
     /// What Redis said, and what to do about it.
     pub fn explain(&self, error: &RedisError) -> String {
         match Refusal::of(error) {
-            Some(refusal) => format!("{}; {}", said(error), refusal.remedy(self)),
+            Some(refusal) => {
+                let said = said(error);
+                format!("{}; {}", said.trim_end_matches('.'), refusal.remedy(self))
+            }
             None => said(error),
         }
     }
@@ -69,7 +72,13 @@ pub enum Refusal {
     /// TLS: a client certificate is asked for, or another one.
     ClientCertificate,
     NotTls,
-    NoSocket,
+    /// The other end hung up at once, as a Redis does that speaks TLS alone.
+    HungUp,
+    /// Nothing listens there.
+    Absent,
+    /// There is no such host.
+    UnknownHost,
+    Silent,
 }
 
 impl Refusal {
@@ -84,7 +93,7 @@ impl Refusal {
             return Some(Self::Command(command));
         }
         // A script's own refusals stand behind other words, so all are looked for anywhere.
-        const SIGNS: [(&str, Refusal); 22] = [
+        const SIGNS: [(&str, Refusal); 26] = [
             ("can't run this command", Refusal::Command(None)),
             ("access one of the keys", Refusal::Keys),
             ("access at least one of the keys", Refusal::Keys),
@@ -109,7 +118,11 @@ impl Refusal {
             ),
             ("fatal alert: UnknownCA", Refusal::ClientCertificate),
             ("InvalidContentType", Refusal::NotTls),
-            ("No such file", Refusal::NoSocket),
+            ("unexpected end of file", Refusal::HungUp),
+            ("No such file", Refusal::Absent),
+            ("Connection refused", Refusal::Absent),
+            ("failed to lookup address", Refusal::UnknownHost),
+            ("timed out", Refusal::Silent),
         ];
         let sign = SIGNS.iter().find(|(sign, _)| text.contains(sign));
         sign.map(|(_, refusal)| refusal.clone())
@@ -136,7 +149,10 @@ impl Refusal {
             Self::OtherName => "write the host in redis.url as the certificate of Redis names it".into(),
             Self::ClientCertificate => "set redis.tls_cert_file and redis.tls_key_file to a certificate that Redis trusts".into(),
             Self::NotTls => "there is no TLS at that port: write redis:// in redis.url, or the tls-port of Redis".into(),
-            Self::NoSocket => "write the unixsocket of redis.conf in redis.url, or start Redis".into(),
+            Self::HungUp => "if Redis speaks TLS there, write rediss:// in redis.url".into(),
+            Self::Absent => "start Redis there, or set redis.url (REDIS_HOST, REDIS_PORT) to where it is".into(),
+            Self::UnknownHost => "see that the host in redis.url (REDIS_HOST) is spelt as the DNS has it".into(),
+            Self::Silent => "see that it runs, and that no firewall drops what is sent there".into(),
         }
     }
 }
@@ -250,7 +266,6 @@ mod tests {
             assert_eq!(Refusal::read(text), Some(expected), "{text}");
         }
         assert_eq!(Refusal::read("WRONGTYPE Operation against a key"), None);
-        assert_eq!(Refusal::read("Connection refused (os error 111)"), None);
     }
 
     #[test]

@@ -2,18 +2,25 @@
 
 use std::{sync::LazyLock, time::Duration};
 
-use ::redis::{AsyncCommands, FromRedisValue, Script, Value};
+use ::redis::{
+    AsyncCommands, ExistenceCheck, FromRedisValue, Script, SetExpiry, SetOptions, Value,
+};
 
 use super::{Claim, SessionError};
 use crate::{
     id::{SessionId, UserId},
-    redis::{Connection, Link},
+    redis::{Connection, Link, refusal::Grants},
     wire::Publication,
 };
 
 static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("claim.lua")));
+static REPLACE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("replace.lua")));
 static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("renew.lua")));
 
+/// A key behind the prefix that belongs to no user: ids have no control characters.
+const NOBODY: &str = "\u{1}check";
+/// What Redis says of a key that holds no text.
+const WRONG_TYPE: &str = "WRONGTYPE";
 /// How often a claim is tried again when the key changes between two of its steps.
 const CLAIM_ATTEMPTS: usize = 5;
 
@@ -23,14 +30,17 @@ pub struct RedisSessions {
     link: Link,
     key_prefix: String,
     pub(super) ttl: Duration,
+    pub(super) grants: Grants,
 }
 
 impl RedisSessions {
     pub fn new(link: Link, key_prefix: String, ttl: Duration) -> Self {
+        let grants = Grants::new(&link.config, &key_prefix);
         Self {
             link,
             key_prefix,
             ttl,
+            grants,
         }
     }
 
@@ -112,12 +122,13 @@ impl RedisSessions {
         announcement: &Publication,
     ) -> Result<usize, SessionError> {
         let mut connection = self.link.connection().await?;
-        let (told,): (usize,) = ::redis::pipe()
-            .atomic()
-            .set_ex(self.key(user), to_json(session), self.ttl.as_secs())
-            .ignore()
-            .publish(&announcement.channel, &announcement.message)
-            .query_async(&mut connection)
+        let told = REPLACE
+            .key(self.key(user))
+            .arg(to_json(session))
+            .arg(self.ttl.as_secs())
+            .arg(&announcement.channel)
+            .arg(&announcement.message)
+            .invoke_async(&mut connection)
             .await?;
         Ok(told)
     }
@@ -136,12 +147,17 @@ impl RedisSessions {
         let stored: Vec<Result<Option<String>, ::redis::RedisError>> =
             pipe.query_async(&mut connection).await?;
         let active = stored.into_iter().zip(users).map(|(stored, user)| {
-            match parse(user, &stored.ok()??).ok()? {
-                Stored::Session(session) => SessionId::try_from(session).ok(),
-                Stored::None | Stored::Other => None,
-            }
+            let stored = match stored {
+                Err(error) if error.code() == Some(WRONG_TYPE) => return Ok(None),
+                stored => stored?,
+            };
+            let meant = stored.and_then(|stored| parse(user, &stored).ok());
+            Ok(match meant {
+                Some(Stored::Session(session)) => SessionId::try_from(session).ok(),
+                Some(Stored::None | Stored::Other) | None => None,
+            })
         });
-        Ok(active.collect())
+        active.collect()
     }
 
     pub(super) async fn renew(&self, held: &[(UserId, SessionId)]) -> Result<(), SessionError> {
@@ -154,6 +170,32 @@ impl RedisSessions {
                 .invoke_async(&mut connection)
                 .await?;
         }
+        Ok(())
+    }
+
+    /// On a key that is not there each of these changes nothing, but is refused as it would be.
+    pub(super) async fn check(&self) -> Result<(), SessionError> {
+        let mut connection = self.link.connection().await?;
+        let key = format!("{}{NOBODY}", self.key_prefix);
+        let expiry = SetExpiry::EX(self.ttl.as_secs());
+        let only_if_there = SetOptions::default().conditional_set(ExistenceCheck::XX);
+        let () = ::redis::pipe()
+            .get(&key)
+            .ignore()
+            .set_options(&key, "null", only_if_there.with_expiration(expiry))
+            .ignore()
+            .cmd("EXPIRE")
+            .arg(&key)
+            .arg(self.ttl.as_secs())
+            .ignore()
+            .query_async(&mut connection)
+            .await?;
+        let _: i64 = RENEW
+            .key(&key)
+            .arg("null")
+            .arg(self.ttl.as_secs())
+            .invoke_async(&mut connection)
+            .await?;
         Ok(())
     }
 

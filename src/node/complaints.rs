@@ -1,0 +1,99 @@
+//! What goes wrong again and again is logged once, and not for every client that asks.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// How long the same complaint is not news.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Complaints that are remembered: some name a user, and their number must stay bounded.
+const MEMORY: usize = 64;
+
+/// Which complaints were logged lately.
+#[derive(Debug, Default)]
+pub(super) struct Complaints(Mutex<HashMap<(&'static str, String), Instant>>);
+
+impl Complaints {
+    /// Logs what could not be done and why, unless that was said within the last minute.
+    pub(super) fn tell(&self, what: &'static str, why: String) {
+        if self.is_news(what, &why, Instant::now()) {
+            tracing::warn!(why, "{what}");
+        } else {
+            tracing::debug!(why, "{what}");
+        }
+    }
+
+    fn is_news(&self, what: &'static str, why: &str, now: Instant) -> bool {
+        let mut told = self.lock();
+        told.retain(|_, at| now.duration_since(*at) < SILENCE);
+        let complaint = (what, why.to_owned());
+        if told.contains_key(&complaint) || told.len() >= MEMORY {
+            return false;
+        }
+        told.insert(complaint, now);
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(&'static str, String), Instant>> {
+        // No operation above leaves the map half-changed, so a poisoned lock is as good as new.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the stored sessions could be read and written when that was last tried.
+#[derive(Debug)]
+pub(super) struct StoreState(Mutex<Result<(), String>>);
+
+impl StoreState {
+    pub(super) fn unknown() -> Self {
+        Self(Mutex::new(Err(
+            "the sessions were not looked at yet".to_owned()
+        )))
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.lock().clone()
+    }
+
+    /// Logs what is new about it.
+    pub(super) fn turn(&self, state: Result<(), String>) {
+        let mut present = self.lock();
+        if *present == state {
+            return;
+        }
+        match &state {
+            Err(why) => tracing::warn!(why, "the sessions cannot be relied on"),
+            Ok(()) => tracing::info!("the sessions can be read and written"),
+        }
+        *present = state;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Result<(), String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_complaint_is_news_once_a_minute() {
+        let (complaints, now) = (Complaints::default(), Instant::now());
+        assert!(complaints.is_news("cannot check", "full", now));
+        assert!(!complaints.is_news("cannot check", "full", now + SILENCE / 2));
+        assert!(complaints.is_news("cannot check", "read-only", now));
+        assert!(complaints.is_news("cannot replace", "full", now));
+        assert!(complaints.is_news("cannot check", "full", now + SILENCE));
+    }
+
+    #[test]
+    fn a_flood_of_different_complaints_is_cut_off() {
+        let (complaints, now) = (Complaints::default(), Instant::now());
+        let told = (0..10 * MEMORY)
+            .filter(|user| complaints.is_news("cannot check", &user.to_string(), now));
+        assert_eq!(told.count(), MEMORY);
+    }
+}
