@@ -31,6 +31,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             [CompletionResult]::new('force-logout', 'force-logout', [CompletionResultType]::ParameterValue, 'Make one session a user''s only one, and close the sockets of all others')
             [CompletionResult]::new('token', 'token', [CompletionResultType]::ParameterValue, 'Make and judge tokens')
             [CompletionResult]::new('sessions', 'sessions', [CompletionResultType]::ParameterValue, 'Look at the active sessions')
+            [CompletionResult]::new('doctor', 'doctor', [CompletionResultType]::ParameterValue, 'Check all that a server stands on, and say what to do')
             [CompletionResult]::new('config', 'config', [CompletionResultType]::ParameterValue, 'Look at the configuration')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print the completions for a shell')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
@@ -161,6 +162,15 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
         'sockd;sessions;help;help' {
             break
         }
+        'sockd;doctor' {
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the result as JSON')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
         'sockd;config' {
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
@@ -232,6 +242,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             [CompletionResult]::new('force-logout', 'force-logout', [CompletionResultType]::ParameterValue, 'Make one session a user''s only one, and close the sockets of all others')
             [CompletionResult]::new('token', 'token', [CompletionResultType]::ParameterValue, 'Make and judge tokens')
             [CompletionResult]::new('sessions', 'sessions', [CompletionResultType]::ParameterValue, 'Look at the active sessions')
+            [CompletionResult]::new('doctor', 'doctor', [CompletionResultType]::ParameterValue, 'Check all that a server stands on, and say what to do')
             [CompletionResult]::new('config', 'config', [CompletionResultType]::ParameterValue, 'Look at the configuration')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print the completions for a shell')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
@@ -262,6 +273,9 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             break
         }
         'sockd;help;sessions;ls' {
+            break
+        }
+        'sockd;help;doctor' {
             break
         }
         'sockd;help;config' {

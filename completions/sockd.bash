@@ -22,6 +22,9 @@ _sockd() {
             sockd,config)
                 cmd="sockd__subcmd__config"
                 ;;
+            sockd,doctor)
+                cmd="sockd__subcmd__doctor"
+                ;;
             sockd,emit)
                 cmd="sockd__subcmd__emit"
                 ;;
@@ -69,6 +72,9 @@ _sockd() {
                 ;;
             sockd__subcmd__help,config)
                 cmd="sockd__subcmd__help__subcmd__config"
+                ;;
+            sockd__subcmd__help,doctor)
+                cmd="sockd__subcmd__help__subcmd__doctor"
                 ;;
             sockd__subcmd__help,emit)
                 cmd="sockd__subcmd__help__subcmd__emit"
@@ -143,7 +149,7 @@ _sockd() {
 
     case "${cmd}" in
         sockd)
-            opts="-h -V --config --help --version serve emit force-logout token sessions config completions help"
+            opts="-h -V --config --help --version serve emit force-logout token sessions doctor config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -320,6 +326,24 @@ _sockd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        sockd__subcmd__doctor)
+            opts="-h -V --json --config --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         sockd__subcmd__emit)
             opts="-h -V --batch --concurrency --failed --require-online --json --url --secret-file --config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -385,7 +409,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__help)
-            opts="serve emit force-logout token sessions config completions help"
+            opts="serve emit force-logout token sessions doctor config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -457,6 +481,20 @@ _sockd() {
         sockd__subcmd__help__subcmd__config__subcmd__show)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sockd__subcmd__help__subcmd__doctor)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

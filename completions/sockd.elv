@@ -28,6 +28,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand force-logout 'Make one session a user''s only one, and close the sockets of all others'
             cand token 'Make and judge tokens'
             cand sessions 'Look at the active sessions'
+            cand doctor 'Check all that a server stands on, and say what to do'
             cand config 'Look at the configuration'
             cand completions 'Print the completions for a shell'
             cand help 'Print this message or the help of the given subcommand(s)'
@@ -142,6 +143,14 @@ set edit:completion:arg-completer[sockd] = {|@words|
         }
         &'sockd;sessions;help;help'= {
         }
+        &'sockd;doctor'= {
+            cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
+            cand --json 'Print the result as JSON'
+            cand -h 'Print help'
+            cand --help 'Print help'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
         &'sockd;config'= {
             cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
             cand -h 'Print help'
@@ -203,6 +212,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand force-logout 'Make one session a user''s only one, and close the sockets of all others'
             cand token 'Make and judge tokens'
             cand sessions 'Look at the active sessions'
+            cand doctor 'Check all that a server stands on, and say what to do'
             cand config 'Look at the configuration'
             cand completions 'Print the completions for a shell'
             cand help 'Print this message or the help of the given subcommand(s)'
@@ -225,6 +235,8 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand ls 'List the active sessions, from Redis or from an instance that keeps them in memory'
         }
         &'sockd;help;sessions;ls'= {
+        }
+        &'sockd;help;doctor'= {
         }
         &'sockd;help;config'= {
             cand check 'Say whether the configuration can be served, or all that is wrong with it'

@@ -2,6 +2,7 @@
 
 mod completions;
 mod config;
+mod doctor;
 mod emit;
 mod failure;
 mod force_logout;
@@ -55,6 +56,8 @@ enum Command {
     /// Look at the active sessions
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
+    /// Check all that a server stands on, and say what to do
+    Doctor(doctor::DoctorArgs),
     /// Look at the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -79,6 +82,7 @@ impl Cli {
             Command::ForceLogout(args) => force_logout::run(args, &context).await,
             Command::Token(command) => token::run(command, &context),
             Command::Sessions(command) => sessions::run(command, &context).await,
+            Command::Doctor(args) => doctor::run(args, &context).await,
             Command::Config(command) => config::run(command, &context),
             Command::Completions(args) => completions::run(&args),
         };

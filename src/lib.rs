@@ -9,16 +9,19 @@
 //!    this process's sockets.
 //! 5. [`node`]: the use cases, made of the three above: admit, emit, force-logout, enforce, sweep.
 //! 6. [`gateway`] lets Socket.IO clients in, [`http`] lets backends in.
-//! 7. [`telemetry`] and [`server`] put a process together; [`client`] calls a running one.
+//! 7. [`telemetry`] and [`server`] put a process together; [`client`] calls a running one;
+//!    [`checkup`] looks at what one would stand on.
 //! 8. [`cli`]: the commands.
 //!
 //! Each layer uses only those above it in this list, and siblings never use each other, but for
 //! layer 1, whose modules may. Only `gateway` names socketioxide; only `gateway`, `http` and
-//! `server` name axum; only `redis`, `session` and `bus` name the redis crate; commands reach a
-//! node only through `client`, and Redis only through `session`. `tests/it/layers.rs` holds this.
+//! `server` name axum; only `redis`, `session`, `bus` and `checkup` name the redis crate; commands
+//! reach a node only through `client`, the sessions in Redis only through `session`, and Redis itself
+//! only through `checkup`, which stores nothing. `tests/it/layers.rs` holds this.
 
 pub mod auth;
 pub mod bus;
+pub mod checkup;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -50,12 +50,17 @@ pub enum ConnectError {
     File { path: PathBuf, source: io::Error },
     #[error("redis.tls_ca_file, redis.tls_cert_file or redis.tls_key_file is no PEM of its kind")]
     Certificates(#[source] RedisError),
-    #[error("Redis at {url} cannot be reached: {why}")]
-    Unreachable { url: String, why: String },
-    #[error("Redis at {url} refuses: {why}")]
+    #[error("Redis at {url} cannot be reached: {said}; {remedy}")]
+    Unreachable {
+        url: String,
+        said: String,
+        remedy: String,
+    },
+    #[error("Redis at {url} refuses: {said}; {remedy}")]
     Refused {
         url: String,
-        why: String,
+        said: String,
+        remedy: String,
         refusal: Option<Refusal>,
     },
 }
@@ -63,13 +68,32 @@ pub enum ConnectError {
 impl ConnectError {
     fn new(config: &config::Redis, error: &RedisError) -> Self {
         let url = config.url.clone();
+        let refusal = Refusal::of(error);
         // No key is touched while connecting.
-        let why = Grants::new(config, "").explain(error);
+        let grants = Grants::new(config, "");
+        let said = said(error).trim_end_matches('.').to_owned();
+        let remedy = refusal.as_ref().map_or_else(
+            || "see redis.url, and the log of Redis".to_owned(),
+            |refusal| refusal.remedy(&grants).into_owned(),
+        );
         if error.code().is_some() {
-            let refusal = Refusal::of(error);
-            Self::Refused { url, why, refusal }
+            Self::Refused {
+                url,
+                said,
+                remedy,
+                refusal,
+            }
         } else {
-            Self::Unreachable { url, why }
+            Self::Unreachable { url, said, remedy }
+        }
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> &str {
+        match self {
+            Self::Url { .. } => "write redis://host:port/database",
+            Self::File { .. } | Self::Certificates(_) => "name files in PEM that sockd may read",
+            Self::Unreachable { remedy, .. } | Self::Refused { remedy, .. } => remedy,
         }
     }
 

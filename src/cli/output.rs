@@ -130,7 +130,7 @@ pub(super) fn failure(failure: &Failure) -> ExitCode {
     if let Some(OutputError::Closed) = error.downcast_ref() {
         return ExitCode::SUCCESS;
     }
-    let label = paint("error:", RED);
+    let label = paint("error:", Colour::Red, &io::stderr());
     if let Some(problems) = error.downcast_ref::<Problems>() {
         problems
             .iter()
@@ -146,19 +146,26 @@ pub(super) fn failure(failure: &Failure) -> ExitCode {
 
 /// Tells of something that works but hardly as meant.
 pub(super) fn warning(text: impl Display) {
-    note(format_args!("{} {text}", paint("warning:", YELLOW)));
+    note(format_args!(
+        "{} {text}",
+        paint("warning:", Colour::Yellow, &io::stderr())
+    ));
 }
 
-const RED: u8 = 31;
-const YELLOW: u8 = 33;
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Colour {
+    Red = 31,
+    Green = 32,
+    Yellow = 33,
+}
 
 /// Colours a word for a terminal, unless the person wants none (https://no-color.org).
-fn paint(word: &str, colour: u8) -> Cow<'_, str> {
+pub(super) fn paint<'a>(word: &'a str, colour: Colour, to: &impl IsTerminal) -> Cow<'a, str> {
     let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if unwanted || !io::stderr().is_terminal() {
+    if unwanted || !to.is_terminal() {
         return Cow::Borrowed(word);
     }
-    Cow::Owned(format!("\x1b[1;{colour}m{word}\x1b[0m"))
+    Cow::Owned(format!("\x1b[1;{}m{word}\x1b[0m", colour as u8))
 }
 
 /// A bar towards a known or estimated length; shows nothing unless stderr is a terminal.

@@ -136,13 +136,13 @@ impl Refusal {
             Self::Command(None) => grant("+get +set +expire +publish"),
             Self::Keys => grant(&grants.keys),
             Self::Channels => grant(&grants.channels),
-            Self::Password => "set redis.username and redis.password (REDIS_PASS) to a user of Redis that is on; without a username it is \"default\"".into(),
+            Self::Password => "set redis.username and redis.password (REDIS_PASS) to a user that Redis has and that is on, without a username \"default\"".into(),
             Self::NoPassword => "set redis.password (REDIS_PASS), and redis.username unless it is \"default\"".into(),
             Self::ReadOnly => "it is a replica: point redis.url to its master, which INFO replication names".into(),
-            Self::Full => "raise its maxmemory or delete what others keep there; leave maxmemory-policy at noeviction, or sessions are forgotten".into(),
+            Self::Full => "raise its maxmemory or delete what others keep there, and leave maxmemory-policy at noeviction lest sessions be forgotten".into(),
             Self::Unsaved => "it cannot save to its disk: see its log, and make room there or mend the permissions of its folder".into(),
             Self::TooFewReplicas => "it has fewer replicas than min-replicas-to-write asks for: bring them back, or lower it".into(),
-            Self::Loading => "it is reading its data after a start; nothing need be done but wait".into(),
+            Self::Loading => "wait until it has read its data, after which sockd goes on by itself".into(),
             Self::MasterDown => "it is a replica that has lost its master: point redis.url to the master, or bring it back".into(),
             Self::NoSuchDatabase => "choose a lower redis.database, or raise databases in redis.conf".into(),
             Self::UnknownAuthority => "set redis.tls_ca_file to the certificate of the authority that signed that of Redis".into(),
@@ -152,7 +152,7 @@ impl Refusal {
             Self::HungUp => "if Redis speaks TLS there, write rediss:// in redis.url".into(),
             Self::Absent => "start Redis there, or set redis.url (REDIS_HOST, REDIS_PORT) to where it is".into(),
             Self::UnknownHost => "see that the host in redis.url (REDIS_HOST) is spelt as the DNS has it".into(),
-            Self::Silent => "see that it runs, and that no firewall drops what is sent there".into(),
+            Self::Silent => "see that it runs, that no firewall drops what is sent there, and that it speaks TLS if redis.url begins with rediss://".into(),
         }
     }
 }

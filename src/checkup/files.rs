@@ -1,0 +1,48 @@
+//! How many sockets the limit of open files leaves room for.
+
+use rustix::process::{Resource, getrlimit};
+
+use super::Finding;
+
+/// Descriptors that are no sockets of clients: Redis, the log, the listener, backends' requests.
+const RESERVE: u64 = 64;
+/// Below this many sockets a limit is more likely an oversight than a choice.
+const FEW: u64 = 10_000;
+
+pub(super) fn examine() -> Finding {
+    judge(getrlimit(Resource::Nofile).current)
+}
+
+/// `None` is no limit at all.
+fn judge(limit: Option<u64>) -> Finding {
+    let Some(limit) = limit else {
+        return Finding::ok("files", "no limit of open files");
+    };
+    let sockets = limit.saturating_sub(RESERVE);
+    let found = format!("a limit of {limit} open files, which is room for about {sockets} sockets");
+    if sockets >= FEW {
+        return Finding::ok("files", found);
+    }
+    let remedy = "start sockd with more: LimitNOFILE=1048576 in its unit, or `ulimit -n 1048576`; this is the limit of the shell that the doctor runs in";
+    Finding::warn("files", found, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkup::Verdict;
+
+    #[test]
+    fn a_low_limit_is_warned_of_with_the_number_of_sockets() {
+        let finding = judge(Some(1_024));
+        assert_eq!(finding.verdict, Verdict::Warn);
+        assert!(
+            finding.found.contains("about 960 sockets"),
+            "{}",
+            finding.found
+        );
+        assert_eq!(judge(Some(1 << 20)).verdict, Verdict::Ok);
+        assert_eq!(judge(None).verdict, Verdict::Ok);
+        assert_eq!(judge(Some(0)).verdict, Verdict::Warn);
+    }
+}

@@ -1,0 +1,224 @@
+//! What the ACL of Redis lets sockd do, found out by doing it with a key and a channel of our own.
+
+use std::fmt;
+
+use ::redis::{Cmd, RedisError, RedisResult, Value, cmd};
+
+use super::Finding;
+use crate::redis::{
+    Connection,
+    refusal::{Grants, Refusal, said},
+};
+
+/// What a server may not do, and what is refused for another reason.
+#[derive(Debug, Default)]
+pub(super) struct Rights {
+    /// Rules of the ACL, such as `+expire`; each once.
+    missing: Vec<String>,
+    /// Refusals that no rule mends: a full or read-only Redis, a command that it does not know.
+    refused: Option<RedisError>,
+    /// Whether any command got past its own rule to that of the keys, and to that of the channels.
+    reached: [bool; 2],
+}
+
+/// The names that everything is tried with; no user and no node has them.
+#[derive(Debug)]
+pub(super) struct Trial {
+    key: String,
+    /// A user's channel and a node's own; both are published to and subscribed to.
+    channels: [String; 2],
+    /// The channel of all nodes, which is subscribed to only, lest they hear of us.
+    all: String,
+}
+
+/// A key that could not be deleted is forgotten after so many seconds.
+const KEY_TTL: u64 = 10;
+/// No script has this digest, so that asking for it tells whether scripts may be run.
+const NO_SCRIPT: &str = "0000000000000000000000000000000000000000";
+/// Redis refuses to compile this, so that nothing stays in its cache.
+const BROKEN_SCRIPT: &str = "(";
+
+impl Trial {
+    pub(super) fn new(key_prefix: &str, channel_prefix: &str, room_prefix: &str) -> Self {
+        let id = uuid::Uuid::new_v4();
+        // Ids have no control characters, whatever their format.
+        let name = format!("\u{1}doctor:{id}");
+        Self {
+            key: format!("{key_prefix}{name}"),
+            channels: [
+                format!("{channel_prefix}{room_prefix}{name}"),
+                format!("{channel_prefix}@node:{name}"),
+            ],
+            all: format!("{channel_prefix}@nodes"),
+        }
+    }
+
+    /// The channel that events of a user would take.
+    pub(super) fn channel(&self) -> &str {
+        &self.channels[0]
+    }
+
+    /// Tries all that a server does, and removes what that has left.
+    pub(super) async fn try_server(
+        &self,
+        commands: &mut Connection,
+        ears: &mut Connection,
+        grants: &Grants,
+    ) -> Rights {
+        let mut rights = Rights::default();
+        let key = &self.key;
+        let tries = [
+            ("+ping", cmd("PING")),
+            ("+get", with("GET", &[key])),
+            (
+                "+set",
+                with("SET", &[key, "null", "EX", &KEY_TTL.to_string()]),
+            ),
+            ("+expire", with("EXPIRE", &[key, &KEY_TTL.to_string()])),
+            ("+evalsha", with("EVALSHA", &[NO_SCRIPT, "1", key])),
+            ("+script|load", with("SCRIPT", &["LOAD", BROKEN_SCRIPT])),
+        ];
+        for (rule, command) in tries {
+            let answer = command.query_async::<Value>(commands).await;
+            rights.note(rule, answer.map(drop), grants);
+        }
+        self.clean_up(commands).await;
+        for channel in &self.channels {
+            let answer = with("PUBLISH", &[channel, ""]);
+            let answer = answer.query_async::<Value>(commands).await;
+            rights.note("+publish", answer.map(drop), grants);
+        }
+        for channel in self.channels.iter().chain([&self.all]) {
+            rights.note("+subscribe", ears.subscribe(channel).await, grants);
+            rights.note("+unsubscribe", ears.unsubscribe(channel).await, grants);
+        }
+        let patterns = [&grants.keys, &grants.channels];
+        for (pattern, reached) in patterns.into_iter().zip(rights.reached) {
+            if !reached {
+                // Whether it is granted cannot be seen yet, and to grant it twice does no harm.
+                rights.add_missing(pattern);
+            }
+        }
+        rights
+    }
+
+    /// Tries what only the operator's commands do.
+    pub(super) async fn try_operator(&self, commands: &mut Connection, grants: &Grants) -> Rights {
+        let mut rights = Rights::default();
+        let key = &self.key;
+        let tries = [
+            ("+scan", with("SCAN", &["0", "MATCH", key, "COUNT", "1"])),
+            ("+dbsize", cmd("DBSIZE")),
+            ("+ttl", with("TTL", &[key])),
+            (
+                "+pubsub|numsub",
+                with("PUBSUB", &["NUMSUB", self.channel()]),
+            ),
+        ];
+        for (rule, command) in tries {
+            let answer = command.query_async::<Value>(commands).await;
+            rights.note(rule, answer.map(drop), grants);
+        }
+        rights
+    }
+
+    /// Deletes the key by one of the commands that a server may give.
+    async fn clean_up(&self, commands: &mut Connection) {
+        let key = &self.key;
+        let ways = [
+            with("EXPIRE", &[key, "0"]),
+            with("SET", &[key, "null", "XX", "PX", "1"]),
+        ];
+        for way in ways {
+            // Where both are refused there is hardly a key, and none for long.
+            if way.query_async::<Value>(commands).await.is_ok() {
+                return;
+            }
+        }
+    }
+}
+
+impl Rights {
+    fn note(&mut self, rule: &str, answer: RedisResult<()>, grants: &Grants) {
+        let refusal = answer.as_ref().err().and_then(Refusal::of);
+        if let Some(Refusal::Command(_)) = refusal {
+            return self.add_missing(rule);
+        }
+        match rule {
+            "+get" | "+set" | "+expire" | "+evalsha" => self.reached[0] = true,
+            "+publish" | "+subscribe" => self.reached[1] = true,
+            _ => {}
+        }
+        match (refusal, answer) {
+            (Some(Refusal::Keys), _) => self.add_missing(&grants.keys),
+            (Some(Refusal::Channels), _) => self.add_missing(&grants.channels),
+            (_, Err(error)) if !is_wanted(&error) => {
+                self.refused.get_or_insert(error);
+            }
+            _ => {}
+        }
+    }
+
+    fn add_missing(&mut self, rule: &str) {
+        if !self.missing.iter().any(|known| known == rule) {
+            self.missing.push(rule.to_owned());
+        }
+    }
+
+    /// What the ACL lets a server do.
+    pub(super) fn of_server(&self, grants: &Grants) -> Finding {
+        if self.missing.is_empty() {
+            let found = format!(
+                "user {} may do all that a server does, on {} and {}",
+                grants.user, grants.keys, grants.channels
+            );
+            return Finding::ok("rights", found);
+        }
+        let rules = self.missing.join(" ");
+        let found = format!("user {} lacks {rules}", grants.user);
+        Finding::fail("rights", found, grants.command(&rules))
+    }
+
+    /// What the ACL lets `sockd sessions ls` do.
+    pub(super) fn of_operator(&self, grants: &Grants) -> Finding {
+        if self.missing.is_empty() {
+            return Finding::ok("operator", "`sockd sessions ls` may list them");
+        }
+        let rules = self.missing.join(" ");
+        let found = format!(
+            "user {} lacks {rules}, which `sockd sessions ls` needs",
+            grants.user
+        );
+        let remedy = format!("{}; or do without the list", grants.command(&rules));
+        Finding::warn("operator", found, remedy)
+    }
+
+    /// Whether Redis takes writes, so far as the ACL let us try.
+    pub(super) fn of_writes(&self, grants: &Grants) -> Finding {
+        let Some(error) = &self.refused else {
+            return match self.missing.iter().any(|rule| rule == "+set") {
+                false => Finding::ok("writes", "a key was written and deleted again"),
+                true => Finding::warn("writes", "could not be tried", "grant the rights first"),
+            };
+        };
+        let refusal = Refusal::of(error);
+        let remedy = refusal.map_or_else(
+            || "see that it is a Redis 6.2 or newer, or a Valkey, and its log".into(),
+            |refusal| refusal.remedy(grants),
+        );
+        Finding::fail("writes", said(error), remedy)
+    }
+}
+
+/// The errors that tell that a try got as far as it should.
+fn is_wanted(error: &RedisError) -> bool {
+    error.code() == Some("NOSCRIPT") || said(error).contains("compiling script")
+}
+
+fn with(name: &str, arguments: &[impl fmt::Display]) -> Cmd {
+    let mut command = cmd(name);
+    for argument in arguments {
+        command.arg(argument.to_string());
+    }
+    command
+}

@@ -1,0 +1,134 @@
+//! Whether the secrets could be guessed; they are never shown.
+
+use zxcvbn::zxcvbn;
+
+use super::{Finding, Verdict};
+use crate::{config::Config, secret::Secret};
+
+/// How well a secret must hold, as powers of ten of the guesses that it takes.
+struct Strength {
+    /// Fewer guesses are a matter of hours.
+    fail: f64,
+    /// Fewer are in the reach of who means it.
+    warn: f64,
+}
+
+/// Whoever has one token tries secrets on a machine of his own, some 10^10 a second.
+const OFFLINE: Strength = Strength {
+    fail: 12.0,
+    warn: 16.0,
+};
+/// Each guess is a request to the server.
+const ONLINE: Strength = Strength {
+    fail: 8.0,
+    warn: 12.0,
+};
+
+/// What examples have in the place of a secret, which everybody tries first.
+const PLACEHOLDERS: [&str; 10] = [
+    "your-256-bit-secret",
+    "your-secret-key",
+    "your-jwt-secret",
+    "jwt-secret",
+    "internal-secret",
+    "auth-token",
+    "change-me",
+    "sockd",
+    "socket",
+    "jwt",
+];
+
+/// One finding for all secrets if they are good, else one for each that is not.
+pub(super) fn examine(config: &Config) -> Vec<Finding> {
+    let tokens = named("auth", &config.auth.secrets).filter(|(_, secret)| !is_pem(secret));
+    let tokens = tokens.filter_map(|(name, secret)| judge(&name, secret, &OFFLINE));
+    let callers = named("internal", &config.internal.secrets)
+        .filter_map(|(name, secret)| judge(&name, secret, &ONLINE));
+    let mut findings: Vec<Finding> = tokens.chain(callers).collect();
+    if is_shared(config) {
+        findings.push(Finding::warn(
+            "secrets",
+            "auth and internal have a secret in common, so whoever may push events may sign tokens too",
+            "make another for the internal API with `openssl rand -hex 32`",
+        ));
+    }
+    if findings.is_empty() {
+        let count = config.auth.secrets.len() + config.internal.secrets.len();
+        findings.push(Finding::ok(
+            "secrets",
+            format!("{count}, none of them can be guessed"),
+        ));
+    }
+    findings
+}
+
+fn named<'a>(
+    section: &'static str,
+    secrets: &'a [Secret],
+) -> impl Iterator<Item = (String, &'a Secret)> {
+    secrets.iter().enumerate().map(move |(index, secret)| {
+        let name = match index {
+            0 => format!("{section}.secret"),
+            _ => format!("{section}.previous_secrets, entry {index}"),
+        };
+        (name, secret)
+    })
+}
+
+fn judge(name: &str, secret: &Secret, strength: &Strength) -> Option<Finding> {
+    let guesses = zxcvbn(secret.expose(), &PLACEHOLDERS).guesses_log10();
+    let verdict = if guesses < strength.fail {
+        Verdict::Fail
+    } else if guesses < strength.warn {
+        Verdict::Warn
+    } else {
+        return None;
+    };
+    let found = format!("{name} can be guessed in about 10^{guesses:.0} tries");
+    let remedy = format!(
+        "make a new {name} with `openssl rand -hex 32`; previous_secrets lets the old one hold until all callers have it"
+    );
+    Some(Finding::of(verdict, "secrets", found, remedy))
+}
+
+fn is_shared(config: &Config) -> bool {
+    let internal = &config.internal.secrets;
+    let mut auth = config.auth.secrets.iter();
+    auth.any(|secret| internal.iter().any(|other| other.matches(secret.expose())))
+}
+
+fn is_pem(secret: &Secret) -> bool {
+    secret.expose().trim_start().starts_with("-----BEGIN ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_fail_and_random_texts_pass() {
+        let verdict = |text: &str, strength| {
+            judge("auth.secret", &Secret::new(text.into()), strength).map(|finding| finding.verdict)
+        };
+        for text in [
+            "secret",
+            "changeme",
+            "your-256-bit-secret",
+            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+            "12345678901234567890",
+        ] {
+            assert_eq!(verdict(text, &OFFLINE), Some(Verdict::Fail), "{text}");
+        }
+        assert_eq!(verdict("password", &ONLINE), Some(Verdict::Fail));
+        let random = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+        assert_eq!(verdict(random, &OFFLINE), None);
+        assert_eq!(verdict(&random[..24], &OFFLINE), None);
+        assert_eq!(verdict("kT9#vQ2xLp4!", &ONLINE), None);
+    }
+
+    #[test]
+    fn a_finding_never_shows_the_secret() {
+        let finding = judge("auth.secret", &Secret::new("hunter2".into()), &OFFLINE).unwrap();
+        assert!(!format!("{finding:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,123 @@
+//! `sockd doctor`: whether all that a server stands on is as it should be, and what to do if not.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    Context,
+    config::servable,
+    failure::{Exit, Failure},
+    output::{Colour, Results, paint},
+};
+use crate::{
+    checkup::{Checkup, Finding, Obstacle, Verdict},
+    config::Problems,
+};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+It looks at the settings, the secrets and the limit of open files, and uses Redis as the server would;
+what it tries there is gone afterwards. Exit codes: 0 nothing has failed, 1 a check has failed,
+2 the configuration cannot be served, 3 Redis cannot be reached, 4 Redis wants another user or password.
+
+Examples:
+  sockd doctor
+  sockd doctor --json | jq '.checks[] | select(.verdict != \"ok\")'")]
+pub(super) struct DoctorArgs {
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The result of the command.
+#[derive(Serialize)]
+struct Report {
+    /// Nothing has failed.
+    ok: bool,
+    checks: Vec<Finding>,
+}
+
+pub(super) async fn run(args: DoctorArgs, context: &Context) -> Result<(), Failure> {
+    let settings = context.settings(Vec::new());
+    let loaded = settings.and_then(|settings| servable(&settings));
+    let (checks, exit) = match loaded {
+        Ok(loaded) => {
+            let checkup = Checkup::of(&loaded).await;
+            let exit = exit(&checkup);
+            (checkup.findings, exit)
+        }
+        Err(failure) if failure.exit == Exit::Usage => (problems(&failure), Some(Exit::Usage)),
+        Err(failure) => return Err(failure),
+    };
+    let ok = exit.is_none();
+    let mut results = Results::default();
+    if args.json {
+        results.json(&Report { ok, checks })?;
+    } else {
+        print(&checks, &mut results)?;
+    }
+    results.finish()?;
+    exit.map_or(Ok(()), |exit| Err(Failure::told(exit)))
+}
+
+fn exit(checkup: &Checkup) -> Option<Exit> {
+    match checkup.obstacle {
+        Some(Obstacle::Unreachable) => Some(Exit::Unreachable),
+        Some(Obstacle::Unauthorized) => Some(Exit::Unauthorized),
+        None => checkup.has_failed().then_some(Exit::Failed),
+    }
+}
+
+/// Each mistake in the configuration as a check that has failed.
+fn problems(failure: &Failure) -> Vec<Finding> {
+    let finding = |text: String| {
+        let (found, remedy) = text
+            .split_once("; ")
+            .unwrap_or((&text, "see config.example.toml"));
+        Finding::fail("settings", found, remedy)
+    };
+    let problems = failure
+        .error
+        .as_ref()
+        .and_then(|error| error.downcast_ref::<Problems>());
+    match problems {
+        Some(problems) => problems
+            .iter()
+            .map(|problem| finding(problem.to_string()))
+            .collect(),
+        None => vec![finding(failure.chain())],
+    }
+}
+
+fn print(checks: &[Finding], results: &mut Results) -> Result<(), Failure> {
+    let width = checks
+        .iter()
+        .map(|finding| finding.check.len())
+        .max()
+        .unwrap_or(0);
+    for Finding {
+        check,
+        verdict,
+        found,
+        ..
+    } in checks
+    {
+        let (word, colour) = match verdict {
+            Verdict::Ok => ("ok  ", Colour::Green),
+            Verdict::Warn => ("warn", Colour::Yellow),
+            Verdict::Fail => ("fail", Colour::Red),
+        };
+        let word = paint(word, colour, &std::io::stdout());
+        results.line(format_args!("{word}  {check:width$}  {found}"))?;
+    }
+    let remedies = checks
+        .iter()
+        .filter_map(|finding| Some((finding.check, finding.remedy.as_ref()?)));
+    for (index, (check, remedy)) in remedies.enumerate() {
+        if index == 0 {
+            results.line("\nWhat to do next:")?;
+        }
+        results.line(format_args!("  {check:width$}  {remedy}"))?;
+    }
+    Ok(())
+}
