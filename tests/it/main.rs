@@ -1,4 +1,12 @@
 //! The contract, proven on the built binary with real clients and a real Redis.
 
+#![expect(
+    unreachable_pub,
+    reason = "nothing uses this crate; `pub` is what other files may use"
+)]
+
+mod connections;
+mod doctor;
+mod refusals;
 mod session;
 mod support;

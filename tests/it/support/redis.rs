@@ -2,6 +2,7 @@
 
 use std::{
     net::TcpListener,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -15,6 +16,7 @@ pub struct Redis {
     child: Child,
     pub port: u16,
     directory: TempDir,
+    program: PathBuf,
     arguments: Vec<String>,
 }
 
@@ -25,6 +27,12 @@ impl Redis {
 
     /// With more arguments for redis-server, such as `--maxmemory 1mb`.
     pub async fn start_with(arguments: &[&str]) -> Self {
+        Self::start_program("redis-server", arguments).await
+    }
+
+    /// Another server that takes the arguments of redis-server, such as valkey-server.
+    pub async fn start_program(program: impl Into<PathBuf>, arguments: &[&str]) -> Self {
+        let program = program.into();
         let arguments: Vec<_> = arguments
             .iter()
             .map(|&argument| argument.to_owned())
@@ -33,11 +41,12 @@ impl Redis {
         for _ in 0..10 {
             let port = free_port();
             let directory = tempfile::tempdir().expect("a temporary directory");
-            let child = spawn(port, &directory, &arguments);
+            let child = spawn(&program, port, &directory, &arguments);
             let mut redis = Self {
                 child,
                 port,
                 directory,
+                program: program.clone(),
                 arguments: arguments.clone(),
             };
             if redis.is_up().await {
@@ -93,7 +102,7 @@ impl Redis {
 
     /// Starts it again, empty, on the same port.
     pub async fn restart(&mut self) {
-        self.child = spawn(self.port, &self.directory, &self.arguments);
+        self.child = spawn(&self.program, self.port, &self.directory, &self.arguments);
         assert!(
             self.is_up().await,
             "redis-server did not come back on its port"
@@ -129,7 +138,10 @@ impl Redis {
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        self.thaw();
+        // One that has ended already takes no signal.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.thaw();
+        }
         self.child.kill().ok();
         self.child.wait().ok();
     }
@@ -146,8 +158,8 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("its address").port()
 }
 
-fn spawn(port: u16, directory: &TempDir, arguments: &[String]) -> Child {
-    Command::new("redis-server")
+fn spawn(program: &Path, port: u16, directory: &TempDir, arguments: &[String]) -> Child {
+    Command::new(program)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .arg("--dir")
         .arg(directory.path())

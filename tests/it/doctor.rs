@@ -1,0 +1,348 @@
+//! `sockd doctor`: what it finds, what it says to do, and what it exits with.
+
+use std::{
+    collections::BTreeMap,
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::support::{
+    jwt,
+    redis::{Redis, free_port},
+    sockd::INTERNAL_SECRET,
+};
+
+/// What the doctor is called with: good secrets, and nothing of the test's own environment.
+pub struct Doctor {
+    environment: BTreeMap<&'static str, String>,
+}
+
+/// What it said.
+pub struct Examined {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Doctor {
+    pub fn new() -> Self {
+        Self {
+            environment: BTreeMap::new(),
+        }
+        .env("JWT_SECRET", jwt::SECRET)
+        .env("INTERNAL_SECRET", INTERNAL_SECRET)
+    }
+
+    pub fn of(redis: &Redis) -> Self {
+        Self::new().env("REDIS_PORT", redis.port.to_string())
+    }
+
+    pub fn env(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.environment.insert(name, value.into());
+        self
+    }
+
+    pub fn examine(&self) -> Examined {
+        self.run(&["--json"])
+    }
+
+    fn run(&self, arguments: &[&str]) -> Examined {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let output = Command::new(env!("CARGO_BIN_EXE_sockd"))
+            .arg("doctor")
+            .args(arguments)
+            .env_clear()
+            .envs(&self.environment)
+            .current_dir(directory.path())
+            .stdin(Stdio::null())
+            .output()
+            .expect("the built binary starts");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        Examined {
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+}
+
+impl Examined {
+    /// The verdict of a check, and what was found with what to do about it.
+    pub fn check(&self, name: &str) -> (String, String) {
+        let report: Value = serde_json::from_str(&self.stdout).expect("one JSON object");
+        let checks = report["checks"].as_array().expect("checks");
+        let found = checks.iter().find(|check| check["check"] == name);
+        let found = found.unwrap_or_else(|| panic!("no check {name} in {}", self.stdout));
+        let text = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
+        (
+            text("verdict"),
+            format!("{}; {}", text("found"), text("remedy")),
+        )
+    }
+
+    /// Fails unless the check came out so and its text has all of these.
+    pub fn assert(&self, name: &str, verdict: &str, words: &[&str]) {
+        let (came, text) = self.check(name);
+        assert_eq!(came, verdict, "{name}: {text}");
+        for word in words {
+            assert!(text.contains(word), "{name}: no {word:?} in {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_good_redis_passes_every_check_and_nothing_is_left_in_it() {
+    let redis = Redis::start().await;
+    let mut connection = redis.connection();
+    let examined = Doctor::of(&redis).examine();
+    assert_eq!(
+        examined.code,
+        Some(0),
+        "{}{}",
+        examined.stdout,
+        examined.stderr
+    );
+    for check in [
+        "settings", "secrets", "redis", "version", "role", "eviction", "rights", "writes",
+        "operator", "canary", "clock",
+    ] {
+        examined.assert(check, "ok", &[]);
+    }
+    let (_, latency) = examined.check("latency");
+    assert!(
+        latency.contains("median") && latency.contains("worst"),
+        "{latency}"
+    );
+    let report: Value = serde_json::from_str(&examined.stdout).expect("JSON");
+    assert_eq!(report["ok"], true);
+
+    let keys: usize = redis::cmd("DBSIZE").query(&mut connection).expect("DBSIZE");
+    assert_eq!(keys, 0);
+    let channels: Vec<String> = redis::cmd("PUBSUB")
+        .arg("CHANNELS")
+        .query(&mut connection)
+        .expect("CHANNELS");
+    assert_eq!(channels, [""; 0]);
+    let memory: String = redis::cmd("INFO")
+        .arg("memory")
+        .query(&mut connection)
+        .expect("INFO");
+    assert!(memory.contains("number_of_cached_scripts:0"), "{memory}");
+}
+
+#[tokio::test]
+async fn a_person_reads_a_line_per_check_and_then_what_to_do() {
+    let redis = Redis::start_with(&["--maxmemory-policy", "allkeys-lru"]).await;
+    let examined = Doctor::of(&redis).run(&[]);
+    assert_eq!(examined.code, Some(0), "{}", examined.stdout);
+    assert_eq!(examined.stderr, "");
+    let (lines, remedies) = examined
+        .stdout
+        .split_once("\n\nWhat to do next:\n")
+        .expect("remedies");
+    for line in lines.lines() {
+        let word = line.split_whitespace().next();
+        assert!(matches!(word, Some("ok" | "warn")), "{line}");
+    }
+    assert!(lines.contains("\nwarn  eviction  allkeys-lru"), "{lines}");
+    assert!(
+        remedies.contains("CONFIG SET maxmemory-policy noeviction"),
+        "{remedies}"
+    );
+    assert!(
+        !examined.stdout.contains('\u{1b}'),
+        "colour without a terminal"
+    );
+}
+
+#[tokio::test]
+async fn redis_that_may_forget_sessions_or_is_nearly_full_is_warned_of() {
+    let redis = Redis::start().await;
+    let set = |settings: &[(&str, &str)]| {
+        for (name, value) in settings {
+            let set = redis::cmd("CONFIG")
+                .arg("SET")
+                .arg(name)
+                .arg(value)
+                .exec(&mut redis.connection());
+            set.expect("CONFIG SET works");
+        }
+    };
+    for policy in [
+        "volatile-lru",
+        "volatile-ttl",
+        "allkeys-lfu",
+        "allkeys-random",
+    ] {
+        set(&[("maxmemory-policy", policy)]);
+        Doctor::of(&redis)
+            .examine()
+            .assert("eviction", "warn", &[policy, "noeviction"]);
+    }
+    set(&[("maxmemory-policy", "noeviction"), ("maxmemory", "1gb")]);
+    Doctor::of(&redis)
+        .examine()
+        .assert("eviction", "ok", &["of 1073741824 bytes"]);
+    let memory: String = redis::cmd("INFO")
+        .arg("memory")
+        .query(&mut redis.connection())
+        .expect("INFO works");
+    let used = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("used_memory:"));
+    let used: u64 = used.and_then(|used| used.parse().ok()).expect("a number");
+    set(&[("maxmemory", &(used + 20_000).to_string())]);
+    Doctor::of(&redis)
+        .examine()
+        .assert("eviction", "warn", &["noeviction", "raise maxmemory"]);
+}
+
+#[tokio::test]
+async fn guessable_secrets_fail_and_are_never_shown() {
+    let examined = Doctor::new()
+        .env("JWT_SECRET", "hunter2-hunter2")
+        .env("INTERNAL_SECRET", "letmein")
+        .env("SOCKD_INTERNAL__PREVIOUS_SECRETS", "swordfish")
+        .examine();
+    assert_eq!(examined.code, Some(1));
+    let report: Value = serde_json::from_str(&examined.stdout).expect("JSON");
+    assert_eq!(report["ok"], false);
+    for name in [
+        "auth.secret",
+        "internal.secret",
+        "internal.previous_secrets, entry 1",
+    ] {
+        let text = format!("{name} can be guessed");
+        assert!(
+            examined.stdout.contains(&text),
+            "{text}: {}",
+            examined.stdout
+        );
+    }
+    examined.assert("settings", "warn", &["auth.secret", "32 bytes"]);
+    for secret in ["hunter2", "letmein", "swordfish"] {
+        assert!(!examined.stdout.contains(secret), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn one_secret_for_both_purposes_is_warned_of() {
+    let examined = Doctor::new().env("INTERNAL_SECRET", jwt::SECRET).examine();
+    assert_eq!(examined.code, Some(0), "{}", examined.stdout);
+    examined.assert("secrets", "warn", &["in common"]);
+}
+
+#[tokio::test]
+async fn memory_mode_is_told_as_what_it_is() {
+    let examined = Doctor::new().examine();
+    assert_eq!(examined.code, Some(0), "{}", examined.stdout);
+    examined.assert("sessions", "warn", &["memory of one process", "redis.url"]);
+}
+
+#[tokio::test]
+async fn a_low_limit_of_open_files_is_told_with_the_sockets_that_it_allows() {
+    let doctor = format!(
+        "ulimit -n 1024 && exec {} doctor --json",
+        env!("CARGO_BIN_EXE_sockd")
+    );
+    let output = Command::new("sh")
+        .args(["-c", &doctor])
+        .env_clear()
+        .env("JWT_SECRET", jwt::SECRET)
+        .env("INTERNAL_SECRET", INTERNAL_SECRET)
+        .output()
+        .expect("sh starts");
+    let stdout = String::from_utf8(output.stdout).expect("UTF-8");
+    let examined = Examined {
+        code: output.status.code(),
+        stdout,
+        stderr: String::new(),
+    };
+    assert_eq!(examined.code, Some(0));
+    examined.assert(
+        "files",
+        "warn",
+        &["1024 open files", "960 sockets", "LimitNOFILE"],
+    );
+}
+
+#[tokio::test]
+async fn a_configuration_that_cannot_be_served_is_exit_2_with_all_mistakes() {
+    let examined = Doctor::new()
+        .env("JWT_SECRET", "")
+        .env("SOCKD_SERVER__PORT", "x")
+        .examine();
+    assert_eq!(
+        examined.code,
+        Some(2),
+        "{}{}",
+        examined.stdout,
+        examined.stderr
+    );
+    for key in ["auth.secret", "server.port"] {
+        assert!(examined.stdout.contains(key), "{key}: {}", examined.stdout);
+    }
+    examined.assert("settings", "fail", &[]);
+}
+
+#[tokio::test]
+async fn redis_that_is_not_there_is_exit_3() {
+    let doctor = Doctor::new().env("REDIS_PORT", free_port().to_string());
+    let examined = doctor.examine();
+    assert_eq!(examined.code, Some(3), "{}", examined.stdout);
+    examined.assert(
+        "redis",
+        "fail",
+        &[
+            "cannot be reached",
+            "Connection refused",
+            "start Redis there",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn redis_that_never_answers_is_exit_3_within_its_time_limit() {
+    let redis = Redis::start().await;
+    redis.freeze();
+    let examined = Doctor::of(&redis).examine();
+    assert_eq!(examined.code, Some(3), "{}", examined.stdout);
+    examined.assert("redis", "fail", &["timed out"]);
+}
+
+#[tokio::test]
+async fn a_wrong_or_missing_password_is_exit_4() {
+    let redis = Redis::start().await;
+    let set = redis::cmd("CONFIG")
+        .arg("SET")
+        .arg("requirepass")
+        .arg("right")
+        .exec(&mut redis.connection());
+    set.expect("CONFIG SET works");
+    let examined = Doctor::of(&redis).env("REDIS_PASS", "wrong-one").examine();
+    assert_eq!(examined.code, Some(4), "{}", examined.stdout);
+    examined.assert("redis", "fail", &["WRONGPASS", "REDIS_PASS"]);
+    assert!(!examined.stdout.contains("wrong-one"));
+    let examined = Doctor::of(&redis).examine();
+    assert_eq!(examined.code, Some(4), "{}", examined.stdout);
+    examined.assert("redis", "fail", &["NOAUTH", "REDIS_PASS"]);
+    assert_eq!(
+        Doctor::of(&redis).env("REDIS_PASS", "right").examine().code,
+        Some(0)
+    );
+}
+
+#[tokio::test]
+async fn a_replica_fails_by_its_role_and_by_what_it_refuses() {
+    let (master, replica) = (Redis::start().await, Redis::start().await);
+    let follow = redis::cmd("REPLICAOF")
+        .arg("127.0.0.1")
+        .arg(master.port)
+        .exec(&mut replica.connection());
+    follow.expect("REPLICAOF works");
+    let examined = Doctor::of(&replica).examine();
+    assert_eq!(examined.code, Some(1), "{}", examined.stdout);
+    examined.assert("role", "fail", &["a replica", "master"]);
+    examined.assert("writes", "fail", &["READONLY"]);
+}
