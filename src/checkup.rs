@@ -37,6 +37,8 @@ pub enum Verdict {
 /// What keeps all checks of Redis from being made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Obstacle {
+    /// A file or an address that the settings name is not what it should be.
+    Misconfigured,
     Unreachable,
     Unauthorized,
 }

@@ -68,7 +68,7 @@ pub enum ConnectError {
 impl ConnectError {
     fn new(config: &config::Redis, error: &RedisError) -> Self {
         let url = config.url.clone();
-        let refusal = Refusal::of(error);
+        let refusal = Refusal::of_connecting(error);
         // No key is touched while connecting.
         let grants = Grants::new(config, "");
         let said = said(error).trim_end_matches('.').to_owned();

@@ -12,7 +12,7 @@ use super::{Checkup, Finding, Obstacle, rights::Trial};
 use crate::{
     config::{self, Config},
     redis::{
-        Connection, chain, connect, connect_with_pushes,
+        ConnectError, Connection, chain, connect, connect_with_pushes,
         refusal::{Grants, Refusal},
     },
 };
@@ -39,10 +39,7 @@ pub(super) async fn examine(config: &Config, redis: &config::Redis, checkup: &mu
     let mut commands = match connected {
         Ok(connection) => connection,
         Err(error) => {
-            checkup.obstacle = match error.is_unauthorized() {
-                true => Some(Obstacle::Unauthorized),
-                false => Some(Obstacle::Unreachable).filter(|_| error.is_unreachable()),
-            };
+            checkup.obstacle = obstacle(&error);
             let text = chain(&error);
             let found = text
                 .strip_suffix(&format!("; {}", error.remedy()))
@@ -101,6 +98,17 @@ pub(super) async fn examine(config: &Config, redis: &config::Redis, checkup: &mu
     }
     checkup.add(latency(&mut commands).await);
     checkup.add(clock(&mut commands, &grants).await);
+}
+
+fn obstacle(error: &ConnectError) -> Option<Obstacle> {
+    match error {
+        ConnectError::Unreachable { .. } => Some(Obstacle::Unreachable),
+        error if error.is_unauthorized() => Some(Obstacle::Unauthorized),
+        ConnectError::Refused { .. } => None,
+        ConnectError::Url { .. } | ConnectError::File { .. } | ConnectError::Certificates(_) => {
+            Some(Obstacle::Misconfigured)
+        }
+    }
 }
 
 type Hello = RedisResult<HashMap<String, Value>>;

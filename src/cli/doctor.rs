@@ -62,6 +62,7 @@ pub(super) async fn run(args: DoctorArgs, context: &Context) -> Result<(), Failu
 
 fn exit(checkup: &Checkup) -> Option<Exit> {
     match checkup.obstacle {
+        Some(Obstacle::Misconfigured) => Some(Exit::Usage),
         Some(Obstacle::Unreachable) => Some(Exit::Unreachable),
         Some(Obstacle::Unauthorized) => Some(Exit::Unauthorized),
         None => checkup.has_failed().then_some(Exit::Failed),

@@ -82,8 +82,15 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// `None` for what is no refusal that sockd knows, such as a link that was cut.
+    /// `None` for what is no answer of Redis, such as a link that was cut, and for answers that are
+    /// no refusals.
     pub fn of(error: &RedisError) -> Option<Self> {
+        let is_answer = error.code().is_some() || error.clone().into_server_errors().is_some();
+        is_answer.then(|| Self::read(&said(error)))?
+    }
+
+    /// The same for an error while connecting, when a cut link tells something as well.
+    pub fn of_connecting(error: &RedisError) -> Option<Self> {
         Self::read(&said(error))
     }
 
@@ -93,7 +100,7 @@ impl Refusal {
             return Some(Self::Command(command));
         }
         // A script's own refusals stand behind other words, so all are looked for anywhere.
-        const SIGNS: [(&str, Refusal); 26] = [
+        const SIGNS: [(&str, Refusal); 27] = [
             ("can't run this command", Refusal::Command(None)),
             ("access one of the keys", Refusal::Keys),
             ("access at least one of the keys", Refusal::Keys),
@@ -119,6 +126,7 @@ impl Refusal {
             ("fatal alert: UnknownCA", Refusal::ClientCertificate),
             ("InvalidContentType", Refusal::NotTls),
             ("unexpected end of file", Refusal::HungUp),
+            ("Connection reset", Refusal::HungUp),
             ("No such file", Refusal::Absent),
             ("Connection refused", Refusal::Absent),
             ("failed to lookup address", Refusal::UnknownHost),
@@ -149,7 +157,7 @@ impl Refusal {
             Self::OtherName => "write the host in redis.url as the certificate of Redis names it".into(),
             Self::ClientCertificate => "set redis.tls_cert_file and redis.tls_key_file to a certificate that Redis trusts".into(),
             Self::NotTls => "there is no TLS at that port: write redis:// in redis.url, or the tls-port of Redis".into(),
-            Self::HungUp => "if Redis speaks TLS there, write rediss:// in redis.url".into(),
+            Self::HungUp => "if Redis speaks TLS there, write rediss:// in redis.url, else see its log".into(),
             Self::Absent => "start Redis there, or set redis.url (REDIS_HOST, REDIS_PORT) to where it is".into(),
             Self::UnknownHost => "see that the host in redis.url (REDIS_HOST) is spelt as the DNS has it".into(),
             Self::Silent => "see that it runs, that no firewall drops what is sent there, and that it speaks TLS if redis.url begins with rediss://".into(),

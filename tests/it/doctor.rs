@@ -157,6 +157,36 @@ async fn a_person_reads_a_line_per_check_and_then_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_terminal_gets_colours_unless_the_person_wants_none() {
+    let on_terminal = |no_color: &str| {
+        // `script` gives the command a terminal; it is part of every Debian.
+        let output = Command::new("script")
+            .args([
+                "-qec",
+                &format!("{} doctor", env!("CARGO_BIN_EXE_sockd")),
+                "/dev/null",
+            ])
+            .env_clear()
+            .env("JWT_SECRET", jwt::SECRET)
+            .env("INTERNAL_SECRET", INTERNAL_SECRET)
+            .env("NO_COLOR", no_color)
+            .stdin(Stdio::null())
+            .output()
+            .expect("script starts; where it is missing: apt-get install bsdutils");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let (coloured, plain) = (on_terminal(""), on_terminal("1"));
+    assert!(
+        coloured.contains("\u{1b}[1;33mwarn\u{1b}[0m  sessions"),
+        "{coloured}"
+    );
+    assert!(
+        plain.contains("warn  sessions") && !plain.contains('\u{1b}'),
+        "{plain}"
+    );
+}
+
+#[tokio::test]
 async fn redis_that_may_forget_sessions_or_is_nearly_full_is_warned_of() {
     let redis = Redis::start().await;
     let set = |settings: &[(&str, &str)]| {
