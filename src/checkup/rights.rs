@@ -182,7 +182,7 @@ impl Rights {
     /// What the ACL lets `sockd sessions ls` do.
     pub(super) fn of_operator(&self, grants: &Grants) -> Finding {
         if self.missing.is_empty() {
-            return Finding::ok("operator", "`sockd sessions ls` may list them");
+            return Finding::ok("operator", "`sockd sessions ls` may list the sessions");
         }
         let rules = self.missing.join(" ");
         let found = format!(
