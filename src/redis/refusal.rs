@@ -96,8 +96,13 @@ impl Refusal {
 
     fn read(text: &str) -> Option<Self> {
         if let Some((_, rest)) = text.split_once("permissions to run the '") {
-            let command = rest.split('\'').next().map(str::to_owned);
-            return Some(Self::Command(command));
+            let command = match rest.split('\'').next() {
+                // Redis 6.2 does not name the subcommand; sockd has one of each alone.
+                Some("script") => Some("script|load"),
+                Some("pubsub") => Some("pubsub|numsub"),
+                command => command,
+            };
+            return Some(Self::Command(command.map(str::to_owned)));
         }
         // A script's own refusals stand behind other words, so all are looked for anywhere.
         const SIGNS: [(&str, Refusal); 27] = [
@@ -203,6 +208,10 @@ mod tests {
             ),
             (
                 "NOPERM this user has no permissions to run the 'script|load' command",
+                command("script|load"),
+            ),
+            (
+                "NOPERM this user has no permissions to run the 'script' command or its subcommand",
                 command("script|load"),
             ),
             (

@@ -244,6 +244,7 @@ async fn each_right_that_the_acl_lacks_is_named_by_the_server_and_by_the_doctor(
         user.arg("SETUSER")
             .arg("narrow")
             .arg("reset")
+            .arg("resetchannels")
             .arg("on")
             .arg(">pw");
         user.arg(granted.collect::<Vec<_>>())
