@@ -66,8 +66,9 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    fn new(config: &config::Redis, error: &RedisError) -> Self {
-        let url = config.url.clone();
+    /// What the server at the URL, or the way to it, has said.
+    fn new(url: &str, config: &config::Redis, error: &RedisError) -> Self {
+        let url = url.to_owned();
         let refusal = Refusal::of_connecting(error);
         // No key is touched while connecting.
         let grants = Grants::new(config, "");
@@ -140,7 +141,7 @@ pub async fn connect_with_pushes(
     client
         .get_multiplexed_async_connection_with_config(&options)
         .await
-        .map_err(|error| ConnectError::new(config, &error))
+        .map_err(|error| ConnectError::new(&config.url, config, &error))
 }
 
 fn client(config: &config::Redis) -> Result<Client, ConnectError> {

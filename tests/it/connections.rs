@@ -1,6 +1,9 @@
 //! Each way to reach a Redis: by host, URL, user, database, unix socket and TLS; and a Valkey.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use redis::{Commands, cmd};
 use serde_json::{Value, json};
@@ -10,7 +13,7 @@ use crate::{
     support::{
         PATIENCE, eventually, http, jwt,
         redis::{Redis, free_port, key},
-        sockd::Sockd,
+        sockd::{INTERNAL_SECRET, Sockd},
         websocket::WebSocket,
     },
 };
@@ -246,6 +249,45 @@ async fn a_valkey_serves_as_well_as_a_redis() {
     let rights = examine(&narrow).check("rights");
     let expected = "user narrow lacks +expire &sockd:*; ACL SETUSER narrow +expire &sockd:*";
     assert_eq!(rights, ("fail".into(), expected.into()));
+}
+
+#[test]
+fn the_snippets_of_the_readme_can_be_served() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(readme).expect("the README");
+    let blocks = readme.split("```toml\n").skip(1);
+    let snippets = blocks.filter_map(|rest| rest.split("```").next());
+    let snippets: Vec<_> = snippets
+        .filter(|text| text.starts_with("[redis]"))
+        .collect();
+    assert!(snippets.len() >= 4, "{snippets:?}");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    for snippet in snippets {
+        let mut settings = snippet.to_owned();
+        // Files that are not on this machine.
+        for (named, there) in [
+            ("/run/secrets/redis", "ca.pem"),
+            ("/etc/sockd/ca.pem", "ca.pem"),
+            ("/etc/sockd/client.pem", "client.pem"),
+            ("/etc/sockd/client.key", "client.key.pem"),
+        ] {
+            settings = settings.replace(&format!("{named}\""), &format!("{}\"", fixture(there)));
+        }
+        std::fs::write(directory.path().join("sockd.toml"), &settings).expect("it is written");
+        let output = Command::new(env!("CARGO_BIN_EXE_sockd"))
+            .args(["config", "check"])
+            .env_clear()
+            .env("JWT_SECRET", jwt::SECRET)
+            .env("INTERNAL_SECRET", INTERNAL_SECRET)
+            .current_dir(directory.path())
+            .output()
+            .expect("the built binary starts");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && stderr.is_empty(),
+            "{settings}\n{stderr}"
+        );
+    }
 }
 
 /// The valkey-server of the tests' Python packages, else the system's.
