@@ -1,6 +1,7 @@
 //! The use cases of one node: who gets in, who hears what, who has to go. No HTTP, no Socket.IO.
 
 mod complaints;
+mod store_state;
 
 use std::{
     future::Future,
@@ -12,7 +13,7 @@ use std::{
 use thiserror::Error;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
-use self::complaints::{Complaints, StoreState};
+use self::{complaints::Complaints, store_state::StoreState};
 use crate::{
     bus::{Bus, Emitted, Listener, channels::Hearing, pending::Tally},
     hub::{Admission, Farewell, Hub, Judgement, Lease, Outlet, Presence},
@@ -30,10 +31,6 @@ const DECISION_LIMIT: Duration = Duration::from_millis(2_500);
 const ANSWER_LIMIT: Duration = Duration::from_millis(1_500);
 /// How long it may take to read the active session before the announced one is trusted.
 const JUDGEMENT_LIMIT: Duration = Duration::from_secs(1);
-/// How often it is tried whether sessions can be read and written.
-const STORE_INTERVAL: Duration = Duration::from_secs(2);
-/// How long that may take.
-const STORE_LIMIT: Duration = Duration::from_secs(1);
 /// How often sockets are looked through for tokens that have run out.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Users in one step of a sweep: enough to fill a pipeline, too few to hold Redis up.
@@ -133,7 +130,9 @@ impl Node {
         node.lifecycle.spawn(node.bus.clone().run(node.clone()));
         node.lifecycle
             .spawn(node.clone().sweep_forever(sweep_interval));
-        node.lifecycle.spawn(node.clone().watch_store_forever());
+        let me = node.clone();
+        node.lifecycle
+            .spawn(async move { me.store_state.watch(&me.sessions).await });
         node.lifecycle.spawn(node.clone().expire_forever());
         node
     }
@@ -380,23 +379,6 @@ impl Node {
         }
     }
 
-    async fn watch_store_forever(self: Arc<Self>) {
-        let mut tick = interval(STORE_INTERVAL);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tick.tick().await;
-            self.try_store().await;
-        }
-    }
-
-    async fn try_store(&self) {
-        let state = match timeout(STORE_LIMIT, self.sessions.check()).await {
-            Ok(checked) => checked.map_err(|error| chain(&error)),
-            Err(_) => Err("the sessions take too long to be read".to_owned()),
-        };
-        self.store_state.turn(state);
-    }
-
     async fn expire_forever(self: Arc<Self>) {
         let mut tick = interval(EXPIRY_INTERVAL);
         loop {
@@ -439,7 +421,7 @@ impl Listener for Node {
     fn missed(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
         Box::pin(async move {
             // Ready again means that both are known to be good.
-            self.try_store().await;
+            self.store_state.look(&self.sessions).await;
             self.sweep().await.map_err(|error| chain(&error))
         })
     }

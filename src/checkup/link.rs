@@ -13,7 +13,7 @@ use crate::{
     config::{self, Config},
     redis::{
         ConnectError, Connection, chain, connect, connect_with_pushes,
-        refusal::{Grants, Refusal},
+        refusal::{Grants, Refusal, said},
     },
 };
 
@@ -298,11 +298,13 @@ fn untold(
     rule: &str,
     grants: &Grants,
 ) -> Finding {
-    let found = format!(
-        "Redis does not tell: {}",
-        crate::redis::refusal::said(error)
-    );
-    let remedy = format!("{}, if the doctor shall look", grants.command(rule));
+    let found = format!("Redis does not tell: {}", said(error));
+    let remedy = match Refusal::of(error) {
+        Some(Refusal::Command(_)) => {
+            format!("{}, if the doctor shall look", grants.command(rule))
+        }
+        _ => "see the log of Redis, and the network between".to_owned(),
+    };
     Finding::warn(check, found, remedy)
 }
 

@@ -16,9 +16,11 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It looks at the settings, the secrets and the limit of open files, and uses Redis as the server would;
-what it tries there is gone afterwards. Exit codes: 0 nothing has failed, 1 a check has failed,
-2 the configuration cannot be served, 3 Redis cannot be reached, 4 Redis wants another user or password.
+It looks at the settings, the secrets and the limit of open files, and uses Redis as the server \
+would; what it tries there is gone afterwards.
+
+Exit codes: 0 nothing has failed, 1 a check has failed, 2 the configuration cannot be served, \
+3 Redis cannot be reached, 4 Redis wants another user or password.
 
 Examples:
   sockd doctor

@@ -42,39 +42,6 @@ impl Complaints {
     }
 }
 
-/// Whether the stored sessions could be read and written when that was last tried.
-#[derive(Debug)]
-pub(super) struct StoreState(Mutex<Result<(), String>>);
-
-impl StoreState {
-    pub(super) fn unknown() -> Self {
-        Self(Mutex::new(Err(
-            "the sessions were not looked at yet".to_owned()
-        )))
-    }
-
-    pub(super) fn check(&self) -> Result<(), String> {
-        self.lock().clone()
-    }
-
-    /// Logs what is new about it.
-    pub(super) fn turn(&self, state: Result<(), String>) {
-        let mut present = self.lock();
-        if *present == state {
-            return;
-        }
-        match &state {
-            Err(why) => tracing::warn!(why, "the sessions cannot be relied on"),
-            Ok(()) => tracing::info!("the sessions can be read and written"),
-        }
-        *present = state;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Result<(), String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
