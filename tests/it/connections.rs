@@ -216,10 +216,12 @@ async fn what_is_wrong_with_tls_is_named_with_its_remedy() {
     assert_refused(&no_ca, 3, &["UnknownIssuer", "set redis.tls_ca_file"]).await;
     let plain = [("SOCKD_REDIS__URL", format!("redis://127.0.0.1:{port}"))];
     assert_refused(&plain, 3, &["write rediss:// in redis.url"]).await;
-    let no_tls = tls(
+    let mut no_tls = tls(
         &format!("rediss://127.0.0.1:{}", redis.port),
         &[("CA", "ca.pem")],
     );
+    // Redis waits for the rest of what it takes for a command.
+    no_tls.push(("SOCKD_REDIS__CONNECT_TIMEOUT", "1s".to_owned()));
     assert_refused(&no_tls, 3, &["TLS"]).await;
     let no_pem = tls(
         &url,
@@ -345,10 +347,12 @@ fn tls(url: &str, files: &[(&str, &'static str)]) -> Vec<(&'static str, String)>
     let files = files
         .iter()
         .map(|(kind, file)| (variable(kind), fixture(file)));
-    [("SOCKD_REDIS__URL", url.to_owned())]
-        .into_iter()
-        .chain(files)
-        .collect()
+    let patient = [
+        ("SOCKD_REDIS__URL", url.to_owned()),
+        // A build without optimisation, on a loaded machine, takes seconds to shake hands.
+        ("SOCKD_REDIS__CONNECT_TIMEOUT", "15s".to_owned()),
+    ];
+    patient.into_iter().chain(files).collect()
 }
 
 fn fixture(name: &str) -> String {
