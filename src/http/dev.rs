@@ -27,6 +27,8 @@ pub struct Dev {
     pub user: UserId,
     pub session: SessionId,
     pub token: String,
+    /// How a terminal calls this program.
+    pub program: String,
     /// The line that gives a terminal the secret and the address of this run; the page puts its own
     /// address where `{origin}` stands, since no port is known before it is taken.
     pub setup: String,
@@ -37,6 +39,7 @@ pub(super) fn routes(router: Router<Arc<Context>>) -> Router<Arc<Context>> {
         .route("/", get(page))
         .route("/dev/emit", post(emit))
         .route("/dev/force-logout", post(force_logout))
+        .route("/dev/log-in", post(log_in))
 }
 
 async fn page(State(context): State<Arc<Context>>) -> impl IntoResponse {
@@ -79,14 +82,32 @@ async fn emit(
     }))
 }
 
+/// The user logs in elsewhere.
 async fn force_logout(
     State(context): State<Arc<Context>>,
     headers: HeaderMap,
 ) -> Result<Json<ForceLogoutAnswer>, Error> {
-    let dev = of_this_page(&context, &headers)?;
     let elsewhere = uuid::Uuid::new_v4().to_string();
     let elsewhere = SessionId::try_from(elsewhere).map_err(|_| ErrorCode::InternalError)?;
-    let done = context.node.force_logout(&dev.user, &elsewhere).await;
+    let dev = of_this_page(&context, &headers)?;
+    make_active(&context, &dev.user, &elsewhere).await
+}
+
+/// The user logs in on this page again.
+async fn log_in(
+    State(context): State<Arc<Context>>,
+    headers: HeaderMap,
+) -> Result<Json<ForceLogoutAnswer>, Error> {
+    let dev = of_this_page(&context, &headers)?;
+    make_active(&context, &dev.user, &dev.session).await
+}
+
+async fn make_active(
+    context: &Context,
+    user: &UserId,
+    session: &SessionId,
+) -> Result<Json<ForceLogoutAnswer>, Error> {
+    let done = context.node.force_logout(user, session).await;
     let done = done.map_err(|_| ErrorCode::RedisUnavailable)?;
     Ok(Json(ForceLogoutAnswer {
         ok: true,

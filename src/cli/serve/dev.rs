@@ -97,6 +97,7 @@ fn dev(config: &Config, folder: &Folder) -> anyhow::Result<Dev> {
         user,
         session,
         token,
+        program: quoted(&program()),
         setup,
     })
 }
@@ -180,8 +181,12 @@ impl fmt::Display for Welcome<'_> {
             replacement,
             secret_file,
         } = self;
-        let Dev { user, token, .. } = dev;
-        let program = quoted(&program());
+        let Dev {
+            user,
+            token,
+            program,
+            ..
+        } = dev;
         let secret_file = secret_file.to_string_lossy();
         let instance = format!("--url {url} --secret-file {}", quoted(&secret_file));
         write!(
