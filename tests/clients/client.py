@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from urllib.parse import urlencode
 
@@ -49,6 +50,7 @@ def open_socket(id, url, options):
         headers=options.get("extraHeaders", {}),
         auth=options.get("auth"),
         transports=options.get("transports"),
+        wait_timeout=options.get("timeout", 20000) / 1000,
     )
 
     async def connect():
@@ -60,6 +62,11 @@ def open_socket(id, url, options):
 
     keep(connect())
     return client
+
+
+async def disconnect(id):
+    await sockets[id].disconnect()
+    report("disconnected", id=id)
 
 
 def keep(coroutine):
@@ -75,8 +82,8 @@ async def run(command):
     elif name == "emit":
         await sockets[id].emit(command["event"], tuple(command.get("args", [])))
     elif name == "disconnect":
-        await sockets[id].disconnect()
-        report("disconnected", id=id)
+        # Over polling this takes until the server answers the last poll; others must not wait.
+        keep(disconnect(id))
     else:
         raise ValueError("no such command")
 
@@ -89,6 +96,9 @@ async def main():
             await run(command)
         except Exception as error:
             report("driver_error", id=command.get("id"), message=f"{command.get('do')}: {error!r}")
+
+    # Sockets that still try to reconnect would keep the process, and none is asked to say goodbye.
+    os._exit(0)
 
 
 asyncio.run(main())

@@ -8,5 +8,7 @@
 mod connections;
 mod doctor;
 mod refusals;
+mod browser;
+mod clients;
 mod session;
 mod support;

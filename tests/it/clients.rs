@@ -1,0 +1,214 @@
+//! Stock Socket.IO clients, as applications use them.
+
+mod events;
+mod handshake;
+mod logout;
+mod nodes;
+mod outage;
+
+use serde_json::{Value, json};
+
+use crate::support::{driver::Driver, http, jwt, sockd::Sockd};
+
+/// A stock client on the transports that it is told to use.
+#[derive(Debug, Clone)]
+struct Client {
+    id: String,
+    library: Library,
+    transports: &'static [&'static str],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Library {
+    SocketIo(u8),
+    Python,
+}
+
+const WEBSOCKET: &[&str] = &["websocket"];
+const POLLING: &[&str] = &["polling"];
+const UPGRADE: &[&str] = &["polling", "websocket"];
+
+/// Every supported client over every transport.
+fn every_client() -> Vec<Client> {
+    let libraries = [
+        ("socket.io-client 4", Library::SocketIo(4)),
+        ("socket.io-client 3", Library::SocketIo(3)),
+        ("python-socketio", Library::Python),
+    ];
+    let ways = [
+        ("websocket", WEBSOCKET),
+        ("polling", POLLING),
+        ("upgrade", UPGRADE),
+    ];
+    libraries
+        .iter()
+        .flat_map(|&(name, library)| {
+            ways.iter().map(move |&(way, transports)| Client {
+                id: format!("{name} over {way}"),
+                library,
+                transports,
+            })
+        })
+        .collect()
+}
+
+impl Client {
+    fn is_python(&self) -> bool {
+        self.library == Library::Python
+    }
+}
+
+/// The processes that the clients run in.
+struct Crowd {
+    node: Driver,
+    python: Driver,
+    clocks: usize,
+}
+
+impl Crowd {
+    async fn start() -> Self {
+        let (node, python) = tokio::join!(Driver::node(), Driver::python());
+        Self {
+            node,
+            python,
+            clocks: 0,
+        }
+    }
+
+    /// Starts processes and lets every client join with the token of one session.
+    async fn join(sockd: &Sockd, user: &str, session: &str) -> (Self, Vec<Client>) {
+        let mut crowd = Self::start().await;
+        let clients = every_client();
+        let options = json!({ "auth": { "token": jwt::token(user, session) } });
+        for client in &clients {
+            crowd.connect(client, &sockd.url(), &options);
+        }
+        for client in &clients {
+            crowd.joined(client).await;
+        }
+        (crowd, clients)
+    }
+
+    fn of(&mut self, client: &Client) -> &mut Driver {
+        if client.is_python() {
+            &mut self.python
+        } else {
+            &mut self.node
+        }
+    }
+
+    /// Begins to connect; impatient where it has to come back.
+    fn connect(&mut self, client: &Client, url: &str, options: &Value) {
+        let mut all = json!({
+            "transports": client.transports,
+            "reconnectionDelay": 50,
+            "reconnectionDelayMax": 200,
+        });
+        let options = options.as_object().expect("options are an object").clone();
+        all.as_object_mut().expect("an object").extend(options);
+        let version = match client.library {
+            Library::SocketIo(version) => version,
+            Library::Python => 0,
+        };
+        self.of(client).connect(&client.id, version, url, &all);
+    }
+
+    async fn next(&mut self, client: &Client) -> Value {
+        self.of(client).next(&client.id).await
+    }
+
+    /// The namespace is joined at the first try, on the transport that the client meant to end up
+    /// with.
+    async fn joined(&mut self, client: &Client) {
+        let first = self.next(client).await;
+        self.joins(client, first).await;
+    }
+
+    /// The namespace is joined again, after any number of tries.
+    async fn rejoined(&mut self, client: &Client) {
+        let first = self.of(client).back(&client.id).await;
+        self.joins(client, first).await;
+    }
+
+    async fn joins(&mut self, client: &Client, first: Value) {
+        let last = client.transports.last().copied().expect("a transport");
+        let upgrades = client.transports == UPGRADE && !client.is_python();
+        let mut reports = vec![first];
+        // Which of the two comes first is a race on the client's side.
+        if upgrades {
+            reports.push(self.next(client).await);
+            reports.sort_by_key(|report| report["on"].as_str().map(str::to_owned));
+            assert_eq!(
+                reports[1],
+                json!({ "on": "upgrade", "transport": "websocket" }),
+                "{}",
+                client.id
+            );
+        }
+        assert_eq!(reports[0]["on"], "connect", "{}: {reports:?}", client.id);
+        if !upgrades {
+            assert_eq!(reports[0]["transport"], last, "{}", client.id);
+        }
+    }
+
+    /// The next report is an event with one argument of this JSON.
+    async fn hears(&mut self, client: &Client, event: &str, argument: &Value) {
+        let report = self.next(client).await;
+        assert_eq!(report["on"], "event", "{}: {report}", client.id);
+        assert_eq!(report["name"], event, "{}", client.id);
+        let arguments = report["args"].as_str().expect("JSON");
+        let arguments: Value = serde_json::from_str(arguments).expect("JSON");
+        assert_eq!(arguments, json!([argument]), "{}", client.id);
+    }
+
+    /// The server has ended the socket, and the client means to stay away.
+    async fn is_dismissed(&mut self, client: &Client) {
+        let report = self.next(client).await;
+        let expected = if client.is_python() {
+            json!({ "on": "disconnect", "reason": "server disconnect" })
+        } else {
+            json!({ "on": "disconnect", "reason": "io server disconnect", "again": false })
+        };
+        assert_eq!(report, expected, "{}", client.id);
+    }
+
+    /// Waits while another client, whom the server refuses, has come back by itself five times.
+    /// Whoever meant to come back as well would have done so.
+    async fn wait_for_the_impatient(&mut self, sockd: &Sockd) {
+        self.clocks += 1;
+        let clock = Client {
+            id: format!("clock {}", self.clocks),
+            library: Library::SocketIo(2),
+            transports: POLLING,
+        };
+        self.connect(&clock, &sockd.url(), &json!({ "reconnectionDelay": 100 }));
+        loop {
+            let report = self.next(&clock).await;
+            if report["on"] == "reconnect_attempt" && report["attempt"] == 5 {
+                break;
+            }
+        }
+        self.node.order(&clock.id, "disconnect", json!({}));
+    }
+
+    /// Nobody comes back, not even for a try that is refused.
+    async fn all_stay_away(&mut self, clients: &[Client], sockd: &Sockd) {
+        let before = figure(sockd, "sockd_handshakes_total").await;
+        self.wait_for_the_impatient(sockd).await;
+        for client in clients {
+            let mut unread = self.of(client).unread(&client.id);
+            unread.retain(|report| report["on"] != "connect_failed");
+            assert!(unread.is_empty(), "{}: {unread:?}", client.id);
+        }
+        assert_eq!(figure(sockd, "sockd_handshakes_total").await, before);
+    }
+}
+
+/// A figure of `/metrics`, summed over its labels.
+async fn figure(sockd: &Sockd, name: &str) -> f64 {
+    let text = http::get(&format!("{}/metrics", sockd.url())).await;
+    let text = text.text().await.expect("a body");
+    let lines = text.lines().filter(|line| line.starts_with(name));
+    let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    values.sum()
+}
