@@ -3,21 +3,22 @@
 //! The crate's map, in reading order:
 //!
 //! 1. [`id`], [`secret`], [`wire`]: the words of the domain; no I/O.
-//! 2. [`config`]: what the operator chose, resolved.
-//! 3. [`auth`] verifies tokens, [`redis`] connects, [`lifecycle`] ends things in order.
+//! 2. [`config`]: what the operator chose, resolved; [`lifecycle`] ends things in order.
+//! 3. [`auth`] verifies tokens, [`redis`] connects, [`telemetry`] says what happens.
 //! 4. [`session`] knows each user's active session, [`bus`] reaches the other nodes, [`hub`] holds
 //!    this process's sockets.
 //! 5. [`node`]: the use cases, made of the three above: admit, emit, force-logout, enforce, sweep.
 //! 6. [`gateway`] lets Socket.IO clients in, [`http`] lets backends in.
-//! 7. [`telemetry`] and [`server`] put a process together; [`client`] calls a running one;
-//!    [`checkup`] looks at what one would stand on.
+//! 7. [`server`] puts a process together; [`checkup`] looks at what one would stand on; [`client`]
+//!    calls a running one, and uses layer 1 alone.
 //! 8. [`cli`]: the commands.
 //!
 //! Each layer uses only those above it in this list, and siblings never use each other, but for
-//! layer 1, whose modules may. Only `gateway` names socketioxide; only `gateway`, `http` and
-//! `server` name axum; only `redis`, `session`, `bus` and `checkup` name the redis crate; commands
-//! reach a node only through `client`, the sessions in Redis only through `session`, and Redis itself
-//! only through `checkup`, which stores nothing. `tests/it/layers.rs` holds this.
+//! layer 1, whose modules may. Only `gateway` names socketioxide or engineioxide; only `gateway`,
+//! `http` and `server` name axum; only `redis`, `session`, `bus` and `checkup` name the redis crate;
+//! commands other than `serve` reach a node only through `client`, sessions in Redis only through
+//! `session`, and Redis itself only through `checkup`, which leaves nothing in it.
+//! `tests/it/layers.rs` reads this list and holds all of it.
 
 pub mod auth;
 pub mod bus;

@@ -10,5 +10,7 @@ mod doctor;
 mod refusals;
 mod browser;
 mod clients;
+mod layers;
+mod repository;
 mod session;
 mod support;
