@@ -230,7 +230,7 @@ async fn paste(sockd: &Sockd, command: &str) {
 async fn without_dev_there_is_no_page() {
     let sockd = Sockd::start().await;
     assert_eq!(http::get(&sockd.url()).await.status(), 404);
-    for path in ["/dev/emit", "/dev/force-logout"] {
+    for path in ["/dev/emit", "/dev/force-logout", "/dev/log-in"] {
         assert_eq!(sockd.post(path, &json!({})).await.status(), 404);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path, process::Command};
 
+use crate::support::{jwt, sockd::INTERNAL_SECRET};
+
 const COMPLETIONS: [(&str, &str); 5] = [
     ("bash", "sockd.bash"),
     ("elvish", "sockd.elv"),
@@ -47,24 +49,29 @@ fn the_example_has_every_key_with_its_default() {
     assert_eq!(by_default.len(), by_example.len());
 }
 
-/// Every key with its value, as `config show` tells them with this file.
+/// Every key with its value, as `config show` tells them with this file, which is without mistakes.
 fn shown(file: &str) -> Vec<(String, serde_json::Value)> {
     let directory = tempfile::tempdir().expect("a temporary directory");
     fs::write(directory.path().join("sockd.toml"), file).expect("a file");
-    let output = Command::new(env!("CARGO_BIN_EXE_sockd"))
-        .args(["config", "show", "--json"])
-        .env_clear()
-        .current_dir(&directory)
-        .output()
-        .expect("the built binary starts");
-    assert!(output.status.success(), "{output:?}");
-    let output = String::from_utf8(output.stdout).expect("text");
+    let config = |command: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_sockd"))
+            .args(["config", command, "--json"])
+            .env_clear()
+            .env("JWT_SECRET", jwt::SECRET)
+            .env("INTERNAL_SECRET", INTERNAL_SECRET)
+            .current_dir(&directory)
+            .output()
+            .expect("the built binary starts");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    config("check");
     let row = |line: &str| {
         let row: serde_json::Value = serde_json::from_str(line).expect("JSON");
         let key = row["key"].as_str().expect("a key").to_owned();
         (key, row["value"].clone())
     };
-    output.lines().map(row).collect()
+    config("show").lines().map(row).collect()
 }
 
 fn example_section<'a>(example: &'a str, name: &str) -> &'a str {
