@@ -208,7 +208,10 @@ impl Crowd {
 async fn figure(sockd: &Sockd, name: &str) -> f64 {
     let text = http::get(&format!("{}/metrics", sockd.url())).await;
     let text = text.text().await.expect("a body");
-    let lines = text.lines().filter(|line| line.starts_with(name));
-    let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    let values = text.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let is_it = rest.starts_with([' ', '{']);
+        is_it.then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
+    });
     values.sum()
 }

@@ -1,11 +1,16 @@
 //! How the server ends a stock client's socket for good.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::time::sleep;
 
-use super::{Crowd, every_client};
-use crate::support::{jwt, sockd::Sockd};
+use super::{Client, Crowd, UPGRADE, every_client, figure};
+use crate::support::{
+    PATIENCE, eventually, http, jwt,
+    sockd::{INTERNAL_SECRET, Sockd},
+    within,
+};
 
 #[tokio::test]
 async fn a_replaced_session_is_told_and_stays_away() {
@@ -22,6 +27,73 @@ async fn a_replaced_session_is_told_and_stays_away() {
         crowd.is_dismissed(client).await;
     }
     crowd.all_stay_away(&clients, &sockd).await;
+}
+
+#[tokio::test]
+async fn a_logout_in_the_middle_of_upgrades_misses_nobody() {
+    let sockd = Sockd::start().await;
+    let mut crowd = Crowd::start().await;
+    // With a connection that is open already, the logout comes the sooner.
+    let backend = http::client();
+    let health = backend.get(format!("{}/healthz", sockd.url()));
+    health.send().await.expect("the server answers");
+    for round in 0..8 {
+        let (user, session) = (jwt::user(), jwt::session());
+        let options = json!({ "auth": { "token": jwt::token(&user, &session) } });
+        let mut clients: Vec<_> = (0..10).flat_map(|_| every_client()).collect();
+        clients.retain(|client| client.transports == UPGRADE && !client.is_python());
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.id = format!("{} in round {round}, {number}", client.id);
+            crowd.connect(client, &sockd.url(), &options);
+        }
+        // Some are in, some upgrade, some are still to come.
+        within(PATIENCE, "the first sockets", async {
+            while sockd.log().text().matches(&user).count() <= round {
+                sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+        let body = json!({ "userId": user, "sessionId": jwt::session() });
+        let logout = backend.post(format!("{}/internal/force-logout", sockd.url()));
+        let logout = logout.bearer_auth(INTERNAL_SECRET).json(&body);
+        let answer = logout.send().await.expect("the server answers");
+        let answer: Value = answer.json().await.expect("JSON");
+        let counted = answer["disconnected"].as_u64().expect("a count");
+        let mut told = 0;
+        for client in &clients {
+            told += u64::from(is_told(&mut crowd, client).await);
+        }
+        // One that was on its way in is told as well, and not counted.
+        assert!(counted > 0 && counted <= told, "{counted} of {told}");
+        eventually(PATIENCE, "the end of all sockets", || async {
+            figure(&sockd, "sockd_sockets").await == 0.0
+        })
+        .await;
+    }
+}
+
+/// The client is told why it is dismissed, or else refused.
+async fn is_told(crowd: &mut Crowd, client: &Client) -> bool {
+    let mut was_told = false;
+    loop {
+        let report = crowd.next(client).await;
+        match report["on"].as_str() {
+            Some("connect" | "upgrade") => {}
+            Some("event") => {
+                assert_eq!(report["args"], r#"[{"reason":"SESSION_REPLACED"}]"#);
+                was_told = true;
+            }
+            Some("connect_error") => {
+                assert_eq!(report["message"], "SESSION_MISMATCH", "{}", client.id);
+                return false;
+            }
+            _ => {
+                assert_eq!(report["reason"], "io server disconnect", "{}", client.id);
+                assert!(was_told, "{}", client.id);
+                return true;
+            }
+        }
+    }
 }
 
 #[tokio::test]
