@@ -292,6 +292,10 @@ impl Sockd {
 }
 
 impl Drop for Sockd {
+    #[expect(
+        clippy::print_stderr,
+        reason = "whoever reads the failure needs the log"
+    )]
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
