@@ -17,19 +17,15 @@ fn origins(browser: &Driver) -> [String; 2] {
     serde_json::from_value(origins).expect("two origins")
 }
 
-/// Begins to connect from a page of an origin; the client is named after its transport.
-fn connect(
-    browser: &mut Driver,
-    id: &str,
-    origin: &str,
-    sockd: &Sockd,
-    transport: &str,
-    token: &str,
-) {
+/// Begins to connect from a page of an origin.
+fn connect(browser: &mut Driver, id: &str, origin: &str, sockd: &Sockd, options: &Value) {
     browser.tell(&json!({
-        "do": "connect", "id": id, "origin": origin, "url": sockd.url(),
-        "options": { "transports": [transport], "auth": { "token": token }, "reconnection": false },
+        "do": "connect", "id": id, "origin": origin, "url": sockd.url(), "options": options,
     }));
+}
+
+fn options(transport: &str, token: &str) -> Value {
+    json!({ "transports": [transport], "auth": { "token": token }, "reconnection": false })
 }
 
 #[tokio::test]
@@ -48,8 +44,7 @@ async fn pages_of_allowed_origins_connect() {
                 &id(transport),
                 &one,
                 &sockd,
-                transport,
-                &token,
+                &options(transport, &token),
             );
         }
         for transport in TRANSPORTS {
@@ -91,7 +86,7 @@ async fn pages_of_other_origins_cannot_poll() {
     {
         let sockd = server(cors).await;
         let id = format!("{number}");
-        connect(&mut browser, &id, &one, &sockd, "polling", &token);
+        connect(&mut browser, &id, &one, &sockd, &options("polling", &token));
         // What the console says and what the client says come in any order.
         let mut reports = vec![browser.next(&id).await];
         while reports
@@ -107,7 +102,13 @@ async fn pages_of_other_origins_cannot_poll() {
         }
         // CORS does not hold for WebSockets, neither with the TypeScript server nor here.
         let id = format!("{number} websocket");
-        connect(&mut browser, &id, &one, &sockd, "websocket", &token);
+        connect(
+            &mut browser,
+            &id,
+            &one,
+            &sockd,
+            &options("websocket", &token),
+        );
         assert_eq!(browser.next(&id).await["on"], "connect");
     }
 }
@@ -123,8 +124,7 @@ async fn a_page_is_told_why_it_is_refused() {
             transport,
             &origin,
             &sockd,
-            transport,
-            "rubbish",
+            &options(transport, "rubbish"),
         );
         let report = browser.next(transport).await;
         let expected = json!({ "on": "connect_error", "message": "TOKEN_INVALID", "again": false });

@@ -147,13 +147,14 @@ async fn is_refused(crowd: &mut Crowd, client: &Client, message: &str) {
     }
 }
 
-/// The refusal may overtake the upgrade, or not.
+/// The answer may overtake the upgrade, or not.
 async fn next_but_upgrade(crowd: &mut Crowd, client: &Client) -> Value {
-    let report = crowd.next(client).await;
-    if report["on"] == "upgrade" {
-        return crowd.next(client).await;
+    loop {
+        let report = crowd.next(client).await;
+        if report["on"] != "upgrade" {
+            return report;
+        }
     }
-    report
 }
 
 /// The connections of which the server has logged this.

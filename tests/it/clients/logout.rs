@@ -120,7 +120,7 @@ async fn a_client_whose_token_runs_out_is_told_and_stays_away() {
     let now = now.expect("the epoch is over").as_secs();
     // Long enough to get in on a loaded machine.
     let token = jwt::sign(&json!({
-        "user_id": jwt::user(), "session_id": jwt::session(), "exp": now + 8,
+        "user_id": jwt::user(), "session_id": jwt::session(), "exp": now + 10,
     }));
     let clients = every_client();
     for client in &clients {
