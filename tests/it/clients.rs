@@ -151,6 +151,16 @@ impl Crowd {
         }
     }
 
+    /// What came of a handshake, which may overtake the upgrade or not.
+    async fn answer(&mut self, client: &Client) -> Value {
+        loop {
+            let report = self.next(client).await;
+            if report["on"] != "upgrade" {
+                return report;
+            }
+        }
+    }
+
     /// The next report is an event with one argument of this JSON.
     async fn hears(&mut self, client: &Client, event: &str, argument: &Value) {
         let report = self.next(client).await;

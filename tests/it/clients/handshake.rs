@@ -127,7 +127,7 @@ async fn a_refused_client_joins_with_a_better_token() {
         crowd
             .node
             .order(&client.id, "connect_again", better.clone());
-        assert_eq!(next_but_upgrade(&mut crowd, client).await["on"], "connect");
+        assert_eq!(crowd.answer(client).await["on"], "connect");
     }
     assert_eq!(figure(&sockd, "sockd_sockets").await, clients.len() as f64);
     // Version 3 keeps its connection after a refusal, version 4 opens another.
@@ -139,21 +139,11 @@ async fn a_refused_client_joins_with_a_better_token() {
 }
 
 async fn is_refused(crowd: &mut Crowd, client: &Client, message: &str) {
-    let report = next_but_upgrade(crowd, client).await;
+    let report = crowd.answer(client).await;
     assert_eq!(report["on"], "connect_error", "{}: {report}", client.id);
     assert_eq!(report["message"], message, "{}", client.id);
     if client.library == Library::SocketIo(4) {
         assert_eq!(report["again"], false, "{}", client.id);
-    }
-}
-
-/// The answer may overtake the upgrade, or not.
-async fn next_but_upgrade(crowd: &mut Crowd, client: &Client) -> Value {
-    loop {
-        let report = crowd.next(client).await;
-        if report["on"] != "upgrade" {
-            return report;
-        }
     }
 }
 
