@@ -72,6 +72,8 @@ pub enum Refusal {
     /// TLS: a client certificate is asked for, or another one.
     ClientCertificate,
     NotTls,
+    /// It knows no RESP3, which came with Redis 6.
+    TooOld,
     /// The other end hung up at once, as a Redis does that speaks TLS alone.
     HungUp,
     /// Nothing listens there.
@@ -105,7 +107,7 @@ impl Refusal {
             return Some(Self::Command(command.map(str::to_owned)));
         }
         // A script's own refusals stand behind other words, so all are looked for anywhere.
-        const SIGNS: [(&str, Refusal); 27] = [
+        const SIGNS: [(&str, Refusal); 28] = [
             ("can't run this command", Refusal::Command(None)),
             ("access one of the keys", Refusal::Keys),
             ("access at least one of the keys", Refusal::Keys),
@@ -130,6 +132,7 @@ impl Refusal {
             ),
             ("fatal alert: UnknownCA", Refusal::ClientCertificate),
             ("InvalidContentType", Refusal::NotTls),
+            ("resp3 cannot be used", Refusal::TooOld),
             ("unexpected end of file", Refusal::HungUp),
             ("Connection reset", Refusal::HungUp),
             ("No such file", Refusal::Absent),
@@ -162,6 +165,7 @@ impl Refusal {
             Self::OtherName => "write the host in redis.url as the certificate of Redis names it".into(),
             Self::ClientCertificate => "set redis.tls_cert_file and redis.tls_key_file to a certificate that Redis trusts".into(),
             Self::NotTls => "there is no TLS at that port: write redis:// in redis.url, or the tls-port of Redis".into(),
+            Self::TooOld => "upgrade it to Redis 6.2 or newer, or Valkey".into(),
             Self::HungUp => "if Redis speaks TLS there, write rediss:// in redis.url, else see its log".into(),
             Self::Absent => "start Redis there, or set redis.url (REDIS_HOST, REDIS_PORT) to where it is".into(),
             Self::UnknownHost => "see that the host in redis.url (REDIS_HOST) is spelt as the DNS has it".into(),

@@ -14,7 +14,7 @@ use crate::{
 
 const UNAVAILABLE: &str = r#"44{"message":"AUTH_UNAVAILABLE"}"#;
 const MISMATCH: &str = r#"44{"message":"SESSION_MISMATCH"}"#;
-/// What the contract gives for an answer while Redis is away, with room for a loaded machine.
+/// Within 3 s everything is answered while Redis is away; a little more on a loaded machine.
 const ANSWERED: Duration = Duration::from_secs(5);
 /// Within 5 s `/readyz` has to tell; a little more on a loaded machine.
 const NOTICED: Duration = Duration::from_secs(8);
