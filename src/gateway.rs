@@ -142,7 +142,7 @@ impl Gateway {
     }
 
     async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        let asked = match request::parse(&request) {
+        let asked = match request::parse(&request, |sid| self.connections.find(sid).is_some()) {
             Ok(asked) => asked,
             Err(error) => return refuse(error),
         };

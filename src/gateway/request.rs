@@ -5,7 +5,7 @@ use socketioxide::socket::Sid;
 use std::fmt;
 
 use super::connection::Credentials;
-use crate::secret::Secret;
+use crate::{auth::trim, secret::Secret};
 
 /// Why Engine.IO refuses a request, as `{"code":N,"message":"…"}` with status 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,10 @@ impl Query {
 ///
 /// # Errors
 /// What is wrong with the request.
-pub(super) fn parse<B>(request: &Request<B>) -> Result<Asked, EngineError> {
+pub(super) fn parse<B>(
+    request: &Request<B>,
+    is_known: impl FnOnce(Sid) -> bool,
+) -> Result<Asked, EngineError> {
     let query = Query::of(request.uri());
     let websocket = match query.transport.as_deref() {
         Some("websocket") => true,
@@ -85,7 +88,10 @@ pub(super) fn parse<B>(request: &Request<B>) -> Result<Asked, EngineError> {
         _ => return Err(EngineError::TransportUnknown),
     };
     let sid = match &query.sid {
-        Some(text) => Some(text.parse().map_err(|_| EngineError::SessionIdUnknown)?),
+        Some(text) => {
+            let sid = text.parse().ok().filter(|sid| is_known(*sid));
+            Some(sid.ok_or(EngineError::SessionIdUnknown)?)
+        }
         None => None,
     };
     if sid.is_none() && request.method() != Method::GET {
@@ -114,7 +120,7 @@ fn is_upgrade(headers: &HeaderMap) -> bool {
 
 /// The tokens that a request carries; the handshake looks at them later.
 pub(super) fn credentials<B>(request: &Request<B>) -> Credentials {
-    let secret = |text: String| (!text.trim().is_empty()).then(|| Secret::new(text));
+    let secret = |text: String| (!trim(&text).is_empty()).then(|| Secret::new(text));
     let authorization = request.headers().get(header::AUTHORIZATION);
     Credentials {
         authorization: authorization
@@ -161,7 +167,7 @@ mod tests {
         if upgrade {
             request = request.header("upgrade", "WebSocket");
         }
-        parse(&request.body(()).unwrap())
+        parse(&request.body(()).unwrap(), |_| true)
     }
 
     #[test]
