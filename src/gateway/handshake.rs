@@ -1,22 +1,25 @@
 //! A client's CONNECT: who it is, whether it may come in, and the handle that the hub gets.
 
 use std::{
+    convert::Infallible,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, value::RawValue};
 use socketioxide::{
     SendError, SocketError, SocketIo,
+    adapter::Adapter,
     extract::{SocketRef, TryData},
-    handler::ConnectHandler,
-    socket::Sid,
+    handler::{self, ConnectHandler, FromMessageParts},
+    socket::{Sid, Socket},
 };
 use tokio::time::{Instant, sleep};
 
 use super::connection::{Connection, Ending};
 use crate::{
-    auth::{TokenVerifier, strip_bearer},
+    auth::{TokenVerifier, strip_bearer, trim},
     config::{Limits, OnExpiry},
     hub::{Farewell, Outlet},
     id::EventName,
@@ -142,6 +145,7 @@ impl Handshakes {
         let Some(connection) = socket.req_parts().extensions.get::<Arc<Connection>>() else {
             return;
         };
+        socket.on_fallback(ignore);
         if let Err(farewell) = admitted.activate() {
             self.outlet(socket.id, io.clone(), connection)
                 .dismiss(farewell);
@@ -163,6 +167,41 @@ impl Handshakes {
     }
 }
 
+/// What clients send is not for sockd, but it has to be readable.
+async fn ignore(socket: SocketRef, content: Content) {
+    if let Content::Unreadable = content
+        && let Some(connection) = socket.req_parts().extensions.get::<Arc<Connection>>()
+    {
+        connection.end(Ending::Unreadable);
+    }
+}
+
+/// An event of a client. The framework has read its name, and no further.
+enum Content {
+    Readable,
+    Unreadable,
+}
+
+impl<A: Adapter> FromMessageParts<A> for Content {
+    type Error = Infallible;
+
+    fn from_message_parts(
+        _: &Arc<Socket<A>>,
+        event: &mut handler::Value,
+        _: &Option<i64>,
+    ) -> Result<Self, Infallible> {
+        let is_json = match event {
+            handler::Value::Str(text, _) => serde_json::from_str::<IgnoredAny>(text).is_ok(),
+            handler::Value::Bytes(_) => false,
+        };
+        Ok(if is_json {
+            Self::Readable
+        } else {
+            Self::Unreadable
+        })
+    }
+}
+
 fn end_after_grace(lifecycle: &Lifecycle, connection: Arc<Connection>, ending: Ending) {
     lifecycle.spawn(async move {
         let start = Instant::now();
@@ -181,7 +220,7 @@ fn auth_token(auth: &Map<String, Value>) -> Option<&str> {
         Value::Array(list) => list.first()?,
         token => token,
     };
-    token.as_str().filter(|token| !token.trim().is_empty())
+    token.as_str().filter(|token| !trim(token).is_empty())
 }
 
 /// The hub's handle of a Socket.IO socket. It names the socket and does not own it, so that the
