@@ -12,5 +12,6 @@ mod browser;
 mod clients;
 mod layers;
 mod repository;
+mod engine;
 mod session;
 mod support;

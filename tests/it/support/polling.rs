@@ -12,6 +12,7 @@ pub struct Polling {
     pub url: String,
     pub sid: String,
     ready: VecDeque<String>,
+    answers_pings: bool,
 }
 
 impl Polling {
@@ -43,6 +44,7 @@ impl Polling {
             url: format!("{url}&sid={sid}"),
             sid,
             ready: VecDeque::new(),
+            answers_pings: true,
         }
     }
 
@@ -60,6 +62,17 @@ impl Polling {
     pub async fn connect(&mut self, token: &str) -> String {
         self.send(&format!("40{}", json!({ "token": token }))).await;
         self.packet().await
+    }
+
+    /// From now on pings come as packets and stay unanswered.
+    pub fn ignore_pings(&mut self) {
+        self.answers_pings = false;
+    }
+
+    /// Packets that have come already and were not asked for yet.
+    pub fn drain_ready(&mut self) -> Vec<String> {
+        let packets = self.ready.drain(..);
+        packets.filter(|packet| packet != "2").collect()
     }
 
     /// Posts packets; the server takes them with `ok`.
@@ -103,7 +116,10 @@ impl Polling {
     pub async fn next(&mut self) -> Result<String, String> {
         loop {
             match self.ready.pop_front() {
-                Some(packet) if packet == "2" => self.send("3").await,
+                Some(packet) if packet == "2" && self.answers_pings => {
+                    // Where the session is over by now, the next poll says so.
+                    self.post("3".to_owned()).await;
+                }
                 Some(packet) if packet == "6" || packet.is_empty() => {}
                 Some(packet) => return Ok(packet),
                 None => {
