@@ -5,12 +5,13 @@ mod cors;
 mod frames;
 mod guard;
 mod handshake;
+mod packets;
 mod request;
 
 use std::{sync::Arc, time::Duration};
 
-use axum::body::{Body, to_bytes};
-use bytes::Bytes;
+use axum::body::{Body, HttpBody};
+use bytes::{Bytes, BytesMut};
 use engineioxide::service::NotFoundService;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
@@ -58,6 +59,7 @@ pub struct Gateway {
     allowance: Allowance,
     max_payload: usize,
     body_timeout: Duration,
+    handshake_attempts: u32,
     lifecycle: Lifecycle,
 }
 
@@ -111,6 +113,7 @@ impl Gateway {
             },
             max_payload,
             body_timeout: config.server.body_timeout,
+            handshake_attempts: config.limits.handshake_attempts,
             lifecycle: lifecycle.clone(),
         };
         let closer = gateway.framework.clone();
@@ -182,20 +185,35 @@ impl Gateway {
         asked: Asked,
         connection: &Connection,
     ) -> Response<Body> {
+        let _posting = match asked {
+            Asked::Post(_) => match connection.begin_post() {
+                Some(posting) => Some(posting),
+                None => {
+                    connection.end(Ending::OverlappingPosts);
+                    return refuse(EngineError::BadRequest);
+                }
+            },
+            _ => None,
+        };
         let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
         let body = match tokio::time::timeout(
             self.body_timeout,
-            to_bytes(request.into_body(), self.max_payload),
+            read_to_end(request.into_body(), self.max_payload),
         )
         .await
         {
             Ok(Ok(body)) => body,
-            Ok(Err(_)) => {
+            Ok(Err(Unread::TooLong)) => {
                 connection.end(Ending::MessageTooLong);
                 return fail(ErrorCode::PayloadTooLarge);
             }
+            Ok(Err(Unread::Broken)) => return refuse(EngineError::BadRequest),
             Err(_) => return fail(ErrorCode::RequestTimeout),
         };
+        if let Err(ending) = packets::check(&body, self.handshake_attempts) {
+            connection.end(ending);
+            return refuse(EngineError::BadRequest);
+        }
         let answer = self.ask(asked, content_type, body, None).await;
         if matches!(asked, Asked::Poll(_)) {
             connection.dequeue(answer.body().len());
@@ -325,6 +343,30 @@ async fn close_polling(mut framework: Framework, sid: Sid) {
     *request.method_mut() = Method::POST;
     *request.uri_mut() = Asked::Post(sid).uri();
     framework.call(request).await.ok();
+}
+
+/// Why there is no body.
+enum Unread {
+    TooLong,
+    Broken,
+}
+
+/// The whole body, copied: its pieces would each keep the buffer that they were read into, which
+/// makes a body of one-byte chunks cost many times its length.
+async fn read_to_end(mut body: Body, limit: usize) -> Result<Bytes, Unread> {
+    if body.size_hint().lower() > limit as u64 {
+        return Err(Unread::TooLong);
+    }
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() {
+            if bytes.len() + data.len() > limit {
+                return Err(Unread::TooLong);
+            }
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(bytes.freeze())
 }
 
 fn sid_of_open_packet(body: &[u8]) -> Option<Sid> {

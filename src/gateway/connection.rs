@@ -22,6 +22,7 @@ pub(super) enum Ending {
     Draining,
     Flooding,
     MessageTooLong,
+    OverlappingPosts,
     SlowReader,
     TooManyRefusals,
     Unreadable,
@@ -36,6 +37,7 @@ impl Ending {
             Self::Draining => "draining",
             Self::Flooding => "flooding",
             Self::MessageTooLong => "message_too_long",
+            Self::OverlappingPosts => "overlapping_posts",
             Self::SlowReader => "slow_reader",
             Self::TooManyRefusals => "too_many_refusals",
             Self::Unreadable => "unreadable",
@@ -70,6 +72,7 @@ pub(super) struct Connection {
     pub(super) credentials: Credentials,
     queued: AtomicUsize,
     refusals: AtomicU32,
+    posting: AtomicBool,
     ended: AtomicBool,
     reader: AtomicWaker,
     writer: AtomicWaker,
@@ -113,6 +116,7 @@ impl Connections {
             credentials,
             queued: AtomicUsize::new(0),
             refusals: AtomicU32::new(0),
+            posting: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
@@ -122,9 +126,10 @@ impl Connections {
         connection
     }
 
-    /// The connection that the framework knows by this id, if it began with polling.
+    /// The connection that the framework knows by this id, if it began with polling and goes on.
     pub(super) fn find(&self, sid: Sid) -> Option<Arc<Connection>> {
-        self.by_sid.get(&sid)?.upgrade()
+        let connection = self.by_sid.get(&sid)?.upgrade()?;
+        (!connection.is_ended()).then_some(connection)
     }
 
     pub(super) fn list(&self) -> Vec<Arc<Connection>> {
@@ -182,6 +187,13 @@ impl Connection {
         self.queued.load(Ordering::Relaxed) > 0
     }
 
+    /// Begins to take a POST; `None` while another is under way, as no client's code has two.
+    pub(super) fn begin_post(&self) -> Option<Posting<'_>> {
+        let was_posting = self.posting.swap(true, Ordering::AcqRel);
+        // Not made where it is not wanted: its end would be taken for the other's.
+        (!was_posting).then(|| Posting(&self.posting))
+    }
+
     /// Counts a refused handshake; answers how many there were.
     pub(super) fn refuse(&self) -> u32 {
         self.refusals.fetch_add(1, Ordering::Relaxed) + 1
@@ -228,6 +240,15 @@ impl Connection {
         if let (Some(sid), Some(close)) = (self.sid.get(), all.close_polling.get()) {
             close(*sid);
         }
+    }
+}
+
+/// A POST that is under way until this is dropped.
+pub(super) struct Posting<'a>(&'a AtomicBool);
+
+impl Drop for Posting<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     connection::{Connection, Ending},
-    frames::FrameScanner,
+    frames::{Fault, FrameScanner},
 };
 
 /// A close frame with status 1009, "message too big" (RFC 6455, 7.4.1).
@@ -78,17 +78,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Guard<S> {
 
     /// Looks at bytes from the client; `false` if they were the last that it may send.
     fn inspect(&mut self, bytes: &[u8], context: &mut Context<'_>) -> bool {
-        if self.frames.scan(bytes).is_err() {
-            if let Some(stream) = &mut self.stream
-                && !self.in_frame
-            {
-                // Best effort: a client that has not read what came before will not read this.
-                self.told = Pin::new(stream)
-                    .poll_write(context, &CLOSE_TOO_BIG)
-                    .is_ready();
+        match self.frames.scan(bytes) {
+            Ok(()) => {}
+            Err(Fault::TooLong) => {
+                if let Some(stream) = &mut self.stream
+                    && !self.in_frame
+                {
+                    // Best effort: a client that has not read what came before will not read this.
+                    self.told = Pin::new(stream)
+                        .poll_write(context, &CLOSE_TOO_BIG)
+                        .is_ready();
+                }
+                self.connection.end(Ending::MessageTooLong);
+                return false;
             }
-            self.connection.end(Ending::MessageTooLong);
-            return false;
+            Err(Fault::Unreadable) => {
+                self.connection.end(Ending::Unreadable);
+                return false;
+            }
         }
         if !self.budget.spend(bytes.len(), Instant::now()) {
             self.connection.end(Ending::Flooding);

@@ -1,6 +1,7 @@
 //! A client's CONNECT: who it is, whether it may come in, and the handle that the hub gets.
 
 use std::{
+    cmp::Ordering,
     convert::Infallible,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -97,8 +98,13 @@ impl Handshakes {
                 tracing::debug!(sid = %socket.id, %refusal, "refused a handshake");
                 metrics::counter!("sockd_handshakes_total", "answer" => refusal.to_string())
                     .increment(1);
-                if connection.refuse() >= self.limits.handshake_attempts {
-                    self.end_after_grace(connection, Ending::TooManyRefusals);
+                match connection.refuse().cmp(&self.limits.handshake_attempts) {
+                    Ordering::Less => {}
+                    Ordering::Equal => {
+                        end_after_grace(&self.lifecycle, connection, Ending::TooManyRefusals);
+                    }
+                    // It does not even stop to read why.
+                    Ordering::Greater => connection.end(Ending::TooManyRefusals),
                 }
                 Err(refusal)
             }
@@ -160,10 +166,6 @@ impl Handshakes {
             outbound_buffer: self.limits.outbound_buffer,
             lifecycle: self.lifecycle.clone(),
         })
-    }
-
-    fn end_after_grace(&self, connection: Arc<Connection>, ending: Ending) {
-        end_after_grace(&self.lifecycle, connection, ending);
     }
 }
 
