@@ -13,5 +13,8 @@ mod clients;
 mod layers;
 mod repository;
 mod engine;
+mod limits;
+mod memory;
+mod namespace;
 mod session;
 mod support;

@@ -48,6 +48,18 @@ impl RawConnection {
         self.stream.write_all(bytes.as_ref()).await.is_ok()
     }
 
+    /// Reads on until these bytes have come.
+    pub async fn expect(&mut self, wanted: &[u8]) {
+        within(PATIENCE, "the bytes", async {
+            let mut bytes = Vec::new();
+            while !bytes.ends_with(wanted) {
+                let byte = self.stream.read_u8().await;
+                bytes.push(byte.expect("the connection is open"));
+            }
+        })
+        .await;
+    }
+
     /// Everything until the server hangs up.
     pub async fn read_to_end(&mut self, limit: Duration) -> String {
         let mut bytes = Vec::new();

@@ -109,6 +109,10 @@ impl WebSocket {
             .expect("the server reads");
     }
 
+    pub async fn try_send_binary(&mut self, bytes: Vec<u8>) -> bool {
+        self.stream.send(Message::binary(bytes)).await.is_ok()
+    }
+
     /// Sends what may no longer be read.
     pub async fn try_send(&mut self, packet: impl Into<String>) -> bool {
         self.stream.send(Message::text(packet.into())).await.is_ok()

@@ -1,0 +1,288 @@
+//! What one client may cost in memory at the worst: 40 MB.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use crate::support::{
+    PATIENCE, eventually, http, http::RawConnection, jwt, polling::Polling, sockd::Sockd,
+    websocket::WebSocket, within,
+};
+
+const BOUND_KIB: u64 = 40_000_000 / 1024;
+const GREAT: usize = 900_000;
+
+/// Runs the attack and fails if the server has grown past the bound at any moment of it.
+async fn stays_bounded(sockd: &Sockd, what: &str, attack: impl Future<Output = ()>) {
+    let before = sockd.resident_kib();
+    let mut peak = before;
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let mut attack = std::pin::pin!(attack);
+    loop {
+        tokio::select! {
+            () = attack.as_mut() => break,
+            () = sleep(Duration::from_millis(10)) => {}
+        }
+        assert!(Instant::now() < deadline, "{what} takes too long");
+        peak = peak.max(sockd.resident_kib());
+    }
+    peak = peak.max(sockd.resident_kib());
+    let grown = peak - before;
+    eprintln!("{what}: {grown} KiB");
+    assert!(grown <= BOUND_KIB, "{what}: grown by {grown} KiB");
+}
+
+/// A server whose log costs little, warmed up by a client of each transport.
+async fn start() -> (Sockd, String, String) {
+    let sockd = Sockd::builder()
+        .env("SOCKD_LOG__LEVEL", "info")
+        .start()
+        .await;
+    let (user, session) = (jwt::user(), jwt::session());
+    let mut websocket = WebSocket::join(sockd.address(), &user, &session).await;
+    let mut polling = Polling::join(sockd.address(), &user, &session).await;
+    sockd.emit(&user, "profile:update", &json!(1)).await;
+    websocket.packet().await;
+    polling.packet().await;
+    websocket.abandon();
+    polling.send("1").await;
+    is_in(&sockd, 0).await;
+    (sockd, jwt::user(), jwt::session())
+}
+
+/// A WebSocket of which every byte is the test's own, and which reads nothing.
+async fn raw_websocket(sockd: &Sockd, user: &str, session: &str) -> RawConnection {
+    let mut connection = RawConnection::open(sockd.address()).await;
+    let head = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nhost: sockd\r\n\
+        connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    connection.send(head).await;
+    let answer = connection.read_answer().await;
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    let connect = format!("40{}", json!({ "token": jwt::token(user, session) }));
+    connection.send(frame(0x81, connect.as_bytes())).await;
+    connection
+}
+
+/// A masked frame, the mask being zeros.
+fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![opcode];
+    match payload.len() {
+        length @ 0..126 => frame.push(0x80 | length as u8),
+        length @ 126..65_536 => {
+            frame.push(0x80 | 126);
+            frame.extend((length as u16).to_be_bytes());
+        }
+        length => {
+            frame.push(0x80 | 127);
+            frame.extend((length as u64).to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend(payload);
+    frame
+}
+
+async fn is_in(sockd: &Sockd, sockets: usize) {
+    let line = format!("sockd_sockets {sockets}");
+    let metrics = format!("{}/metrics", sockd.url());
+    eventually(PATIENCE, &line, || async {
+        let text = http::get(&metrics).await.text().await;
+        text.expect("metrics").lines().any(|found| found == line)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_websocket_that_does_not_read_its_events_is_let_go() {
+    let (sockd, user, session) = start().await;
+    stays_bounded(&sockd, "80 unread events", async {
+        let mut websocket = raw_websocket(&sockd, &user, &session).await;
+        is_in(&sockd, 1).await;
+        let payload = json!("x".repeat(GREAT));
+        for _ in 0..80 {
+            sockd.emit(&user, "profile:update", &payload).await;
+        }
+        is_in(&sockd, 0).await;
+        websocket.try_send([0]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_polling_client_that_does_not_poll_is_let_go() {
+    let (sockd, user, session) = start().await;
+    let polling = Polling::join(sockd.address(), &user, &session).await;
+    stays_bounded(&sockd, "80 events that nobody fetches", async {
+        let payload = json!("x".repeat(GREAT));
+        for _ in 0..80 {
+            sockd.emit(&user, "profile:update", &payload).await;
+        }
+        let refusal = polling.poll().await;
+        assert_eq!(refusal.status(), 400);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_polls_on_ever_new_connections_and_reads_none_is_let_go() {
+    let (sockd, user, session) = start().await;
+    let polling = Polling::join(sockd.address(), &user, &session).await;
+    stays_bounded(&sockd, "80 answers that nobody reads", async {
+        let payload = json!("x".repeat(GREAT));
+        let path = polling.url.split_once("/socket.io").expect("a path").1;
+        let mut connections = Vec::new();
+        for _ in 0..80 {
+            let mut connection = RawConnection::open(sockd.address()).await;
+            let poll = format!("GET /socket.io{path} HTTP/1.1\r\nhost: sockd\r\n\r\n");
+            connection.send(poll).await;
+            connections.push(connection);
+            sockd.emit(&user, "profile:update", &payload).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn fragments_of_one_byte_cost_no_more_than_their_bytes() {
+    let (sockd, user, session) = start().await;
+    stays_bounded(&sockd, "200,000 fragments of a byte", async {
+        let mut websocket = raw_websocket(&sockd, &user, &session).await;
+        is_in(&sockd, 1).await;
+        let mut bytes = frame(0x01, b"4");
+        let piece = frame(0x00, b"2");
+        for _ in 0..200_000 {
+            bytes.extend_from_slice(&piece);
+        }
+        websocket.send(bytes).await;
+        // Unfinished, it holds the connection to nothing: a ping is still answered.
+        websocket.send(frame(0x89, b"still there?")).await;
+        websocket.expect(b"still there?").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn attachments_are_bounded_in_number_and_in_bytes() {
+    for (what, head, pieces, size) in [
+        ("attachments of a great event", r#"4516-["x"]"#, 16, 250_000),
+        (
+            "an event of a million attachments",
+            r#"451000000-["x"]"#,
+            9,
+            100_000,
+        ),
+        ("empty attachments", r#"4516-["x"]"#, 17, 0),
+    ] {
+        let (sockd, user, session) = start().await;
+        stays_bounded(&sockd, what, async {
+            let mut websocket = raw_websocket(&sockd, &user, &session).await;
+            is_in(&sockd, 1).await;
+            websocket.send(frame(0x81, head.as_bytes())).await;
+            for _ in 0..pieces {
+                websocket.try_send(frame(0x82, &vec![7; size])).await;
+            }
+            is_in(&sockd, 0).await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_great_messages_is_cut_off() {
+    let (sockd, user, session) = start().await;
+    stays_bounded(&sockd, "a flood of great messages", async {
+        let mut websocket = raw_websocket(&sockd, &user, &session).await;
+        let message = frame(
+            0x81,
+            format!("42[\"x\",\"{}\"]", "x".repeat(GREAT)).as_bytes(),
+        );
+        while websocket.try_send(&message).await {}
+        is_in(&sockd, 0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn names_of_namespaces_are_not_kept_for_who_does_not_read_them() {
+    let packet = format!("40/{},", "n".repeat(GREAT));
+    let (sockd, user, session) = start().await;
+    stays_bounded(&sockd, "great names on a WebSocket", async {
+        let mut websocket = raw_websocket(&sockd, &user, &session).await;
+        is_in(&sockd, 1).await;
+        let message = frame(0x81, packet.as_bytes());
+        while websocket.try_send(&message).await {}
+        is_in(&sockd, 0).await;
+    })
+    .await;
+    let polling = Polling::join(sockd.address(), &user, &session).await;
+    stays_bounded(&sockd, "great names on polling", async {
+        for _ in 0..80 {
+            // Refused before it is read, it may also fail.
+            let post = http::client().post(&polling.url).body(packet.clone());
+            post.send().await.ok();
+        }
+        is_in(&sockd, 0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_post_full_of_connects_is_refused() {
+    for connect in ["40", "40/a,", "40{}"] {
+        let (sockd, ..) = start().await;
+        let polling = Polling::open(sockd.address()).await;
+        let what = format!("a post full of {connect}");
+        stays_bounded(&sockd, &what, async {
+            let count = 999_999 / (connect.len() + 1);
+            polling.post(vec![connect; count].join("\u{1e}")).await;
+            within(PATIENCE, "the end of the session", async {
+                while polling.poll().await.status() == 200 {}
+            })
+            .await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn bodies_under_way_at_once_are_not_taken_for_one_session() {
+    let (sockd, user, session) = start().await;
+    let polling = Polling::join(sockd.address(), &user, &session).await;
+    stays_bounded(&sockd, "80 unfinished posts", async {
+        let path = polling.url.split_once("/socket.io").expect("a path").1;
+        let mut connections = Vec::new();
+        for _ in 0..80 {
+            let mut connection = RawConnection::open(sockd.address()).await;
+            let head = format!(
+                "POST /socket.io{path} HTTP/1.1\r\nhost: sockd\r\ncontent-length: 1000000\r\n\r\n"
+            );
+            connection.send(head).await;
+            connection.try_send(vec![b'x'; 999_999]).await;
+            connections.push(connection);
+        }
+        is_in(&sockd, 0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn chunks_of_one_byte_cost_no_more_than_their_bytes() {
+    let (sockd, user, session) = start().await;
+    let polling = Polling::join(sockd.address(), &user, &session).await;
+    stays_bounded(&sockd, "900,000 chunks of a byte", async {
+        let path = polling.url.split_once("/socket.io").expect("a path").1;
+        let mut connection = RawConnection::open(sockd.address()).await;
+        let head = format!(
+            "POST /socket.io{path} HTTP/1.1\r\nhost: sockd\r\ntransfer-encoding: chunked\r\n\r\n"
+        );
+        let chunk = |byte: &str| format!("1\r\n{byte}\r\n");
+        let chunks = chunk("4") + &chunk("2") + &chunk("[") + &chunk("1").repeat(900_000);
+        connection.send(head + &chunks).await;
+        connection.send(chunk("]") + "0\r\n\r\n").await;
+        let answer = connection.read_answer().await;
+        assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+    })
+    .await;
+}
