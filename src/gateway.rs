@@ -131,9 +131,6 @@ impl Gateway {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;
             response
-                .headers_mut()
-                .insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-            response
         } else {
             self.answer(request).await
         };
