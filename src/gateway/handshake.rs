@@ -31,8 +31,9 @@ use crate::{
 
 /// How long a dismissed or refused client has to read why before its transport goes.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long if it has not read it by then, in the middle of an upgrade or on a slow line.
-const LONGEST_GRACE: Duration = Duration::from_secs(4);
+/// How long if it has not read it by then, in the middle of an upgrade or on a slow line. With what
+/// goes before, the second in which a token runs out and the look for it, it is gone within 5 s.
+const LONGEST_GRACE: Duration = Duration::from_secs(3);
 
 /// What a handshake needs to know.
 pub(super) struct Handshakes {
