@@ -1,0 +1,138 @@
+//! A socket goes with its token.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+
+use crate::support::{
+    PATIENCE, eventually, http, jwt,
+    polling::Polling,
+    sockd::Sockd,
+    websocket::{Came, WebSocket},
+};
+
+const EXPIRED: &str = r#"42["auth:expired",{"reason":"TOKEN_EXPIRED"}]"#;
+
+fn now() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a clock")
+}
+
+fn token(user: &str, session: &str, expires_at: f64) -> String {
+    jwt::sign(&json!({ "user_id": user, "session_id": session, "exp": expires_at }))
+}
+
+/// How long after the moment it is now.
+fn after(moment: f64) -> f64 {
+    now().as_secs_f64() - moment
+}
+
+#[tokio::test]
+async fn a_socket_is_told_that_its_token_ran_out_and_closed_within_five_seconds() {
+    let sockd = Sockd::start().await;
+    let (user, session) = (jwt::user(), jwt::session());
+    let mut lasting = WebSocket::join(sockd.address(), &user, &session).await;
+    let expires_at = (now().as_secs() + 3) as f64;
+    let websocket = async {
+        let mut websocket = WebSocket::open(sockd.address()).await;
+        websocket.packet().await;
+        // A fraction runs out with its second.
+        let answer = websocket
+            .connect(&token(&user, &session, expires_at - 0.5))
+            .await;
+        assert!(answer.starts_with("40{"), "{answer}");
+        assert_eq!(websocket.packet().await, EXPIRED);
+        assert!(after(expires_at) >= 0.0);
+        assert_eq!(websocket.packet().await, "41");
+        while let Came::Packet(packet) = websocket.next(PATIENCE).await {
+            assert_eq!(packet, "1");
+        }
+        after(expires_at)
+    };
+    let polling = async {
+        let mut polling = Polling::open(sockd.address()).await;
+        let answer = polling.connect(&token(&user, &session, expires_at)).await;
+        assert!(answer.starts_with("40{"), "{answer}");
+        assert_eq!(polling.packet().await, EXPIRED);
+        assert!(after(expires_at) >= 0.0);
+        assert_eq!(polling.packet().await, "41");
+        while polling.next().await.is_ok() {}
+        after(expires_at)
+    };
+    let (websocket, polling) = tokio::join!(websocket, polling);
+    assert!(websocket < 5.0, "closed {websocket} s after the end");
+    assert!(polling < 5.0, "closed {polling} s after the end");
+    // A socket of the same session whose token lasts has no part in it.
+    sockd.emit(&user, "profile:update", &json!(1)).await;
+    assert_eq!(lasting.packet().await, r#"42["profile:update",1]"#);
+    // The token is no longer good for a new one either.
+    let mut late = WebSocket::open(sockd.address()).await;
+    late.packet().await;
+    assert_eq!(
+        late.connect(&token(&user, &session, expires_at)).await,
+        r#"44{"message":"TOKEN_INVALID"}"#
+    );
+}
+
+#[tokio::test]
+async fn a_socket_that_reads_nothing_is_closed_in_time_as_well() {
+    let sockd = Sockd::start().await;
+    let (user, session) = (jwt::user(), jwt::session());
+    let polling = Polling::open(sockd.address()).await;
+    let expires_at = (now().as_secs() + 2) as f64;
+    let connect = json!({ "token": token(&user, &session, expires_at) });
+    polling.send(&format!("40{connect}")).await;
+    let metrics = format!("{}/metrics", sockd.url());
+    let sockets = async || {
+        let text = http::get(&metrics).await.text().await;
+        let text = text.expect("metrics");
+        let line = text.lines().find(|line| line.starts_with("sockd_sockets "));
+        line.map(str::to_owned)
+    };
+    eventually(PATIENCE, "the socket", || async {
+        sockets().await.as_deref() == Some("sockd_sockets 1")
+    })
+    .await;
+    // It polls no more: the session itself has to go.
+    let start = Instant::now();
+    // A POST looks whether the session is there, and reads nothing of what waits.
+    while polling.post("3".to_owned()).await.status() == 200 {
+        assert!(start.elapsed() < PATIENCE, "the session lives on");
+    }
+    let late = after(expires_at);
+    assert!((0.0..5.0).contains(&late), "closed {late} s after the end");
+}
+
+#[tokio::test]
+async fn a_socket_may_be_kept_past_its_token() {
+    let sockd = Sockd::builder()
+        .env("SOCKD_AUTH__ON_EXPIRY", "keep")
+        .start()
+        .await;
+    let (user, session) = (jwt::user(), jwt::session());
+    let mut websocket = WebSocket::open(sockd.address()).await;
+    websocket.packet().await;
+    let expires_at = (now().as_secs() + 2) as f64;
+    let answer = websocket.connect(&token(&user, &session, expires_at)).await;
+    assert!(answer.starts_with("40{"), "{answer}");
+    // Events up to three seconds past the end show that nothing else came in between.
+    while after(expires_at) < 3.0 {
+        sockd.emit(&user, "profile:update", &json!(1)).await;
+        assert_eq!(websocket.packet().await, r#"42["profile:update",1]"#);
+    }
+}
+
+#[tokio::test]
+async fn a_token_without_end_or_with_one_beyond_all_clocks_lets_its_socket_stay() {
+    let sockd = Sockd::start().await;
+    let (user, session) = (jwt::user(), jwt::session());
+    for expires_at in [9e15, 1e300, 4_294_967_296.0] {
+        let mut websocket = WebSocket::open(sockd.address()).await;
+        websocket.packet().await;
+        let answer = websocket.connect(&token(&user, &session, expires_at)).await;
+        assert!(answer.starts_with("40{"), "{answer}");
+        sockd.emit(&user, "profile:update", &json!(1)).await;
+        assert_eq!(websocket.packet().await, r#"42["profile:update",1]"#);
+    }
+}
