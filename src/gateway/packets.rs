@@ -59,12 +59,13 @@ impl NameScanner {
                 Some(expected) => byte == *expected,
                 None => byte != b',',
             };
+            if !goes_on {
+                self.read = None;
+                return true;
+            }
             *read += 1;
             if *read > HEAD.len() + LONGEST_NAME {
                 return false;
-            }
-            if !goes_on {
-                self.read = None;
             }
         }
         true
