@@ -18,7 +18,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use socketioxide::{ParserConfig, SocketIo, service::SocketIoService, socket::Sid};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 use tower_service::Service;
 
 use self::{
@@ -59,6 +59,7 @@ pub struct Gateway {
     allowance: Allowance,
     max_payload: usize,
     body_timeout: Duration,
+    upgrade_timeout: Duration,
     handshake_attempts: u32,
     lifecycle: Lifecycle,
 }
@@ -113,6 +114,7 @@ impl Gateway {
             },
             max_payload,
             body_timeout: config.server.body_timeout,
+            upgrade_timeout,
             handshake_attempts: config.limits.handshake_attempts,
             lifecycle: lifecycle.clone(),
         };
@@ -193,7 +195,7 @@ impl Gateway {
             _ => None,
         };
         let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
-        let body = match tokio::time::timeout(
+        let body = match timeout(
             self.body_timeout,
             read_to_end(request.into_body(), self.max_payload),
         )
@@ -290,27 +292,41 @@ impl Gateway {
         let gateway = self.clone();
         self.lifecycle.spawn(async move {
             match on_upgrade.await {
-                Ok(upgraded) => gateway.run_websocket(upgraded, sid, connection),
+                Ok(upgraded) => gateway.run_websocket(upgraded, sid, connection).await,
                 Err(error) => {
                     tracing::debug!(%error, "a client left in the middle of its upgrade");
-                    connection.end(Ending::UpgradeAbandoned);
+                    connection.abandon_upgrade();
                 }
             }
         });
         answer.map(|()| Body::empty())
     }
 
-    fn run_websocket(mut self, upgraded: Upgraded, sid: Option<Sid>, connection: Arc<Connection>) {
+    async fn run_websocket(
+        mut self,
+        upgraded: Upgraded,
+        sid: Option<Sid>,
+        connection: Arc<Connection>,
+    ) {
         let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
             tracing::error!("an upgraded stream is not the TCP stream that was accepted");
-            return connection.end(Ending::UpgradeAbandoned);
+            return connection.abandon_upgrade();
         };
-        let guard = Guard::new(
+        let mut guard = Guard::new(
             parts.io.into_inner(),
             &parts.read_buf,
             connection.clone(),
             self.allowance,
         );
+        // The framework stops the polling when it gets the stream, and ends the session when nothing
+        // comes of it. So it gets it only once the client has shown that the way is free.
+        if sid.is_some() {
+            let probe = timeout(self.upgrade_timeout, guard.probe()).await;
+            if probe != Ok(true) {
+                tracing::debug!(?sid, "an upgrade came to nothing");
+                return guard.abandon();
+            }
+        }
         let mut request = Request::new(());
         *request.uri_mut() = Asked::WebSocket(sid).uri();
         request.extensions_mut().insert(connection);

@@ -167,6 +167,18 @@ impl Connection {
             .is_ok()
     }
 
+    /// The stream of an upgrade was of no use. A connection that polls goes on with that.
+    pub(super) fn abandon_upgrade(&self) {
+        let (from, to) = (Transport::Upgrading as u8, Transport::Polling as u8);
+        let was_polling = self
+            .transport
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
+        if !was_polling {
+            self.end(Ending::UpgradeAbandoned);
+        }
+    }
+
     /// Counts bytes that wait for the client; `false` if they would be too many.
     pub(super) fn enqueue(&self, bytes: usize, limit: usize) -> bool {
         let queued = self.queued.fetch_add(bytes, Ordering::Relaxed);

@@ -53,6 +53,8 @@ pub(super) struct Guard<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> {
     in_frame: bool,
     /// The client was told to go: nothing may follow.
     told: bool,
+    /// The framework never had it, and has nothing to lose with it.
+    abandoned: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Guard<S> {
@@ -73,7 +75,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Guard<S> {
             frames: FrameScanner::new(allowance.max_message),
             in_frame: false,
             told: false,
+            abandoned: false,
         }
+    }
+
+    /// Waits for the probe with which a client begins to move here from polling; `false` if
+    /// something else comes. The probe is then read once more by whoever reads next.
+    ///
+    /// Not cancel-safe: what has been read is lost, and so is the stream's use.
+    pub(super) async fn probe(&mut self) -> bool {
+        let mut frame = [0; PROBE_FRAME];
+        if self.read_exact(&mut frame).await.is_err() || !is_probe(&frame) {
+            return false;
+        }
+        self.early = [&frame[..], &self.early].concat().into();
+        true
+    }
+
+    /// Lets go of the stream of an upgrade that came to nothing.
+    pub(super) fn abandon(mut self) {
+        self.abandoned = true;
     }
 
     /// Looks at bytes from the client; `false` if they were the last that it may send.
@@ -194,7 +215,12 @@ fn gone() -> io::Error {
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Drop for Guard<S> {
     fn drop(&mut self) {
-        self.connection.stream_gone();
+        // Before the stream is closed, so that the client may try again at once.
+        if self.abandoned {
+            self.connection.abandon_upgrade();
+        } else {
+            self.connection.stream_gone();
+        }
         let Some(stream) = self.stream.take().filter(|_| self.told) else {
             return;
         };
@@ -215,6 +241,20 @@ async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     )
     .await
     .ok();
+}
+
+/// The head, mask and payload of a client's frame with the text `2probe`.
+const PROBE_FRAME: usize = 2 + 4 + PROBE.len();
+const PROBE: &[u8] = b"2probe";
+
+fn is_probe(frame: &[u8; PROBE_FRAME]) -> bool {
+    let (head, masked) = frame.split_at(2);
+    let (mask, payload) = masked.split_at(4);
+    let unmasked = payload.iter().zip(mask.iter().cycle());
+    head == [0x81, 0x80 | PROBE.len() as u8]
+        && unmasked
+            .map(|(byte, mask)| byte ^ mask)
+            .eq(PROBE.iter().copied())
 }
 
 /// A token bucket of bytes.
@@ -280,6 +320,23 @@ mod tests {
         let mut bytes = [0; 6];
         guard.read_exact(&mut bytes).await.unwrap();
         assert_eq!(bytes, [0x81, 0x80, 0, 0, 0, 0]);
+    }
+
+    #[tokio::test]
+    async fn a_probe_is_seen_and_still_read_by_the_framework() {
+        let probe = [
+            0x81, 0x86, 1, 2, 3, 4, 0x33, 0x72, 0x71, 0x6b, 0x63, 0x67, 0x81,
+        ];
+        let (mut guard, mut client, _connection, _all) = guarded(&[0x81]);
+        client.write_all(&probe[1..]).await.unwrap();
+        assert!(guard.probe().await);
+        let mut bytes = [0; 13];
+        guard.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(bytes, probe);
+
+        let (mut guard, mut client, _connection, _all) = guarded(&[]);
+        client.write_all(&[0x81; 12]).await.unwrap();
+        assert!(!guard.probe().await);
     }
 
     #[tokio::test]
