@@ -287,8 +287,16 @@ async fn a_poll_under_way_is_released_by_the_upgrade() {
         assert_eq!(websocket.packet().await, "3probe");
         websocket
     };
-    let (answer, mut websocket) = tokio::join!(polling.poll(), upgrade);
-    assert_eq!(answer.text().await.expect("a body"), "6");
+    let poll = async {
+        loop {
+            let body = polling.poll().await.text().await.expect("a body");
+            if body != "2" {
+                break body;
+            }
+        }
+    };
+    let (released, mut websocket) = tokio::join!(poll, upgrade);
+    assert_eq!(released, "6");
     // Emitted between the two transports, it waits for the second.
     let body = serde_json::json!("between");
     sockd.emit(&user, "profile:update", &body).await;
@@ -297,6 +305,51 @@ async fn a_poll_under_way_is_released_by_the_upgrade() {
         websocket.packet().await,
         r#"42["profile:update","between"]"#
     );
+}
+
+#[tokio::test]
+async fn an_upgrade_that_comes_to_nothing_leaves_the_polling_as_it_was() {
+    let sockd = Sockd::builder()
+        .env("SOCKD_SOCKETIO__UPGRADE_TIMEOUT", "500ms")
+        .start()
+        .await;
+    let (user, session) = (jwt::user(), jwt::session());
+    let mut polling = Polling::join(sockd.address(), &user, &session).await;
+    let query = format!("&sid={}", polling.sid);
+    for first in [None, Some("42[\"a\"]"), Some("2prob"), Some("2"), Some("5")] {
+        let mut websocket = WebSocket::open_with(sockd.address(), &query, &[]).await;
+        if let Some(first) = first {
+            websocket.send(first).await;
+        }
+        // While nothing is decided, events come as they did.
+        let body = serde_json::json!(first);
+        sockd.emit(&user, "profile:update", &body).await;
+        let event = format!(r#"42["profile:update",{body}]"#);
+        assert_eq!(polling.packet().await, event);
+        assert_eq!(websocket.closed(PATIENCE).await, None, "{first:?}");
+        sockd.emit(&user, "account:update", &body).await;
+        let event = format!(r#"42["account:update",{body}]"#);
+        assert_eq!(polling.packet().await, event);
+    }
+    WebSocket::open_with(sockd.address(), &query, &[])
+        .await
+        .abandon();
+    // And the one that works is taken, when the one before is seen to be gone.
+    let websocket = within(PATIENCE, "an upgrade", async {
+        loop {
+            match WebSocket::try_open(sockd.address(), &query, &[]).await {
+                Ok(websocket) => break websocket,
+                Err((status, _)) => assert_eq!(status, 400),
+            }
+        }
+    });
+    let mut websocket = websocket.await;
+    websocket.send("2probe").await;
+    assert_eq!(websocket.packet().await, "3probe");
+    websocket.send("5").await;
+    let body = serde_json::json!(1);
+    sockd.emit(&user, "profile:update", &body).await;
+    assert_eq!(websocket.packet().await, r#"42["profile:update",1]"#);
 }
 
 #[tokio::test]
