@@ -93,6 +93,8 @@ impl Handshakes {
                 tracing::debug!(%user, %session, sid = %socket.id, "a socket is in");
                 metrics::counter!("sockd_handshakes_total", "answer" => "ok").increment(1);
                 socket.extensions.insert(Arc::new(admitted));
+                // The client may send its first event before the connect handler has run.
+                socket.on_fallback(ignore);
                 Ok(())
             }
             Err(refusal) => {
@@ -152,7 +154,6 @@ impl Handshakes {
         let Some(connection) = socket.req_parts().extensions.get::<Arc<Connection>>() else {
             return;
         };
-        socket.on_fallback(ignore);
         if let Err(farewell) = admitted.activate() {
             self.outlet(socket.id, io.clone(), connection)
                 .dismiss(farewell);
