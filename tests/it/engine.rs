@@ -225,7 +225,7 @@ async fn packets_of_one_poll_are_parted_by_a_record_separator() {
 
 #[tokio::test]
 async fn an_upgrade_in_the_middle_of_a_stream_of_events_loses_none_and_keeps_their_order() {
-    const EVENTS: u64 = 300;
+    const EVENTS: u64 = 150;
     let sockd = Sockd::start().await;
     let (user, session) = (jwt::user(), jwt::session());
     let mut polling = Polling::join(sockd.address(), &user, &session).await;
