@@ -21,6 +21,8 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
     })?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // Who reads the log may go away; a complaint about it on the same stderr would panic.
+        .log_internal_errors(false)
         .with_writer(io::stderr);
     let started = match log.format {
         LogFormat::Text => subscriber
