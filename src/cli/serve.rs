@@ -2,6 +2,7 @@
 
 mod dev;
 
+use anyhow::anyhow;
 use clap::Args;
 
 use super::{Context, config::servable, failure::Failure};
@@ -16,11 +17,16 @@ use crate::{
 Examples:
   sockd serve
   sockd serve --dev
-  sockd serve --port 8080 --redis-url redis://127.0.0.1:6379")]
+  sockd serve --port 8080 --redis-url redis://127.0.0.1:6379
+
+Exit codes:
+  0  ended by SIGTERM or SIGINT
+  1  failed: the port is taken, for one
+  2  usage or configuration")]
 pub(super) struct ServeArgs {
     /// Try it out: no configuration is read, secrets are made for this run, sessions stay in
     /// memory, and the terminal shows what to paste next
-    #[arg(long, conflicts_with_all = ["redis_url", "config"])]
+    #[arg(long, conflicts_with = "redis_url")]
     dev: bool,
 
     /// The address to listen on; :: is all of IPv4 and IPv6
@@ -31,7 +37,8 @@ pub(super) struct ServeArgs {
     #[arg(long)]
     port: Option<u16>,
 
-    /// Where sessions are kept and other instances are met
+    /// Where sessions are kept and other instances are met; a password belongs into REDIS_PASS or
+    /// redis.password_file, since ps shows flags
     #[arg(long, value_name = "URL")]
     redis_url: Option<String>,
 
@@ -66,6 +73,11 @@ impl ServeArgs {
 
 pub(super) async fn run(args: ServeArgs, context: &Context) -> Result<(), Failure> {
     if args.dev {
+        // clap does not see the conflict when --config stands before `serve`.
+        if context.config.is_some() {
+            let error = anyhow!("--dev reads no configuration; leave out --dev or --config");
+            return Err(Failure::usage(error));
+        }
         return dev::run(args.flags()).await;
     }
     let settings = context.settings(args.flags())?;
