@@ -49,6 +49,12 @@ pub enum ClientError {
         #[source]
         source: reqwest::Error,
     },
+    #[error("{url} took the request, but no answer came; it may have been done all the same")]
+    NoAnswer {
+        url: String,
+        #[source]
+        source: reqwest::Error,
+    },
     #[error(
         "{0} does not accept the secret; give the one that it runs with by INTERNAL_SECRET, the configuration or --secret-file"
     )]
@@ -64,11 +70,30 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether the instance, or what it needs, was away: the same call may well succeed later.
+    /// Whether no answer came: every other call may well fail in the same way.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
+        matches!(self, Self::Unreachable { .. } | Self::NoAnswer { .. })
+    }
+
+    /// Whether the call may have done its work, or a part of it, all the same: the same event sent
+    /// again may then come twice.
+    pub fn may_be_done(&self) -> bool {
+        match self {
+            Self::NoAnswer { .. } => true,
+            // The sockets of the instance that answers have the event, others perhaps not.
+            Self::Refused { code, .. } => code == BUS_UNAVAILABLE,
+            // A proxy may have lost the answer, or what answers is no sockd at all.
+            Self::Unintelligible { status, .. } => *status < 400 || *status >= 500,
+            Self::Url(_)
+            | Self::Secret
+            | Self::Setup(_)
+            | Self::Unreachable { .. }
+            | Self::Unauthorized(_) => false,
+        }
     }
 }
+
+const BUS_UNAVAILABLE: &str = "BUS_UNAVAILABLE";
 
 impl Client {
     /// A client of the instance at the URL, which may have a path when it is behind a proxy.
@@ -183,13 +208,17 @@ impl Client {
         &self,
         request: reqwest::RequestBuilder,
     ) -> Result<T, ClientError> {
-        let unreachable = |source: reqwest::Error| ClientError::Unreachable {
-            url: self.url().to_owned(),
-            source: source.without_url(),
+        let no_answer = |source: reqwest::Error| {
+            let (url, source) = (self.url().to_owned(), source.without_url());
+            if source.is_connect() {
+                ClientError::Unreachable { url, source }
+            } else {
+                ClientError::NoAnswer { url, source }
+            }
         };
-        let response = request.send().await.map_err(unreachable)?;
+        let response = request.send().await.map_err(no_answer)?;
         let status = response.status();
-        let body = response.bytes().await.map_err(unreachable)?;
+        let body = response.bytes().await.map_err(no_answer)?;
         if status == StatusCode::UNAUTHORIZED {
             return Err(ClientError::Unauthorized(self.url().to_owned()));
         }
@@ -218,8 +247,8 @@ struct Refusal {
 /// What to do about a refusal, in a person's words.
 fn remedy(code: &str) -> &'static str {
     match code {
-        "BUS_UNAVAILABLE" => {
-            ": Redis is away, so sockets on other instances may not have been reached; send it again when Redis is back"
+        BUS_UNAVAILABLE => {
+            ": Redis is away, so its own sockets have the event, those of other instances perhaps not; send it again when Redis is back"
         }
         "DRAINING" => ": it is shutting down; ask another instance",
         "FORBIDDEN" => ": a proxy adds browser headers (Sec-Fetch-*); call the instance directly",
@@ -229,6 +258,9 @@ fn remedy(code: &str) -> &'static str {
         "NOT_FOUND" => ": it does not know the route; see that it is not older than this command",
         "PAYLOAD_TOO_LARGE" => ": the payload is too long; see internal.max_body",
         "REDIS_UNAVAILABLE" => ": it does not reach Redis; try again when Redis is back",
+        "SESSIONS_IN_REDIS" => {
+            ": its sessions are in Redis; leave out --url and set redis.url or REDIS_HOST as it has it"
+        }
         _ => "; its log says more",
     }
 }
@@ -242,6 +274,10 @@ fn parse_base(url: &str) -> Result<Url, ClientError> {
         && base.query().is_none()
         && base.fragment().is_none();
     if !is_plain || !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
+        return Err(invalid());
+    }
+    // A server with port 0 lets the system choose, and only its log tells what.
+    if base.port() == Some(0) {
         return Err(invalid());
     }
     if !base.path().ends_with('/') {
@@ -303,6 +339,7 @@ mod tests {
             "ftp://h",
             "http://",
             "http://h/?x",
+            "http://127.0.0.1:0",
             "http://user:hunter2@h",
         ] {
             let error = client(url).unwrap_err();

@@ -22,12 +22,23 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
+#[command(override_usage = "\
+sockd emit [OPTIONS] <USER> <EVENT> [PAYLOAD]
+       sockd emit [OPTIONS] --batch <FILE>")]
 #[command(after_help = "\
 Examples:
   sockd emit 64b7f0c2a1d2e3f405162738 profile:update '{\"name\":\"Ada\"}'
   sockd emit 64b7f0c2a1d2e3f405162738 profile:update @payload.json
   sockd emit --batch events.ndjson
-  with lines such as {\"userId\":\"64b7f0c2a1d2e3f405162738\",\"event\":\"profile:update\",\"payload\":{}}")]
+  with lines such as {\"userId\":\"64b7f0c2a1d2e3f405162738\",\"event\":\"profile:update\",\"payload\":{}}
+
+Exit codes:
+  0  ok: the instance took the event, with sockets or without; of a batch, all of them
+  1  failed: the instance refused it; of a batch, any line
+  2  usage or configuration
+  3  unreachable
+  4  unauthorised
+  5  user offline under --require-online")]
 pub(super) struct EmitArgs {
     /// The user whose sockets get the event
     #[arg(required_unless_present = "batch")]
@@ -38,6 +49,7 @@ pub(super) struct EmitArgs {
     event: Option<String>,
 
     /// The payload as JSON, @FILE to read it from a file, - from stdin [default: null]
+    #[arg(allow_negative_numbers = true)]
     payload: Option<String>,
 
     /// Send one event per line of this file, - for stdin
@@ -126,7 +138,12 @@ fn parse_payload(argument: &str, instance: &Instance) -> Result<Box<RawValue>, F
         }
         None => (argument.to_owned(), "PAYLOAD"),
     };
-    let checked = RawValue::from_string(text.trim().to_owned());
+    // Blanks stay until it is parsed, so that the line and the column are those of the file.
+    let text = text
+        .strip_prefix('\u{feff}')
+        .map(str::to_owned)
+        .unwrap_or(text);
+    let checked = RawValue::from_string(text);
     checked
         .with_context(|| {
             format!(r#"{origin} is not JSON; a string needs its quotes, as in '"hello"'"#)

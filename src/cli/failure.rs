@@ -45,6 +45,15 @@ impl Failure {
         Self { exit, error: None }
     }
 
+    /// All that is wrong, a text each.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let error = self.error.as_ref();
+        match error.and_then(|error| error.downcast_ref::<Problems>()) {
+            Some(problems) => problems.iter().map(ToString::to_string).collect(),
+            None => vec![self.chain()],
+        }
+    }
+
     /// The text of the failure, for a line in a list of failures.
     pub(super) fn chain(&self) -> String {
         self.error
@@ -81,7 +90,7 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let exit = match &error {
             ClientError::Url(_) | ClientError::Secret => Exit::Usage,
-            ClientError::Unreachable { .. } => Exit::Unreachable,
+            ClientError::Unreachable { .. } | ClientError::NoAnswer { .. } => Exit::Unreachable,
             ClientError::Unauthorized(_) => Exit::Unauthorized,
             ClientError::Setup(_)
             | ClientError::Refused { .. }
@@ -93,13 +102,19 @@ impl From<ClientError> for Failure {
 
 impl From<ListError> for Failure {
     fn from(error: ListError) -> Self {
-        let exit = if error.is_unauthorized() {
-            Exit::Unauthorized
+        let (exit, remedy) = if error.is_unauthorized() {
+            (
+                Exit::Unauthorized,
+                "Redis does not let us in; set REDIS_PASS, redis.password and redis.username to what it asks for",
+            )
         } else if error.is_unreachable() {
-            Exit::Unreachable
+            (
+                Exit::Unreachable,
+                "Redis does not answer; start it, or set redis.url or REDIS_HOST to where it is",
+            )
         } else {
-            Exit::Failed
+            return Self::new(Exit::Failed, error);
         };
-        Self::new(exit, error)
+        Self::new(exit, anyhow::Error::from(error).context(remedy))
     }
 }

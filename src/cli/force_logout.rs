@@ -11,7 +11,14 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  sockd force-logout 64b7f0c2a1d2e3f405162738 3f2b8c1e-5a4d-4e6f-8a9b-0c1d2e3f4a5b")]
+  sockd force-logout 64b7f0c2a1d2e3f405162738 3f2b8c1e-5a4d-4e6f-8a9b-0c1d2e3f4a5b
+
+Exit codes:
+  0  ok: the session is the only one, with sockets of others or without
+  1  failed: the instance refused
+  2  usage or configuration
+  3  unreachable
+  4  unauthorised")]
 pub(super) struct ForceLogoutArgs {
     /// The user who has logged in elsewhere
     user: String,

@@ -10,6 +10,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use anyhow::{Context as _, anyhow};
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     EmitArgs,
-    lines::{Event, Line, LineError, Lines},
+    lines::{Event, Line, LineError, Lines, Lost},
     unsent::Unsent,
 };
 use crate::{
@@ -30,6 +31,7 @@ use crate::{
         output,
     },
     client::{Client, ClientError},
+    lifecycle::Signals,
 };
 
 /// Lines that wait in each channel: enough to keep everybody busy, few enough to cost nothing.
@@ -37,6 +39,9 @@ const WAITING: usize = 64;
 
 /// Failures in a row to reach the instance after which the rest of the batch is not tried.
 const GIVE_UP_AFTER: u32 = 50;
+
+/// How long after an interruption stdin may pause before nothing more is expected of it.
+const LAST_CALL: Duration = Duration::from_millis(500);
 
 type Read = io::Result<(Line, Option<LineError>)>;
 
@@ -67,7 +72,8 @@ pub(super) async fn run(args: EmitArgs, context: &Context) -> Result<(), Failure
     }
 
     let stop = Arc::new(Stop::default());
-    let on_interrupt = tokio::spawn(interrupt(stop.clone()));
+    let signals = Signals::listen().context("signals cannot be listened to")?;
+    let on_interrupt = tokio::spawn(interrupt(signals, stop.clone()));
     let (outcomes, arriving) = mpsc::channel(WAITING);
     let workers = (0..args.concurrency.get()).map(|_| {
         let (jobs, waiting) = mpsc::channel(WAITING);
@@ -89,25 +95,28 @@ pub(super) async fn run(args: EmitArgs, context: &Context) -> Result<(), Failure
     let tally = Tally {
         progress,
         unsent,
+        stop: stop.clone(),
         count: Count::default(),
+        lost: Lost::default(),
     };
-    let (read, (count, kept)) = tokio::try_join!(
-        async { Ok(dispatcher.run(read(input)).await) },
-        tally.run(arriving)
-    )?;
+    let (read, (count, lost, kept)) =
+        tokio::join!(dispatcher.run(read(input)), tally.run(arriving));
     on_interrupt.abort();
 
     let summary = Summary {
         count,
         failed_file: kept.as_deref(),
     };
-    output::result(args.json, &summary, &summary)?;
+    let told = output::result(args.json, &summary, &summary);
+    // Who has stopped reading stdout still learns what has failed.
     verdict(
         read,
         stop.reason.get().cloned(),
         &summary,
+        &lost,
         args.require_online,
-    )
+    )?;
+    Ok(told?)
 }
 
 /// The input and how far it has been dealt with: in bytes where the length is known.
@@ -155,8 +164,8 @@ impl Dispatcher {
         loop {
             let line = tokio::select! {
                 line = lines.recv() => line,
-                // A file is read to its end even so, to keep its lines; stdin may have none.
-                () = self.stop.interrupted.cancelled(), if self.from_stdin => None,
+                // What was not sent is read to its end to be kept; stdin may have no end.
+                () = self.stop.last_call(), if self.from_stdin => None,
             };
             let Some(line) = line else { return Ok(()) };
             let (line, wrong) = line?;
@@ -164,14 +173,14 @@ impl Dispatcher {
                 Some(wrong) => Err(wrong),
                 None => line.parse(),
             };
-            // A closed channel means that the tally has failed, which ends everything.
+            // The tally takes outcomes for as long as there is anybody to send them.
             match parsed {
                 Ok(event) => {
                     let worker = &self.workers[self.worker_of(&event)];
                     worker.send((line, event)).await.ok();
                 }
                 Err(error) => {
-                    let fate = Fate::Failed(error.to_string());
+                    let fate = Fate::failed(error);
                     self.outcomes.send(Outcome { line, fate }).await.ok();
                 }
             }
@@ -229,9 +238,23 @@ enum Fate {
     },
     /// The user has no socket, and that was asked to be a failure.
     Offline,
-    Failed(String),
+    Failed {
+        reason: String,
+        /// The event may have been delivered all the same.
+        is_uncertain: bool,
+    },
     /// Not tried, since the batch was stopped before.
     Skipped,
+}
+
+impl Fate {
+    /// For what was certainly not sent.
+    fn failed(reason: impl fmt::Display) -> Self {
+        Self::Failed {
+            reason: reason.to_string(),
+            is_uncertain: false,
+        }
+    }
 }
 
 /// Why the rest of a batch is not tried, once there is such a reason.
@@ -255,9 +278,10 @@ impl Stop {
 
     /// Stops the batch if every other line would fail in the same way.
     fn judge(&self, error: ClientError) -> Fate {
+        let is_uncertain = error.may_be_done();
         let is_hopeless = match &error {
             ClientError::Unauthorized(_) => true,
-            ClientError::Unreachable { .. } => {
+            error if error.is_unreachable() => {
                 self.unreachable_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= GIVE_UP_AFTER
             }
             _ => {
@@ -266,37 +290,51 @@ impl Stop {
             }
         };
         let failure = Failure::from(error);
-        let text = failure.to_string();
-        if !is_hopeless {
-            return Fate::Failed(text);
+        let reason = failure.to_string();
+        if is_hopeless {
+            self.because(failure.exit, reason.clone());
+            if !is_uncertain {
+                return Fate::Skipped;
+            }
         }
-        let exit = failure.exit;
+        Fate::Failed {
+            reason,
+            is_uncertain,
+        }
+    }
+
+    /// The first reason counts.
+    fn because(&self, exit: Exit, text: String) {
         self.reason.get_or_init(|| StopReason { exit, text });
-        Fate::Skipped
+    }
+
+    /// Comes once the person has interrupted, and a moment has passed since.
+    async fn last_call(&self) {
+        self.interrupted.cancelled().await;
+        tokio::time::sleep(LAST_CALL).await;
     }
 }
 
-/// The first Ctrl-C stops sending but still keeps what was not sent; the second ends at once.
-async fn interrupt(stop: Arc<Stop>) {
+/// The first signal stops sending but still keeps what was not sent; the second ends at once.
+async fn interrupt(mut signals: Signals, stop: Arc<Stop>) {
     const EXIT_CODE: i32 = 130;
-    if tokio::signal::ctrl_c().await.is_err() {
-        return;
-    }
-    stop.reason.get_or_init(|| StopReason {
-        exit: Exit::Failed,
-        text: "interrupted".into(),
-    });
+    let signal = signals.next().await;
+    stop.because(Exit::Failed, format!("interrupted by {signal}"));
+    output::note(format_args!(
+        "interrupted by {signal}: waiting for the answers under way; once more to end at once"
+    ));
     stop.interrupted.cancel();
-    if tokio::signal::ctrl_c().await.is_ok() {
-        std::process::exit(EXIT_CODE);
-    }
+    signals.next().await;
+    std::process::exit(EXIT_CODE);
 }
 
 /// Counts, shows and keeps what became of the lines.
 struct Tally {
     progress: ProgressBar,
     unsent: Unsent,
+    stop: Arc<Stop>,
     count: Count,
+    lost: Lost,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -305,16 +343,18 @@ struct Count {
     /// Of those sent, the ones whose users had no socket.
     offline: u64,
     failed: u64,
+    /// Of those failed, the ones that may have been delivered all the same.
+    uncertain: u64,
     /// Of those failed, the ones that were not tried because the batch was stopped.
     skipped: u64,
 }
 
 impl Tally {
-    /// The counts, and the file that holds the lines that failed, if there are any.
+    /// The counts, the lines that failed and are not kept, and the file that holds those that are.
     async fn run(
         mut self,
         mut outcomes: mpsc::Receiver<Outcome>,
-    ) -> anyhow::Result<(Count, Option<PathBuf>)> {
+    ) -> (Count, Lost, Option<PathBuf>) {
         while let Some(Outcome { line, fate }) = outcomes.recv().await {
             match fate {
                 Fate::Sent { is_offline } => {
@@ -323,12 +363,18 @@ impl Tally {
                 }
                 Fate::Offline => {
                     self.count.offline += 1;
-                    self.fail(&line, "the user has no socket")?;
+                    self.fail(&line, "the user has no socket");
                 }
-                Fate::Failed(reason) => self.fail(&line, &reason)?,
+                Fate::Failed {
+                    reason,
+                    is_uncertain,
+                } => {
+                    self.count.uncertain += u64::from(is_uncertain);
+                    self.fail(&line, &reason);
+                }
                 Fate::Skipped => {
                     self.count.skipped += 1;
-                    self.keep(&line)?;
+                    self.keep(&line);
                 }
             }
             let position = self.progress.position().max(line.end);
@@ -338,22 +384,29 @@ impl Tally {
                 .set_message(format!("{sent} sent, {failed} failed"));
         }
         self.progress.finish_and_clear();
-        Ok((self.count, self.unsent.finish()))
+        (self.count, self.lost, self.unsent.finish())
     }
 
-    fn fail(&mut self, line: &Line, reason: &str) -> anyhow::Result<()> {
+    fn fail(&mut self, line: &Line, reason: &str) {
         let number = line.number;
         self.progress
             .suspend(|| output::note(format_args!("line {number}: {reason}")));
-        self.keep(line)
+        self.keep(line);
     }
 
-    fn keep(&mut self, line: &Line) -> anyhow::Result<()> {
+    /// Where lines cannot be kept any more, nothing more is sent, and their numbers are.
+    fn keep(&mut self, line: &Line) {
         self.count.failed += 1;
         if line.text.is_empty() {
-            return Ok(());
+            return;
         }
-        self.unsent.keep(&line.text)
+        if self.lost.is_empty() {
+            match self.unsent.keep(&line.text) {
+                Ok(()) => return,
+                Err(error) => self.stop.because(Exit::Failed, format!("{error:#}")),
+            }
+        }
+        self.lost.add(line.number);
     }
 }
 
@@ -382,21 +435,31 @@ fn verdict(
     read: io::Result<()>,
     stopped: Option<StopReason>,
     summary: &Summary<'_>,
+    lost: &Lost,
     require_online: bool,
 ) -> Result<(), Failure> {
-    let kept = summary.failed_file.map_or_else(String::new, |path| {
-        let path = path.display();
-        format!("; the lines that failed are in {path}, send them again with --batch {path}")
-    });
     let Count {
         offline,
         failed,
+        uncertain,
         skipped,
         ..
     } = summary.count;
+    let mut kept = summary.failed_file.map_or_else(String::new, |path| {
+        let path = path.display();
+        format!("; the lines that failed are in {path}, send them again with --batch {path}")
+    });
+    if uncertain > 0 {
+        kept += &format!(
+            "; {uncertain} of them may have been delivered all the same, and would come twice"
+        );
+    }
+    if !lost.is_empty() {
+        kept += &format!("; kept in no file: {lost}");
+    }
     if let Some(StopReason { exit, text }) = stopped {
         let error =
-            anyhow!("{text}").context(format!("stopped, {skipped} lines were not tried{kept}"));
+            anyhow!("{text}").context(format!("stopped, {} not tried{kept}", lines_were(skipped)));
         return Err(Failure::new(exit, error));
     }
     read.with_context(|| format!("the batch cannot be read to its end{kept}"))?;
@@ -409,5 +472,13 @@ fn verdict(
     } else {
         Exit::Failed
     };
-    Err(Failure::new(exit, anyhow!("{failed} lines failed{kept}")))
+    let lines = if failed == 1 { "line" } else { "lines" };
+    Err(Failure::new(exit, anyhow!("{failed} {lines} failed{kept}")))
+}
+
+fn lines_were(count: u64) -> String {
+    match count {
+        1 => "1 line was".to_owned(),
+        _ => format!("{count} lines were"),
+    }
 }

@@ -1,6 +1,10 @@
 //! The lines of a batch: read one by one, so that a file of any size costs no memory.
 
-use std::io::{self, BufRead, Read};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    io::{self, BufRead, Read},
+};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -127,6 +131,41 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
+/// The numbers of lines that are kept nowhere, as `3, 7-9000`.
+#[derive(Debug, Default)]
+pub(super) struct Lost(BTreeSet<u64>);
+
+impl Lost {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn add(&mut self, number: u64) {
+        self.0.insert(number);
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for &number in &self.0 {
+            match runs.last_mut() {
+                Some((_, last)) if *last + 1 == number => *last = number,
+                _ => runs.push((number, number)),
+            }
+        }
+        f.write_str("line ")?;
+        for (index, (first, last)) in runs.iter().enumerate() {
+            let comma = if index > 0 { ", " } else { "" };
+            write!(f, "{comma}{first}")?;
+            if last > first {
+                write!(f, "-{last}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +198,16 @@ mod tests {
             (3, "last".to_owned(), false),
         ];
         assert_eq!(lines(&input), expected);
+    }
+
+    #[test]
+    fn lost_lines_are_told_in_runs() {
+        let mut lost = Lost::default();
+        assert!(lost.is_empty());
+        for number in [9, 3, 8, 7, 12] {
+            lost.add(number);
+        }
+        assert_eq!(lost.to_string(), "line 3, 7-9, 12");
     }
 
     #[test]

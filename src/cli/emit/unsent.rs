@@ -13,7 +13,8 @@ pub(super) struct Unsent {
     path: PathBuf,
     /// Not buffered: what has failed is kept even if the process is killed.
     file: File,
-    is_empty: bool,
+    /// Of whole lines, in bytes.
+    length: u64,
 }
 
 impl Unsent {
@@ -32,7 +33,7 @@ impl Unsent {
         Ok(Self {
             path,
             file,
-            is_empty: true,
+            length: 0,
         })
     }
 
@@ -41,22 +42,25 @@ impl Unsent {
     }
 
     /// # Errors
-    /// The line cannot be written.
+    /// The line cannot be written; the file then ends with the last line that could.
     pub(super) fn keep(&mut self, line: &str) -> anyhow::Result<()> {
-        self.is_empty = false;
-        self.file
-            .write_all(format!("{line}\n").as_bytes())
-            .with_context(|| {
+        let text = format!("{line}\n");
+        if let Err(error) = self.file.write_all(text.as_bytes()) {
+            self.file.set_len(self.length).ok();
+            return Err(error).with_context(|| {
                 format!(
-                    "{} cannot be written, so failed lines are lost; make room",
+                    "{} cannot be written, so nothing more is sent; make room",
                     self.path.display()
                 )
-            })
+            });
+        }
+        self.length += text.len() as u64;
+        Ok(())
     }
 
     /// The file's path; without failed lines it is removed, and there is none.
     pub(super) fn finish(self) -> Option<PathBuf> {
-        if self.is_empty {
+        if self.length == 0 {
             fs::remove_file(&self.path).ok();
             return None;
         }
