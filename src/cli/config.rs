@@ -24,6 +24,10 @@ pub(super) enum ConfigCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes:
+  0  ok: sockd serve would start with it
+  2  something is wrong; all of it is told at once")]
 pub(super) struct CheckArgs {
     /// Print the result as JSON
     #[arg(long)]
@@ -31,6 +35,10 @@ pub(super) struct CheckArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes:
+  0  ok
+  2  something is wrong; what could be read is shown all the same")]
 pub(super) struct ShowArgs {
     /// Print one JSON object a line
     #[arg(long)]
@@ -60,10 +68,34 @@ struct Checked {
     warnings: Vec<String>,
 }
 
+/// The same, when something is.
+#[derive(Serialize)]
+struct Wrong {
+    ok: bool,
+    problems: Vec<String>,
+}
+
 fn check(args: &CheckArgs, context: &Context) -> Result<(), Failure> {
-    let settings = context.settings(Vec::new())?;
-    let Loaded { config, warnings } = servable(&settings)?;
-    warnings.iter().for_each(output::warning);
+    let loaded = context.settings(Vec::new()).and_then(|settings| {
+        let loaded = servable(&settings).inspect_err(|_| warn(settings.notes()))?;
+        Ok((settings, loaded))
+    });
+    let (settings, Loaded { config, warnings }) = match loaded {
+        Err(failure) if args.json => {
+            let problems = failure.problems();
+            output::result(
+                true,
+                &Wrong {
+                    ok: false,
+                    problems,
+                },
+                "",
+            )?;
+            return Err(Failure::told(failure.exit));
+        }
+        loaded => loaded?,
+    };
+    warn(&warnings);
     let checked = Checked {
         ok: true,
         file: settings.file().map(|path| path.display().to_string()),
@@ -79,6 +111,10 @@ fn check(args: &CheckArgs, context: &Context) -> Result<(), Failure> {
     );
     output::result(args.json, &checked, text)?;
     Ok(())
+}
+
+fn warn(warnings: &[String]) {
+    warnings.iter().for_each(output::warning);
 }
 
 /// The configuration and what is odd about it, checked as far as is possible without serving.
@@ -98,7 +134,8 @@ pub(super) fn describe_sessions(config: &Config) -> String {
 }
 
 fn show(args: &ShowArgs, context: &Context) -> Result<(), Failure> {
-    let rows = context.settings(Vec::new())?.rows();
+    let settings = context.settings(Vec::new())?;
+    let rows = settings.rows();
     let mut results = Results::default();
     if args.json {
         for row in &rows {
@@ -120,5 +157,6 @@ fn show(args: &ShowArgs, context: &Context) -> Result<(), Failure> {
         }
     }
     results.finish()?;
-    Ok(())
+    warn(settings.notes());
+    Ok(settings.mistakes()?)
 }

@@ -22,7 +22,8 @@ pub struct Loaded {
 /// How the commands reach the server of this configuration.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// `http://127.0.0.1:3000`; a server that listens everywhere is asked on the loopback.
+    /// SOCKD_URL, else where the server listens, such as `http://127.0.0.1:3000`; one that listens
+    /// everywhere is asked on the loopback.
     pub url: String,
     /// The internal routes' first secret, if there is one here.
     pub secret: Option<Secret>,
@@ -91,17 +92,19 @@ impl Settings {
     /// An `internal.secret_file` that cannot be read, and mistakes in any source.
     pub fn client(&self) -> Result<Client, Problems> {
         let mut problems = self.problems.clone();
+        let secret = self.secret("internal.secret", &mut problems);
+        let url = self.instance.clone().unwrap_or_else(|| self.listening());
+        problems.or(Client { url, secret })
+    }
+
+    fn listening(&self) -> String {
         let host = self.text("server.host");
         let host = match host.parse::<IpAddr>() {
             Ok(ip) if ip.is_unspecified() => "127.0.0.1".to_owned(),
             Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
             _ => host,
         };
-        let client = Client {
-            url: format!("http://{host}:{}", self.number::<u16>("server.port")),
-            secret: self.secret("internal.secret", &mut problems),
-        };
-        problems.or(client)
+        format!("http://{host}:{}", self.number::<u16>("server.port"))
     }
 
     /// Where sessions are, for `sessions ls`.

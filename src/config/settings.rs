@@ -59,6 +59,7 @@ pub fn load(sources: &Sources) -> Result<Settings, Problems> {
         given,
         problems,
         notes,
+        instance: environment.get("SOCKD_URL").map(|(url, _)| url.to_owned()),
         blank,
         file: file.map(|file| file.name),
         directory: sources.directory.clone(),
@@ -149,6 +150,8 @@ pub struct Settings {
     pub(super) problems: Problems,
     /// What is odd but works.
     pub(super) notes: Vec<String>,
+    /// The instance of SOCKD_URL, which commands call.
+    pub(super) instance: Option<String>,
     /// By key, the variables that are there but blank.
     blank: BTreeMap<&'static str, Vec<String>>,
     file: Option<Arc<Path>>,
@@ -182,6 +185,19 @@ impl Settings {
             ),
         };
         SETTINGS.iter().map(row).collect()
+    }
+
+    /// What is odd in the sources but works, a sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Whether every value could be read.
+    ///
+    /// # Errors
+    /// All that could not, in every source.
+    pub fn mistakes(&self) -> Result<(), Problems> {
+        self.problems.clone().or(())
     }
 
     /// Whether sessions are kept in Redis.
