@@ -57,10 +57,10 @@ pub struct Identity {
 /// A configuration that tokens cannot be verified with.
 #[derive(Debug, Error)]
 pub enum AuthError {
-    #[error("auth.secrets is empty; set JWT_SECRET")]
+    #[error("auth.secret is not set; set JWT_SECRET")]
     NoSecret,
     #[error(
-        "JWT secret {number} of {count} cannot be used; mend JWT_SECRET, auth.secrets or the file it is read from"
+        "JWT secret {number} of {count} cannot be used; mend JWT_SECRET, auth.secret, or the file it is read from"
     )]
     Key {
         number: usize,

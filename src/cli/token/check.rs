@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::anyhow;
 use clap::Args;
 use serde::Serialize;
 
@@ -11,12 +12,21 @@ use crate::{
         Context,
         failure::{Exit, Failure},
         instance::read_text,
-        output,
+        output::{self, OutputError},
     },
     id::{SessionId, UserId},
 };
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sockd token check eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2ln
+  sockd token mint | sockd token check -
+
+Exit codes:
+  0  valid
+  1  not valid; the reason is on stdout
+  2  usage or configuration")]
 pub(in crate::cli) struct CheckArgs {
     /// The token, with or without Bearer before it; - to read it from stdin
     token: String,
@@ -55,7 +65,12 @@ pub(super) fn run(args: CheckArgs, context: &Context) -> Result<(), Failure> {
         args.token
     };
     let now = auth::unix_time();
-    match verifier.verify(strip_bearer(&raw), now) {
+    let judged = if auth::trim(&raw).is_empty() {
+        Err(anyhow!("no token is there (TOKEN_MISSING)"))
+    } else {
+        verifier.verify(strip_bearer(&raw), now).map_err(Into::into)
+    };
+    match judged {
         Ok(identity) => {
             let expires_in_seconds = identity.expires_at.map(|at| at.saturating_sub(now));
             let expiry = expires_in_seconds.map_or_else(
@@ -77,14 +92,18 @@ pub(super) fn run(args: CheckArgs, context: &Context) -> Result<(), Failure> {
             Ok(())
         }
         Err(error) => {
-            let reason = format!("{:#}", anyhow::Error::from(error));
+            let reason = format!("{error:#}");
             let text = format!("invalid: {reason}");
             let verdict = Verdict::Invalid {
                 valid: false,
                 reason,
             };
-            output::result(args.json, &verdict, text)?;
-            Err(Failure::told(Exit::Failed))
+            // The exit code tells it too, even who has closed stdout.
+            let told = output::result(args.json, &verdict, text);
+            match told {
+                Err(error @ OutputError::Failed(_)) => Err(error.into()),
+                Ok(()) | Err(OutputError::Closed) => Err(Failure::told(Exit::Failed)),
+            }
         }
     }
 }

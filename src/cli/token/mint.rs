@@ -32,7 +32,12 @@ Examples:
   sockd token mint
   sockd token mint --user 64b7f0c2a1d2e3f405162738 --ttl 7d --claim role=admin
   sockd token mint --alg ES256 --key @private.pem
-  sockd token mint --count 10000 > tokens.ndjson")]
+  sockd token mint --count 10000 > tokens.ndjson
+
+Exit codes:
+  0  ok
+  1  failed
+  2  usage or configuration, such as a key that cannot sign")]
 pub(in crate::cli) struct MintArgs {
     /// The token's user [default: one made up, told on stderr]
     #[arg(long)]
@@ -94,10 +99,20 @@ pub(super) fn run(args: MintArgs, context: &Context) -> Result<(), Failure> {
     let key = auth.secrets.first().ok_or_else(|| {
         Failure::usage(anyhow!("no key to sign with; set JWT_SECRET or give --key"))
     })?;
+    let minter = TokenMinter::new(&auth, key, args.alg).map_err(Failure::usage)?;
+    let algorithm = minter.algorithm().name();
+    if !auth.algorithms.iter().any(|listed| listed == algorithm) {
+        output::warning(format_args!(
+            "the configured server takes {} alone and refuses {algorithm}; list it in JWT_ALGORITHMS",
+            auth.algorithms.join(", ")
+        ));
+    }
     let minting = Minting {
-        minter: TokenMinter::new(&auth, key, args.alg).map_err(Failure::usage)?,
-        user: parse_id(args.user.as_deref(), |text| ids.parse_user(text))?,
-        session: parse_id(args.session.as_deref(), |text| ids.parse_session(text))?,
+        minter,
+        user: parse_id("user", args.user.as_deref(), |text| ids.parse_user(text))?,
+        session: parse_id("session", args.session.as_deref(), |text| {
+            ids.parse_session(text)
+        })?,
         ids,
         ttl: args.ttl.0,
         claims: args.claims.into_iter().collect(),
@@ -179,10 +194,12 @@ impl Minting {
 }
 
 fn parse_id<T>(
+    name: &str,
     given: Option<&str>,
     parse: impl Fn(&str) -> Result<T, InvalidId>,
 ) -> Result<Option<T>, Failure> {
-    given.map(parse).transpose().map_err(Failure::usage)
+    let parsed = given.map(parse).transpose();
+    parsed.map_err(|error| Failure::usage(anyhow!("--{name}: {error}; see ids.{name}")))
 }
 
 fn parse_ttl(text: &str) -> Result<Ttl, String> {
