@@ -40,7 +40,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
         'sockd;serve' {
             [CompletionResult]::new('--host', '--host', [CompletionResultType]::ParameterName, 'The address to listen on; :: is all of IPv4 and IPv6')
             [CompletionResult]::new('--port', '--port', [CompletionResultType]::ParameterName, 'The port to listen on; 0 lets the system choose')
-            [CompletionResult]::new('--redis-url', '--redis-url', [CompletionResultType]::ParameterName, 'Where sessions are kept and other instances are met')
+            [CompletionResult]::new('--redis-url', '--redis-url', [CompletionResultType]::ParameterName, 'Where sessions are kept and other instances are met; a password belongs into REDIS_PASS or redis.password_file, since ps shows flags')
             [CompletionResult]::new('--log-level', '--log-level', [CompletionResultType]::ParameterName, 'What is logged, such as info or info,sockd=debug')
             [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'How it is logged')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]')
@@ -141,8 +141,8 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
         'sockd;sessions;ls' {
             [CompletionResult]::new('--user', '--user', [CompletionResultType]::ParameterName, 'Only this user''s session')
             [CompletionResult]::new('--limit', '--limit', [CompletionResultType]::ParameterName, 'List at most so many')
-            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'The instance''s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]')
-            [CompletionResult]::new('--secret-file', '--secret-file', [CompletionResultType]::ParameterName, 'A file that holds the secret for the internal API, - for stdin [default: the configured secret]')
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'Ask this instance, which keeps its sessions in memory, instead of the configured Redis; without a Redis it is asked anyhow [default then: SOCKD_URL, else the configured host and port]')
+            [CompletionResult]::new('--secret-file', '--secret-file', [CompletionResultType]::ParameterName, 'A file that holds the secret for an instance''s internal API, - for stdin; Redis does not need it [default: the configured secret]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print one JSON object a line')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')

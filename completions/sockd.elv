@@ -36,7 +36,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
         &'sockd;serve'= {
             cand --host 'The address to listen on; :: is all of IPv4 and IPv6'
             cand --port 'The port to listen on; 0 lets the system choose'
-            cand --redis-url 'Where sessions are kept and other instances are met'
+            cand --redis-url 'Where sessions are kept and other instances are met; a password belongs into REDIS_PASS or redis.password_file, since ps shows flags'
             cand --log-level 'What is logged, such as info or info,sockd=debug'
             cand --log-format 'How it is logged'
             cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
@@ -126,8 +126,8 @@ set edit:completion:arg-completer[sockd] = {|@words|
         &'sockd;sessions;ls'= {
             cand --user 'Only this user''s session'
             cand --limit 'List at most so many'
-            cand --url 'The instance''s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]'
-            cand --secret-file 'A file that holds the secret for the internal API, - for stdin [default: the configured secret]'
+            cand --url 'Ask this instance, which keeps its sessions in memory, instead of the configured Redis; without a Redis it is asked anyhow [default then: SOCKD_URL, else the configured host and port]'
+            cand --secret-file 'A file that holds the secret for an instance''s internal API, - for stdin; Redis does not need it [default: the configured secret]'
             cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
             cand --json 'Print one JSON object a line'
             cand -h 'Print help'

@@ -38,7 +38,7 @@ complete -c sockd -n "__fish_sockd_needs_command" -f -a "completions" -d 'Print 
 complete -c sockd -n "__fish_sockd_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c sockd -n "__fish_sockd_using_subcommand serve" -l host -d 'The address to listen on; :: is all of IPv4 and IPv6' -r
 complete -c sockd -n "__fish_sockd_using_subcommand serve" -l port -d 'The port to listen on; 0 lets the system choose' -r
-complete -c sockd -n "__fish_sockd_using_subcommand serve" -l redis-url -d 'Where sessions are kept and other instances are met' -r
+complete -c sockd -n "__fish_sockd_using_subcommand serve" -l redis-url -d 'Where sessions are kept and other instances are met; a password belongs into REDIS_PASS or redis.password_file, since ps shows flags' -r
 complete -c sockd -n "__fish_sockd_using_subcommand serve" -l log-level -d 'What is logged, such as info or info,sockd=debug' -r
 complete -c sockd -n "__fish_sockd_using_subcommand serve" -l log-format -d 'How it is logged' -r -f -a "text\t''
 json\t''"
@@ -105,8 +105,8 @@ complete -c sockd -n "__fish_sockd_using_subcommand sessions; and not __fish_see
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and not __fish_seen_subcommand_from ls help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l user -d 'Only this user\'s session' -r
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l limit -d 'List at most so many' -r
-complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l url -d 'The instance\'s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]' -r
-complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l secret-file -d 'A file that holds the secret for the internal API, - for stdin [default: the configured secret]' -r -F
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l url -d 'Ask this instance, which keeps its sessions in memory, instead of the configured Redis; without a Redis it is asked anyhow [default then: SOCKD_URL, else the configured host and port]' -r
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l secret-file -d 'A file that holds the secret for an instance\'s internal API, - for stdin; Redis does not need it [default: the configured secret]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l json -d 'Print one JSON object a line'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help'

@@ -20,6 +20,27 @@ pub(super) enum SessionsCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    mut_arg("url", |url| url.help(
+        "Ask this instance, which keeps its sessions in memory, instead of the configured Redis; \
+         without a Redis it is asked anyhow [default then: SOCKD_URL, else the configured host and \
+         port]"
+    )),
+    mut_arg("secret_file", |file| file.help(
+        "A file that holds the secret for an instance's internal API, - for stdin; Redis does not \
+         need it [default: the configured secret]"
+    ))
+)]
+#[command(after_help = "\
+Columns:
+  ONLINE is the number of instances where the user has sockets
+
+Exit codes:
+  0  ok
+  1  failed
+  2  usage or configuration
+  3  Redis or the instance is unreachable
+  4  Redis wants another password, or the instance another secret")]
 pub(super) struct LsArgs {
     /// Only this user's session
     #[arg(long)]
