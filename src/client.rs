@@ -233,7 +233,7 @@ impl Client {
         Err(ClientError::Refused {
             url: self.url().to_owned(),
             status: status.as_u16(),
-            code: error.chars().take(64).collect(),
+            code: printable(&error),
         })
     }
 }
@@ -242,6 +242,12 @@ impl Client {
 #[derive(Deserialize)]
 struct Refusal {
     error: String,
+}
+
+/// A code as a terminal may show it: whatever answers could send escape sequences.
+fn printable(code: &str) -> String {
+    let visible = code.chars().filter(char::is_ascii_graphic);
+    visible.take(64).collect()
 }
 
 /// What to do about a refusal, in a person's words.
