@@ -2,6 +2,7 @@
 
 mod batch;
 mod lines;
+mod tally;
 mod unsent;
 
 use std::{num::NonZeroUsize, path::PathBuf};

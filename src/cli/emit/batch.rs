@@ -1,7 +1,6 @@
 //! `sockd emit --batch`: one event per line, many under way at once.
 
 use std::{
-    fmt,
     fs::File,
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, BufRead, BufReader},
@@ -15,13 +14,13 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use indicatif::ProgressBar;
-use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     EmitArgs,
-    lines::{Event, Line, LineError, Lines, Lost},
+    lines::{Event, Line, LineError, Lines},
+    tally::{Fate, Outcome, Summary, Tally, verdict},
     unsent::Unsent,
 };
 use crate::{
@@ -92,13 +91,7 @@ pub(super) async fn run(args: EmitArgs, context: &Context) -> Result<(), Failure
         stop: stop.clone(),
         from_stdin,
     };
-    let tally = Tally {
-        progress,
-        unsent,
-        stop: stop.clone(),
-        count: Count::default(),
-        lost: Lost::default(),
-    };
+    let tally = Tally::new(progress, unsent, stop.clone());
     let (read, (count, lost, kept)) =
         tokio::join!(dispatcher.run(read(input)), tally.run(arriving));
     on_interrupt.abort();
@@ -128,7 +121,11 @@ fn open(path: &Path) -> anyhow::Result<(Box<dyn BufRead + Send>, ProgressBar)> {
     }
     let what = || format!("{} cannot be read; give a file of NDJSON", path.display());
     let file = File::open(path).with_context(what)?;
-    let length = file.metadata().with_context(what)?.len();
+    let metadata = file.metadata().with_context(what)?;
+    if metadata.is_dir() {
+        return Err(anyhow!("it is a folder").context(what()));
+    }
+    let length = metadata.len();
     let progress = output::bar(length, "[{bar:32}] {percent}% {msg} {elapsed}");
     Ok((
         Box::new(BufReader::with_capacity(256 * 1024, file)),
@@ -226,49 +223,18 @@ async fn work(
     }
 }
 
-/// What became of a line.
-struct Outcome {
-    line: Line,
-    fate: Fate,
-}
-
-enum Fate {
-    Sent {
-        is_offline: bool,
-    },
-    /// The user has no socket, and that was asked to be a failure.
-    Offline,
-    Failed {
-        reason: String,
-        /// The event may have been delivered all the same.
-        is_uncertain: bool,
-    },
-    /// Not tried, since the batch was stopped before.
-    Skipped,
-}
-
-impl Fate {
-    /// For what was certainly not sent.
-    fn failed(reason: impl fmt::Display) -> Self {
-        Self::Failed {
-            reason: reason.to_string(),
-            is_uncertain: false,
-        }
-    }
-}
-
 /// Why the rest of a batch is not tried, once there is such a reason.
 #[derive(Default)]
-struct Stop {
+pub(super) struct Stop {
     reason: OnceLock<StopReason>,
     interrupted: CancellationToken,
     unreachable_in_a_row: AtomicU32,
 }
 
 #[derive(Clone)]
-struct StopReason {
-    exit: Exit,
-    text: String,
+pub(super) struct StopReason {
+    pub(super) exit: Exit,
+    pub(super) text: String,
 }
 
 impl Stop {
@@ -304,7 +270,7 @@ impl Stop {
     }
 
     /// The first reason counts.
-    fn because(&self, exit: Exit, text: String) {
+    pub(super) fn because(&self, exit: Exit, text: String) {
         self.reason.get_or_init(|| StopReason { exit, text });
     }
 
@@ -321,164 +287,9 @@ async fn interrupt(mut signals: Signals, stop: Arc<Stop>) {
     let signal = signals.next().await;
     stop.because(Exit::Failed, format!("interrupted by {signal}"));
     output::note(format_args!(
-        "interrupted by {signal}: waiting for the answers under way; once more to end at once"
+        "interrupted by {signal}: waiting for the answers under way; once more ends at once and keeps nothing more"
     ));
     stop.interrupted.cancel();
     signals.next().await;
     std::process::exit(EXIT_CODE);
-}
-
-/// Counts, shows and keeps what became of the lines.
-struct Tally {
-    progress: ProgressBar,
-    unsent: Unsent,
-    stop: Arc<Stop>,
-    count: Count,
-    lost: Lost,
-}
-
-#[derive(Debug, Default, Serialize)]
-struct Count {
-    sent: u64,
-    /// Of those sent, the ones whose users had no socket.
-    offline: u64,
-    failed: u64,
-    /// Of those failed, the ones that may have been delivered all the same.
-    uncertain: u64,
-    /// Of those failed, the ones that were not tried because the batch was stopped.
-    skipped: u64,
-}
-
-impl Tally {
-    /// The counts, the lines that failed and are not kept, and the file that holds those that are.
-    async fn run(
-        mut self,
-        mut outcomes: mpsc::Receiver<Outcome>,
-    ) -> (Count, Lost, Option<PathBuf>) {
-        while let Some(Outcome { line, fate }) = outcomes.recv().await {
-            match fate {
-                Fate::Sent { is_offline } => {
-                    self.count.sent += 1;
-                    self.count.offline += u64::from(is_offline);
-                }
-                Fate::Offline => {
-                    self.count.offline += 1;
-                    self.fail(&line, "the user has no socket");
-                }
-                Fate::Failed {
-                    reason,
-                    is_uncertain,
-                } => {
-                    self.count.uncertain += u64::from(is_uncertain);
-                    self.fail(&line, &reason);
-                }
-                Fate::Skipped => {
-                    self.count.skipped += 1;
-                    self.keep(&line);
-                }
-            }
-            let position = self.progress.position().max(line.end);
-            self.progress.set_position(position);
-            let Count { sent, failed, .. } = self.count;
-            self.progress
-                .set_message(format!("{sent} sent, {failed} failed"));
-        }
-        self.progress.finish_and_clear();
-        (self.count, self.lost, self.unsent.finish())
-    }
-
-    fn fail(&mut self, line: &Line, reason: &str) {
-        let number = line.number;
-        self.progress
-            .suspend(|| output::note(format_args!("line {number}: {reason}")));
-        self.keep(line);
-    }
-
-    /// Where lines cannot be kept any more, nothing more is sent, and their numbers are.
-    fn keep(&mut self, line: &Line) {
-        self.count.failed += 1;
-        if line.text.is_empty() {
-            return;
-        }
-        if self.lost.is_empty() {
-            match self.unsent.keep(&line.text) {
-                Ok(()) => return,
-                Err(error) => self.stop.because(Exit::Failed, format!("{error:#}")),
-            }
-        }
-        self.lost.add(line.number);
-    }
-}
-
-/// The result of a batch.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Summary<'a> {
-    #[serde(flatten)]
-    count: Count,
-    failed_file: Option<&'a Path>,
-}
-
-impl fmt::Display for Summary<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Count {
-            sent,
-            offline,
-            failed,
-            ..
-        } = self.count;
-        write!(f, "sent {sent}, failed {failed}, offline {offline}")
-    }
-}
-
-fn verdict(
-    read: io::Result<()>,
-    stopped: Option<StopReason>,
-    summary: &Summary<'_>,
-    lost: &Lost,
-    require_online: bool,
-) -> Result<(), Failure> {
-    let Count {
-        offline,
-        failed,
-        uncertain,
-        skipped,
-        ..
-    } = summary.count;
-    let mut kept = summary.failed_file.map_or_else(String::new, |path| {
-        let path = path.display();
-        format!("; the lines that failed are in {path}, send them again with --batch {path}")
-    });
-    if uncertain > 0 {
-        kept += &format!(
-            "; {uncertain} of them may have been delivered all the same, and would come twice"
-        );
-    }
-    if !lost.is_empty() {
-        kept += &format!("; kept in no file: {lost}");
-    }
-    if let Some(StopReason { exit, text }) = stopped {
-        let error =
-            anyhow!("{text}").context(format!("stopped, {} not tried{kept}", lines_were(skipped)));
-        return Err(Failure::new(exit, error));
-    }
-    read.with_context(|| format!("the batch cannot be read to its end{kept}"))?;
-    if failed == 0 {
-        return Ok(());
-    }
-    let all_offline = require_online && failed == offline;
-    let exit = if all_offline {
-        Exit::Offline
-    } else {
-        Exit::Failed
-    };
-    let lines = if failed == 1 { "line" } else { "lines" };
-    Err(Failure::new(exit, anyhow!("{failed} {lines} failed{kept}")))
-}
-
-fn lines_were(count: u64) -> String {
-    match count {
-        1 => "1 line was".to_owned(),
-        _ => format!("{count} lines were"),
-    }
 }
