@@ -19,6 +19,7 @@ mod handshake;
 mod limits;
 mod memory;
 mod namespace;
+mod cli;
 mod session;
 mod support;
 mod tokens;

@@ -1,0 +1,147 @@
+//! What all commands have in common: help, exit codes, stdout and stderr.
+
+use crate::support::command::Shell;
+
+const COMMANDS: [&[&str]; 14] = [
+    &[],
+    &["serve"],
+    &["emit"],
+    &["force-logout"],
+    &["token"],
+    &["token", "mint"],
+    &["token", "check"],
+    &["sessions"],
+    &["sessions", "ls"],
+    &["config"],
+    &["config", "check"],
+    &["config", "show"],
+    &["config", "example"],
+    &["completions"],
+];
+
+#[tokio::test]
+async fn every_command_has_help_on_stdout() {
+    let shell = Shell::new();
+    for command in COMMANDS {
+        let done = shell.run(&[command, &["--help"]].concat()).await;
+        assert_eq!(done.stderr, "");
+        let help = done.ok();
+        assert!(
+            help.contains(&format!(
+                "Usage: {}",
+                [&["sockd"], command].concat().join(" ")
+            )),
+            "{help}"
+        );
+        let widest = help.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(110), "{command:?}: {widest:?}");
+    }
+}
+
+#[tokio::test]
+async fn exit_codes_are_listed_where_they_can_be_got() {
+    let shell = Shell::new();
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(readme)
+        .expect("a README")
+        .replace('\n', " ");
+    let help = shell.run(&["--help"]).await.ok();
+    for (code, meaning) in [
+        (0, "ok"),
+        (1, "failed"),
+        (2, "usage or configuration"),
+        (3, "unreachable"),
+        (4, "unauthorised"),
+        (5, "user offline under --require-online"),
+    ] {
+        assert!(
+            help.contains(&format!("  {code}  {meaning}\n"))
+                || help.ends_with(&format!("  {code}  {meaning}\n")),
+            "{help}"
+        );
+        assert!(
+            readme.contains(&format!(
+                "{code} {}",
+                meaning.replace("--require-online", "`--require-online`")
+            )),
+            "{code}"
+        );
+    }
+    for (command, codes) in [
+        (&["emit"][..], "012345"),
+        (&["force-logout"], "01234"),
+        (&["sessions", "ls"], "01234"),
+        (&["serve"], "012"),
+        (&["token", "mint"], "012"),
+        (&["token", "check"], "012"),
+        (&["config", "check"], "02"),
+        (&["config", "show"], "02"),
+    ] {
+        let help = shell.run(&[command, &["--help"]].concat()).await.ok();
+        let (_, list) = help
+            .split_once("Exit codes:\n")
+            .unwrap_or_else(|| panic!("{help}"));
+        let listed: String = list
+            .lines()
+            .filter_map(|line| line.strip_prefix("  ")?.chars().next())
+            .filter(char::is_ascii_digit)
+            .collect();
+        assert_eq!(listed, codes, "{help}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_command_is_a_usage_error() {
+    let shell = Shell::new();
+    for (arguments, complaint) in [
+        (&[][..], "Usage: sockd"),
+        (&["emitt"], "a similar subcommand exists: 'emit'"),
+        (&["emit", "--nope", "x"], "unexpected argument '--nope'"),
+        (&["completions", "tcsh"], "possible values: bash"),
+    ] {
+        let stderr = shell.run(arguments).await.fails(2);
+        assert!(stderr.contains(complaint), "{stderr}");
+    }
+}
+
+#[tokio::test]
+async fn completions_are_those_of_the_repository() {
+    let shell = Shell::new();
+    for (name, file) in [
+        ("bash", "sockd.bash"),
+        ("zsh", "_sockd"),
+        ("fish", "sockd.fish"),
+        ("elvish", "sockd.elv"),
+        ("powershell", "_sockd.ps1"),
+    ] {
+        let done = shell.run(&["completions", name]).await;
+        assert_eq!(done.stderr, "");
+        let path = format!("{}/completions/{file}", env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(done.ok(), std::fs::read_to_string(path).expect("a script"));
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_has_had_enough_is_no_failure() {
+    let shell = Shell::new().env("JWT_SECRET", "s".repeat(32));
+    for command in [
+        "config example",
+        "config show",
+        "completions bash",
+        "token mint --count 5000",
+        "--help",
+    ] {
+        let arguments: Vec<_> = command.split(' ').collect();
+        let done = shell.run_unread(&arguments).await;
+        assert_eq!(
+            (done.code, done.stderr.as_str()),
+            (Some(0), ""),
+            "{command}"
+        );
+    }
+    // The verdict is told all the same.
+    let done = shell.run_unread(&["token", "check", "x"]).await;
+    assert_eq!((done.code, done.stderr.as_str()), (Some(1), ""));
+    let full = shell.sh("sockd config example > /dev/full").await.fails(1);
+    assert!(full.contains("cannot write the result to stdout"), "{full}");
+}
