@@ -5,21 +5,21 @@
     reason = "nothing uses this crate; `pub` is what other files may use"
 )]
 
-mod connections;
-mod doctor;
-mod refusals;
 mod browser;
+mod cli;
 mod clients;
-mod layers;
-mod repository;
+mod connections;
 mod cors;
+mod doctor;
 mod engine;
 mod expiry;
 mod handshake;
+mod layers;
 mod limits;
 mod memory;
 mod namespace;
-mod cli;
+mod refusals;
+mod repository;
 mod session;
 mod support;
 mod tokens;
