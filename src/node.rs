@@ -394,6 +394,10 @@ impl Listener for Node {
     }
 
     fn missed(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
-        Box::pin(async move { self.sweep().await.map_err(|error| chain(&error)) })
+        Box::pin(async move {
+            // A claim may have been answered before what this node did not hear of.
+            self.hub.doubt_handshakes();
+            self.sweep().await.map_err(|error| chain(&error))
+        })
     }
 }
