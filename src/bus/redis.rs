@@ -120,8 +120,9 @@ impl RedisBus {
                 .await
                 .ok();
         }
-        // Looked up before the check: a channel is lost only once the check fails.
-        let hears = self.channels.is_heard(user);
+        // Held before the check, as a channel is lost only once the check fails; and until the
+        // event is back, lest the last socket's leaving make it wait for what cannot come.
+        let held = self.channels.hold(user);
         let Some(mut connection) = self.link.current().filter(|_| self.check().is_ok()) else {
             return unsent();
         };
@@ -131,7 +132,7 @@ impl RedisBus {
             seq,
             event: event.clone(),
         };
-        let mut echo = self.pending.expect(seq, hears);
+        let mut echo = self.pending.expect(seq, held.is_some());
         let Publication { channel, message } = self.publication(user, &message);
         let sent = timeout(ECHO_LIMIT, async {
             let nodes: usize = connection
