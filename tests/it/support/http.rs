@@ -1,6 +1,6 @@
 //! HTTP as callers speak it, and as only the hostile do.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::LazyLock, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -9,13 +9,15 @@ use tokio::{
 
 use super::{PATIENCE, within};
 
-/// A client without proxies and with patience.
+/// A client without proxies and with patience. It is one for all, as making one takes long, and
+/// keeps no connections, as each test's go with its runtime.
 pub fn client() -> reqwest::Client {
-    reqwest::Client::builder()
-        .no_proxy()
-        .timeout(Duration::from_secs(60))
-        .build()
-        .expect("a client")
+    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
+        let builder = reqwest::Client::builder().no_proxy();
+        let builder = builder.timeout(Duration::from_secs(60));
+        builder.pool_max_idle_per_host(0).build().expect("a client")
+    });
+    CLIENT.clone()
 }
 
 pub async fn get(url: &str) -> reqwest::Response {
