@@ -305,3 +305,25 @@ async fn events_reach_all_nodes_again_after_redis_was_away() {
         is_dismissed(socket).await;
     }
 }
+
+#[tokio::test]
+async fn a_session_outlives_its_node_and_events_reach_it_after_a_crash() {
+    let redis = Redis::start().await;
+    let (staying, mut crashing) = (
+        Sockd::with_redis(&redis).await,
+        Sockd::with_redis(&redis).await,
+    );
+    let (user, session) = (jwt::user(), jwt::session());
+    let mut socket = WebSocket::join(crashing.address(), &user, &session).await;
+    crashing.kill().await;
+    socket.closed(PATIENCE).await;
+    crashing.restart().await;
+    let mut here = WebSocket::join(crashing.address(), &user, &session).await;
+    let mut there = WebSocket::join(staying.address(), &user, &session).await;
+    staying.emit(&user, "profile:update", &json!(1)).await;
+    assert_eq!(here.packet().await, EVENT);
+    assert_eq!(there.packet().await, EVENT);
+    assert_eq!(staying.force_logout(&user, &jwt::session()).await, 2);
+    is_dismissed(&mut here).await;
+    is_dismissed(&mut there).await;
+}
