@@ -2,9 +2,13 @@
 
 use std::{
     convert::Infallible,
+    future::pending,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -256,7 +260,8 @@ fn tune(stream: &TcpStream, config: &config::Server) {
     }
 }
 
-/// Serves one connection until it ends or, in a drain, until its present request is answered.
+/// Serves one connection until it ends or, in a drain, until its present request is answered; the
+/// drain's window is the time for a request that is not there yet.
 async fn serve(
     stream: TcpStream,
     config: config::Server,
@@ -264,7 +269,10 @@ async fn serve(
     api: Api,
     lifecycle: Lifecycle,
 ) {
+    let asked = Arc::new(AtomicBool::new(false));
+    let has_asked = asked.clone();
     let answer = service_fn(move |request: Request<Incoming>| {
+        has_asked.store(true, Ordering::Relaxed);
         let (gateway, api) = (gateway.clone(), api.clone());
         async move {
             let request = request.map(Body::new);
@@ -295,5 +303,15 @@ async fn serve(
         // Who comes during the drain is still told that it is one.
         () = lifecycle.drained(), if !draining => connection.as_mut().graceful_shutdown(),
     }
-    connection.await.ok();
+    // A browser keeps connections ready on which it may never ask anything.
+    let never_asked = async {
+        sleep(config.drain_window).await;
+        if asked.load(Ordering::Relaxed) {
+            pending().await
+        }
+    };
+    tokio::select! {
+        _ = connection => {}
+        () = never_asked => {}
+    }
 }

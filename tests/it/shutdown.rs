@@ -15,7 +15,7 @@ use crate::support::{
 };
 
 /// The process ends within 10 s; the rest is for a loaded machine.
-const ENDED: Duration = Duration::from_secs(11);
+const ENDED: Duration = Duration::from_secs(12);
 
 async fn is_draining(sockd: &Sockd) {
     eventually(PATIENCE, "the drain", || async {
@@ -175,4 +175,22 @@ async fn a_second_signal_ends_it_at_once() {
     sockd.signal("INT");
     // Long before the body's own limit of 10 s.
     sockd.ended(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn connections_on_which_nothing_was_asked_hold_up_nothing() {
+    let builder = Sockd::builder()
+        .env("SOCKD_SERVER__DRAIN_WINDOW", "200ms")
+        .env("SOCKD_SERVER__HEADER_TIMEOUT", "1h")
+        .env("SOCKD_SERVER__SHUTDOWN_TIMEOUT", "1h");
+    let mut sockd = builder.start().await;
+    let mut silent = RawConnection::open(sockd.address()).await;
+    let mut half = RawConnection::open(sockd.address()).await;
+    half.send("POST /internal/emit HTTP/1.1\r\nhost: x\r\n")
+        .await;
+    // They are accepted in the order in which they came.
+    http::get(&format!("{}/healthz", sockd.url())).await;
+    assert_eq!(sockd.drain().await, Some(0));
+    assert_eq!(silent.read_to_end(PATIENCE).await, "");
+    assert_eq!(half.read_to_end(PATIENCE).await, "");
 }
