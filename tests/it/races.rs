@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     force_logout::TOLD,
     support::{
-        PATIENCE, jwt,
+        PATIENCE, http, jwt,
         redis::{Redis, heard_by},
         sockd::Sockd,
         websocket::{Came, WebSocket},
@@ -48,6 +48,15 @@ async fn opened(address: SocketAddr) -> WebSocket {
 async fn is_told(socket: &mut WebSocket) {
     assert_eq!(socket.packet().await, TOLD);
     assert_eq!(socket.packet().await, "41");
+}
+
+async fn live_sockets(sockd: &Sockd) -> usize {
+    let answer = http::get(&format!("{}/metrics", sockd.url())).await;
+    let text = answer.text().await.expect("a body");
+    let count = text
+        .lines()
+        .find_map(|line| line.strip_prefix("sockd_sockets "));
+    count.and_then(|count| count.parse().ok()).expect("a count")
 }
 
 /// How a client fared that wants in and may be thrown out.
@@ -223,6 +232,7 @@ async fn another_session_is_adopted_over_a_lost_key_only_when_the_first_is_gone(
         Sockd::with_redis(&redis).await,
         Sockd::with_redis(&redis).await,
     );
+    let mut seconds = Vec::new();
     for round in 0..ROUNDS {
         let adopting = if round % 2 == 0 { &here } else { &there };
         let (user, old, new) = (jwt::user(), jwt::session(), jwt::session());
@@ -237,6 +247,9 @@ async fn another_session_is_adopted_over_a_lost_key_only_when_the_first_is_gone(
             _ => redis.store(&user, r#""""#, 100),
         }
         let mut second = WebSocket::join(adopting.address(), &user, &new).await;
+        // By the time that it is in, the others are out.
+        let live = live_sockets(&here).await + live_sockets(&there).await;
+        assert_eq!(live, seconds.len() + 1, "round {round}");
         adopting
             .emit(&user, "profile:update", &json!("for the second"))
             .await;
@@ -247,6 +260,7 @@ async fn another_session_is_adopted_over_a_lost_key_only_when_the_first_is_gone(
             second.packet().await,
             r#"42["profile:update","for the second"]"#
         );
+        seconds.push(second);
     }
 }
 
