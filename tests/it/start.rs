@@ -156,18 +156,20 @@ async fn without_redis_at_the_start_the_server_listens_and_says_that_it_is_not_r
         http::get(&format!("{}/readyz", sockd.url())).await.status(),
         503
     );
-    let mut socket = WebSocket::open(sockd.address()).await;
-    socket.packet().await;
     // What is wrong with a token is told all the same.
-    assert_eq!(
-        socket.connect("rubbish").await,
-        r#"44{"message":"TOKEN_INVALID"}"#
-    );
-    assert_eq!(socket.connect("").await, r#"44{"message":"TOKEN_MISSING"}"#);
-    let answer = socket
-        .connect(&jwt::token(&jwt::user(), &jwt::session()))
-        .await;
-    assert_eq!(answer, r#"44{"message":"AUTH_UNAVAILABLE"}"#);
+    for (token, refusal) in [
+        ("rubbish".to_owned(), "TOKEN_INVALID"),
+        (String::new(), "TOKEN_MISSING"),
+        (
+            jwt::token(&jwt::user(), &jwt::session()),
+            "AUTH_UNAVAILABLE",
+        ),
+    ] {
+        let mut socket = WebSocket::open(sockd.address()).await;
+        socket.packet().await;
+        let answer = socket.connect(&token).await;
+        assert_eq!(answer, format!(r#"44{{"message":"{refusal}"}}"#));
+    }
 }
 
 #[tokio::test]
