@@ -163,9 +163,7 @@ impl Hub {
             .iter_mut()
             .filter(|socket| socket.session != *session)
         {
-            if let Stage::Handshake { doubted } = &mut socket.stage {
-                *doubted = true;
-            }
+            socket.doubt();
         }
         let admitted = || entry.sockets.iter().filter(|socket| socket.stage.is_in());
         if admitted().all(|socket| socket.session == *session) {
@@ -179,6 +177,13 @@ impl Hub {
             user: user.clone(),
             judged,
         })
+    }
+
+    /// Asks all sockets in their handshake to check their sessions again.
+    pub fn doubt_handshakes(&self) {
+        for mut user in self.users.iter_mut() {
+            user.sockets.iter_mut().for_each(Socket::doubt);
+        }
     }
 
     /// Revokes the sockets whose tokens have run out; answers those to dismiss.
@@ -270,6 +275,12 @@ impl Stage {
 }
 
 impl Socket {
+    fn doubt(&mut self) {
+        if let Stage::Handshake { doubted } = &mut self.stage {
+            *doubted = true;
+        }
+    }
+
     /// From now on the socket gets nothing. Answers the outlet if its client knows that it is in;
     /// else [`Lease::activate`] will find out.
     fn revoke(&mut self, farewell: Farewell) -> Option<Arc<dyn Outlet>> {
@@ -492,6 +503,8 @@ mod tests {
         let hub = Arc::new(Hub::default());
         let (lease, _) = enter(&hub, "old");
         assert!(hub.judge(&user(), &session("new")).is_none());
+        assert_eq!(lease.admit(), Admission::Doubted);
+        hub.doubt_handshakes();
         assert_eq!(lease.admit(), Admission::Doubted);
         assert_eq!(lease.admit(), Admission::Admitted);
     }

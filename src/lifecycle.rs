@@ -9,7 +9,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 #[derive(Debug, Clone, Default)]
 pub struct Lifecycle {
     draining: CancellationToken,
+    closing: CancellationToken,
     ended: CancellationToken,
+    work: TaskTracker,
     tasks: TaskTracker,
 }
 
@@ -24,7 +26,7 @@ impl Lifecycle {
 
     /// Runs work under way that the end waits for, within its time limit.
     pub fn spawn_awaited(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(work);
+        self.work.spawn(work);
     }
 
     /// From now on nobody new is let in.
@@ -41,7 +43,20 @@ impl Lifecycle {
         self.draining.cancelled().await;
     }
 
-    /// Ends all tasks, and waits for the work under way.
+    /// From now on no work is taken on. Resolves when what is under way is done; the tasks still
+    /// run, as it needs them.
+    pub async fn close(&self) {
+        self.closing.cancel();
+        self.work.close();
+        self.work.wait().await;
+    }
+
+    /// Resolves once no more work is taken on.
+    pub async fn closed(&self) {
+        self.closing.cancelled().await;
+    }
+
+    /// Ends all tasks.
     pub async fn end(&self) {
         self.ended.cancel();
         self.tasks.close();

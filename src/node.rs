@@ -31,6 +31,9 @@ const DECISION_LIMIT: Duration = Duration::from_millis(2_500);
 const ANSWER_LIMIT: Duration = Duration::from_millis(1_500);
 /// How long it may take to read the active session before the announced one is trusted.
 const JUDGEMENT_LIMIT: Duration = Duration::from_secs(1);
+/// How long an event that goes past the bus waits for a look at the active session: a Redis that
+/// hangs must not hold events up.
+const LOOK_LIMIT: Duration = Duration::from_millis(500);
 /// How often sockets are looked through for tokens that have run out.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Users in one step of a sweep: enough to fill a pipeline, too few to hold Redis up.
@@ -229,6 +232,7 @@ impl Node {
                 Ok(Reach { nodes: Some(nodes) })
             }
             Emitted::Unsent { alone } => {
+                self.look_again(user).await;
                 let nodes = usize::from(self.hub.deliver(user, event) > 0);
                 if alone {
                     Ok(Reach { nodes: Some(nodes) })
@@ -237,6 +241,21 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// A node that does not hear the bus may have missed that a session was replaced. Before it
+    /// delivers by itself it looks, if the store can be read now.
+    async fn look_again(&self, user: &UserId) {
+        if !self.hub.has(user) || !self.sessions.is_connected() {
+            return;
+        }
+        let look = async {
+            let active = self.sessions.active(std::slice::from_ref(user)).await;
+            if let Some(active) = active.ok().and_then(|active| active.into_iter().next()?) {
+                self.enforce(user, &active).await;
+            }
+        };
+        timeout(LOOK_LIMIT, look).await.ok();
     }
 
     /// Makes the session the active one, and disconnects the sockets of all others on all nodes.
@@ -422,6 +441,8 @@ impl Listener for Node {
 
     fn missed(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
         Box::pin(async move {
+            // A claim may have been answered before what this node did not hear of.
+            self.hub.doubt_handshakes();
             // Ready again means that both are known to be good.
             self.store_state.look(&self.sessions).await;
             self.sweep().await.map_err(|error| chain(&error))

@@ -2,9 +2,13 @@
 
 use std::{
     convert::Infallible,
+    future::pending,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -34,6 +38,8 @@ use crate::{
 
 /// What is left of the shutdown limit for the process to end in.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
+/// How long the other nodes may take to be told that this one goes.
+const LEAVE_LIMIT: Duration = Duration::from_millis(100);
 /// How long to wait when the system has no room for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -100,7 +106,7 @@ impl Server {
             None => "in this process alone, forgotten at its end".to_owned(),
         };
         tracing::info!(%address, sessions, version = env!("CARGO_PKG_VERSION"), "listening");
-        let accept = accept_forever(
+        let accept = accept_until_closed(
             self.listener,
             self.config.server.clone(),
             self.gateway.clone(),
@@ -119,14 +125,18 @@ impl Server {
         let drain = async {
             self.lifecycle.drain();
             self.gateway.drain(drain_window).await;
-            self.bus.leave(ACCEPT_PAUSE).await;
-            self.lifecycle.end().await;
+            self.lifecycle.close().await;
         };
         tokio::select! {
-            drained = timeout_at(deadline, drain) => match drained {
-                Ok(()) => tracing::info!("drained"),
-                Err(_) => tracing::warn!("the shutdown limit is over; ending with work under way"),
-            },
+            drained = timeout_at(deadline, drain) => {
+                match drained {
+                    Ok(()) => tracing::info!("drained"),
+                    Err(_) => tracing::warn!("the shutdown limit is over; ending with work under way"),
+                }
+                // No hello may follow the good-bye.
+                self.lifecycle.end().await;
+                self.bus.leave(LEAVE_LIMIT).await;
+            }
             signal = self.signals.next() => tracing::warn!(signal, "ending at once"),
         }
         Ok(())
@@ -205,7 +215,7 @@ fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-async fn accept_forever(
+async fn accept_until_closed(
     listener: TcpListener,
     config: config::Server,
     gateway: Gateway,
@@ -213,7 +223,11 @@ async fn accept_forever(
     lifecycle: Lifecycle,
 ) {
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = lifecycle.closed() => return,
+        };
+        match accepted {
             Ok((stream, _)) => {
                 tune(&stream, &config);
                 let connection = serve(
@@ -246,7 +260,8 @@ fn tune(stream: &TcpStream, config: &config::Server) {
     }
 }
 
-/// Serves one connection until it ends or, in a drain, until its present request is answered.
+/// Serves one connection until it ends or, in a drain, until its present request is answered; the
+/// drain's window is the time for a request that is not there yet.
 async fn serve(
     stream: TcpStream,
     config: config::Server,
@@ -254,7 +269,10 @@ async fn serve(
     api: Api,
     lifecycle: Lifecycle,
 ) {
+    let asked = Arc::new(AtomicBool::new(false));
+    let has_asked = asked.clone();
     let answer = service_fn(move |request: Request<Incoming>| {
+        has_asked.store(true, Ordering::Relaxed);
         let (gateway, api) = (gateway.clone(), api.clone());
         async move {
             let request = request.map(Body::new);
@@ -285,5 +303,15 @@ async fn serve(
         // Who comes during the drain is still told that it is one.
         () = lifecycle.drained(), if !draining => connection.as_mut().graceful_shutdown(),
     }
-    connection.await.ok();
+    // A browser keeps connections ready on which it may never ask anything.
+    let never_asked = async {
+        sleep(config.drain_window).await;
+        if asked.load(Ordering::Relaxed) {
+            pending().await
+        }
+    };
+    tokio::select! {
+        _ = connection => {}
+        () = never_asked => {}
+    }
 }

@@ -78,12 +78,16 @@ impl Channels {
         (hearing, Some(confirmed))
     }
 
-    /// Whether messages on the user's channel are certain to arrive here.
-    pub fn is_heard(&self, user: &UserId) -> bool {
-        self.lock()
-            .users
-            .get(user)
-            .is_some_and(|channel| channel.heard)
+    /// Keeps the user's channel heard until the answer is dropped, if messages on it are certain
+    /// to arrive here now.
+    pub fn hold(self: &Arc<Self>, user: &UserId) -> Option<Hearing> {
+        let mut state = self.lock();
+        let channel = state.users.get_mut(user).filter(|channel| channel.heard)?;
+        channel.hearings += 1;
+        Some(Hearing {
+            channels: self.clone(),
+            user: user.clone(),
+        })
     }
 
     /// Waits until [`Self::take_changes`] may have something. Cancellation-safe.
@@ -182,6 +186,11 @@ mod tests {
         UserId::try_from(text).unwrap()
     }
 
+    fn is_heard(channels: &Channels, user: &UserId) -> bool {
+        let state = channels.lock();
+        state.users.get(user).is_some_and(|channel| channel.heard)
+    }
+
     #[test]
     fn hearing_resolves_when_redis_confirms() {
         let channels = Arc::new(Channels::default());
@@ -196,10 +205,10 @@ mod tests {
                 unsubscribe: vec![]
             }
         );
-        assert!(!channels.is_heard(&a));
+        assert!(!is_heard(&channels, &a));
         channels.confirm(&changes.subscribe);
         let hearing = hear.now_or_never().unwrap();
-        assert!(channels.is_heard(&a));
+        assert!(is_heard(&channels, &a));
         drop(hearing);
         let changes = channels.take_changes(10);
         assert_eq!(
@@ -209,7 +218,7 @@ mod tests {
                 unsubscribe: vec![a.clone()]
             }
         );
-        assert!(!channels.is_heard(&a));
+        assert!(!is_heard(&channels, &a));
     }
 
     #[test]
@@ -225,6 +234,21 @@ mod tests {
     }
 
     #[test]
+    fn a_channel_that_is_held_outlives_its_last_socket() {
+        let channels = Arc::new(Channels::default());
+        let a = user("a");
+        assert!(channels.hold(&a).is_none());
+        let (socket, _) = channels.want(&a);
+        assert!(channels.hold(&a).is_none(), "not confirmed yet");
+        channels.confirm(&channels.take_changes(10).subscribe);
+        let held = channels.hold(&a);
+        drop(socket);
+        assert_eq!(channels.take_changes(10), Changes::default());
+        drop(held);
+        assert_eq!(channels.take_changes(10).unsubscribe, [a]);
+    }
+
+    #[test]
     fn a_lost_connection_leaves_everything_to_be_asked_for_again() {
         let channels = Arc::new(Channels::default());
         let (kept, gone) = (user("kept"), user("gone"));
@@ -233,7 +257,7 @@ mod tests {
         channels.confirm(&channels.take_changes(10).subscribe);
         drop(dropped);
         channels.lose();
-        assert!(!channels.is_heard(&kept));
+        assert!(!is_heard(&channels, &kept));
         let changes = channels.take_changes(10);
         assert_eq!(
             changes,

@@ -124,6 +124,9 @@ impl RedisBus {
                 .await
                 .ok();
         }
+        // Held before the check, as a channel is lost only once the check fails; and until the
+        // event is back, lest the last socket's leaving make it wait for what cannot come.
+        let held = self.channels.hold(user);
         let Some(mut connection) = self.link.current().filter(|_| self.check().is_ok()) else {
             return unsent();
         };
@@ -133,7 +136,7 @@ impl RedisBus {
             seq,
             event: event.clone(),
         };
-        let mut echo = self.pending.expect(seq, self.channels.is_heard(user));
+        let mut echo = self.pending.expect(seq, held.is_some());
         let Publication { channel, message } = self.publication(user, &message);
         let sent = timeout(ECHO_LIMIT, async {
             let nodes: usize = connection
@@ -195,8 +198,9 @@ impl RedisBus {
             let since = Instant::now();
             let why = self.hear_for_a_while(&listener).await;
             self.generation.fetch_add(1, Ordering::AcqRel);
-            self.channels.lose();
+            // In this order, so that no event counts on a channel that is not heard any more.
             self.turn(Err(Deaf(why)));
+            self.channels.lose();
             if since.elapsed() > HELLO_INTERVAL {
                 backoff.reset();
             }
@@ -244,7 +248,8 @@ impl RedisBus {
         listener: &Arc<dyn Listener>,
     ) -> Result<(), String> {
         let started = Instant::now();
-        *self.backlog() = Some(Vec::new());
+        // What an earlier attempt has held back is still to be told.
+        self.backlog().get_or_insert_default();
         let own = [self.names.node(&self.node), self.names.all.clone()];
         connection
             .subscribe(&own)

@@ -16,7 +16,10 @@ use socketioxide::{
     handler::{self, ConnectHandler, FromMessageParts},
     socket::{Sid, Socket},
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep},
+};
 
 use super::connection::{Connection, Ending};
 use crate::{
@@ -92,7 +95,7 @@ impl Handshakes {
             Ok((Applicant { user, session, .. }, admitted)) => {
                 tracing::debug!(%user, %session, sid = %socket.id, "a socket is in");
                 metrics::counter!("sockd_handshakes_total", "answer" => "ok").increment(1);
-                socket.extensions.insert(Arc::new(admitted));
+                socket.extensions.insert(Arc::new(Place(Some(admitted))));
                 // The client may send its first event before the connect handler has run.
                 socket.on_fallback(ignore);
                 Ok(())
@@ -148,13 +151,13 @@ impl Handshakes {
     }
 
     fn activate(&self, socket: &SocketRef, io: &SocketIo) {
-        let Some(admitted) = socket.extensions.get::<Arc<Admitted>>() else {
+        let Some(place) = socket.extensions.get::<Arc<Place>>() else {
             return;
         };
         let Some(connection) = socket.req_parts().extensions.get::<Arc<Connection>>() else {
             return;
         };
-        if let Err(farewell) = admitted.activate() {
+        if let Some(Err(farewell)) = place.0.as_ref().map(Admitted::activate) {
             self.outlet(socket.id, io.clone(), connection)
                 .dismiss(farewell);
         }
@@ -225,6 +228,20 @@ fn auth_token(auth: &Map<String, Value>) -> Option<&str> {
         token => token,
     };
     token.as_str().filter(|token| !trim(token).is_empty())
+}
+
+/// A socket's place in the hub, kept in the framework's socket. An event on its way may hold the
+/// last reference to that socket while the hub is locked, so the place is given up elsewhere.
+struct Place(Option<Admitted>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let admitted = self.0.take();
+        // Without a runtime the process is ending, and nothing is on its way.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move { drop(admitted) });
+        }
+    }
 }
 
 /// The hub's handle of a Socket.IO socket. It names the socket and does not own it, so that the

@@ -54,7 +54,10 @@ pub(super) async fn guard(
 }
 
 fn check_caller(headers: &HeaderMap, context: &Context) -> Result<(), ErrorCode> {
-    let given = |name: &&str| headers.get(*name).is_some_and(|value| !value.is_empty());
+    let given = |name: &&str| {
+        let mut values = headers.get_all(*name).iter();
+        values.any(|value| !value.is_empty())
+    };
     if BROWSER_HEADERS.iter().any(given) {
         return Err(ErrorCode::Forbidden);
     }
@@ -211,8 +214,10 @@ async fn read(context: &Context, headers: &HeaderMap, body: Body) -> Result<Stri
     if bytes.is_empty() {
         return Ok("{}".to_owned());
     }
-    // As Node decodes it: a byte that is no UTF-8 becomes U+FFFD.
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    // As Node decodes it: a mark of the byte order is left out, and a byte that is no UTF-8
+    // becomes U+FFFD.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    Ok(String::from_utf8_lossy(bytes).into_owned())
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -44,6 +44,10 @@ impl RedisSessions {
         }
     }
 
+    pub(super) fn is_connected(&self) -> bool {
+        self.link.current().is_some()
+    }
+
     pub(super) async fn claim(
         &self,
         user: &UserId,

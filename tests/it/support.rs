@@ -6,6 +6,7 @@ pub mod http;
 pub mod jwt;
 pub mod polling;
 pub mod redis;
+pub mod relay;
 pub mod sockd;
 pub mod websocket;
 

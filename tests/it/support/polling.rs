@@ -105,6 +105,14 @@ impl Polling {
         .expect("the server answers")
     }
 
+    /// What came with the last poll and was not asked for yet.
+    pub fn left_over(&mut self) -> Vec<String> {
+        let packets = self.ready.drain(..);
+        packets
+            .filter(|packet| !["", "2", "6"].contains(&packet.as_str()))
+            .collect()
+    }
+
     /// The next packet, over as many polls as it takes.
     pub async fn packet(&mut self) -> String {
         self.next()

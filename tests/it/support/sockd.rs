@@ -64,7 +64,8 @@ impl Builder {
         self.start_in(directory).await
     }
 
-    async fn start_in(self, directory: Arc<TempDir>) -> Sockd {
+    /// In a directory in which it may find something.
+    pub async fn start_in(self, directory: Arc<TempDir>) -> Sockd {
         let (child, log) = self.spawn(&directory);
         let mut sockd = Sockd {
             child,
@@ -88,22 +89,17 @@ impl Builder {
     /// Runs the server where it cannot start; answers its exit status and what it wrote.
     pub async fn fails(self) -> (ExitStatus, String) {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let (child, log) = self.spawn(&directory);
-        let directory = Arc::new(directory);
-        let address = ([127, 0, 0, 1], 0).into();
-        let mut sockd = Sockd {
-            child,
-            address,
-            log,
-            builder: self,
-            directory,
-        };
-        let status = sockd.ended(PATIENCE).await;
-        (status, sockd.log.text())
+        let mut command = tokio::process::Command::from(self.command(&directory));
+        let output = command.kill_on_drop(true).output();
+        let output = within(PATIENCE, "the end of the process", output).await;
+        let output = output.expect("the built binary starts");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status, text)
     }
 
-    fn spawn(&self, directory: &TempDir) -> (Child, Log) {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sockd"))
+    fn command(&self, directory: &TempDir) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sockd"));
+        command
             .arg("serve")
             .args(&self.arguments)
             .env_clear()
@@ -111,7 +107,13 @@ impl Builder {
             .current_dir(directory.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn spawn(&self, directory: &TempDir) -> (Child, Log) {
+        let mut child = self
+            .command(directory)
             .spawn()
             .expect("the built binary starts");
         let log = Log::default();

@@ -1,0 +1,230 @@
+//! How the server starts, and how it says why it cannot.
+
+use std::{
+    net::{Ipv6Addr, SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+use crate::support::{
+    PATIENCE, http, jwt,
+    redis::{Redis, free_port},
+    sockd::{INTERNAL_SECRET, Sockd},
+    websocket::WebSocket,
+};
+
+async fn emit_status(sockd: &Sockd, secret: &str) -> u16 {
+    let request = http::client().post(format!("{}/internal/emit", sockd.url()));
+    let body = format!(r#"{{"userId":"{}","event":"profile:update"}}"#, jwt::user());
+    let request = request
+        .bearer_auth(secret)
+        .header("content-type", "application/json");
+    request
+        .body(body)
+        .send()
+        .await
+        .expect("the server answers")
+        .status()
+        .as_u16()
+}
+
+#[tokio::test]
+async fn a_missing_secret_is_told_by_name_with_its_remedy() {
+    for (missing, remedy) in [
+        ("JWT_SECRET", "JWT_SECRET"),
+        ("INTERNAL_SECRET", "INTERNAL_SECRET"),
+    ] {
+        for builder in [
+            Sockd::builder().without(missing),
+            Sockd::builder().env(missing, ""),
+        ] {
+            let (status, text) = builder.fails().await;
+            assert!(
+                status.code().is_some_and(|code| code != 0),
+                "{missing}: {status}"
+            );
+            assert!(
+                text.contains(remedy) && text.contains("openssl rand -hex 32"),
+                "{missing}: {text}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn all_that_is_missing_is_told_at_once() {
+    let builder = Sockd::builder()
+        .without("JWT_SECRET")
+        .without("INTERNAL_SECRET")
+        .env("PORT", "http");
+    let (status, text) = builder.fails().await;
+    assert_ne!(status.code(), Some(0));
+    for name in ["JWT_SECRET", "INTERNAL_SECRET", "PORT"] {
+        assert!(text.contains(name), "{name}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_taken_port_is_told_with_its_remedy() {
+    let taken = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).expect("a port");
+    let port = taken.local_addr().expect("its address").port();
+    let (status, text) = Sockd::builder().env("PORT", port.to_string()).fails().await;
+    assert!(status.code().is_some_and(|code| code != 0), "{status}");
+    assert!(
+        text.contains(&format!("port {port} is taken")) && text.contains("set PORT"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn the_internal_secret_is_the_first_of_three_that_is_not_empty() {
+    let secrets = [
+        "first-secret-of-the-internal-routes",
+        "second-secret-of-the-internal-routes",
+        "third-secret-of-the-internal-routes",
+    ];
+    let names = ["INTERNAL_SECRET", "AUTH_TOKEN", "SECRET_KEY"];
+    for first in 0..names.len() {
+        let mut builder = Sockd::builder();
+        for (at, name) in names.iter().enumerate() {
+            builder = builder.env(name, if at < first { "" } else { secrets[at] });
+        }
+        let sockd = builder.start().await;
+        for (at, secret) in secrets.iter().enumerate() {
+            let expected = if at == first { 200 } else { 401 };
+            assert_eq!(
+                emit_status(&sockd, secret).await,
+                expected,
+                "{} of {}",
+                secret,
+                names[first]
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_dotenv_file_is_read_and_the_environment_goes_over_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let from_file = "the-internal-secret-of-the-dotenv-file";
+    let text = format!(
+        "# comment\nINTERNAL_SECRET='{from_file}'\nexport JWT_SECRET=\"not this one, the environment's\"\nPORT=1\n"
+    );
+    std::fs::write(directory.path().join(".env"), text).expect("it is written");
+    let builder = Sockd::builder().without("INTERNAL_SECRET");
+    let sockd = builder.start_in(Arc::new(directory)).await;
+    assert_eq!(emit_status(&sockd, from_file).await, 200);
+    assert_eq!(emit_status(&sockd, INTERNAL_SECRET).await, 401);
+    WebSocket::join(sockd.address(), &jwt::user(), &jwt::session()).await;
+}
+
+#[tokio::test]
+async fn port_3000_is_the_default() {
+    let (status, text) = Sockd::builder()
+        .without("PORT")
+        .env("SOCKD_SERVER__HOST", "192.0.2.1")
+        .fails()
+        .await;
+    assert_ne!(status.code(), Some(0));
+    assert!(text.contains("192.0.2.1:3000"), "{text}");
+}
+
+#[tokio::test]
+async fn ipv4_and_ipv6_are_both_listened_on() {
+    let sockd = Sockd::start().await;
+    for host in ["127.0.0.1", "[::1]"] {
+        let address: SocketAddr = format!("{host}:{}", sockd.address().port())
+            .parse()
+            .expect("an address");
+        WebSocket::join(address, &jwt::user(), &jwt::session()).await;
+    }
+}
+
+#[tokio::test]
+async fn without_redis_at_the_start_the_server_listens_and_says_that_it_is_not_ready() {
+    let sockd = Sockd::builder()
+        .env("REDIS_HOST", "127.0.0.1")
+        .env("REDIS_PORT", free_port().to_string())
+        .start()
+        .await;
+    assert_eq!(
+        http::get(&format!("{}/healthz", sockd.url()))
+            .await
+            .status(),
+        200
+    );
+    assert_eq!(
+        http::get(&format!("{}/readyz", sockd.url())).await.status(),
+        503
+    );
+    // What is wrong with a token is told all the same.
+    for (token, refusal) in [
+        ("rubbish".to_owned(), "TOKEN_INVALID"),
+        (String::new(), "TOKEN_MISSING"),
+        (
+            jwt::token(&jwt::user(), &jwt::session()),
+            "AUTH_UNAVAILABLE",
+        ),
+    ] {
+        let mut socket = WebSocket::open(sockd.address()).await;
+        socket.packet().await;
+        let answer = socket.connect(&token).await;
+        assert_eq!(answer, format!(r#"44{{"message":"{refusal}"}}"#));
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_comes_after_the_start_is_found() {
+    let mut redis = Redis::start().await;
+    redis.kill();
+    let sockd = Sockd::builder().redis(&redis).start().await;
+    redis.restart().await;
+    sockd.is_ready(PATIENCE).await;
+    let user = jwt::user();
+    WebSocket::join(sockd.address(), &user, &jwt::session()).await;
+    assert!(redis.stored(&user).is_some());
+}
+
+#[tokio::test]
+async fn a_handshake_right_after_the_start_waits_for_the_first_connection() {
+    let redis = Redis::start().await;
+    for _ in 0..5 {
+        let sockd = Sockd::builder().redis(&redis).start().await;
+        WebSocket::join(sockd.address(), &jwt::user(), &jwt::session()).await;
+    }
+    // Redis answers nothing until the client has asked.
+    redis.freeze();
+    let sockd = Sockd::builder().redis(&redis).start().await;
+    let mut socket = WebSocket::open(sockd.address()).await;
+    socket.packet().await;
+    let token = jwt::token(&jwt::user(), &jwt::session());
+    let (answer, ()) = tokio::join!(socket.connect(&token), async {
+        tokio::task::yield_now().await;
+        redis.thaw();
+    });
+    assert!(answer.starts_with(r#"40{"sid":""#), "{answer}");
+}
+
+#[tokio::test]
+async fn the_host_alone_means_redis() {
+    let url_of_default = Sockd::builder()
+        .env("REDIS_HOST", "127.0.0.1")
+        .start()
+        .await;
+    let log = url_of_default.log().text();
+    assert!(
+        log.contains(r#"sessions="redis://127.0.0.1:6379""#),
+        "{log}"
+    );
+    let redis = Redis::start().await;
+    let () = redis::cmd("CONFIG")
+        .arg(&["SET", "requirepass", "hunter2"])
+        .query(&mut redis.connection())
+        .expect("CONFIG works");
+    let sockd = Sockd::builder()
+        .redis(&redis)
+        .env("REDIS_PASS", "hunter2")
+        .start()
+        .await;
+    sockd.is_ready(PATIENCE).await;
+    assert!(!sockd.log().text().contains("hunter2"));
+}
