@@ -31,3 +31,4 @@ mod shutdown;
 mod start;
 mod support;
 mod tokens;
+mod upgrade;

@@ -1,0 +1,134 @@
+//! From polling to WebSocket by hand, with events in the middle.
+
+use crate::support::{
+    PATIENCE, http, jwt, polling::Polling, sockd::Sockd, websocket::WebSocket, within,
+};
+
+#[tokio::test]
+async fn an_upgrade_in_the_middle_of_a_stream_of_events_loses_none_and_keeps_their_order() {
+    const EVENTS: u64 = 150;
+    let sockd = Sockd::start().await;
+    let (user, session) = (jwt::user(), jwt::session());
+    let mut polling = Polling::join(sockd.address(), &user, &session).await;
+    let expected = |number: u64| format!(r#"42["profile:update",{number}]"#);
+    let emits = async {
+        for number in 0..EVENTS {
+            sockd
+                .emit(&user, "profile:update", &serde_json::json!(number))
+                .await;
+        }
+    };
+    let client = async {
+        let mut number = 0;
+        while number < EVENTS / 3 {
+            assert_eq!(polling.packet().await, expected(number));
+            number += 1;
+        }
+        let query = format!("&sid={}", polling.sid);
+        let mut websocket = WebSocket::open_with(sockd.address(), &query, &[]).await;
+        // As stock clients do, polls go on until the server has answered the probe.
+        websocket.send("2probe").await;
+        assert_eq!(websocket.packet().await, "3probe");
+        for packet in polling.drain_ready() {
+            assert_eq!(packet, expected(number));
+            number += 1;
+        }
+        websocket.send("5").await;
+        while number < EVENTS {
+            assert_eq!(websocket.packet().await, expected(number));
+            number += 1;
+        }
+        websocket
+    };
+    let ((), mut websocket) = tokio::join!(emits, client);
+    // The connection is a WebSocket now, and no other than before.
+    let url = &polling.url;
+    assert_eq!(http::get(url).await.status(), 400);
+    sockd
+        .emit(&user, "account:update", &serde_json::json!(null))
+        .await;
+    assert_eq!(websocket.packet().await, r#"42["account:update",null]"#);
+    let replacement = jwt::session();
+    assert_eq!(sockd.force_logout(&user, &replacement).await, 1);
+    let logout = r#"42["auth:logout",{"reason":"SESSION_REPLACED"}]"#;
+    assert_eq!(websocket.packet().await, logout);
+    assert_eq!(websocket.packet().await, "41");
+    websocket.closed(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_poll_under_way_is_released_by_the_upgrade() {
+    let sockd = Sockd::start().await;
+    let (user, session) = (jwt::user(), jwt::session());
+    let polling = Polling::join(sockd.address(), &user, &session).await;
+    let upgrade = async {
+        let query = format!("&sid={}", polling.sid);
+        let mut websocket = WebSocket::open_with(sockd.address(), &query, &[]).await;
+        websocket.send("2probe").await;
+        assert_eq!(websocket.packet().await, "3probe");
+        websocket
+    };
+    let poll = async {
+        loop {
+            let body = polling.poll().await.text().await.expect("a body");
+            if body != "2" {
+                break body;
+            }
+        }
+    };
+    let (released, mut websocket) = tokio::join!(poll, upgrade);
+    assert_eq!(released, "6");
+    // Emitted between the two transports, it waits for the second.
+    let body = serde_json::json!("between");
+    sockd.emit(&user, "profile:update", &body).await;
+    websocket.send("5").await;
+    assert_eq!(
+        websocket.packet().await,
+        r#"42["profile:update","between"]"#
+    );
+}
+
+#[tokio::test]
+async fn an_upgrade_that_comes_to_nothing_leaves_the_polling_as_it_was() {
+    let sockd = Sockd::builder()
+        .env("SOCKD_SOCKETIO__UPGRADE_TIMEOUT", "500ms")
+        .start()
+        .await;
+    let (user, session) = (jwt::user(), jwt::session());
+    let mut polling = Polling::join(sockd.address(), &user, &session).await;
+    let query = format!("&sid={}", polling.sid);
+    for first in [None, Some("42[\"a\"]"), Some("2prob"), Some("2"), Some("5")] {
+        let mut websocket = WebSocket::open_with(sockd.address(), &query, &[]).await;
+        if let Some(first) = first {
+            websocket.send(first).await;
+        }
+        // While nothing is decided, events come as they did.
+        let body = serde_json::json!(first);
+        sockd.emit(&user, "profile:update", &body).await;
+        let event = format!(r#"42["profile:update",{body}]"#);
+        assert_eq!(polling.packet().await, event);
+        assert_eq!(websocket.closed(PATIENCE).await, None, "{first:?}");
+        sockd.emit(&user, "account:update", &body).await;
+        let event = format!(r#"42["account:update",{body}]"#);
+        assert_eq!(polling.packet().await, event);
+    }
+    WebSocket::open_with(sockd.address(), &query, &[])
+        .await
+        .abandon();
+    // And the one that works is taken, when the one before is seen to be gone.
+    let websocket = within(PATIENCE, "an upgrade", async {
+        loop {
+            match WebSocket::try_open(sockd.address(), &query, &[]).await {
+                Ok(websocket) => break websocket,
+                Err((status, _)) => assert_eq!(status, 400),
+            }
+        }
+    });
+    let mut websocket = websocket.await;
+    websocket.send("2probe").await;
+    assert_eq!(websocket.packet().await, "3probe");
+    websocket.send("5").await;
+    let body = serde_json::json!(1);
+    sockd.emit(&user, "profile:update", &body).await;
+    assert_eq!(websocket.packet().await, r#"42["profile:update",1]"#);
+}
