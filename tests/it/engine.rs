@@ -208,12 +208,14 @@ async fn packets_of_one_poll_are_parted_by_a_record_separator() {
     let headers = answer.headers();
     assert_eq!(headers["content-type"], "text/plain; charset=UTF-8");
     assert_eq!(headers["cache-control"], "no-store");
-    assert_eq!(
-        answer.text().await.expect("a body"),
-        [1, 2, 3]
-            .map(|number| format!(r#"42["profile:update",{number}]"#))
-            .join("\u{1e}")
-    );
+    let body = answer.text().await.expect("a body");
+    // The first ping comes with the answer to the CONNECT, or behind it.
+    let events: Vec<_> = body
+        .split('\u{1e}')
+        .filter(|packet| *packet != "2")
+        .collect();
+    let sent = [1, 2, 3].map(|number| format!(r#"42["profile:update",{number}]"#));
+    assert_eq!(events, sent);
     let answer = polling
         .post("3\u{1e}42[\"a\"]\u{1e}42[\"b\"]".to_owned())
         .await;

@@ -208,7 +208,8 @@ async fn a_node_that_starts_on_a_full_redis_lets_the_active_session_in() {
         &redis,
         &["maxmemory-policy", "noeviction", "maxmemory", "1"],
     );
-    let sockd = Sockd::with_redis(&redis).await;
+    // Ready it will not be before it can store sessions.
+    let sockd = Sockd::builder().redis(&redis).start().await;
     let mut socket = WebSocket::join(sockd.address(), &user, &session).await;
     only_the_active_session_gets_in(&sockd, &mut socket, &user, &session).await;
 }

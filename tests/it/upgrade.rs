@@ -29,7 +29,7 @@ async fn an_upgrade_in_the_middle_of_a_stream_of_events_loses_none_and_keeps_the
         // As stock clients do, polls go on until the server has answered the probe.
         websocket.send("2probe").await;
         assert_eq!(websocket.packet().await, "3probe");
-        for packet in polling.drain_ready() {
+        for packet in polling.left_over() {
             assert_eq!(packet, expected(number));
             number += 1;
         }

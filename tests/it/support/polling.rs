@@ -69,12 +69,6 @@ impl Polling {
         self.answers_pings = false;
     }
 
-    /// Packets that have come already and were not asked for yet.
-    pub fn drain_ready(&mut self) -> Vec<String> {
-        let packets = self.ready.drain(..);
-        packets.filter(|packet| packet != "2").collect()
-    }
-
     /// Posts packets; the server takes them with `ok`.
     pub async fn send(&self, packets: &str) {
         let answer = self.post(packets.to_owned()).await;
