@@ -44,6 +44,9 @@ pub enum Emitted {
     Here,
     /// On its way to every node that has the user, and handed to the sockets of this one.
     Everywhere { nodes: Option<usize> },
+    /// On its way to every other node. This one does not hear it, and the caller delivers here,
+    /// after it has made up for the change of session that it may have missed.
+    Elsewhere,
     /// Not on the bus: the caller delivers here. `alone` if that is certainly everyone.
     Unsent { alone: bool },
 }

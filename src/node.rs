@@ -214,6 +214,11 @@ impl Node {
                 let nodes = usize::from(self.hub.deliver(user, event) > 0);
                 Ok(Reach { nodes: Some(nodes) })
             }
+            Emitted::Elsewhere => {
+                self.catch_up(user).await;
+                self.hub.deliver(user, event);
+                Ok(Reach { nodes: None })
+            }
             Emitted::Unsent { alone } => {
                 let nodes = usize::from(self.hub.deliver(user, event) > 0);
                 if alone {
@@ -302,6 +307,20 @@ impl Node {
             .iter()
             .for_each(|outlet| outlet.dismiss(Farewell::SessionReplaced));
         revoked.count
+    }
+
+    /// Enforces the user's active session, as its change may not have been heard; what cannot be
+    /// read within a moment is left to the sweep.
+    async fn catch_up(&self, user: &UserId) {
+        if !self.hub.has(user) {
+            return;
+        }
+        let read = self.sessions.active(std::slice::from_ref(user));
+        if let Ok(Ok(active)) = timeout(JUDGEMENT_LIMIT, read).await
+            && let Some(active) = active.into_iter().next().flatten()
+        {
+            self.enforce(user, &active).await;
+        }
     }
 
     /// Compares all local sockets with the stored sessions, whatever messages said or did not say.

@@ -10,20 +10,20 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use ::redis::{AsyncCommands, PushInfo, PushKind, RedisError, Value};
 use tokio::{
-    sync::{Notify, mpsc, watch},
-    time::timeout,
+    sync::{Notify, mpsc, oneshot, watch},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
     Deaf, Emitted, Listener,
     channels::{Channels, Hearing},
     peers::Peers,
-    pending::{Pending, Tally},
+    pending::{Echo, Pending, Tally},
 };
 use crate::{
     id::{NodeId, UserId},
@@ -54,12 +54,28 @@ pub struct RedisBus {
     peers: Mutex<Peers>,
     state: watch::Sender<Result<(), Deaf>>,
     was_ready: AtomicBool,
+    /// Until then events need not be tried: Redis has just failed to take one.
+    mute_until: Mutex<Option<Instant>>,
     /// The newest of our own hellos that came back.
     hello: watch::Sender<Sequence>,
     hello_now: Notify,
     /// The present subscriber connection; messages of earlier ones are ignored.
     generation: AtomicU64,
     backlog: Mutex<Option<Vec<(UserId, UserMessage)>>>,
+}
+
+/// How a node hears an event of its own.
+enum Ears {
+    /// It has no socket of the user.
+    None,
+    /// It delivers what it hears back.
+    Open {
+        echo: Echo,
+        /// Resolves when it no longer hears the user's channel.
+        ended: oneshot::Receiver<()>,
+    },
+    /// It has to deliver by itself; what comes back all the same is ignored.
+    Deaf,
 }
 
 /// The names of the channels. A user's is `sockd:user:ID`; ours begin with an `@`, as no room does.
@@ -100,6 +116,7 @@ impl RedisBus {
             peers: Mutex::default(),
             state: watch::Sender::new(Err(Deaf("not connected to Redis yet".to_owned()))),
             was_ready: AtomicBool::new(false),
+            mute_until: Mutex::new(None),
             hello: watch::Sender::new(0),
             hello_now: Notify::new(),
             generation: AtomicU64::new(0),
@@ -112,44 +129,88 @@ impl RedisBus {
     }
 
     pub(super) async fn emit(&self, user: &UserId, event: &Event) -> Emitted {
-        let unsent = || Emitted::Unsent {
-            alone: self.peers().is_alone(),
-        };
         if !self.was_ready.load(Ordering::Relaxed) {
             timeout(START_LIMIT, self.state.subscribe().wait_for(Result::is_ok))
                 .await
                 .ok();
         }
-        let Some(mut connection) = self.link.current().filter(|_| self.check().is_ok()) else {
-            return unsent();
+        let Some(mut connection) = self.link.current() else {
+            self.doubt("no connection to Redis".to_owned());
+            return self.unsent();
         };
+        if self.is_mute() {
+            return self.unsent();
+        }
         let seq = self.pending.next();
         let message = UserMessage::Emit {
             from: self.node.clone(),
             seq,
             event: event.clone(),
         };
-        let mut echo = self.pending.expect(seq, self.channels.is_heard(user));
         let Publication { channel, message } = self.publication(user, &message);
-        let sent = timeout(ECHO_LIMIT, async {
-            let nodes: usize = connection
-                .publish(channel, message)
-                .await
-                .map_err(|error| chain(&error))?;
-            echo.arrived().await;
-            Ok(nodes)
-        });
-        let why = match sent.await {
-            Ok(Ok(nodes)) => return Emitted::Everywhere { nodes: Some(nodes) },
-            Ok(Err(why)) => why,
-            Err(_) => "an event did not come back in time".to_owned(),
+        let ears = self.ears(user, seq);
+        let deadline = Instant::now() + ECHO_LIMIT;
+        let publish = connection.publish(channel, message);
+        let published = match timeout_at(deadline, publish).await {
+            Ok(published) => published.map_err(|error: RedisError| chain(&error)),
+            Err(_) => Err("Redis did not take an event in time".to_owned()),
         };
-        if !echo.give_up() {
-            return Emitted::Everywhere { nodes: None };
+        match (published, ears) {
+            (Ok(nodes), Ears::None) => Emitted::Everywhere { nodes: Some(nodes) },
+            (Ok(_), Ears::Deaf) => Emitted::Elsewhere,
+            (Ok(nodes), Ears::Open { mut echo, ended }) => {
+                let heard = async {
+                    tokio::select! {
+                        () = echo.arrived() => {}
+                        _ = ended => {}
+                    }
+                };
+                let late = timeout_at(deadline, heard).await.is_err();
+                if !echo.give_up() {
+                    return Emitted::Everywhere { nodes: Some(nodes) };
+                }
+                if late {
+                    self.doubt("an event did not come back in time".to_owned());
+                }
+                Emitted::Elsewhere
+            }
+            (Err(why), ears) => {
+                // Redis may have got it all the same.
+                if let Ears::Open { echo, .. } = ears
+                    && !echo.give_up()
+                {
+                    return Emitted::Everywhere { nodes: None };
+                }
+                self.set_mute_until(Instant::now() + ECHO_LIMIT);
+                self.doubt(why);
+                self.unsent()
+            }
         }
+    }
 
-        self.doubt(why);
-        unsent()
+    fn unsent(&self) -> Emitted {
+        Emitted::Unsent {
+            alone: self.peers().is_alone(),
+        }
+    }
+
+    /// How this node will hear the event of this number.
+    fn ears(&self, user: &UserId, seq: Sequence) -> Ears {
+        // Looked at in this order, because the state turns before channels are lost, and after
+        // they are found again.
+        let heard = self.channels.heard(user);
+        let well = self.check().is_ok();
+        match heard {
+            Some(ended) if well || self.backlog().is_some() => Ears::Open {
+                echo: self.pending.expect(seq),
+                ended,
+            },
+            None if well => Ears::None,
+            _ => {
+                self.pending.give_up(seq);
+                Ears::Deaf
+            }
+        }
     }
 
     pub(super) fn publication(&self, user: &UserId, message: &UserMessage) -> Publication {
@@ -191,8 +252,8 @@ impl RedisBus {
             let since = Instant::now();
             let why = self.hear_for_a_while(&listener).await;
             self.generation.fetch_add(1, Ordering::AcqRel);
-            self.channels.lose();
             self.turn(Err(Deaf(why)));
+            self.channels.lose();
             if since.elapsed() > HELLO_INTERVAL {
                 backoff.reset();
             }
@@ -324,6 +385,7 @@ impl RedisBus {
         .encode();
         let mut hello = self.hello.subscribe();
         let receivers = self.publish(self.names.all.clone(), message).await?;
+        self.set_mute_until(None);
         let heard = timeout(ECHO_LIMIT, hello.wait_for(|heard| *heard >= seq)).await;
         heard
             .map_err(|_| "the node does not hear itself on the bus".to_owned())?
@@ -344,8 +406,25 @@ impl RedisBus {
 
     /// Something went wrong that the canary has not seen yet: count as deaf until it sings.
     fn doubt(&self, why: String) {
-        self.turn(Err(Deaf(why)));
-        self.hello_now.notify_one();
+        if self.check().is_ok() {
+            self.turn(Err(Deaf(why)));
+            self.hello_now.notify_one();
+        }
+    }
+
+    fn is_mute(&self) -> bool {
+        let until = *self
+            .mute_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn set_mute_until(&self, until: impl Into<Option<Instant>>) {
+        *self
+            .mute_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = until.into();
     }
 
     fn turn(&self, state: Result<(), Deaf>) {
