@@ -266,7 +266,8 @@ async fn supervise(config: Arc<config::Redis>, publish: watch::Sender<Option<Con
     }
 }
 
-async fn watch_over(mut connection: Connection, end: &mut mpsc::Receiver<()>) -> &'static str {
+/// Resolves when the connection is lost, to how: its `end` was told, or its PINGs stay unanswered.
+pub async fn watch_over(mut connection: Connection, end: &mut mpsc::Receiver<()>) -> &'static str {
     let mut tick = tokio::time::interval(PING_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let ping = ::redis::cmd("PING");

@@ -14,6 +14,7 @@ use std::{
 };
 
 use ::redis::{AsyncCommands, PushInfo, PushKind, RedisError, Value};
+use thiserror::Error;
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     time::{Instant, timeout, timeout_at},
@@ -27,12 +28,14 @@ use super::{
 };
 use crate::{
     id::{NodeId, UserId},
-    redis::{Backoff, Connection, Link, chain, connect_with_pushes},
+    redis::{Backoff, Connection, Link, chain, connect_with_pushes, watch_over},
     wire::{DecodeError, Event, NodeMessage, Publication, Sequence, UserMessage},
 };
 
 /// How often the node says hello.
 const HELLO_INTERVAL: Duration = Duration::from_secs(2);
+/// How often while it is in doubt whether it hears itself: soon sure, and soon well again.
+const DOUBT_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a hello or an event may take to come back.
 const ECHO_LIMIT: Duration = Duration::from_secs(1);
 /// Hellos that did not come back after which the subscriber connection is built anew.
@@ -62,6 +65,15 @@ pub struct RedisBus {
     /// The present subscriber connection; messages of earlier ones are ignored.
     generation: AtomicU64,
     backlog: Mutex<Option<Vec<(UserId, UserMessage)>>>,
+}
+
+/// Why a node did not hear its own hello.
+#[derive(Debug, Error)]
+enum Missed {
+    #[error("{0}")]
+    Unsent(String),
+    #[error("the node does not hear itself on the bus")]
+    Unheard,
 }
 
 /// How a node hears an event of its own.
@@ -254,10 +266,12 @@ impl RedisBus {
             self.generation.fetch_add(1, Ordering::AcqRel);
             self.turn(Err(Deaf(why)));
             self.channels.lose();
+            // The first attempt is made at once; one that took long needs no pause either.
             if since.elapsed() > HELLO_INTERVAL {
                 backoff.reset();
+            } else {
+                backoff.pause().await;
             }
-            backoff.pause().await;
         }
     }
 
@@ -278,7 +292,9 @@ impl RedisBus {
             Err(error) => return chain(&error),
         };
         tokio::select! {
-            _ = end.recv() => "Redis closed the subscriber connection".to_owned(),
+            why = watch_over(connection.clone(), &mut end) => {
+                format!("lost the subscriber connection: {why}")
+            }
             error = self.live(connection, listener) => error,
         }
     }
@@ -313,7 +329,13 @@ impl RedisBus {
                 .map_err(|error| chain(&error))?;
         }
         self.peers().recovered(Instant::now());
-        self.say_hello().await?;
+        self.link
+            .connection()
+            .await
+            .map_err(|error| error.to_string())?;
+        self.say_hello()
+            .await
+            .map_err(|missed| missed.to_string())?;
         listener.missed().await?;
         let mut backlog = self.backlog();
         for (user, message) in backlog.take().unwrap_or_default() {
@@ -356,27 +378,35 @@ impl RedisBus {
 
     async fn keep_hearing_itself(&self) -> String {
         let mut lost = 0;
+        let mut pause = HELLO_INTERVAL;
         loop {
-            timeout(HELLO_INTERVAL, self.hello_now.notified())
-                .await
-                .ok();
-            match self.say_hello().await {
-                Ok(()) => {
-                    lost = 0;
-                    self.turn(Ok(()));
-                }
-                Err(why) => {
-                    lost += 1;
-                    if lost >= LOST_HELLOS {
-                        return why;
-                    }
-                    self.turn(Err(Deaf(why)));
-                }
+            timeout(pause, self.hello_now.notified()).await.ok();
+            let before = *self.hello.borrow();
+            let Err(missed) = self.say_hello().await else {
+                lost = 0;
+                pause = HELLO_INTERVAL;
+                self.turn(Ok(()));
+                continue;
+            };
+            pause = DOUBT_INTERVAL;
+            let (sent, why) = match missed {
+                Missed::Unsent(why) => (false, why),
+                Missed::Unheard => (true, missed.to_string()),
+            };
+            // What was not sent says nothing of the subscriber connection, and what came late says
+            // that it is slow; another would not be faster.
+            let came = *self.hello.borrow() > before;
+            lost = if came { 0 } else { lost + u32::from(sent) };
+            if lost >= LOST_HELLOS {
+                return why;
             }
+            self.turn(Err(Deaf(why)));
         }
     }
 
-    async fn say_hello(&self) -> Result<(), String> {
+    /// Takes no longer than an event may take, so that a node that is ready takes events.
+    async fn say_hello(&self) -> Result<(), Missed> {
+        let deadline = Instant::now() + ECHO_LIMIT;
         let seq = self.pending.next();
         let message = NodeMessage::Hello {
             node: self.node.clone(),
@@ -384,11 +414,15 @@ impl RedisBus {
         }
         .encode();
         let mut hello = self.hello.subscribe();
-        let receivers = self.publish(self.names.all.clone(), message).await?;
+        let publish = self.publish(self.names.all.clone(), message);
+        let receivers = timeout_at(deadline, publish)
+            .await
+            .map_err(|_| Missed::Unsent("Redis did not take a hello in time".to_owned()))?
+            .map_err(Missed::Unsent)?;
         self.set_mute_until(None);
-        let heard = timeout(ECHO_LIMIT, hello.wait_for(|heard| *heard >= seq)).await;
-        heard
-            .map_err(|_| "the node does not hear itself on the bus".to_owned())?
+        timeout_at(deadline, hello.wait_for(|heard| *heard >= seq))
+            .await
+            .map_err(|_| Missed::Unheard)?
             .ok();
         self.peers().settle(receivers, Instant::now());
         Ok(())
@@ -490,7 +524,9 @@ impl RedisBus {
     fn on_node_message(&self, bytes: &[u8]) -> Result<(), DecodeError> {
         match NodeMessage::decode(bytes)? {
             NodeMessage::Hello { node, seq } if node == self.node => {
-                self.hello.send_replace(seq);
+                // A Redis that was frozen may tell what an earlier connection said after that of
+                // the present one.
+                self.hello.send_modify(|heard| *heard = seq.max(*heard));
             }
             NodeMessage::Hello { node, .. } => {
                 let newcomer = self.peers().heard(node.clone(), Instant::now());
