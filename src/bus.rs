@@ -4,6 +4,7 @@
 //! delivered only when it comes back from the bus, on the node that sent it too: one path, so
 //! one order per user.
 
+pub mod backlog;
 pub mod channels;
 pub mod peers;
 pub mod pending;

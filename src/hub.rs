@@ -181,6 +181,17 @@ impl Hub {
         })
     }
 
+    /// Makes every handshake under way check its session again.
+    pub fn doubt_handshakes(&self) {
+        for mut user in self.users.iter_mut() {
+            for socket in &mut user.sockets {
+                if let Stage::Handshake { doubted } = &mut socket.stage {
+                    *doubted = true;
+                }
+            }
+        }
+    }
+
     /// Revokes the sockets whose tokens have run out; answers those to dismiss.
     pub fn expire(&self, now: u64) -> Vec<Arc<dyn Outlet>> {
         let mut due = Vec::new();
@@ -494,6 +505,17 @@ mod tests {
         assert!(hub.judge(&user(), &session("new")).is_none());
         assert_eq!(lease.admit(), Admission::Doubted);
         assert_eq!(lease.admit(), Admission::Admitted);
+    }
+
+    #[test]
+    fn every_handshake_checks_again_when_all_are_doubted() {
+        let hub = Arc::new(Hub::default());
+        let (handshake, _) = enter(&hub, "a");
+        let (_live, _) = live(&hub, "a");
+        hub.doubt_handshakes();
+        assert_eq!(handshake.admit(), Admission::Doubted);
+        assert_eq!(handshake.admit(), Admission::Admitted);
+        assert_eq!(hub.count(), 2);
     }
 
     #[test]

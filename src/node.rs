@@ -413,6 +413,10 @@ impl Listener for Node {
     }
 
     fn missed(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
-        Box::pin(async move { self.sweep().await.map_err(|error| chain(&error)) })
+        Box::pin(async move {
+            // A sweep sees those who are in; those who are about to be must look again.
+            self.hub.doubt_handshakes();
+            self.sweep().await.map_err(|error| chain(&error))
+        })
     }
 }

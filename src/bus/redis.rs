@@ -22,6 +22,7 @@ use tokio::{
 
 use super::{
     Deaf, Emitted, Listener,
+    backlog::Backlog,
     channels::{Channels, Hearing},
     peers::Peers,
     pending::{Echo, Pending, Tally},
@@ -44,8 +45,6 @@ const LOST_HELLOS: u32 = 3;
 const START_LIMIT: Duration = Duration::from_secs(2);
 /// Channels in one SUBSCRIBE: few round trips for 100,000 users, and no command that holds Redis up.
 const CHUNK: usize = 1_000;
-/// Messages held back while the node makes up for what it missed; past that they are dropped.
-const BACKLOG: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub struct RedisBus {
@@ -64,7 +63,8 @@ pub struct RedisBus {
     hello_now: Notify,
     /// The present subscriber connection; messages of earlier ones are ignored.
     generation: AtomicU64,
-    backlog: Mutex<Option<Vec<(UserId, UserMessage)>>>,
+    /// There is one while the node makes up for what it has missed.
+    backlog: Mutex<Option<Backlog>>,
 }
 
 /// Why a node did not hear its own hello.
@@ -317,36 +317,41 @@ impl RedisBus {
         listener: &Arc<dyn Listener>,
     ) -> Result<(), String> {
         let started = Instant::now();
-        *self.backlog() = Some(Vec::new());
+        *self.backlog() = Some(Backlog::default());
         let own = [self.names.node(&self.node), self.names.all.clone()];
         connection
             .subscribe(&own)
             .await
             .map_err(|error| chain(&error))?;
+        self.link
+            .connection()
+            .await
+            .map_err(|error| error.to_string())?;
+        self.peers().recovered(Instant::now());
+        // Before anyone is let in, so that no other node takes itself for the only one.
+        let hello = async || self.say_hello().await.map_err(|missed| missed.to_string());
+        hello().await?;
         while self.channels.has_changes() {
             self.apply_changes(connection)
                 .await
                 .map_err(|error| chain(&error))?;
         }
-        self.peers().recovered(Instant::now());
-        self.link
-            .connection()
-            .await
-            .map_err(|error| error.to_string())?;
-        self.say_hello()
-            .await
-            .map_err(|missed| missed.to_string())?;
         listener.missed().await?;
-        let mut backlog = self.backlog();
-        for (user, message) in backlog.take().unwrap_or_default() {
-            listener.heard(&user, message);
-        }
-        drop(backlog);
+        self.pass_on_backlog(&**listener);
+        // All that took a while.
+        hello().await?;
         let users = self.channels.count();
         tracing::info!(users, elapsed = ?started.elapsed(), "hearing the bus");
         self.was_ready.store(true, Ordering::Relaxed);
         self.turn(Ok(()));
         Ok(())
+    }
+
+    fn pass_on_backlog(&self, listener: &dyn Listener) {
+        let mut backlog = self.backlog();
+        for (user, message) in backlog.take().unwrap_or_default().into_messages() {
+            self.pass_on(&user, message, listener);
+        }
     }
 
     async fn keep_subscribed(&self, connection: &mut Connection) -> String {
@@ -507,18 +512,25 @@ impl RedisBus {
             return Ok(());
         };
         let message = UserMessage::decode(bytes)?;
+        match &mut *self.backlog() {
+            Some(backlog) => {
+                backlog.keep(user, message);
+            }
+            None => self.pass_on(&user, message, listener),
+        }
+        Ok(())
+    }
+
+    /// Hands a message to the node. Only now has an event of its own come back: one that waits in
+    /// a backlog may be lost with it.
+    fn pass_on(&self, user: &UserId, message: UserMessage, listener: &dyn Listener) {
         if let UserMessage::Emit { from, seq, .. } = &message
             && *from == self.node
             && !self.pending.echoed(*seq)
         {
-            return Ok(());
+            return;
         }
-        match &mut *self.backlog() {
-            Some(backlog) if backlog.len() < BACKLOG => backlog.push((user, message)),
-            Some(_) => metrics::counter!("sockd_bus_messages_dropped_total").increment(1),
-            None => listener.heard(&user, message),
-        }
-        Ok(())
+        listener.heard(user, message);
     }
 
     fn on_node_message(&self, bytes: &[u8]) -> Result<(), DecodeError> {
@@ -550,7 +562,7 @@ impl RedisBus {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn backlog(&self) -> MutexGuard<'_, Option<Vec<(UserId, UserMessage)>>> {
+    fn backlog(&self) -> MutexGuard<'_, Option<Backlog>> {
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
