@@ -26,8 +26,8 @@ pub type Connection = MultiplexedConnection;
 
 /// The first pause between two attempts to connect; it doubles up to [`LONGEST_PAUSE`].
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-/// The longest pause, so that Redis is found again within seconds of its return.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// The longest pause: with an attempt that hangs before it, Redis is found again within seconds.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often an idle connection is asked whether it lives.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 /// Pings without an answer after which a connection is given up: a frozen Redis keeps its
