@@ -136,12 +136,18 @@ impl RedisSessions {
         let stored: Vec<Result<Option<String>, ::redis::RedisError>> =
             pipe.query_async(&mut connection).await?;
         let active = stored.into_iter().zip(users).map(|(stored, user)| {
-            match parse(user, &stored.ok()??).ok()? {
-                Stored::Session(session) => SessionId::try_from(session).ok(),
-                Stored::None | Stored::Other => None,
-            }
+            let stored = match stored {
+                Err(error) if error.code() == Some("WRONGTYPE") => None,
+                // One that loads its data, say: it does not mean that there is no session.
+                stored => stored?,
+            };
+            let meaning = stored.and_then(|stored| parse(user, &stored).ok());
+            Ok(match meaning {
+                Some(Stored::Session(session)) => SessionId::try_from(session).ok(),
+                Some(Stored::None | Stored::Other) | None => None,
+            })
         });
-        Ok(active.collect())
+        active.collect()
     }
 
     pub(super) async fn renew(&self, held: &[(UserId, SessionId)]) -> Result<(), SessionError> {
