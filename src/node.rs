@@ -214,18 +214,14 @@ impl Node {
                 let nodes = usize::from(self.hub.deliver(user, event) > 0);
                 Ok(Reach { nodes: Some(nodes) })
             }
-            Emitted::Elsewhere => {
+            Emitted::Elsewhere { all } => {
                 self.catch_up(user).await;
                 self.hub.deliver(user, event);
-                Ok(Reach { nodes: None })
+                all.then_some(Reach { nodes: None }).ok_or(BusUnavailable)
             }
             Emitted::Unsent { alone } => {
-                let nodes = usize::from(self.hub.deliver(user, event) > 0);
-                if alone {
-                    Ok(Reach { nodes: Some(nodes) })
-                } else {
-                    Err(BusUnavailable)
-                }
+                let nodes = Some(usize::from(self.hub.deliver(user, event) > 0));
+                alone.then_some(Reach { nodes }).ok_or(BusUnavailable)
             }
         }
     }

@@ -56,6 +56,8 @@ pub struct RedisBus {
     peers: Mutex<Peers>,
     state: watch::Sender<Result<(), Deaf>>,
     was_ready: AtomicBool,
+    /// Every user's channel is subscribed, on a connection that is not known to be lost.
+    linked: AtomicBool,
     /// Until then events need not be tried: Redis has just failed to take one.
     mute_until: Mutex<Option<Instant>>,
     /// The newest of our own hellos that came back.
@@ -128,6 +130,7 @@ impl RedisBus {
             peers: Mutex::default(),
             state: watch::Sender::new(Err(Deaf("not connected to Redis yet".to_owned()))),
             was_ready: AtomicBool::new(false),
+            linked: AtomicBool::new(false),
             mute_until: Mutex::new(None),
             hello: watch::Sender::new(0),
             hello_now: Notify::new(),
@@ -169,7 +172,10 @@ impl RedisBus {
         };
         match (published, ears) {
             (Ok(nodes), Ears::None) => Emitted::Everywhere { nodes: Some(nodes) },
-            (Ok(_), Ears::Deaf) => Emitted::Elsewhere,
+            (Ok(_), Ears::Deaf) => Emitted::Elsewhere {
+                // What took the subscriptions of this node may have taken those of others.
+                all: self.linked.load(Ordering::Acquire) || self.peers().is_alone(),
+            },
             (Ok(nodes), Ears::Open { mut echo, ended }) => {
                 let heard = async {
                     tokio::select! {
@@ -184,7 +190,7 @@ impl RedisBus {
                 if late {
                     self.doubt("an event did not come back in time".to_owned());
                 }
-                Emitted::Elsewhere
+                Emitted::Elsewhere { all: true }
             }
             (Err(why), ears) => {
                 // Redis may have got it all the same.
@@ -264,6 +270,7 @@ impl RedisBus {
             let since = Instant::now();
             let why = self.hear_for_a_while(&listener).await;
             self.generation.fetch_add(1, Ordering::AcqRel);
+            self.linked.store(false, Ordering::Release);
             self.turn(Err(Deaf(why)));
             self.channels.lose();
             // The first attempt is made at once; one that took long needs no pause either.
@@ -343,6 +350,7 @@ impl RedisBus {
         let users = self.channels.count();
         tracing::info!(users, elapsed = ?started.elapsed(), "hearing the bus");
         self.was_ready.store(true, Ordering::Relaxed);
+        self.linked.store(true, Ordering::Release);
         self.turn(Ok(()));
         Ok(())
     }
