@@ -503,8 +503,7 @@ impl RedisBus {
             None => self.on_node_message(&message),
         };
         if let Err(error) = understood {
-            let newer = matches!(error, DecodeError::Newer(_));
-            metrics::counter!("sockd_bus_messages_ignored_total", "newer" => newer.to_string())
+            metrics::counter!("sockd_bus_messages_ignored_total", "why" => error.label())
                 .increment(1);
             tracing::debug!(why = chain(&error), "ignored a message on the bus");
         }

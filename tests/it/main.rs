@@ -1,4 +1,6 @@
 //! The contract, proven on the built binary with real clients and a real Redis.
 
+mod faults;
 mod session;
 mod support;
+mod versions;

@@ -3,6 +3,7 @@
 pub mod http;
 pub mod jwt;
 pub mod polling;
+pub mod proxy;
 pub mod redis;
 pub mod sockd;
 pub mod websocket;
