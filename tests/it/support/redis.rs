@@ -100,14 +100,8 @@ impl Redis {
         );
     }
 
-    /// Starts it again on another port, where nobody can have taken its own meanwhile; with its data,
-    /// if it kept any.
-    pub async fn restart_elsewhere(&mut self) {
-        self.begin_restart(&[]);
-        assert!(self.is_up().await, "redis-server did not come back");
-    }
-
-    /// The same, with more arguments, and without waiting until it answers.
+    /// Starts it again on another port, where nobody can have taken its own meanwhile, with its data
+    /// if it kept any and with more arguments; does not wait until it answers.
     pub fn begin_restart(&mut self, arguments: &[&str]) {
         let more = arguments.iter().map(|&argument| argument.to_owned());
         let arguments: Vec<_> = self.arguments.iter().cloned().chain(more).collect();
