@@ -324,7 +324,8 @@ impl RedisBus {
         listener: &Arc<dyn Listener>,
     ) -> Result<(), String> {
         let started = Instant::now();
-        *self.backlog() = Some(Backlog::default());
+        // What an earlier attempt has held back is still to be told.
+        self.backlog().get_or_insert_default();
         let own = [self.names.node(&self.node), self.names.all.clone()];
         connection
             .subscribe(&own)
