@@ -5,69 +5,69 @@ use std::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 /// The nodes, by their number.
-pub(super) const NODES: [usize; 2] = [0, 1];
+pub const NODES: [usize; 2] = [0, 1];
 
 /// Shared by all who have something to write down.
 #[derive(Default)]
-pub(super) struct Ledger(Mutex<Book>);
+pub struct Ledger(Mutex<Book>);
 
 /// Entries refer to each other by their place in these lists.
 #[derive(Default)]
-pub(super) struct Book {
-    pub(super) events: Vec<Event>,
-    pub(super) lives: Vec<Life>,
-    pub(super) logouts: Vec<Logout>,
-    pub(super) samples: Vec<Sample>,
-    pub(super) outages: Vec<Outage>,
+pub struct Book {
+    pub events: Vec<Event>,
+    pub lives: Vec<Life>,
+    pub logouts: Vec<Logout>,
+    pub samples: Vec<Sample>,
+    pub outages: Vec<Outage>,
 }
 
 /// An event that was emitted; its payload is its number.
-pub(super) struct Event {
-    pub(super) user: usize,
-    pub(super) sender: usize,
-    pub(super) node: usize,
-    pub(super) sent: Instant,
+pub struct Event {
+    pub user: usize,
+    pub sender: usize,
+    pub node: usize,
+    pub sent: Instant,
     /// When, and with which status; `None` where no answer came.
-    pub(super) answer: Option<(Instant, u16)>,
+    pub answer: Option<(Instant, u16)>,
 }
 
 /// A socket from its CONNECT to the end of its connection.
-pub(super) struct Life {
-    pub(super) user: usize,
-    pub(super) node: usize,
+pub struct Life {
+    pub user: usize,
+    pub node: usize,
     /// The user's sessions are numbered in the order in which they were made.
-    pub(super) session: usize,
-    pub(super) joined: Instant,
+    pub session: usize,
+    pub joined: Instant,
     /// When it was told to go, or ended.
-    pub(super) left: Option<Instant>,
+    pub left: Option<Instant>,
     /// When its connection ended.
-    pub(super) ended: Option<Instant>,
+    pub ended: Option<Instant>,
     /// The numbers of the events that came, as they came.
-    pub(super) got: Vec<usize>,
+    pub got: Vec<usize>,
 }
 
 /// One try to make a session the only one of its user.
-pub(super) struct Logout {
-    pub(super) user: usize,
-    pub(super) session: usize,
-    pub(super) sent: Instant,
+pub struct Logout {
+    pub user: usize,
+    pub session: usize,
+    pub sent: Instant,
     /// When it was answered 200.
-    pub(super) done: Option<Instant>,
+    pub done: Option<Instant>,
 }
 
 /// What `/readyz` said.
-pub(super) struct Sample {
-    pub(super) node: usize,
-    pub(super) asked: Instant,
-    pub(super) answered: Instant,
+pub struct Sample {
+    pub node: usize,
+    pub asked: Instant,
+    pub answered: Instant,
     /// 0 where nothing answered.
-    pub(super) status: u16,
-    pub(super) reason: String,
+    pub status: u16,
+    pub reason: String,
 }
 
 /// How a node is hit by a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hit {
+pub enum Hit {
     /// It cannot work until the fault is over, and has to say so.
     Deaf,
     /// It loses something that it can replace at once.
@@ -77,23 +77,23 @@ pub(super) enum Hit {
 }
 
 /// A time in which a node is not bound to deliver what others send.
-pub(super) struct Outage {
-    pub(super) node: usize,
-    pub(super) hit: Hit,
-    pub(super) from: Instant,
+pub struct Outage {
+    pub node: usize,
+    pub hit: Hit,
+    pub from: Instant,
     /// When the cause was over.
-    pub(super) healed: Option<Instant>,
+    pub healed: Option<Instant>,
     /// When events were seen to arrive again.
-    pub(super) until: Option<Instant>,
+    pub until: Option<Instant>,
 }
 
 impl Ledger {
-    pub(super) fn open(&self) -> MutexGuard<'_, Book> {
+    pub fn open(&self) -> MutexGuard<'_, Book> {
         self.0.lock().expect("nobody panics while writing")
     }
 
     /// Answers the event's number.
-    pub(super) fn sent(&self, user: usize, sender: usize, node: usize) -> usize {
+    pub fn sent(&self, user: usize, sender: usize, node: usize) -> usize {
         let mut book = self.open();
         book.events.push(Event {
             user,
@@ -105,12 +105,12 @@ impl Ledger {
         book.events.len() - 1
     }
 
-    pub(super) fn answered(&self, event: usize, status: u16) {
+    pub fn answered(&self, event: usize, status: u16) {
         self.open().events[event].answer = Some((Instant::now(), status));
     }
 
     /// Answers the life's number.
-    pub(super) fn joined(&self, user: usize, node: usize, session: usize) -> usize {
+    pub fn joined(&self, user: usize, node: usize, session: usize) -> usize {
         let mut book = self.open();
         book.lives.push(Life {
             user,
@@ -124,20 +124,20 @@ impl Ledger {
         book.lives.len() - 1
     }
 
-    pub(super) fn got(&self, life: usize, event: usize) {
+    pub fn got(&self, life: usize, event: usize) {
         self.open().lives[life].got.push(event);
     }
 
-    pub(super) fn left(&self, life: usize) {
+    pub fn left(&self, life: usize) {
         self.open().lives[life].left = Some(Instant::now());
     }
 
-    pub(super) fn ended(&self, life: usize) {
+    pub fn ended(&self, life: usize) {
         self.open().lives[life].ended = Some(Instant::now());
     }
 
     /// Answers the try's number.
-    pub(super) fn replacing(&self, user: usize, session: usize) -> usize {
+    pub fn replacing(&self, user: usize, session: usize) -> usize {
         let mut book = self.open();
         book.logouts.push(Logout {
             user,
@@ -148,14 +148,14 @@ impl Ledger {
         book.logouts.len() - 1
     }
 
-    pub(super) fn replaced(&self, logout: usize) {
+    pub fn replaced(&self, logout: usize) {
         self.open().logouts[logout].done = Some(Instant::now());
     }
 }
 
 impl Book {
     /// The outages of the node that overlap with this time.
-    pub(super) fn outages_of(
+    pub fn outages_of(
         &self,
         node: usize,
         from: Instant,
@@ -168,12 +168,12 @@ impl Book {
         })
     }
 
-    pub(super) fn is_hit(&self, node: usize, from: Instant, to: Instant) -> bool {
+    pub fn is_hit(&self, node: usize, from: Instant, to: Instant) -> bool {
         self.outages_of(node, from, to).next().is_some()
     }
 
     /// When somebody first began to replace the session of this life.
-    pub(super) fn doomed(&self, life: &Life) -> Option<Instant> {
+    pub fn doomed(&self, life: &Life) -> Option<Instant> {
         let newer = self
             .logouts
             .iter()

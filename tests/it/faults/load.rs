@@ -23,7 +23,7 @@ const NO_ANSWER: Duration = Duration::from_secs(5);
 
 /// A sender of events, one after the other.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Sender {
+pub enum Sender {
     /// All through one node.
     Through(usize),
     /// Through the nodes in turn, to a user after the other.
@@ -33,10 +33,10 @@ pub(super) enum Sender {
 }
 
 impl Sender {
-    pub(super) const ALL: [Self; 3] = [Self::Through(0), Self::Through(1), Self::InTurn];
+    pub const ALL: [Self; 3] = [Self::Through(0), Self::Through(1), Self::InTurn];
 
     /// Its name in the ledger.
-    pub(super) fn number(self) -> usize {
+    pub fn number(self) -> usize {
         match self {
             Self::Through(node) => node,
             Self::InTurn => NODES.len(),
@@ -44,7 +44,7 @@ impl Sender {
         }
     }
 
-    pub(super) async fn emit_forever(self, scene: &Shared) {
+    pub async fn emit_forever(self, scene: &Shared) {
         for turn in 0.. {
             scene.is_on().await;
             let node = match self {
@@ -62,7 +62,7 @@ impl Sender {
     }
 
     /// Emits one event and writes down the answer; answers the event's number.
-    pub(super) async fn emit(self, scene: &Shared, user: usize, node: usize) -> usize {
+    pub async fn emit(self, scene: &Shared, user: usize, node: usize) -> usize {
         let event = scene.ledger.sent(user, self.number(), node);
         let body = json!({
             "userId": scene.users[user].id,
@@ -77,7 +77,7 @@ impl Sender {
 }
 
 /// Makes a new session of one busy user after the other, as backends do: until it is answered 200.
-pub(super) async fn replace_forever(scene: &Shared) {
+pub async fn replace_forever(scene: &Shared) {
     for turn in 0.. {
         scene.is_on().await;
         let user = &scene.users[turn % BUSY];
@@ -98,7 +98,7 @@ pub(super) async fn replace_forever(scene: &Shared) {
 }
 
 /// Looks at `/readyz` of one node.
-pub(super) async fn sample_forever(scene: &Shared, node: usize) {
+pub async fn sample_forever(scene: &Shared, node: usize) {
     loop {
         let asked = Instant::now();
         let url = format!("http://{}/readyz", scene.address(node));
@@ -134,6 +134,6 @@ async fn post(scene: &Shared, node: usize, path: &str, body: &Value) -> Option<u
 }
 
 /// A client that all of them share.
-pub(super) fn client() -> reqwest::Client {
+pub fn client() -> reqwest::Client {
     http::client()
 }

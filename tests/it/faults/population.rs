@@ -17,9 +17,9 @@ use crate::support::{
 };
 
 /// Users who get events all the time.
-pub(super) const BUSY: usize = 8;
+pub const BUSY: usize = 8;
 /// Users who get none until the fault is over; the last is the one that the scene probes with.
-pub(super) const IDLE: usize = 4;
+pub const IDLE: usize = 4;
 /// Every so many users have a socket that polls as well.
 const POLLING: usize = 4;
 /// How long a client waits before it tries to come back.
@@ -27,8 +27,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Longer than any scene.
 const EVER: Duration = Duration::from_secs(600);
 
-pub(super) struct User {
-    pub(super) id: String,
+pub struct User {
+    pub id: String,
     /// All sessions that it ever had, in their order.
     sessions: Mutex<Vec<String>>,
     /// Which of them its clients use.
@@ -36,7 +36,7 @@ pub(super) struct User {
 }
 
 impl User {
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             id: jwt::user(),
             sessions: Mutex::new(vec![jwt::session()]),
@@ -45,13 +45,13 @@ impl User {
     }
 
     /// Makes up the next session; answers its number and itself.
-    pub(super) fn next_session(&self) -> (usize, String) {
+    pub fn next_session(&self) -> (usize, String) {
         let mut sessions = self.sessions.lock().expect("whole");
         sessions.push(jwt::session());
         (sessions.len() - 1, sessions[sessions.len() - 1].clone())
     }
 
-    pub(super) fn switch_to(&self, session: usize) {
+    pub fn switch_to(&self, session: usize) {
         *self.current.lock().expect("whole") = session;
     }
 
@@ -64,14 +64,14 @@ impl User {
 
 /// A place for one socket at a time.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seat {
-    pub(super) user: usize,
-    pub(super) node: usize,
+pub struct Seat {
+    pub user: usize,
+    pub node: usize,
     polls: bool,
 }
 
 /// All seats: each user's on both nodes, and some more that poll.
-pub(super) fn seats() -> Vec<Seat> {
+pub fn seats() -> Vec<Seat> {
     let seat = |polls| move |(user, node)| Seat { user, node, polls };
     let users = || 0..BUSY + IDLE;
     let sockets = users().flat_map(|user| NODES.map(|node| (user, node)));
@@ -86,7 +86,7 @@ pub(super) fn seats() -> Vec<Seat> {
 
 impl Seat {
     /// Comes in, writes down what arrives, and comes back whenever it is told to go or closed.
-    pub(super) async fn be_taken(self, scene: Arc<Shared>) {
+    pub async fn be_taken(self, scene: Arc<Shared>) {
         let user = &scene.users[self.user];
         // Clients that were told to go, and wait for their connections to be closed.
         let mut leaving = JoinSet::new();
@@ -119,9 +119,9 @@ impl Seat {
 
     async fn join(&self, to: SocketAddr, user: &str, session: &str) -> Result<Client, String> {
         Ok(if self.polls {
-            Client::Polling(Polling::try_join(to, user, session).await?)
+            Client::Polling(Box::new(Polling::try_join(to, user, session).await?))
         } else {
-            Client::WebSocket(WebSocket::try_join(to, user, session).await?)
+            Client::WebSocket(Box::new(WebSocket::try_join(to, user, session).await?))
         })
     }
 }
@@ -146,8 +146,8 @@ async fn listen(client: &mut Client, life: usize, scene: &Shared) -> Heard {
 }
 
 enum Client {
-    WebSocket(WebSocket),
-    Polling(Polling),
+    WebSocket(Box<WebSocket>),
+    Polling(Box<Polling>),
 }
 
 impl Client {

@@ -26,49 +26,49 @@ use crate::support::{
 };
 
 /// Both nodes are hit.
-pub(super) const BOTH: [usize; 2] = NODES;
+pub const BOTH: [usize; 2] = NODES;
 /// How many events are emitted before the fault, and after it.
 const SOME_EVENTS: usize = 60;
 /// The user that the scene itself emits to.
 const PROBED: usize = BUSY + IDLE - 1;
 
-pub(super) struct Scene {
-    pub(super) redis: Redis,
-    pub(super) proxies: [Proxy; 2],
-    pub(super) nodes: [Sockd; 2],
+pub struct Scene {
+    pub redis: Redis,
+    pub proxies: [Proxy; 2],
+    pub nodes: [Sockd; 2],
     shared: Arc<Shared>,
     /// Everyone's tasks, ended with the scene.
     tasks: JoinSet<()>,
 }
 
 /// What the tasks need.
-pub(super) struct Shared {
-    pub(super) users: Vec<User>,
-    pub(super) ledger: Ledger,
-    pub(super) client: reqwest::Client,
+pub struct Shared {
+    pub users: Vec<User>,
+    pub ledger: Ledger,
+    pub client: reqwest::Client,
     addresses: Mutex<[SocketAddr; 2]>,
     /// Whether the senders and the replacer are at work.
     on: watch::Sender<bool>,
 }
 
 impl Shared {
-    pub(super) fn address(&self, node: usize) -> SocketAddr {
+    pub fn address(&self, node: usize) -> SocketAddr {
         self.addresses.lock().expect("whole")[node]
     }
 
-    pub(super) async fn is_on(&self) {
+    pub async fn is_on(&self) {
         let on = self.on.subscribe().wait_for(|on| *on).await.map(|_| ());
         on.expect("the scene outlives its tasks");
     }
 }
 
 impl Scene {
-    pub(super) async fn start() -> Self {
+    pub async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
     /// With more arguments for redis-server; everyone is in, and events flow.
-    pub(super) async fn start_with(arguments: &[&str]) -> Self {
+    pub async fn start_with(arguments: &[&str]) -> Self {
         let redis = Redis::start_with(arguments).await;
         let proxies = [Proxy::start(&redis).await, Proxy::start(&redis).await];
         let nodes = [node(&proxies[0]).await, node(&proxies[1]).await];
@@ -112,7 +112,7 @@ impl Scene {
     }
 
     /// From now on nobody emits and nobody logs in; what was begun is finished.
-    pub(super) async fn falls_quiet(&self) {
+    pub async fn falls_quiet(&self) {
         self.shared.on.send_replace(false);
         eventually(PATIENCE, "the end of what was begun", || async {
             let book = self.shared.ledger.open();
@@ -127,12 +127,12 @@ impl Scene {
         .await;
     }
 
-    pub(super) fn gets_loud(&self) {
+    pub fn gets_loud(&self) {
         self.shared.on.send_replace(true);
     }
 
     /// A fault hits these nodes now; the caller makes it happen next.
-    pub(super) fn hits(&self, nodes: &[usize], hit: Hit) {
+    pub fn hits(&self, nodes: &[usize], hit: Hit) {
         let outage = |&node| Outage {
             node,
             hit,
@@ -145,25 +145,25 @@ impl Scene {
     }
 
     /// The weather between these nodes and Redis.
-    pub(super) fn turns(&self, nodes: &[usize], weather: Weather) {
+    pub fn turns(&self, nodes: &[usize], weather: Weather) {
         for &node in nodes {
             self.proxies[node].turn(weather);
         }
     }
 
     /// How long the fault lasts: not a wait for anything, but what is tried.
-    pub(super) async fn lasts(&self, seconds: u64) {
+    pub async fn lasts(&self, seconds: u64) {
         sleep(Duration::from_secs(seconds)).await;
     }
 
     /// Starts Redis again after it was killed, where the nodes will find it.
-    pub(super) async fn redis_returns(&mut self) {
+    pub async fn redis_returns(&mut self) {
         self.redis_begins_to_return(&[]);
         assert!(self.redis.is_up().await, "Redis did not come back");
     }
 
     /// Starts Redis again, which may need its time before it answers.
-    pub(super) fn redis_begins_to_return(&mut self, arguments: &[&str]) {
+    pub fn redis_begins_to_return(&mut self, arguments: &[&str]) {
         self.redis.begin_restart(arguments);
         for proxy in &self.proxies {
             proxy.lead_to(&self.redis);
@@ -171,7 +171,7 @@ impl Scene {
     }
 
     /// Starts a node again after it has ended; clients and callers are told where it is.
-    pub(super) async fn node_returns(&mut self, number: usize) {
+    pub async fn node_returns(&mut self, number: usize) {
         self.nodes[number] = node(&self.proxies[number]).await;
         let address = self.nodes[number].address();
         self.shared.addresses.lock().expect("whole")[number] = address;
@@ -179,7 +179,7 @@ impl Scene {
 
     /// The cause of the fault is over: waits until every node is ready, and events arrive from every
     /// node on every node.
-    pub(super) async fn heals(&self) {
+    pub async fn heals(&self) {
         let healed = Instant::now();
         for outage in &mut self.shared.ledger.open().outages {
             outage.healed.get_or_insert(healed);
@@ -220,7 +220,7 @@ impl Scene {
     }
 
     /// Looks at how it goes on, and goes through the ledger; `fault` names the row of figures.
-    pub(super) async fn ends(self, fault: &str) {
+    pub async fn ends(self, fault: &str) {
         self.gets_loud();
         self.some_events().await;
         self.falls_quiet().await;
@@ -244,7 +244,7 @@ impl Scene {
     }
 
     /// Waits until every seat is taken by a socket of its user's last session.
-    pub(super) async fn everyone_is_in(&self) {
+    pub async fn everyone_is_in(&self) {
         let seats = seats().len();
         eventually(2 * PATIENCE, "everyone's socket", || async {
             let book = self.shared.ledger.open();

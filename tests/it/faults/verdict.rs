@@ -29,7 +29,7 @@ struct Due<'a> {
 }
 
 /// What sockd did not keep; empty if all is well.
-pub(super) fn problems(book: &Book) -> Vec<String> {
+pub fn problems(book: &Book) -> Vec<String> {
     let checks: [fn(&Book) -> Vec<String>; 8] = [
         events_lost,
         events_twice,
@@ -53,7 +53,7 @@ pub(super) fn problems(book: &Book) -> Vec<String> {
 }
 
 /// How many deliveries are missing.
-pub(super) fn lost(book: &Book) -> usize {
+pub fn lost(book: &Book) -> usize {
     dues(book).filter(|due| !due.came()).count()
 }
 
@@ -316,7 +316,8 @@ fn detection(book: &Book, outage: &Outage) -> Option<Duration> {
 }
 
 /// Prints the figures of one fault as a row of a table.
-pub(super) fn print(book: &Book, fault: &str) {
+#[expect(clippy::print_stdout, reason = "the figures are for people")]
+pub fn print(book: &Book, fault: &str) {
     static HEAD: Once = Once::new();
     HEAD.call_once(|| {
         println!(
