@@ -5,6 +5,8 @@
 //! the others know that it lives. After a rebuilt connection the node subscribes for all its users
 //! again and makes up for what it missed before it calls itself ready.
 
+mod emit;
+
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -16,21 +18,21 @@ use std::{
 use ::redis::{AsyncCommands, PushInfo, PushKind, RedisError, Value};
 use thiserror::Error;
 use tokio::{
-    sync::{Notify, mpsc, oneshot, watch},
+    sync::{Notify, mpsc, watch},
     time::{Instant, timeout, timeout_at},
 };
 
 use super::{
-    Deaf, Emitted, Listener,
+    Deaf, Listener,
     backlog::Backlog,
     channels::{Channels, Hearing},
     peers::Peers,
-    pending::{Echo, Pending, Tally},
+    pending::{Pending, Tally},
 };
 use crate::{
     id::{NodeId, UserId},
     redis::{Backoff, Connection, Link, chain, connect_with_pushes, watch_over},
-    wire::{DecodeError, Event, NodeMessage, Publication, Sequence, UserMessage},
+    wire::{DecodeError, NodeMessage, Publication, Sequence, UserMessage},
 };
 
 /// How often the node says hello.
@@ -41,8 +43,6 @@ const DOUBT_INTERVAL: Duration = Duration::from_millis(250);
 const ECHO_LIMIT: Duration = Duration::from_secs(1);
 /// Hellos that did not come back after which the subscriber connection is built anew.
 const LOST_HELLOS: u32 = 3;
-/// How long an emit right after the start waits for the first connection.
-const START_LIMIT: Duration = Duration::from_secs(2);
 /// Channels in one SUBSCRIBE: few round trips for 100,000 users, and no command that holds Redis up.
 const CHUNK: usize = 1_000;
 
@@ -76,20 +76,6 @@ enum Missed {
     Unsent(String),
     #[error("the node does not hear itself on the bus")]
     Unheard,
-}
-
-/// How a node hears an event of its own.
-enum Ears {
-    /// It has no socket of the user.
-    None,
-    /// It delivers what it hears back.
-    Open {
-        echo: Echo,
-        /// Resolves when it no longer hears the user's channel.
-        ended: oneshot::Receiver<()>,
-    },
-    /// It has to deliver by itself; what comes back all the same is ignored.
-    Deaf,
 }
 
 /// The names of the channels. A user's is `sockd:user:ID`; ours begin with an `@`, as no room does.
@@ -141,94 +127,6 @@ impl RedisBus {
 
     pub(super) async fn hear(&self, user: &UserId) -> Hearing {
         self.channels.hear(user).await
-    }
-
-    pub(super) async fn emit(&self, user: &UserId, event: &Event) -> Emitted {
-        if !self.was_ready.load(Ordering::Relaxed) {
-            timeout(START_LIMIT, self.state.subscribe().wait_for(Result::is_ok))
-                .await
-                .ok();
-        }
-        let Some(mut connection) = self.link.current() else {
-            self.doubt("no connection to Redis".to_owned());
-            return self.unsent();
-        };
-        if self.is_mute() {
-            return self.unsent();
-        }
-        let seq = self.pending.next();
-        let message = UserMessage::Emit {
-            from: self.node.clone(),
-            seq,
-            event: event.clone(),
-        };
-        let Publication { channel, message } = self.publication(user, &message);
-        let ears = self.ears(user, seq);
-        let deadline = Instant::now() + ECHO_LIMIT;
-        let publish = connection.publish(channel, message);
-        let published = match timeout_at(deadline, publish).await {
-            Ok(published) => published.map_err(|error: RedisError| chain(&error)),
-            Err(_) => Err("Redis did not take an event in time".to_owned()),
-        };
-        match (published, ears) {
-            (Ok(nodes), Ears::None) => Emitted::Everywhere { nodes: Some(nodes) },
-            (Ok(_), Ears::Deaf) => Emitted::Elsewhere {
-                // What took the subscriptions of this node may have taken those of others.
-                all: self.linked.load(Ordering::Acquire) || self.peers().is_alone(),
-            },
-            (Ok(nodes), Ears::Open { mut echo, ended }) => {
-                let heard = async {
-                    tokio::select! {
-                        () = echo.arrived() => {}
-                        _ = ended => {}
-                    }
-                };
-                let late = timeout_at(deadline, heard).await.is_err();
-                if !echo.give_up() {
-                    return Emitted::Everywhere { nodes: Some(nodes) };
-                }
-                if late {
-                    self.doubt("an event did not come back in time".to_owned());
-                }
-                Emitted::Elsewhere { all: true }
-            }
-            (Err(why), ears) => {
-                // Redis may have got it all the same.
-                if let Ears::Open { echo, .. } = ears
-                    && !echo.give_up()
-                {
-                    return Emitted::Everywhere { nodes: None };
-                }
-                self.set_mute_until(Instant::now() + ECHO_LIMIT);
-                self.doubt(why);
-                self.unsent()
-            }
-        }
-    }
-
-    fn unsent(&self) -> Emitted {
-        Emitted::Unsent {
-            alone: self.peers().is_alone(),
-        }
-    }
-
-    /// How this node will hear the event of this number.
-    fn ears(&self, user: &UserId, seq: Sequence) -> Ears {
-        // Looked at in this order, because the state turns before channels are lost, and after
-        // they are found again.
-        let heard = self.channels.heard(user);
-        let well = self.check().is_ok();
-        match heard {
-            Some(ended) if well || self.backlog().is_some() => Ears::Open {
-                echo: self.pending.expect(seq),
-                ended,
-            },
-            None if well => Ears::None,
-            _ => {
-                self.pending.give_up(seq);
-                Ears::Deaf
-            }
-        }
     }
 
     pub(super) fn publication(&self, user: &UserId, message: &UserMessage) -> Publication {
@@ -294,12 +192,15 @@ impl RedisBus {
                 bus.on_push(push, &*ears);
             }
         };
-        let connection = match connect_with_pushes(&self.link.config, on_push).await {
+        // A Redis that is held up for a moment must not cost all subscriptions, so that commands
+        // wait as long as the connection lives.
+        let config = &self.link.config;
+        let connection = match connect_with_pushes(config, None, on_push).await {
             Ok(connection) => connection,
             Err(error) => return chain(&error),
         };
         tokio::select! {
-            why = watch_over(connection.clone(), &mut end) => {
+            why = watch_over(connection.clone(), config.command_timeout, &mut end) => {
                 format!("lost the subscriber connection: {why}")
             }
             error = self.live(connection, listener) => error,
@@ -458,21 +359,6 @@ impl RedisBus {
             self.turn(Err(Deaf(why)));
             self.hello_now.notify_one();
         }
-    }
-
-    fn is_mute(&self) -> bool {
-        let until = *self
-            .mute_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        until.is_some_and(|until| Instant::now() < until)
-    }
-
-    fn set_mute_until(&self, until: impl Into<Option<Instant>>) {
-        *self
-            .mute_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = until.into();
     }
 
     fn turn(&self, state: Result<(), Deaf>) {
