@@ -1,6 +1,9 @@
 //! What was sent, answered and received, and when. It judges nothing.
 
-use std::sync::{Mutex, MutexGuard};
+use std::{
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -19,6 +22,7 @@ pub struct Book {
     pub logouts: Vec<Logout>,
     pub samples: Vec<Sample>,
     pub outages: Vec<Outage>,
+    pub strains: Vec<Strain>,
 }
 
 /// An event that was emitted; its payload is its number.
@@ -87,6 +91,20 @@ pub struct Outage {
     pub until: Option<Instant>,
 }
 
+/// A time in which the machine itself hardly got on: no limit in seconds can be held then.
+pub struct Strain {
+    pub from: Instant,
+    pub to: Instant,
+    /// Noticed in an answer of Redis, which a fault may hold up as well.
+    pub of_redis: bool,
+}
+
+/// What takes longer than this, and should take milliseconds, is a strain.
+const STRAIN: Duration = Duration::from_millis(250);
+/// What a strain may do before it is noticed, and after it has passed.
+const BEFORE_STRAIN: Duration = Duration::from_secs(1);
+const AFTER_STRAIN: Duration = Duration::from_secs(5);
+
 impl Ledger {
     pub fn open(&self) -> MutexGuard<'_, Book> {
         self.0.lock().expect("nobody panics while writing")
@@ -136,6 +154,14 @@ impl Ledger {
         self.open().lives[life].ended = Some(Instant::now());
     }
 
+    /// Writes down a strain, if it took so long from then until now.
+    pub fn felt(&self, from: Instant, of_redis: bool) {
+        let to = Instant::now();
+        if to - from > STRAIN {
+            self.open().strains.push(Strain { from, to, of_redis });
+        }
+    }
+
     /// Answers the try's number.
     pub fn replacing(&self, user: usize, session: usize) -> usize {
         let mut book = self.open();
@@ -168,8 +194,23 @@ impl Book {
         })
     }
 
-    pub fn is_hit(&self, node: usize, from: Instant, to: Instant) -> bool {
-        self.outages_of(node, from, to).next().is_some()
+    /// Whether what the node did in this time may be owed to a fault, or to the machine.
+    pub fn is_excused(&self, node: usize, from: Instant, to: Instant) -> bool {
+        self.outages_of(node, from, to).next().is_some() || self.is_strained(from, to)
+    }
+
+    pub fn is_strained(&self, from: Instant, to: Instant) -> bool {
+        let is_fault = |strain: &Strain| {
+            self.outages.iter().any(|outage| {
+                outage.hit == Hit::Deaf
+                    && outage.from <= strain.to
+                    && outage.healed.is_none_or(|healed| strain.from <= healed)
+            })
+        };
+        let strains = self.strains.iter();
+        strains
+            .filter(|strain| !strain.of_redis || !is_fault(strain))
+            .any(|strain| strain.from - BEFORE_STRAIN <= to && from <= strain.to + AFTER_STRAIN)
     }
 
     /// When somebody first began to replace the session of this life.

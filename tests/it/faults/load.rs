@@ -1,9 +1,13 @@
 //! Who emits, who replaces sessions, and who asks whether the nodes are ready.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{
     ledger::{NODES, Sample},
@@ -114,6 +118,7 @@ pub async fn sample_forever(scene: &Shared, node: usize) {
                 )
             }
         };
+        scene.ledger.felt(asked, false);
         scene.ledger.open().samples.push(Sample {
             node,
             asked,
@@ -123,6 +128,23 @@ pub async fn sample_forever(scene: &Shared, node: usize) {
         });
         sleep(SAMPLE_PACE).await;
     }
+}
+
+/// Feels whether this process and Redis get on.
+pub async fn feel_forever(scene: &Shared) {
+    loop {
+        let from = Instant::now();
+        sleep(SAMPLE_PACE).await;
+        // Redis may be away; it is slowness that counts.
+        timeout(NO_ANSWER, ping(scene.redis_port())).await.ok();
+        scene.ledger.felt(from, true);
+    }
+}
+
+async fn ping(port: u16) -> io::Result<()> {
+    let mut redis = TcpStream::connect(("127.0.0.1", port)).await?;
+    redis.write_all(b"PING\r\n").await?;
+    redis.read_u8().await.map(drop)
 }
 
 /// The status of the answer, if there was one.

@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU16, Ordering},
+    },
     time::Duration,
 };
 
@@ -47,6 +50,7 @@ pub struct Shared {
     pub ledger: Ledger,
     pub client: reqwest::Client,
     addresses: Mutex<[SocketAddr; 2]>,
+    redis_port: AtomicU16,
     /// Whether the senders and the replacer are at work.
     on: watch::Sender<bool>,
 }
@@ -54,6 +58,10 @@ pub struct Shared {
 impl Shared {
     pub fn address(&self, node: usize) -> SocketAddr {
         self.addresses.lock().expect("whole")[node]
+    }
+
+    pub fn redis_port(&self) -> u16 {
+        self.redis_port.load(Ordering::Relaxed)
     }
 
     pub async fn is_on(&self) {
@@ -80,6 +88,7 @@ impl Scene {
             ledger: Ledger::default(),
             client: load::client(),
             addresses: Mutex::new([nodes[0].address(), nodes[1].address()]),
+            redis_port: AtomicU16::new(redis.port),
             on: watch::Sender::new(true),
         });
         let mut scene = Self {
@@ -100,6 +109,7 @@ impl Scene {
             scene.spawn(move |shared| async move { sender.emit_forever(&shared).await });
         }
         scene.spawn(|shared| async move { load::replace_forever(&shared).await });
+        scene.spawn(|shared| async move { load::feel_forever(&shared).await });
         scene.some_events().await;
         scene
     }
@@ -165,6 +175,9 @@ impl Scene {
     /// Starts Redis again, which may need its time before it answers.
     pub fn redis_begins_to_return(&mut self, arguments: &[&str]) {
         self.redis.begin_restart(arguments);
+        self.shared
+            .redis_port
+            .store(self.redis.port, Ordering::Relaxed);
         for proxy in &self.proxies {
             proxy.lead_to(&self.redis);
         }

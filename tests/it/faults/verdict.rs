@@ -74,7 +74,7 @@ fn dues(book: &Book) -> impl Iterator<Item = Due<'_>> {
             };
             let is_local = life.node == event.node;
             let promised = is_local && [200, 503].contains(&status)
-                || status == 200 && !book.is_hit(life.node, event.sent, answered);
+                || status == 200 && !book.is_excused(life.node, event.sent, answered);
             let goes_at = life.ended.map(|ended| ended - ON_ITS_WAY);
             life.user == event.user
                 && promised
@@ -150,7 +150,7 @@ fn events_out_of_order(book: &Book) -> Vec<String> {
             let Some((answered, 200)) = event.answer else {
                 continue;
             };
-            if book.is_hit(life.node, event.sent, answered) {
+            if book.is_excused(life.node, event.sent, answered) {
                 continue;
             }
             if let Some(before) = last.insert(event.sender, number)
@@ -181,7 +181,7 @@ fn replaced_sessions_served(book: &Book) -> Vec<String> {
         for &number in &life.got {
             let event = &book.events[number];
             let answered = event.answer.map_or(event.sent, |(at, _)| at);
-            if event.sent > done && !book.is_hit(life.node, sent, answered) {
+            if event.sent > done && !book.is_excused(life.node, sent, answered) {
                 let (node, at) = (life.node, since(book, event.sent));
                 problems.push(format!(
                     "event {number}, emitted at {at}, reached a session replaced at {} on node {node}",
@@ -207,7 +207,7 @@ fn sockets_that_should_be_closed_or_open(book: &Book) -> Vec<String> {
                 .filter_map(|outage| outage.until);
             let from = can_know.max().unwrap_or(done).max(done);
             let gone = life.ended.unwrap_or(end);
-            if gone > from + GONE_WITHIN {
+            if gone > from + GONE_WITHIN && !book.is_strained(from, gone) {
                 problems.push(format!(
                     "a session replaced at {} was still there {:?} later on node {}",
                     since(book, done),
@@ -243,6 +243,7 @@ fn readiness_lies(book: &Book) -> Vec<String> {
             since(book, sample.asked)
         );
         match outage {
+            _ if book.is_strained(outage.map_or(sample.asked, |o| o.from), sample.answered) => {}
             None if sample.status != 200 => problems.push(format!("{what}, well as it was")),
             Some(Outage {
                 hit: Hit::Deaf,
@@ -266,6 +267,9 @@ fn readiness_lies(book: &Book) -> Vec<String> {
         let Some((answered, status)) = event.answer else {
             continue;
         };
+        if book.is_strained(event.sent, answered) {
+            continue;
+        }
         let said_ready = match book.outages_of(event.node, event.sent, answered).next() {
             None => true,
             Some(outage) => {
@@ -284,7 +288,10 @@ fn readiness_lies(book: &Book) -> Vec<String> {
 }
 
 fn recoveries_too_slow(book: &Book) -> Vec<String> {
-    let took = book.outages.iter().filter_map(recovery);
+    let took = book.outages.iter().filter_map(|outage| {
+        let strained = book.is_strained(outage.healed?, outage.until?);
+        recovery(outage).filter(|_| !strained)
+    });
     took.filter(|took| *took > BACK_WITHIN)
         .map(|took| format!("events arrived again only {took:?} after the fault was over"))
         .collect()
