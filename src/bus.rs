@@ -4,6 +4,7 @@
 //! delivered only when it comes back from the bus, on the node that sent it too: one path, so
 //! one order per user.
 
+pub mod backlog;
 pub mod channels;
 pub mod peers;
 pub mod pending;
@@ -44,6 +45,9 @@ pub enum Emitted {
     Here,
     /// On its way to every node that has the user, and handed to the sockets of this one.
     Everywhere { nodes: Option<usize> },
+    /// On its way to the other nodes, certainly to `all` of them. This one does not hear it: the
+    /// caller delivers here, after it has made up for changes of session that it may have missed.
+    Elsewhere { all: bool },
     /// Not on the bus: the caller delivers here. `alone` if that is certainly everyone.
     Unsent { alone: bool },
 }

@@ -510,6 +510,17 @@ mod tests {
     }
 
     #[test]
+    fn every_handshake_checks_again_when_all_are_doubted() {
+        let hub = Arc::new(Hub::default());
+        let (handshake, _) = enter(&hub, "a");
+        let (_live, _) = live(&hub, "a");
+        hub.doubt_handshakes();
+        assert_eq!(handshake.admit(), Admission::Doubted);
+        assert_eq!(handshake.admit(), Admission::Admitted);
+        assert_eq!(hub.count(), 2);
+    }
+
+    #[test]
     fn a_socket_revoked_before_its_client_knows_is_told_at_once() {
         let hub = Arc::new(Hub::default());
         let (lease, ear) = enter(&hub, "old");

@@ -231,14 +231,15 @@ impl Node {
                 let nodes = usize::from(self.hub.deliver(user, event) > 0);
                 Ok(Reach { nodes: Some(nodes) })
             }
+            Emitted::Elsewhere { all } => {
+                self.look_again(user).await;
+                self.hub.deliver(user, event);
+                all.then_some(Reach { nodes: None }).ok_or(BusUnavailable)
+            }
             Emitted::Unsent { alone } => {
                 self.look_again(user).await;
-                let nodes = usize::from(self.hub.deliver(user, event) > 0);
-                if alone {
-                    Ok(Reach { nodes: Some(nodes) })
-                } else {
-                    Err(BusUnavailable)
-                }
+                let nodes = Some(usize::from(self.hub.deliver(user, event) > 0));
+                alone.then_some(Reach { nodes }).ok_or(BusUnavailable)
             }
         }
     }

@@ -18,7 +18,7 @@ use ::redis::{
 use thiserror::Error;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior},
+    time::{Instant, MissedTickBehavior, timeout},
 };
 
 use self::refusal::{Grants, Refusal, said};
@@ -29,8 +29,8 @@ pub type Connection = MultiplexedConnection;
 
 /// The first pause between two attempts to connect; it doubles up to [`LONGEST_PAUSE`].
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-/// The longest pause, so that Redis is found again within seconds of its return.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// The longest pause: with an attempt that hangs before it, Redis is found again within seconds.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often an idle connection is asked whether it lives.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 /// Pings without an answer after which a connection is given up: a frozen Redis keeps its
@@ -118,15 +118,17 @@ impl ConnectError {
 /// # Errors
 /// A URL or a certificate that cannot be read, or a Redis that does not answer in time or refuses.
 pub async fn connect(config: &config::Redis) -> Result<Connection, ConnectError> {
-    connect_with_pushes(config, |_| ()).await
+    connect_with_pushes(config, Some(config.command_timeout), |_| ()).await
 }
 
-/// Opens one connection whose out-of-band messages go to `on_push`, which must not block.
+/// Opens one connection whose out-of-band messages go to `on_push`, which must not block, and whose
+/// commands may take so long, or as long as [`watch_over`] finds the connection alive.
 ///
 /// # Errors
 /// Those of [`connect`].
 pub async fn connect_with_pushes(
     config: &config::Redis,
+    response_timeout: Option<Duration>,
     on_push: impl Fn(PushInfo) + Send + Sync + 'static,
 ) -> Result<Connection, ConnectError> {
     let client = client(config)?;
@@ -136,7 +138,7 @@ pub async fn connect_with_pushes(
     };
     let options = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(config.connect_timeout))
-        .set_response_timeout(Some(config.command_timeout))
+        .set_response_timeout(response_timeout)
         .set_push_sender(on_push);
     client
         .get_multiplexed_async_connection_with_config(&options)
@@ -296,13 +298,13 @@ async fn supervise(config: Arc<config::Redis>, publish: watch::Sender<Option<Con
                 ended.try_send(()).ok();
             }
         };
-        match connect_with_pushes(&config, on_push).await {
+        match connect_with_pushes(&config, Some(config.command_timeout), on_push).await {
             Ok(connection) => {
                 tracing::info!(url = config.url, "connected to Redis");
                 told.clear();
                 publish.send_replace(Some(connection.clone()));
                 let since = Instant::now();
-                let why = watch_over(connection, &mut end).await;
+                let why = watch_over(connection, config.command_timeout, &mut end).await;
                 publish.send_replace(None);
                 tracing::warn!(
                     url = config.url,
@@ -327,7 +329,13 @@ async fn supervise(config: Arc<config::Redis>, publish: watch::Sender<Option<Con
     }
 }
 
-async fn watch_over(mut connection: Connection, end: &mut mpsc::Receiver<()>) -> &'static str {
+/// Resolves when the connection is lost, to how: its `end` was told, or PINGs stay unanswered for
+/// longer than the `limit` several times over.
+pub async fn watch_over(
+    mut connection: Connection,
+    limit: Duration,
+    end: &mut mpsc::Receiver<()>,
+) -> &'static str {
     let mut tick = tokio::time::interval(PING_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let ping = ::redis::cmd("PING");
@@ -339,10 +347,11 @@ async fn watch_over(mut connection: Connection, end: &mut mpsc::Receiver<()>) ->
         }
         tokio::select! {
             _ = end.recv() => return "it was closed",
-            answer = ping.query_async::<String>(&mut connection) => match answer {
-                Err(error) if error.is_io_error() || error.is_timeout() => lost += 1,
+            answer = timeout(limit, ping.query_async::<String>(&mut connection)) => match answer {
+                Err(_) => lost += 1,
+                Ok(Err(error)) if error.is_io_error() || error.is_timeout() => lost += 1,
                 // An error that Redis itself tells, such as LOADING, is a sign of life.
-                _ => lost = 0,
+                Ok(_) => lost = 0,
             },
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
@@ -218,13 +218,27 @@ pub const BUS_VERSION: u32 = 1;
 pub enum DecodeError {
     #[error("bus message of version {0}, newer than {BUS_VERSION}")]
     Newer(u32),
+    #[error("bus message of the unknown kind {0:?}")]
+    UnknownKind(String),
     #[error("bus message cannot be read")]
     Malformed(#[source] serde_json::Error),
     #[error("bus message is not UTF-8")]
     NotText(#[source] std::str::Utf8Error),
 }
 
-/// A bus message is one line of JSON, and for an emit the payload's text behind it.
+impl DecodeError {
+    /// The reason as a metric's label.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Newer(_) => "newer_version",
+            Self::UnknownKind(_) => "unknown_kind",
+            Self::Malformed(_) | Self::NotText(_) => "malformed",
+        }
+    }
+}
+
+/// A bus message is one line of JSON, and for an emit the payload's text behind it. Fields that a
+/// release does not know are none of its business.
 #[derive(Serialize, Deserialize)]
 struct Header<T> {
     v: u32,
@@ -232,9 +246,16 @@ struct Header<T> {
     body: T,
 }
 
+/// What every message has, whatever else it says.
 #[derive(Deserialize)]
-struct Version {
+struct Envelope {
     v: u32,
+    kind: String,
+}
+
+/// The body of a header, of one of these kinds.
+trait Body: Serialize {
+    const KINDS: &[&str];
 }
 
 #[derive(Serialize, Deserialize)]
@@ -252,7 +273,15 @@ enum UserHeader {
     },
 }
 
-fn encode<T: Serialize>(body: T) -> Vec<u8> {
+impl Body for UserHeader {
+    const KINDS: &[&str] = &["emit", "session_changed"];
+}
+
+impl Body for NodeMessage {
+    const KINDS: &[&str] = &["disconnected", "hello", "bye"];
+}
+
+fn encode(body: impl Body) -> Vec<u8> {
     let header = Header {
         v: BUS_VERSION,
         body,
@@ -260,14 +289,20 @@ fn encode<T: Serialize>(body: T) -> Vec<u8> {
     serde_json::to_vec(&header).expect("a header has only strings and numbers")
 }
 
-fn decode<'de, T: Deserialize<'de>>(line: &'de str) -> Result<T, DecodeError> {
-    let parsed: Result<Header<T>, _> = serde_json::from_str(line);
-    parsed
-        .map(|header| header.body)
-        .map_err(|error| match serde_json::from_str::<Version>(line) {
-            Ok(Version { v }) if v > BUS_VERSION => DecodeError::Newer(v),
-            _ => DecodeError::Malformed(error),
-        })
+fn decode<T: Body + DeserializeOwned>(line: &str) -> Result<T, DecodeError> {
+    let error = match serde_json::from_str::<Header<T>>(line) {
+        // What a newer version means by a kind that we know is not for us to guess.
+        Ok(header) if header.v > BUS_VERSION => return Err(DecodeError::Newer(header.v)),
+        Ok(header) => return Ok(header.body),
+        Err(error) => error,
+    };
+    Err(match serde_json::from_str(line) {
+        Ok(Envelope { v, .. }) if v > BUS_VERSION => DecodeError::Newer(v),
+        Ok(Envelope { kind, .. }) if !T::KINDS.contains(&kind.as_str()) => {
+            DecodeError::UnknownKind(kind)
+        }
+        _ => DecodeError::Malformed(error),
+    })
 }
 
 impl UserMessage {
@@ -322,7 +357,7 @@ impl UserMessage {
 
 impl NodeMessage {
     pub fn encode(&self) -> Vec<u8> {
-        encode(self)
+        encode(self.clone())
     }
 
     /// # Errors
@@ -364,20 +399,71 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_message_is_told_from_a_broken_one() {
-        let newer = br#"{"v":2,"kind":"rename","to":"x"}"#;
-        assert!(matches!(
-            UserMessage::decode(newer),
-            Err(DecodeError::Newer(2))
-        ));
-        assert!(matches!(
-            NodeMessage::decode(newer),
-            Err(DecodeError::Newer(2))
-        ));
-        assert!(matches!(
-            UserMessage::decode(b"{}"),
-            Err(DecodeError::Malformed(_))
-        ));
+    fn what_is_not_understood_is_told_apart() {
+        let cases = [
+            (r#"{"v":2,"kind":"rename","to":"x"}"#, "newer_version"),
+            (
+                r#"{"v":2,"kind":"emit","from":"n","seq":1,"event":"a"}"#,
+                "newer_version",
+            ),
+            (
+                r#"{"v":2,"kind":"hello","node":"n","seq":1}"#,
+                "newer_version",
+            ),
+            (r#"{"v":1,"kind":"rename","to":"x"}"#, "unknown_kind"),
+            (r#"{"v":1,"kind":"emit"}"#, "malformed"),
+            (r#"{"v":1,"kind":"hello"}"#, "malformed"),
+            (r#"{"kind":"rename"}"#, "malformed"),
+            (r#"{"v":1}"#, "malformed"),
+            ("", "malformed"),
+        ];
+        for (message, label) in cases {
+            let user = UserMessage::decode(message.as_bytes()).unwrap_err();
+            let node = NodeMessage::decode(message.as_bytes()).unwrap_err();
+            // The kinds of the other sort of channel are unknown on this one.
+            let labels = [user.label(), node.label()];
+            assert!(labels.contains(&label), "{message}: {labels:?}");
+            assert!(
+                !labels.contains(&"newer_version") || labels == [label; 2],
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn fields_of_a_later_release_are_no_hindrance() {
+        let hello = br#"{"v":1,"kind":"hello","node":"n1","seq":1,"load":0.5,"zone":{"a":[]}}"#;
+        let node = node();
+        assert_eq!(
+            NodeMessage::decode(hello).unwrap(),
+            NodeMessage::Hello { node, seq: 1 }
+        );
+        let emit =
+            b"{\"v\":1,\"kind\":\"emit\",\"ttl\":9,\"from\":\"n1\",\"seq\":1,\"event\":\"a\"}\n7";
+        assert!(UserMessage::decode(emit).is_ok());
+    }
+
+    #[test]
+    fn every_kind_that_is_sent_is_known() {
+        let (from, session) = (node(), SessionId::try_from("s").unwrap());
+        let seq = 1;
+        let event = EventName::try_from("a").unwrap();
+        let bodies = [
+            encode(UserHeader::Emit {
+                from: from.clone(),
+                seq,
+                event,
+            }),
+            encode(UserHeader::SessionChanged { from, seq, session }),
+            NodeMessage::Disconnected { seq, count: 1 }.encode(),
+            NodeMessage::Hello { node: node(), seq }.encode(),
+            NodeMessage::Bye { node: node() }.encode(),
+        ];
+        let kinds = bodies.map(|body| serde_json::from_slice::<Envelope>(&body).unwrap().kind);
+        assert_eq!(
+            kinds.as_slice(),
+            [UserHeader::KINDS, NodeMessage::KINDS].concat()
+        );
     }
 
     #[test]

@@ -30,6 +30,7 @@ struct Channel {
     requested: bool,
     /// Redis has confirmed it.
     heard: bool,
+    /// Who waits for that and, once it is so, who wants to know when it ends.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
@@ -78,16 +79,16 @@ impl Channels {
         (hearing, Some(confirmed))
     }
 
-    /// Keeps the user's channel heard until the answer is dropped, if messages on it are certain
-    /// to arrive here now.
-    pub fn hold(self: &Arc<Self>, user: &UserId) -> Option<Hearing> {
+    /// If messages on the user's channel are certain to arrive here: what resolves when they no
+    /// longer are.
+    pub fn heard(&self, user: &UserId) -> Option<oneshot::Receiver<()>> {
         let mut state = self.lock();
         let channel = state.users.get_mut(user).filter(|channel| channel.heard)?;
-        channel.hearings += 1;
-        Some(Hearing {
-            channels: self.clone(),
-            user: user.clone(),
-        })
+        // Those who have got what they wanted meanwhile.
+        channel.waiting.retain(|waiting| !waiting.is_closed());
+        let (sender, ended) = oneshot::channel();
+        channel.waiting.push(sender);
+        Some(ended)
     }
 
     /// Waits until [`Self::take_changes`] may have something. Cancellation-safe.
@@ -143,6 +144,9 @@ impl Channels {
     pub fn lose(&self) {
         let mut state = self.lock();
         state.users.retain(|_, channel| {
+            if channel.heard {
+                channel.waiting.clear();
+            }
             channel.requested = false;
             channel.heard = false;
             channel.hearings > 0
@@ -186,11 +190,6 @@ mod tests {
         UserId::try_from(text).unwrap()
     }
 
-    fn is_heard(channels: &Channels, user: &UserId) -> bool {
-        let state = channels.lock();
-        state.users.get(user).is_some_and(|channel| channel.heard)
-    }
-
     #[test]
     fn hearing_resolves_when_redis_confirms() {
         let channels = Arc::new(Channels::default());
@@ -205,10 +204,10 @@ mod tests {
                 unsubscribe: vec![]
             }
         );
-        assert!(!is_heard(&channels, &a));
+        assert!(channels.heard(&a).is_none());
         channels.confirm(&changes.subscribe);
         let hearing = hear.now_or_never().unwrap();
-        assert!(is_heard(&channels, &a));
+        assert!(channels.heard(&a).is_some());
         drop(hearing);
         let changes = channels.take_changes(10);
         assert_eq!(
@@ -218,7 +217,7 @@ mod tests {
                 unsubscribe: vec![a.clone()]
             }
         );
-        assert!(!is_heard(&channels, &a));
+        assert!(channels.heard(&a).is_none());
     }
 
     #[test]
@@ -234,21 +233,6 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_that_is_held_outlives_its_last_socket() {
-        let channels = Arc::new(Channels::default());
-        let a = user("a");
-        assert!(channels.hold(&a).is_none());
-        let (socket, _) = channels.want(&a);
-        assert!(channels.hold(&a).is_none(), "not confirmed yet");
-        channels.confirm(&channels.take_changes(10).subscribe);
-        let held = channels.hold(&a);
-        drop(socket);
-        assert_eq!(channels.take_changes(10), Changes::default());
-        drop(held);
-        assert_eq!(channels.take_changes(10).unsubscribe, [a]);
-    }
-
-    #[test]
     fn a_lost_connection_leaves_everything_to_be_asked_for_again() {
         let channels = Arc::new(Channels::default());
         let (kept, gone) = (user("kept"), user("gone"));
@@ -257,7 +241,7 @@ mod tests {
         channels.confirm(&channels.take_changes(10).subscribe);
         drop(dropped);
         channels.lose();
-        assert!(!is_heard(&channels, &kept));
+        assert!(channels.heard(&kept).is_none());
         let changes = channels.take_changes(10);
         assert_eq!(
             changes,
@@ -266,6 +250,37 @@ mod tests {
                 unsubscribe: vec![]
             }
         );
+    }
+
+    #[test]
+    fn whoever_counts_on_a_channel_learns_that_it_has_ended() {
+        let channels = Arc::new(Channels::default());
+        let a = user("a");
+        let subscribe = || channels.confirm(&channels.take_changes(10).subscribe);
+        let (hearing, _) = channels.want(&a);
+        subscribe();
+        let lost = channels.heard(&a).unwrap();
+        channels.lose();
+        assert!(lost.now_or_never().is_some());
+
+        subscribe();
+        let mut left = channels.heard(&a).unwrap();
+        drop(hearing);
+        assert!((&mut left).now_or_never().is_none());
+        subscribe();
+        assert!(left.now_or_never().is_some());
+    }
+
+    #[test]
+    fn whoever_no_longer_waits_is_forgotten() {
+        let channels = Arc::new(Channels::default());
+        let a = user("a");
+        let (_hearing, _) = channels.want(&a);
+        channels.confirm(&channels.take_changes(10).subscribe);
+        for _ in 0..100 {
+            drop(channels.heard(&a));
+        }
+        assert_eq!(channels.lock().users[&a].waiting.len(), 1);
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! Which other nodes live: those whose hello was heard of late.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Duration};
+
+use tokio::time::Instant;
 
 use crate::id::NodeId;
 

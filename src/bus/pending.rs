@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::wire::Sequence;
 
 /// How many events that were delivered without the bus are remembered, should they come back.
-const REMEMBERED: usize = 16 * 1024;
+const REMEMBERED: usize = 64 * 1024;
 
 #[derive(Debug, Default)]
 pub struct Pending {
@@ -42,18 +42,20 @@ impl Pending {
         self.last.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Awaits the return of the message of this number, if this node `hears` its channel.
-    pub fn expect(self: &Arc<Self>, seq: Sequence, hears: bool) -> Echo {
-        let arrived = hears.then(|| {
-            let (sender, arrived) = oneshot::channel();
-            self.echoes().awaited.insert(seq, sender);
-            arrived
-        });
+    /// Awaits the return of the message of this number.
+    pub fn expect(self: &Arc<Self>, seq: Sequence) -> Echo {
+        let (sender, arrived) = oneshot::channel();
+        self.echoes().awaited.insert(seq, sender);
         Echo {
             pending: self.clone(),
             seq,
             arrived,
         }
+    }
+
+    /// The event of this number is delivered without the bus, and ignored should it come back.
+    pub fn give_up(&self, seq: Sequence) {
+        self.echoes().give_up(seq);
     }
 
     /// Our own event has come back; `false` if it was given up and delivered meanwhile.
@@ -103,36 +105,39 @@ impl Pending {
     }
 }
 
+impl Echoes {
+    fn give_up(&mut self, seq: Sequence) {
+        self.given_up.insert(seq);
+        self.order.push_back(seq);
+        if self.order.len() > REMEMBERED {
+            let oldest = self.order.pop_front();
+            oldest.map(|oldest| self.given_up.remove(&oldest));
+        }
+    }
+}
+
 /// The return of one event.
 #[derive(Debug)]
 pub struct Echo {
     pending: Arc<Pending>,
     seq: Sequence,
-    /// `None` if this node does not hear the channel.
-    arrived: Option<oneshot::Receiver<()>>,
+    arrived: oneshot::Receiver<()>,
 }
 
 impl Echo {
-    /// Resolves when the event has come back, at once if it cannot. Cancellation-safe.
+    /// Resolves when the event has come back. Cancellation-safe.
     pub async fn arrived(&mut self) {
-        if let Some(arrived) = &mut self.arrived {
-            arrived.await.ok();
-        }
+        (&mut self.arrived).await.ok();
     }
 
     /// From now on the event counts as delivered without the bus; `false` if it has come back.
     pub fn give_up(self) -> bool {
         let mut echoes = self.pending.echoes();
-        if self.arrived.is_some() && echoes.awaited.remove(&self.seq).is_none() {
-            return false;
+        let awaited = echoes.awaited.remove(&self.seq).is_some();
+        if awaited {
+            echoes.give_up(self.seq);
         }
-        echoes.given_up.insert(self.seq);
-        echoes.order.push_back(self.seq);
-        if echoes.order.len() > REMEMBERED {
-            let oldest = echoes.order.pop_front();
-            oldest.map(|oldest| echoes.given_up.remove(&oldest));
-        }
-        true
+        awaited
     }
 }
 
@@ -192,12 +197,12 @@ mod tests {
     fn an_event_is_delivered_once_whether_it_comes_back_in_time_or_late() {
         let pending = Arc::new(Pending::default());
         let (timely, late, foreign) = (pending.next(), pending.next(), pending.next());
-        let mut echo = pending.expect(timely, true);
+        let mut echo = pending.expect(timely);
         assert!(pending.echoed(timely));
         assert!(echo.arrived().now_or_never().is_some());
         assert!(!echo.give_up());
 
-        assert!(pending.expect(late, true).give_up());
+        assert!(pending.expect(late).give_up());
         assert!(!pending.echoed(late));
 
         assert!(pending.echoed(foreign));
@@ -206,7 +211,7 @@ mod tests {
     #[test]
     fn an_event_whose_sender_left_is_still_delivered() {
         let pending = Arc::new(Pending::default());
-        drop(pending.expect(1, true));
+        drop(pending.expect(1));
         assert!(pending.echoes().awaited.is_empty());
         assert!(pending.echoed(1));
     }
@@ -215,7 +220,7 @@ mod tests {
     fn what_was_given_up_is_remembered_in_bounds() {
         let pending = Arc::new(Pending::default());
         for _ in 0..REMEMBERED + 10 {
-            assert!(pending.expect(pending.next(), false).give_up());
+            pending.give_up(pending.next());
         }
         assert_eq!(pending.echoes().given_up.len(), REMEMBERED);
     }

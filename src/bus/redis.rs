@@ -5,44 +5,46 @@
 //! the others know that it lives. After a rebuilt connection the node subscribes for all its users
 //! again and makes up for what it missed before it calls itself ready.
 
+mod emit;
+
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use ::redis::{AsyncCommands, PushInfo, PushKind, RedisError, Value};
+use thiserror::Error;
 use tokio::{
     sync::{Notify, mpsc, watch},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
-    Deaf, Emitted, Listener,
+    Deaf, Listener,
+    backlog::Backlog,
     channels::{Channels, Hearing},
     peers::Peers,
     pending::{Pending, Tally},
 };
 use crate::{
     id::{NodeId, UserId},
-    redis::{Backoff, Connection, Link, chain, connect_with_pushes, refusal::Grants},
-    wire::{DecodeError, Event, NodeMessage, Publication, Sequence, UserMessage},
+    redis::{Backoff, Connection, Link, chain, connect_with_pushes, refusal::Grants, watch_over},
+    wire::{DecodeError, NodeMessage, Publication, Sequence, UserMessage},
 };
 
 /// How often the node says hello.
 const HELLO_INTERVAL: Duration = Duration::from_secs(2);
+/// How often while it is in doubt whether it hears itself: soon sure, and soon well again.
+const DOUBT_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a hello or an event may take to come back.
 const ECHO_LIMIT: Duration = Duration::from_secs(1);
 /// Hellos that did not come back after which the subscriber connection is built anew.
 const LOST_HELLOS: u32 = 3;
-/// How long an emit right after the start waits for the first connection.
-const START_LIMIT: Duration = Duration::from_secs(2);
 /// Channels in one SUBSCRIBE: few round trips for 100,000 users, and no command that holds Redis up.
 const CHUNK: usize = 1_000;
-/// Messages held back while the node makes up for what it missed; past that they are dropped.
-const BACKLOG: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub struct RedisBus {
@@ -55,12 +57,26 @@ pub struct RedisBus {
     peers: Mutex<Peers>,
     state: watch::Sender<Result<(), Deaf>>,
     was_ready: AtomicBool,
+    /// Every user's channel is subscribed, on a connection that is not known to be lost.
+    linked: AtomicBool,
+    /// Until then events need not be tried: Redis has just failed to take one.
+    mute_until: Mutex<Option<Instant>>,
     /// The newest of our own hellos that came back.
     hello: watch::Sender<Sequence>,
     hello_now: Notify,
     /// The present subscriber connection; messages of earlier ones are ignored.
     generation: AtomicU64,
-    backlog: Mutex<Option<Vec<(UserId, UserMessage)>>>,
+    /// There is one while the node makes up for what it has missed.
+    backlog: Mutex<Option<Backlog>>,
+}
+
+/// Why a node did not hear its own hello.
+#[derive(Debug, Error)]
+enum Missed {
+    #[error("{0}")]
+    Unsent(String),
+    #[error("the node does not hear itself on the bus")]
+    Unheard,
 }
 
 /// The names of the channels. A user's is `sockd:user:ID`; ours begin with an `@`, as no room does.
@@ -104,6 +120,8 @@ impl RedisBus {
             peers: Mutex::default(),
             state: watch::Sender::new(Err(Deaf("not connected to Redis yet".to_owned()))),
             was_ready: AtomicBool::new(false),
+            linked: AtomicBool::new(false),
+            mute_until: Mutex::new(None),
             hello: watch::Sender::new(0),
             hello_now: Notify::new(),
             generation: AtomicU64::new(0),
@@ -113,50 +131,6 @@ impl RedisBus {
 
     pub(super) async fn hear(&self, user: &UserId) -> Hearing {
         self.channels.hear(user).await
-    }
-
-    pub(super) async fn emit(&self, user: &UserId, event: &Event) -> Emitted {
-        let unsent = || Emitted::Unsent {
-            alone: self.peers().is_alone(),
-        };
-        if !self.was_ready.load(Ordering::Relaxed) {
-            timeout(START_LIMIT, self.state.subscribe().wait_for(Result::is_ok))
-                .await
-                .ok();
-        }
-        // Held before the check, as a channel is lost only once the check fails; and until the
-        // event is back, lest the last socket's leaving make it wait for what cannot come.
-        let held = self.channels.hold(user);
-        let Some(mut connection) = self.link.current().filter(|_| self.check().is_ok()) else {
-            return unsent();
-        };
-        let seq = self.pending.next();
-        let message = UserMessage::Emit {
-            from: self.node.clone(),
-            seq,
-            event: event.clone(),
-        };
-        let mut echo = self.pending.expect(seq, held.is_some());
-        let Publication { channel, message } = self.publication(user, &message);
-        let sent = timeout(ECHO_LIMIT, async {
-            let nodes: usize = connection
-                .publish(channel, message)
-                .await
-                .map_err(|error| self.grants.explain(&error))?;
-            echo.arrived().await;
-            Ok(nodes)
-        });
-        let why = match sent.await {
-            Ok(Ok(nodes)) => return Emitted::Everywhere { nodes: Some(nodes) },
-            Ok(Err(why)) => why,
-            Err(_) => "an event did not come back in time".to_owned(),
-        };
-        if !echo.give_up() {
-            return Emitted::Everywhere { nodes: None };
-        }
-
-        self.doubt(why);
-        unsent()
     }
 
     pub(super) fn publication(&self, user: &UserId, message: &UserMessage) -> Publication {
@@ -198,13 +172,15 @@ impl RedisBus {
             let since = Instant::now();
             let why = self.hear_for_a_while(&listener).await;
             self.generation.fetch_add(1, Ordering::AcqRel);
-            // In this order, so that no event counts on a channel that is not heard any more.
+            self.linked.store(false, Ordering::Release);
             self.turn(Err(Deaf(why)));
             self.channels.lose();
+            // The first attempt is made at once; one that took long needs no pause either.
             if since.elapsed() > HELLO_INTERVAL {
                 backoff.reset();
+            } else {
+                backoff.pause().await;
             }
-            backoff.pause().await;
         }
     }
 
@@ -220,12 +196,17 @@ impl RedisBus {
                 bus.on_push(push, &*ears);
             }
         };
-        let connection = match connect_with_pushes(&self.link.config, on_push).await {
+        // A Redis that is held up for a moment must not cost all subscriptions, so that commands
+        // wait as long as the connection lives.
+        let config = &self.link.config;
+        let connection = match connect_with_pushes(config, None, on_push).await {
             Ok(connection) => connection,
             Err(error) => return chain(&error),
         };
         tokio::select! {
-            _ = end.recv() => "Redis closed the subscriber connection".to_owned(),
+            why = watch_over(connection.clone(), config.command_timeout, &mut end) => {
+                format!("lost the subscriber connection: {why}")
+            }
             error = self.live(connection, listener) => error,
         }
     }
@@ -255,24 +236,36 @@ impl RedisBus {
             .subscribe(&own)
             .await
             .map_err(|error| self.grants.explain(&error))?;
+        self.link
+            .connection()
+            .await
+            .map_err(|error| error.to_string())?;
+        self.peers().recovered(Instant::now());
+        // Before anyone is let in, so that no other node takes itself for the only one.
+        let hello = async || self.say_hello().await.map_err(|missed| missed.to_string());
+        hello().await?;
         while self.channels.has_changes() {
             self.apply_changes(connection)
                 .await
                 .map_err(|error| self.grants.explain(&error))?;
         }
-        self.peers().recovered(Instant::now());
-        self.say_hello().await?;
         listener.missed().await?;
-        let mut backlog = self.backlog();
-        for (user, message) in backlog.take().unwrap_or_default() {
-            listener.heard(&user, message);
-        }
-        drop(backlog);
+        self.pass_on_backlog(&**listener);
+        // All that took a while.
+        hello().await?;
         let users = self.channels.count();
         tracing::info!(users, elapsed = ?started.elapsed(), "hearing the bus");
         self.was_ready.store(true, Ordering::Relaxed);
+        self.linked.store(true, Ordering::Release);
         self.turn(Ok(()));
         Ok(())
+    }
+
+    fn pass_on_backlog(&self, listener: &dyn Listener) {
+        let mut backlog = self.backlog();
+        for (user, message) in backlog.take().unwrap_or_default().into_messages() {
+            self.pass_on(&user, message, listener);
+        }
     }
 
     async fn keep_subscribed(&self, connection: &mut Connection) -> String {
@@ -304,27 +297,35 @@ impl RedisBus {
 
     async fn keep_hearing_itself(&self) -> String {
         let mut lost = 0;
+        let mut pause = HELLO_INTERVAL;
         loop {
-            timeout(HELLO_INTERVAL, self.hello_now.notified())
-                .await
-                .ok();
-            match self.say_hello().await {
-                Ok(()) => {
-                    lost = 0;
-                    self.turn(Ok(()));
-                }
-                Err(why) => {
-                    lost += 1;
-                    if lost >= LOST_HELLOS {
-                        return why;
-                    }
-                    self.turn(Err(Deaf(why)));
-                }
+            timeout(pause, self.hello_now.notified()).await.ok();
+            let before = *self.hello.borrow();
+            let Err(missed) = self.say_hello().await else {
+                lost = 0;
+                pause = HELLO_INTERVAL;
+                self.turn(Ok(()));
+                continue;
+            };
+            pause = DOUBT_INTERVAL;
+            let (sent, why) = match missed {
+                Missed::Unsent(why) => (false, why),
+                Missed::Unheard => (true, missed.to_string()),
+            };
+            // What was not sent says nothing of the subscriber connection, and what came late says
+            // that it is slow; another would not be faster.
+            let came = *self.hello.borrow() > before;
+            lost = if came { 0 } else { lost + u32::from(sent) };
+            if lost >= LOST_HELLOS {
+                return why;
             }
+            self.turn(Err(Deaf(why)));
         }
     }
 
-    async fn say_hello(&self) -> Result<(), String> {
+    /// Takes no longer than an event may take, so that a node that is ready takes events.
+    async fn say_hello(&self) -> Result<(), Missed> {
+        let deadline = Instant::now() + ECHO_LIMIT;
         let seq = self.pending.next();
         let message = NodeMessage::Hello {
             node: self.node.clone(),
@@ -332,10 +333,15 @@ impl RedisBus {
         }
         .encode();
         let mut hello = self.hello.subscribe();
-        let receivers = self.publish(self.names.all.clone(), message).await?;
-        let heard = timeout(ECHO_LIMIT, hello.wait_for(|heard| *heard >= seq)).await;
-        heard
-            .map_err(|_| "the node does not hear itself on the bus".to_owned())?
+        let publish = self.publish(self.names.all.clone(), message);
+        let receivers = timeout_at(deadline, publish)
+            .await
+            .map_err(|_| Missed::Unsent("Redis did not take a hello in time".to_owned()))?
+            .map_err(Missed::Unsent)?;
+        self.set_mute_until(None);
+        timeout_at(deadline, hello.wait_for(|heard| *heard >= seq))
+            .await
+            .map_err(|_| Missed::Unheard)?
             .ok();
         self.peers().settle(receivers, Instant::now());
         Ok(())
@@ -353,8 +359,10 @@ impl RedisBus {
 
     /// Something went wrong that the canary has not seen yet: count as deaf until it sings.
     fn doubt(&self, why: String) {
-        self.turn(Err(Deaf(why)));
-        self.hello_now.notify_one();
+        if self.check().is_ok() {
+            self.turn(Err(Deaf(why)));
+            self.hello_now.notify_one();
+        }
     }
 
     fn turn(&self, state: Result<(), Deaf>) {
@@ -389,8 +397,7 @@ impl RedisBus {
             None => self.on_node_message(&message),
         };
         if let Err(error) = understood {
-            let newer = matches!(error, DecodeError::Newer(_));
-            metrics::counter!("sockd_bus_messages_ignored_total", "newer" => newer.to_string())
+            metrics::counter!("sockd_bus_messages_ignored_total", "why" => error.label())
                 .increment(1);
             tracing::debug!(why = chain(&error), "ignored a message on the bus");
         }
@@ -406,24 +413,33 @@ impl RedisBus {
             return Ok(());
         };
         let message = UserMessage::decode(bytes)?;
+        match &mut *self.backlog() {
+            Some(backlog) => {
+                backlog.keep(user, message);
+            }
+            None => self.pass_on(&user, message, listener),
+        }
+        Ok(())
+    }
+
+    /// Hands a message to the node. Only now has an event of its own come back: one that waits in
+    /// a backlog may be lost with it.
+    fn pass_on(&self, user: &UserId, message: UserMessage, listener: &dyn Listener) {
         if let UserMessage::Emit { from, seq, .. } = &message
             && *from == self.node
             && !self.pending.echoed(*seq)
         {
-            return Ok(());
+            return;
         }
-        match &mut *self.backlog() {
-            Some(backlog) if backlog.len() < BACKLOG => backlog.push((user, message)),
-            Some(_) => metrics::counter!("sockd_bus_messages_dropped_total").increment(1),
-            None => listener.heard(&user, message),
-        }
-        Ok(())
+        listener.heard(user, message);
     }
 
     fn on_node_message(&self, bytes: &[u8]) -> Result<(), DecodeError> {
         match NodeMessage::decode(bytes)? {
             NodeMessage::Hello { node, seq } if node == self.node => {
-                self.hello.send_replace(seq);
+                // A Redis that was frozen may tell what an earlier connection said after that of
+                // the present one.
+                self.hello.send_modify(|heard| *heard = seq.max(*heard));
             }
             NodeMessage::Hello { node, .. } => {
                 let newcomer = self.peers().heard(node.clone(), Instant::now());
@@ -447,7 +463,7 @@ impl RedisBus {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn backlog(&self) -> MutexGuard<'_, Option<Vec<(UserId, UserMessage)>>> {
+    fn backlog(&self) -> MutexGuard<'_, Option<Backlog>> {
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -79,7 +79,7 @@ pub(super) async fn examine(config: &Config, redis: &config::Redis, checkup: &mu
             heard.try_send(()).ok();
         }
     };
-    match connect_with_pushes(redis, on_push).await {
+    match connect_with_pushes(redis, Some(redis.command_timeout), on_push).await {
         Ok(mut ears) => {
             let rights = trial.try_server(&mut commands, &mut ears, &grants).await;
             checkup.add(rights.of_server(&grants));

@@ -72,6 +72,7 @@ pub(super) struct Connection {
     pub(super) credentials: Credentials,
     queued: AtomicUsize,
     refusals: AtomicU32,
+    dismissed: AtomicBool,
     posting: AtomicBool,
     ended: AtomicBool,
     reader: AtomicWaker,
@@ -116,6 +117,7 @@ impl Connections {
             credentials,
             queued: AtomicUsize::new(0),
             refusals: AtomicU32::new(0),
+            dismissed: AtomicBool::new(false),
             posting: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             reader: AtomicWaker::new(),
@@ -209,6 +211,15 @@ impl Connection {
     /// Counts a refused handshake; answers how many there were.
     pub(super) fn refuse(&self) -> u32 {
         self.refusals.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The connection's socket had to go, and the connection goes as soon as its client knows.
+    pub(super) fn dismiss(&self) {
+        self.dismissed.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_dismissed(&self) -> bool {
+        self.dismissed.load(Ordering::Acquire)
     }
 
     /// Ends the connection on whatever transport it is. The framework then lets go of it.

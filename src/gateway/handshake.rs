@@ -82,6 +82,12 @@ impl Handshakes {
             connection.end(Ending::Unreadable);
             return Err(Refusal::TokenMissing);
         };
+        if connection.is_dismissed() {
+            // Nobody else gets in by a connection that is about to go. Without an answer the client
+            // takes its end for a lost transport, and comes back.
+            sleep(LONGEST_GRACE).await;
+            return Err(Refusal::AuthUnavailable);
+        }
         connection.name(socket.id);
         let outlet = self.outlet(socket.id, io, &connection);
         let admission = match self.applicant(&auth, &connection) {
@@ -286,6 +292,7 @@ impl Outlet for SocketOutlet {
             name,
             payload: payload.into(),
         });
+        self.connection.dismiss();
         let told = self.io.get_socket(self.sid).map(SocketRef::disconnect);
         if matches!(told, Some(Err(_))) {
             return self.connection.end(Ending::SlowReader);

@@ -5,6 +5,7 @@ pub mod driver;
 pub mod http;
 pub mod jwt;
 pub mod polling;
+pub mod proxy;
 pub mod redis;
 pub mod relay;
 pub mod sockd;

@@ -223,7 +223,7 @@ async fn an_event_whose_answer_was_lost_is_said_to_have_perhaps_arrived() {
         drop(listener);
     });
     let user = jwt::user();
-    let events = lines(&user, 0..2);
+    let events = lines(&user, 0..1);
     let shell = Shell::new()
         .env("INTERNAL_SECRET", INTERNAL_SECRET)
         .env("SOCKD_URL", &url)

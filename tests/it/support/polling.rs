@@ -58,6 +58,31 @@ impl Polling {
         polling
     }
 
+    /// Joins where the server may be away, or refuse; answers why it did not work out.
+    pub async fn try_join(address: SocketAddr, user: &str, session: &str) -> Result<Self, String> {
+        let client = http::client();
+        let url = format!("http://{address}/socket.io/?EIO=4&transport=polling");
+        let text = |error: reqwest::Error| error.to_string();
+        let answer = client.get(&url).send().await.map_err(text)?;
+        let body = answer.text().await.map_err(text)?;
+        let open: Value =
+            serde_json::from_str(body.get(1..).unwrap_or_default()).map_err(|_| body.clone())?;
+        let sid = open["sid"].as_str().ok_or(body.clone())?.to_owned();
+        let mut polling = Self {
+            client,
+            url: format!("{url}&sid={sid}"),
+            sid,
+            ready: VecDeque::new(),
+            answers_pings: true,
+        };
+        let connect = format!("40{}", json!({ "token": jwt::token(user, session) }));
+        polling.try_post(connect).await.map_err(text)?;
+        match polling.next().await? {
+            packet if packet.starts_with("40") => Ok(polling),
+            other => Err(other),
+        }
+    }
+
     /// Sends a CONNECT with the token in its payload; answers what came back.
     pub async fn connect(&mut self, token: &str) -> String {
         self.send(&format!("40{}", json!({ "token": token }))).await;
@@ -77,26 +102,25 @@ impl Polling {
     }
 
     pub async fn post(&self, packets: String) -> reqwest::Response {
+        self.try_post(packets).await.expect("the server answers")
+    }
+
+    async fn try_post(&self, packets: String) -> reqwest::Result<reqwest::Response> {
         let request = self
             .client
             .post(&self.url)
             .header("content-type", "text/plain;charset=UTF-8");
-        request
-            .body(packets)
-            .send()
-            .await
-            .expect("the server answers")
+        request.body(packets).send().await
     }
 
     /// One poll, as it is answered.
     pub async fn poll(&self) -> reqwest::Response {
-        within(
-            2 * PATIENCE,
-            "an answer to a poll",
-            self.client.get(&self.url).send(),
-        )
-        .await
-        .expect("the server answers")
+        self.try_poll().await.expect("the server answers")
+    }
+
+    async fn try_poll(&self) -> reqwest::Result<reqwest::Response> {
+        let poll = self.client.get(&self.url).send();
+        within(2 * PATIENCE, "an answer to a poll", poll).await
     }
 
     /// What came with the last poll and was not asked for yet.
@@ -114,20 +138,20 @@ impl Polling {
             .unwrap_or_else(|status| panic!("expected a packet, got {status}"))
     }
 
-    /// The next packet, or how the poll was refused once the session is over.
+    /// The next packet, or how the poll was refused or broke off once the session is over.
     pub async fn next(&mut self) -> Result<String, String> {
+        let text = |error: reqwest::Error| error.to_string();
         loop {
             match self.ready.pop_front() {
                 Some(packet) if packet == "2" && self.answers_pings => {
-                    // Where the session is over by now, the next poll says so.
-                    self.post("3".to_owned()).await;
+                    self.try_post("3".to_owned()).await.map_err(text)?;
                 }
                 Some(packet) if packet == "6" || packet.is_empty() => {}
                 Some(packet) => return Ok(packet),
                 None => {
-                    let answer = self.poll().await;
+                    let answer = self.try_poll().await.map_err(text)?;
                     let status = answer.status();
-                    let body = answer.text().await.expect("a body");
+                    let body = answer.text().await.map_err(text)?;
                     if status != 200 {
                         return Err(format!("{status} {body}"));
                     }

@@ -109,6 +109,15 @@ impl Redis {
         );
     }
 
+    /// Starts it again on another port, where nobody can have taken its own meanwhile, with its data
+    /// if it kept any and with more arguments; does not wait until it answers.
+    pub fn begin_restart(&mut self, arguments: &[&str]) {
+        let more = arguments.iter().map(|&argument| argument.to_owned());
+        let arguments: Vec<_> = self.arguments.iter().cloned().chain(more).collect();
+        self.port = free_port();
+        self.child = spawn(&self.program, self.port, &self.directory, &arguments);
+    }
+
     /// Freezes it: connections stay and are accepted, and nothing is answered.
     pub fn freeze(&self) {
         signal(&self.child, "STOP");
@@ -118,7 +127,7 @@ impl Redis {
         signal(&self.child, "CONT");
     }
 
-    async fn is_up(&mut self) -> bool {
+    pub async fn is_up(&mut self) -> bool {
         let client = redis::Client::open(self.url()).expect("a Redis URL");
         let deadline = std::time::Instant::now() + PATIENCE;
         loop {

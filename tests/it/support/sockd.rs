@@ -185,11 +185,12 @@ impl Sockd {
 
     /// Waits until `/readyz` is 200.
     pub async fn is_ready(&self, limit: Duration) {
+        eventually(limit, "readiness", || self.is_ready_now()).await;
+    }
+
+    pub async fn is_ready_now(&self) -> bool {
         let url = format!("{}/readyz", self.url());
-        eventually(limit, "readiness", || async {
-            http::get(&url).await.status() == 200
-        })
-        .await;
+        http::get(&url).await.status() == 200
     }
 
     /// Calls an internal route with the secret.

@@ -84,6 +84,26 @@ impl WebSocket {
         socket
     }
 
+    /// Joins where the server may be away, or refuse; answers why it did not work out.
+    pub async fn try_join(address: SocketAddr, user: &str, session: &str) -> Result<Self, String> {
+        let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
+        let opened = within(PATIENCE, "an answer to the upgrade", connect_async(url)).await;
+        let (stream, _) = opened.map_err(|error| error.to_string())?;
+        let mut socket = Self {
+            stream,
+            answers_pings: true,
+        };
+        socket.next(PATIENCE).await;
+        let token = jwt::token(user, session);
+        socket
+            .try_send(format!("40{}", json!({ "token": token })))
+            .await;
+        match socket.next(PATIENCE).await {
+            Came::Packet(packet) if packet.starts_with("40") => Ok(socket),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
     /// Sends a CONNECT with the token in its payload; answers what came back.
     pub async fn connect(&mut self, token: &str) -> String {
         self.send(format!("40{}", json!({ "token": token }))).await;
