@@ -1,4 +1,12 @@
 //! Redis: how to connect, and a command connection that comes back by itself.
+//!
+//! `connection` is what commands go over, whichever way Redis is run; `sentinel` and `cluster` find
+//! the servers; `names` says what the bus channels are called.
+
+pub mod cluster;
+pub mod connection;
+pub mod names;
+mod sentinel;
 
 use std::{
     io,
@@ -19,10 +27,13 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-use crate::{config, lifecycle::Lifecycle};
-
-/// A connection that many callers share; commands on it are pipelined.
-pub type Connection = MultiplexedConnection;
+pub use self::connection::Connection;
+use self::connection::Pulse;
+use crate::{
+    config::{self, Topology},
+    lifecycle::Lifecycle,
+    secret::Secret,
+};
 
 /// The first pause between two attempts to connect; it doubles up to [`LONGEST_PAUSE`].
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
@@ -51,9 +62,13 @@ pub enum ConnectError {
         #[source]
         source: RedisError,
     },
+    #[error("no Sentinel at {sentinels} knows a master named {master}")]
+    UnknownMaster { sentinels: String, master: String },
+    #[error("Redis at {url} is not the master that the Sentinels take it for")]
+    NotMaster { url: String },
 }
 
-/// Opens one connection.
+/// Opens one connection, to the present master or to all masters of a Cluster.
 ///
 /// # Errors
 /// A URL or a certificate that cannot be read, or a Redis that does not answer in time or refuses.
@@ -69,7 +84,32 @@ pub async fn connect_with_pushes(
     config: &config::Redis,
     on_push: impl Fn(PushInfo) + Send + Sync + 'static,
 ) -> Result<Connection, ConnectError> {
-    let client = client(config)?;
+    match &config.topology {
+        Topology::Standalone { url } => {
+            let connection = open(config, url, on_push).await?;
+            Ok(Connection::Standalone(connection))
+        }
+        Topology::Sentinel(place) => {
+            let master = sentinel::master(config, place).await?;
+            let connection = open(config, &master, on_push).await?;
+            sentinel::check_role(connection.clone(), &master).await?;
+            Ok(Connection::Master(connection))
+        }
+        Topology::Cluster { nodes } => {
+            let connection = cluster::connect(config, nodes, on_push).await?;
+            Ok(Connection::Cluster(connection))
+        }
+    }
+}
+
+/// Opens a connection to the one server at the URL.
+async fn open(
+    config: &config::Redis,
+    url: &str,
+    on_push: impl Fn(PushInfo) + Send + Sync + 'static,
+) -> Result<MultiplexedConnection, ConnectError> {
+    let (username, password) = (config.username.as_deref(), config.password.as_ref());
+    let client = client(config, url, username, password)?;
     let on_push = move |push| -> Result<(), ()> {
         on_push(push);
         Ok(())
@@ -82,25 +122,30 @@ pub async fn connect_with_pushes(
         .get_multiplexed_async_connection_with_config(&options)
         .await
         .map_err(|source| ConnectError::Unreachable {
-            url: config.url.clone(),
+            url: url.to_owned(),
             source,
         })
 }
 
-fn client(config: &config::Redis) -> Result<Client, ConnectError> {
+fn client(
+    config: &config::Redis,
+    url: &str,
+    username: Option<&str>,
+    password: Option<&Secret>,
+) -> Result<Client, ConnectError> {
     let invalid = |source| ConnectError::Url {
-        url: config.url.clone(),
+        url: url.to_owned(),
         source,
     };
-    let info = config
-        .url
-        .as_str()
-        .into_connection_info()
-        .map_err(invalid)?;
-    let info = with_settings(info, config);
-    if !config.url.starts_with("rediss:") {
+    let info = url.into_connection_info().map_err(invalid)?;
+    let info = with_settings(info, username, password);
+    if !url.starts_with("rediss:") {
         return Client::open(info).map_err(invalid);
     }
+    Client::build_with_tls(info, certificates(config)?).map_err(invalid)
+}
+
+fn certificates(config: &config::Redis) -> Result<TlsCertificates, ConnectError> {
     let client_tls = match &config.tls_client_files {
         Some((cert, key)) => Some(ClientTlsConfig {
             client_cert: read(cert)?,
@@ -109,35 +154,47 @@ fn client(config: &config::Redis) -> Result<Client, ConnectError> {
         None => None,
     };
     let root_cert = config.tls_ca_file.as_deref().map(read).transpose()?;
-    Client::build_with_tls(
-        info,
-        TlsCertificates {
-            client_tls,
-            root_cert,
-        },
-    )
-    .map_err(invalid)
+    Ok(TlsCertificates {
+        client_tls,
+        root_cert,
+    })
 }
 
-fn with_settings(info: ConnectionInfo, config: &config::Redis) -> ConnectionInfo {
+fn with_settings(
+    info: ConnectionInfo,
+    username: Option<&str>,
+    password: Option<&Secret>,
+) -> ConnectionInfo {
     // RESP3 lets one connection carry commands, subscriptions and the notice of its own end.
     let mut settings = info
         .redis_settings()
         .clone()
         .set_protocol(ProtocolVersion::RESP3);
-    if let Some(username) = &config.username {
+    if let Some(username) = username {
         settings = settings.set_username(username);
     }
-    if let Some(password) = &config.password {
+    if let Some(password) = password {
         settings = settings.set_password(password.expose());
     }
-    // A link that was cut without a word must not outlive the watchdog by minutes.
+    info.set_redis_settings(settings)
+        .set_tcp_settings(tcp_settings())
+}
+
+/// A link that was cut without a word must not outlive the watchdog by minutes.
+fn tcp_settings() -> TcpSettings {
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(10));
-    let tcp = TcpSettings::default()
+    TcpSettings::default()
         .set_nodelay(true)
         .set_keepalive(keepalive)
-        .set_user_timeout(Duration::from_secs(10));
-    info.set_redis_settings(settings).set_tcp_settings(tcp)
+        .set_user_timeout(Duration::from_secs(10))
+}
+
+fn host_and_port(host: &str, port: u16) -> String {
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConnectError> {
@@ -228,6 +285,7 @@ impl Link {
 async fn supervise(config: Arc<config::Redis>, publish: watch::Sender<Option<Connection>>) {
     let mut backoff = Backoff::default();
     let mut told = String::new();
+    let at = config.topology.to_string();
     loop {
         let (ended, mut end) = mpsc::channel(1);
         let on_push = move |push: PushInfo| {
@@ -237,17 +295,13 @@ async fn supervise(config: Arc<config::Redis>, publish: watch::Sender<Option<Con
         };
         match connect_with_pushes(&config, on_push).await {
             Ok(connection) => {
-                tracing::info!(url = config.url, "connected to Redis");
+                tracing::info!(at, "connected to Redis");
                 told.clear();
                 publish.send_replace(Some(connection.clone()));
                 let since = Instant::now();
                 let why = watch_over(connection, &mut end).await;
                 publish.send_replace(None);
-                tracing::warn!(
-                    url = config.url,
-                    why,
-                    "lost the connection to Redis; connecting again"
-                );
+                tracing::warn!(at, why, "lost the connection to Redis; connecting again");
                 // A Redis that accepts and hangs up at once must not be hammered.
                 if since.elapsed() > LONGEST_PAUSE {
                     backoff.reset();
@@ -266,10 +320,11 @@ async fn supervise(config: Arc<config::Redis>, publish: watch::Sender<Option<Con
     }
 }
 
-async fn watch_over(mut connection: Connection, end: &mut mpsc::Receiver<()>) -> &'static str {
+/// Resolves when the connection is lost, to how: its `end` was told, its PINGs stay unanswered, or
+/// it leads to a server that is not the master any more.
+pub async fn watch_over(mut connection: Connection, end: &mut mpsc::Receiver<()>) -> &'static str {
     let mut tick = tokio::time::interval(PING_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let ping = ::redis::cmd("PING");
     let mut lost = 0;
     while lost < LOST_PINGS {
         tokio::select! {
@@ -278,10 +333,10 @@ async fn watch_over(mut connection: Connection, end: &mut mpsc::Receiver<()>) ->
         }
         tokio::select! {
             _ = end.recv() => return "it was closed",
-            answer = ping.query_async::<String>(&mut connection) => match answer {
-                Err(error) if error.is_io_error() || error.is_timeout() => lost += 1,
-                // An error that Redis itself tells, such as LOADING, is a sign of life.
-                _ => lost = 0,
+            pulse = connection.pulse() => match pulse {
+                Pulse::Beats => lost = 0,
+                Pulse::Missed => lost += 1,
+                Pulse::Demoted => return "it leads to a replica, and not to the master",
             },
         }
     }

@@ -13,9 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::redis::{AsyncCommands, PushInfo, PushKind, RedisError, Value};
+use ::redis::{PushInfo, PushKind, Value};
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, watch},
     time::timeout,
 };
 
@@ -24,10 +24,11 @@ use super::{
     channels::{Channels, Hearing},
     peers::Peers,
     pending::{Pending, Tally},
+    subscriber::{SubscribeError, Subscriber},
 };
 use crate::{
     id::{NodeId, UserId},
-    redis::{Backoff, Connection, Link, chain, connect_with_pushes},
+    redis::{Backoff, Link, chain, names::ChannelNames},
     wire::{DecodeError, Event, NodeMessage, Publication, Sequence, UserMessage},
 };
 
@@ -48,7 +49,7 @@ const BACKLOG: usize = 64 * 1024;
 pub struct RedisBus {
     node: NodeId,
     link: Link,
-    names: Names,
+    names: ChannelNames,
     channels: Arc<Channels>,
     pending: Arc<Pending>,
     peers: Mutex<Peers>,
@@ -60,37 +61,12 @@ pub struct RedisBus {
     /// The present subscriber connection; messages of earlier ones are ignored.
     generation: AtomicU64,
     backlog: Mutex<Option<Vec<(UserId, UserMessage)>>>,
-}
-
-/// The names of the channels. A user's is `sockd:user:ID`; ours begin with an `@`, as no room does.
-#[derive(Debug)]
-struct Names {
-    users: String,
-    nodes: String,
-    all: String,
-}
-
-impl Names {
-    fn new(channel_prefix: &str, room_prefix: &str) -> Self {
-        Self {
-            users: format!("{channel_prefix}{room_prefix}"),
-            nodes: format!("{channel_prefix}@node:"),
-            all: format!("{channel_prefix}@nodes"),
-        }
-    }
-
-    fn user(&self, user: &UserId) -> String {
-        format!("{}{user}", self.users)
-    }
-
-    fn node(&self, node: &NodeId) -> String {
-        format!("{}{node}", self.nodes)
-    }
+    /// Channels on which the node must hear itself beside that of all nodes.
+    canaries: Mutex<Vec<String>>,
 }
 
 impl RedisBus {
-    pub fn new(node: NodeId, link: Link, room_prefix: &str) -> Self {
-        let names = Names::new(&link.config.channel_prefix, room_prefix);
+    pub fn new(node: NodeId, link: Link, names: ChannelNames) -> Self {
         Self {
             node,
             link,
@@ -104,6 +80,7 @@ impl RedisBus {
             hello_now: Notify::new(),
             generation: AtomicU64::new(0),
             backlog: Mutex::new(None),
+            canaries: Mutex::default(),
         }
     }
 
@@ -168,7 +145,7 @@ impl RedisBus {
             return self.pending.answered(seq, count);
         }
         let message = NodeMessage::Disconnected { seq, count }.encode();
-        if let Err(why) = self.publish(self.names.node(to), message).await {
+        if let Err(why) = self.publish(&self.names.node(to), message).await {
             tracing::warn!(%to, why, "cannot answer another node");
         }
     }
@@ -182,7 +159,7 @@ impl RedisBus {
             node: self.node.clone(),
         }
         .encode();
-        self.publish(self.names.all.clone(), message).await.ok();
+        self.publish(self.names.all(), message).await.ok();
     }
 
     pub(super) async fn run(self: Arc<Self>, listener: Arc<dyn Listener>) {
@@ -202,32 +179,32 @@ impl RedisBus {
 
     /// Lives through one subscriber connection; answers why it ended.
     async fn hear_for_a_while(self: &Arc<Self>, listener: &Arc<dyn Listener>) -> String {
-        let (ended, mut end) = mpsc::channel(1);
         let (bus, ears) = (self.clone(), listener.clone());
         let generation = self.generation.load(Ordering::Acquire);
         let on_push = move |push: PushInfo| {
-            if push.kind == PushKind::Disconnection {
-                ended.try_send(()).ok();
-            } else if bus.generation.load(Ordering::Acquire) == generation {
+            if bus.generation.load(Ordering::Acquire) == generation {
                 bus.on_push(push, &*ears);
             }
         };
-        let connection = match connect_with_pushes(&self.link.config, on_push).await {
-            Ok(connection) => connection,
+        let bus = self.clone();
+        let canary = move |number| bus.names.canary(&bus.node, number);
+        let opened = Subscriber::open(&self.link.config, canary, on_push).await;
+        let (subscriber, mut watch) = match opened {
+            Ok(opened) => opened,
             Err(error) => return chain(&error),
         };
         tokio::select! {
-            _ = end.recv() => "Redis closed the subscriber connection".to_owned(),
-            error = self.live(connection, listener) => error,
+            why = watch.lost() => format!("lost the subscriber connection: {why}"),
+            error = self.live(subscriber, listener) => error,
         }
     }
 
-    async fn live(&self, mut connection: Connection, listener: &Arc<dyn Listener>) -> String {
-        if let Err(why) = self.recover(&mut connection, listener).await {
+    async fn live(&self, mut subscriber: Subscriber, listener: &Arc<dyn Listener>) -> String {
+        if let Err(why) = self.recover(&mut subscriber, listener).await {
             return why;
         }
         tokio::select! {
-            why = self.keep_subscribed(&mut connection) => why,
+            why = self.keep_subscribed(&mut subscriber, listener) => why,
             why = self.keep_hearing_itself() => why,
         }
     }
@@ -236,29 +213,26 @@ impl RedisBus {
     /// during that waits, lest an event reach a session whose replacement was missed.
     async fn recover(
         &self,
-        connection: &mut Connection,
+        subscriber: &mut Subscriber,
         listener: &Arc<dyn Listener>,
     ) -> Result<(), String> {
         let started = Instant::now();
         *self.backlog() = Some(Vec::new());
-        let own = [self.names.node(&self.node), self.names.all.clone()];
-        connection
+        let own = [self.names.node(&self.node), self.names.all().to_owned()];
+        subscriber
             .subscribe(&own)
             .await
             .map_err(|error| chain(&error))?;
+        self.set_canaries(subscriber);
         while self.channels.has_changes() {
-            self.apply_changes(connection)
+            self.apply_changes(subscriber)
                 .await
                 .map_err(|error| chain(&error))?;
         }
         self.peers().recovered(Instant::now());
         self.say_hello().await?;
         listener.missed().await?;
-        let mut backlog = self.backlog();
-        for (user, message) in backlog.take().unwrap_or_default() {
-            listener.heard(&user, message);
-        }
-        drop(backlog);
+        self.pass_on_backlog(&**listener);
         let users = self.channels.count();
         tracing::info!(users, elapsed = ?started.elapsed(), "hearing the bus");
         self.was_ready.store(true, Ordering::Relaxed);
@@ -266,16 +240,52 @@ impl RedisBus {
         Ok(())
     }
 
-    async fn keep_subscribed(&self, connection: &mut Connection) -> String {
+    fn pass_on_backlog(&self, listener: &dyn Listener) {
+        let mut backlog = self.backlog();
+        for (user, message) in backlog.take().unwrap_or_default() {
+            listener.heard(&user, message);
+        }
+    }
+
+    async fn keep_subscribed(
+        &self,
+        subscriber: &mut Subscriber,
+        listener: &Arc<dyn Listener>,
+    ) -> String {
         loop {
-            self.channels.changed().await;
-            if let Err(error) = self.apply_changes(connection).await {
-                return chain(&error);
+            let done = tokio::select! {
+                () = self.channels.changed() => {
+                    let applied = self.apply_changes(subscriber).await;
+                    applied.map_err(|error| chain(&error))
+                }
+                () = subscriber.moved() => self.follow(subscriber, listener).await,
+            };
+            if let Err(why) = done {
+                return why;
             }
         }
     }
 
-    async fn apply_changes(&self, connection: &mut Connection) -> Result<(), RedisError> {
+    /// Some channels have moved to another node of the cluster. They are found again, and what was
+    /// missed meanwhile is made up for, as after a rebuilt connection.
+    async fn follow(
+        &self,
+        subscriber: &mut Subscriber,
+        listener: &Arc<dyn Listener>,
+    ) -> Result<(), String> {
+        *self.backlog() = Some(Vec::new());
+        let moved = subscriber.follow().await;
+        let moved = moved.map_err(|error| chain(&error))?;
+        self.set_canaries(subscriber);
+        let users = moved.iter().filter_map(|name| self.names.user_of(name));
+        let users: Vec<_> = users.flat_map(UserId::try_from).collect();
+        tracing::debug!(users = users.len(), "followed channels to another node");
+        listener.missed_of(users).await?;
+        self.pass_on_backlog(&**listener);
+        Ok(())
+    }
+
+    async fn apply_changes(&self, subscriber: &mut Subscriber) -> Result<(), SubscribeError> {
         let changes = self.channels.take_changes(CHUNK);
         let names = |users: &[UserId]| {
             users
@@ -284,10 +294,12 @@ impl RedisBus {
                 .collect::<Vec<_>>()
         };
         if !changes.unsubscribe.is_empty() {
-            connection.unsubscribe(names(&changes.unsubscribe)).await?;
+            let names = names(&changes.unsubscribe);
+            subscriber.unsubscribe(&names).await?;
         }
         if !changes.subscribe.is_empty() {
-            connection.subscribe(names(&changes.subscribe)).await?;
+            let names = names(&changes.subscribe);
+            subscriber.subscribe(&names).await?;
             self.channels.confirm(&changes.subscribe);
         }
         Ok(())
@@ -315,7 +327,28 @@ impl RedisBus {
         }
     }
 
+    fn set_canaries(&self, subscriber: &Subscriber) {
+        *self.canaries() = subscriber.canaries();
+    }
+
+    /// Whether every shard is heard; the hello itself passes through one alone.
+    async fn hear_canaries(&self) -> Result<(), String> {
+        let canaries = self.canaries().clone();
+        for canary in canaries {
+            self.hear_itself_on(&canary).await?;
+        }
+        Ok(())
+    }
+
     async fn say_hello(&self) -> Result<(), String> {
+        self.hear_canaries().await?;
+        let receivers = self.hear_itself_on(self.names.all()).await?;
+        self.peers().settle(receivers, Instant::now());
+        Ok(())
+    }
+
+    /// Says hello on a channel and waits for it; answers how many nodes have heard it.
+    async fn hear_itself_on(&self, channel: &str) -> Result<usize, String> {
         let seq = self.pending.next();
         let message = NodeMessage::Hello {
             node: self.node.clone(),
@@ -323,16 +356,15 @@ impl RedisBus {
         }
         .encode();
         let mut hello = self.hello.subscribe();
-        let receivers = self.publish(self.names.all.clone(), message).await?;
+        let receivers = self.publish(channel, message).await?;
         let heard = timeout(ECHO_LIMIT, hello.wait_for(|heard| *heard >= seq)).await;
         heard
             .map_err(|_| "the node does not hear itself on the bus".to_owned())?
             .ok();
-        self.peers().settle(receivers, Instant::now());
-        Ok(())
+        Ok(receivers)
     }
 
-    async fn publish(&self, channel: String, message: Vec<u8>) -> Result<usize, String> {
+    async fn publish(&self, channel: &str, message: Vec<u8>) -> Result<usize, String> {
         let Some(mut connection) = self.link.current() else {
             return Err("no connection to Redis".to_owned());
         };
@@ -362,7 +394,7 @@ impl RedisBus {
     }
 
     fn on_push(&self, push: PushInfo, listener: &dyn Listener) {
-        if push.kind != PushKind::Message {
+        if !matches!(push.kind, PushKind::Message | PushKind::SMessage) {
             return;
         }
         let mut data = push.data.into_iter();
@@ -372,7 +404,7 @@ impl RedisBus {
             return;
         };
         let channel = String::from_utf8_lossy(&channel);
-        let understood = match channel.strip_prefix(&self.names.users) {
+        let understood = match self.names.user_of(&channel) {
             Some(user) => self.on_user_message(user, &message, listener),
             None => self.on_node_message(&message),
         };
@@ -433,6 +465,10 @@ impl RedisBus {
     fn peers(&self) -> MutexGuard<'_, Peers> {
         // Neither lock is ever held across a panic that leaves its content half-changed.
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn canaries(&self) -> MutexGuard<'_, Vec<String>> {
+        self.canaries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn backlog(&self) -> MutexGuard<'_, Option<Vec<(UserId, UserMessage)>>> {

@@ -12,6 +12,7 @@ use crate::{
 };
 
 static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("claim.lua")));
+static REPLACE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("replace.lua")));
 static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("renew.lua")));
 
 /// How often a claim is tried again when the key changes between two of its steps.
@@ -51,6 +52,7 @@ impl RedisSessions {
                 .arg(&announcement.message)
                 .arg(&read)
                 .arg(meaning)
+                .arg(connection.publish_command())
                 .invoke_async(&mut connection)
                 .await;
             let answer = match answer {
@@ -66,9 +68,9 @@ impl RedisSessions {
             let verdict: String = next(&mut answer)?;
             match verdict.as_str() {
                 "adopted" => {
-                    return Ok(Claim::Adopted {
-                        told: next(&mut answer)?,
-                    });
+                    let told = next(&mut answer)?;
+                    let told = tell_again(&mut connection, announcement, told).await?;
+                    return Ok(Claim::Adopted { told });
                 }
                 "active" => return Ok(Claim::Active),
                 _ => read = next(&mut answer)?,
@@ -112,14 +114,16 @@ impl RedisSessions {
         announcement: &Publication,
     ) -> Result<usize, SessionError> {
         let mut connection = self.link.connection().await?;
-        let (told,): (usize,) = ::redis::pipe()
-            .atomic()
-            .set_ex(self.key(user), to_json(session), self.ttl.as_secs())
-            .ignore()
-            .publish(&announcement.channel, &announcement.message)
-            .query_async(&mut connection)
+        let told = REPLACE
+            .key(self.key(user))
+            .arg(to_json(session))
+            .arg(self.ttl.as_secs())
+            .arg(&announcement.channel)
+            .arg(&announcement.message)
+            .arg(connection.publish_command())
+            .invoke_async(&mut connection)
             .await?;
-        Ok(told)
+        tell_again(&mut connection, announcement, told).await
     }
 
     pub(super) async fn active(
@@ -127,16 +131,12 @@ impl RedisSessions {
         users: &[UserId],
     ) -> Result<Vec<Option<SessionId>>, SessionError> {
         let mut connection = self.link.connection().await?;
-        let mut pipe = ::redis::pipe();
+        let get = |user| ::redis::Cmd::get(self.key(user));
         // A key of another type fails alone, and not the whole chunk.
-        pipe.ignore_errors();
-        users.iter().for_each(|user| {
-            pipe.get(self.key(user));
-        });
-        let stored: Vec<Result<Option<String>, ::redis::RedisError>> =
-            pipe.query_async(&mut connection).await?;
+        let stored = connection.each(users.iter().map(get).collect()).await?;
         let active = stored.into_iter().zip(users).map(|(stored, user)| {
-            match parse(user, &stored.ok()??).ok()? {
+            let stored: Option<String> = ::redis::from_redis_value(stored.ok()?).ok()?;
+            match parse(user, &stored?).ok()? {
                 Stored::Session(session) => SessionId::try_from(session).ok(),
                 Stored::None | Stored::Other => None,
             }
@@ -160,6 +160,20 @@ impl RedisSessions {
     fn key(&self, user: &UserId) -> String {
         format!("{}{user}", self.key_prefix)
     }
+}
+
+/// Answers how many nodes were told, of which the script knows `told`. While a slot of a Cluster
+/// moves, a key may be where the channel is not yet, and the script tells nobody.
+async fn tell_again(
+    connection: &mut Connection,
+    announcement: &Publication,
+    told: usize,
+) -> Result<usize, SessionError> {
+    let Publication { channel, message } = announcement;
+    if told == 0 && connection.is_cluster() {
+        return Ok(connection.publish(channel, message).await?);
+    }
+    Ok(told)
 }
 
 /// What a key's text means, as the TypeScript server reads it.

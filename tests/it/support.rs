@@ -3,7 +3,9 @@
 pub mod http;
 pub mod jwt;
 pub mod polling;
+pub mod process;
 pub mod redis;
+pub mod sentinel;
 pub mod sockd;
 pub mod websocket;
 

@@ -1,0 +1,159 @@
+//! The connections over which the bus is heard: one, or in a Cluster one to each master.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use ::redis::{PushInfo, PushKind, RedisError, aio::MultiplexedConnection, cluster_routing::Slot};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use super::shards::Shards;
+use crate::{
+    config::{self, Topology},
+    redis::{ConnectError, Connection, connect_with_pushes, watch_over},
+};
+
+/// How many connections may be opened before their watch is taken up.
+const WATCHES: usize = 64;
+
+/// Hears channels, with plain or with sharded subscriptions.
+#[derive(Debug)]
+pub enum Subscriber {
+    Plain(MultiplexedConnection),
+    Sharded(Box<Shards>),
+}
+
+/// Why a channel cannot be heard.
+#[derive(Debug, Error)]
+pub enum SubscribeError {
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("no node of the cluster serves {0:?}")]
+    Unserved(Slot),
+    #[error("the slots of the cluster move too fast to be followed")]
+    Restless,
+}
+
+impl Subscriber {
+    /// Opens what connections it takes; messages go to `on_push`, which must not block. The watch
+    /// tells when one of them is lost, and with it some subscriptions.
+    ///
+    /// # Errors
+    /// Redis cannot be reached.
+    pub async fn open(
+        config: &Arc<config::Redis>,
+        canary: impl Fn(u32) -> String + Send + Sync + 'static,
+        on_push: impl Fn(PushInfo) + Send + Sync + 'static,
+    ) -> Result<(Self, Watch), SubscribeError> {
+        let (watches, watch) = Watch::new();
+        if let Topology::Cluster { .. } = config.topology {
+            let (on_push, canary) = (Arc::new(on_push), Box::new(canary));
+            let shards = Shards::open(config.clone(), canary, on_push, watches).await?;
+            return Ok((Self::Sharded(Box::new(shards)), watch));
+        }
+        let (ended, end) = mpsc::channel(1);
+        let on_push = move |push: PushInfo| {
+            if push.kind == PushKind::Disconnection {
+                ended.try_send(()).ok();
+            } else {
+                on_push(push);
+            }
+        };
+        let connection = connect_with_pushes(config, on_push).await?;
+        watches.add(connection.clone(), end).await;
+        match connection {
+            Connection::Standalone(one) | Connection::Master(one) => Ok((Self::Plain(one), watch)),
+            Connection::Cluster(_) => unreachable!("the topology is not that of a Cluster"),
+        }
+    }
+
+    /// Resolves when Redis has confirmed that all the channels are heard.
+    ///
+    /// # Errors
+    /// It refuses or is lost; some may be heard already.
+    pub async fn subscribe(&mut self, channels: &[String]) -> Result<(), SubscribeError> {
+        match self {
+            Self::Plain(connection) => Ok(connection.subscribe(channels).await?),
+            Self::Sharded(shards) => shards.subscribe(channels).await,
+        }
+    }
+
+    /// # Errors
+    /// Redis refuses or is lost.
+    pub async fn unsubscribe(&mut self, channels: &[String]) -> Result<(), SubscribeError> {
+        match self {
+            Self::Plain(connection) => Ok(connection.unsubscribe(channels).await?),
+            Self::Sharded(shards) => shards.unsubscribe(channels).await,
+        }
+    }
+
+    /// Resolves when channels have moved to another node and are not heard any more, until
+    /// [`Self::follow`] has found them. Cancellation-safe.
+    pub async fn moved(&self) {
+        match self {
+            Self::Plain(_) => std::future::pending().await,
+            Self::Sharded(shards) => shards.moved().await,
+        }
+    }
+
+    /// Subscribes anew for the channels that have moved; answers which.
+    ///
+    /// # Errors
+    /// They cannot be found.
+    pub async fn follow(&mut self) -> Result<Vec<String>, SubscribeError> {
+        match self {
+            Self::Plain(_) => Ok(Vec::new()),
+            Self::Sharded(shards) => shards.follow().await,
+        }
+    }
+
+    /// Channels that are heard for no other reason than that their silence is noticed: one on each
+    /// shard, as no single one can speak for all.
+    pub fn canaries(&self) -> Vec<String> {
+        match self {
+            Self::Plain(_) => Vec::new(),
+            Self::Sharded(shards) => shards.canaries(),
+        }
+    }
+}
+
+/// Waits for the first of some connections to be lost.
+pub struct Watch {
+    added: mpsc::Receiver<Lost>,
+    watched: FuturesUnordered<Lost>,
+}
+
+type Lost = Pin<Box<dyn Future<Output = String> + Send>>;
+
+/// Puts connections under the watch.
+#[derive(Debug, Clone)]
+pub(super) struct Watches(mpsc::Sender<Lost>);
+
+impl Watch {
+    fn new() -> (Watches, Self) {
+        let (add, added) = mpsc::channel(WATCHES);
+        let watched = FuturesUnordered::new();
+        (Watches(add), Self { added, watched })
+    }
+
+    /// Resolves when a connection is lost, to how.
+    pub async fn lost(&mut self) -> String {
+        loop {
+            tokio::select! {
+                Some(connection) = self.added.recv() => self.watched.push(connection),
+                Some(why) = self.watched.next() => return why,
+            }
+        }
+    }
+}
+
+impl Watches {
+    pub(super) async fn add(&self, connection: Connection, mut end: mpsc::Receiver<()>) {
+        let watch: Lost =
+            Box::pin(async move { watch_over(connection, &mut end).await.to_owned() });
+        // Without a watch nobody uses the connections any more.
+        self.0.send(watch).await.ok();
+    }
+}

@@ -1,0 +1,192 @@
+//! The nodes of a Cluster: which serves what, and connections to one or all of them.
+
+use std::collections::{BTreeSet, HashMap};
+
+use ::redis::{
+    IntoConnectionInfo, ProtocolVersion, PushInfo, RedisError, aio::MultiplexedConnection,
+    cluster::ClusterClientBuilder, cluster_async::ClusterConnection, cluster_routing::Slot,
+};
+use futures_util::future::{join_all, select_ok};
+
+use super::{ConnectError, Connection, certificates, host_and_port, open, tcp_settings};
+use crate::config::{self, Topology};
+
+/// How often a command is sent again that a node has sent elsewhere or that it could not take:
+/// enough to follow a slot that moves, and all of it within the time for one command.
+const RETRIES: u32 = 4;
+/// The pauses between these, in milliseconds.
+const SHORTEST_RETRY_PAUSE: u64 = 20;
+const LONGEST_RETRY_PAUSE: u64 = 200;
+
+/// Opens a connection to all nodes, found by any of `nodes`.
+pub(super) async fn connect(
+    config: &config::Redis,
+    nodes: &[String],
+    on_push: impl Fn(PushInfo) + Send + Sync + 'static,
+) -> Result<ClusterConnection, ConnectError> {
+    let unreachable = |source| ConnectError::Unreachable {
+        url: nodes.join(","),
+        source,
+    };
+    let infos = nodes.iter().map(|url| {
+        let info = url.as_str().into_connection_info();
+        info.map(|info| {
+            let settings = info.redis_settings().clone();
+            info.set_redis_settings(settings.set_protocol(ProtocolVersion::RESP3))
+        })
+    });
+    let infos: Vec<_> = infos.collect::<Result<_, _>>().map_err(unreachable)?;
+    let on_push = move |push| -> Result<(), ()> {
+        on_push(push);
+        Ok(())
+    };
+    let mut builder = ClusterClientBuilder::new(infos)
+        .use_protocol(ProtocolVersion::RESP3)
+        .connection_timeout(config.connect_timeout)
+        .response_timeout(config.command_timeout)
+        .retries(RETRIES)
+        .min_retry_wait(SHORTEST_RETRY_PAUSE)
+        .max_retry_wait(LONGEST_RETRY_PAUSE)
+        .tcp_settings(tcp_settings())
+        .push_sender(on_push);
+    if let Some(username) = &config.username {
+        builder = builder.username(username);
+    }
+    if let Some(password) = &config.password {
+        builder = builder.password(password.expose());
+    }
+    if is_tls(nodes) {
+        builder = builder.certs(certificates(config)?);
+    }
+    let client = builder.build().map_err(unreachable)?;
+    client.get_async_connection().await.map_err(unreachable)
+}
+
+/// Opens a connection to each master that has slots; elsewhere, to the one master.
+///
+/// # Errors
+/// One of them cannot be reached.
+pub async fn connect_to_masters(config: &config::Redis) -> Result<Vec<Connection>, ConnectError> {
+    let Topology::Cluster { nodes } = &config.topology else {
+        return Ok(vec![super::connect(config).await?]);
+    };
+    let slots = SlotMap::read(config, nodes).await?;
+    let masters = slots.masters();
+    let opened = join_all(masters.iter().map(|master| open(config, master, |_| ()))).await;
+    opened
+        .into_iter()
+        .map(|opened| opened.map(Connection::Standalone))
+        .collect()
+}
+
+/// Opens a connection to one node, as whatever is said on it is meant for it alone.
+///
+/// # Errors
+/// It cannot be reached.
+pub async fn connect_to_node(
+    config: &config::Redis,
+    url: &str,
+    on_push: impl Fn(PushInfo) + Send + Sync + 'static,
+) -> Result<MultiplexedConnection, ConnectError> {
+    open(config, url, on_push).await
+}
+
+/// Which master serves each slot.
+#[derive(Debug, Clone)]
+pub struct SlotMap {
+    masters: Vec<String>,
+    /// By slot, the place of its master in `masters`.
+    owners: HashMap<Slot, usize>,
+    scheme: &'static str,
+}
+
+impl SlotMap {
+    /// Asks the nodes, and believes the first that answers.
+    ///
+    /// # Errors
+    /// None of them can be reached.
+    pub async fn read(config: &config::Redis, nodes: &[String]) -> Result<Self, ConnectError> {
+        let asked = nodes.iter().map(|url| {
+            Box::pin(async move {
+                let unreachable = |source| ConnectError::Unreachable {
+                    url: url.clone(),
+                    source,
+                };
+                let mut connection = open(config, url, |_| ()).await?;
+                let ranges = ::redis::cmd("CLUSTER")
+                    .arg("SLOTS")
+                    .query_async::<Vec<Vec<::redis::Value>>>(&mut connection)
+                    .await
+                    .map_err(unreachable)?;
+                let host = url.split_once("://").map_or("", |(_, address)| address);
+                let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+                Self::parse(&ranges, host, is_tls(nodes)).map_err(unreachable)
+            })
+        });
+        let (slots, _) = select_ok(asked).await?;
+        Ok(slots)
+    }
+
+    /// `[[first, last, [host, port, id, …], replica, …], …]`; no host is the one that was asked
+    /// (<https://redis.io/docs/latest/commands/cluster-slots/>).
+    fn parse(
+        ranges: &[Vec<::redis::Value>],
+        asked: &str,
+        is_tls: bool,
+    ) -> Result<Self, RedisError> {
+        let mut slots = Self {
+            masters: Vec::new(),
+            owners: HashMap::new(),
+            scheme: if is_tls { "rediss" } else { "redis" },
+        };
+        for range in ranges {
+            let [first, last, ::redis::Value::Array(master), ..] = range.as_slice() else {
+                continue;
+            };
+            let [host, port, ..] = master.as_slice() else {
+                continue;
+            };
+            let first: u16 = ::redis::from_redis_value_ref(first)?;
+            let last: u16 = ::redis::from_redis_value_ref(last)?;
+            let host: Option<String> = ::redis::from_redis_value_ref(host)?;
+            let host = host.filter(|host| !host.is_empty());
+            let address = host_and_port(
+                host.as_deref().unwrap_or(asked),
+                ::redis::from_redis_value_ref(port)?,
+            );
+            for slot in (first..=last).map_while(Slot::new) {
+                slots.assign(slot, &address);
+            }
+        }
+        Ok(slots)
+    }
+
+    /// The URL of the slot's master; `None` if nobody serves it.
+    pub fn owner(&self, slot: Slot) -> Option<&str> {
+        let owner = *self.owners.get(&slot)?;
+        Some(&self.masters[owner])
+    }
+
+    /// A node said that the slot is served by the one at `host:port`.
+    pub fn assign(&mut self, slot: Slot, address: &str) {
+        let url = format!("{}://{address}", self.scheme);
+        let known = self.masters.iter().position(|master| *master == url);
+        let owner = known.unwrap_or_else(|| {
+            self.masters.push(url);
+            self.masters.len() - 1
+        });
+        self.owners.insert(slot, owner);
+    }
+
+    /// The URLs of the masters that have slots.
+    pub fn masters(&self) -> BTreeSet<&str> {
+        self.owners
+            .values()
+            .map(|&owner| self.masters[owner].as_str())
+            .collect()
+    }
+}
+
+fn is_tls(nodes: &[String]) -> bool {
+    nodes.iter().any(|url| url.starts_with("rediss:"))
+}
