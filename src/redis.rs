@@ -23,7 +23,7 @@ use ::redis::{
 };
 use thiserror::Error;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     time::{Instant, MissedTickBehavior},
 };
 
@@ -64,7 +64,7 @@ pub enum ConnectError {
     },
     #[error("no Sentinel at {sentinels} knows a master named {master}")]
     UnknownMaster { sentinels: String, master: String },
-    #[error("Redis at {url} is not the master that the Sentinels take it for")]
+    #[error("Redis at {url} is not the master that others take it for")]
     NotMaster { url: String },
 }
 
@@ -91,8 +91,7 @@ pub async fn connect_with_pushes(
         }
         Topology::Sentinel(place) => {
             let master = sentinel::master(config, place).await?;
-            let connection = open(config, &master, on_push).await?;
-            sentinel::check_role(connection.clone(), &master).await?;
+            let connection = open_master(config, &master, on_push).await?;
             Ok(Connection::Master(connection))
         }
         Topology::Cluster { nodes } => {
@@ -125,6 +124,22 @@ async fn open(
             url: url.to_owned(),
             source,
         })
+}
+
+/// Whoever named the server may not know yet that it was demoted, or came back as a replica.
+async fn open_master(
+    config: &config::Redis,
+    url: &str,
+    on_push: impl Fn(PushInfo) + Send + Sync + 'static,
+) -> Result<MultiplexedConnection, ConnectError> {
+    let mut connection = open(config, url, on_push).await?;
+    let role = ::redis::cmd("ROLE").query_async(&mut connection).await;
+    let url = url.to_owned();
+    match role {
+        Ok(role) if connection::is_replica(&role) => Err(ConnectError::NotMaster { url }),
+        Ok(_) => Ok(connection),
+        Err(source) => Err(ConnectError::Unreachable { url, source }),
+    }
 }
 
 fn client(
@@ -246,6 +261,7 @@ fn random_fraction() -> f64 {
 #[derive(Debug, Clone)]
 pub struct Link {
     connection: watch::Receiver<Option<Connection>>,
+    renewal: Arc<Notify>,
     pub config: Arc<config::Redis>,
 }
 
@@ -259,8 +275,18 @@ impl Link {
     pub fn start(config: config::Redis, lifecycle: &Lifecycle) -> Self {
         let config = Arc::new(config);
         let (publish, connection) = watch::channel(None);
-        lifecycle.spawn(supervise(config.clone(), publish));
-        Self { connection, config }
+        let renewal = Arc::<Notify>::default();
+        lifecycle.spawn(supervise(config.clone(), renewal.clone(), publish));
+        Self {
+            connection,
+            renewal,
+            config,
+        }
+    }
+
+    /// The connection works, but not with the servers that it should: it is replaced by another.
+    pub fn renew(&self) {
+        self.renewal.notify_one();
     }
 
     /// The connection, waiting for one for as long as the caller lets it. Cancellation-safe.
@@ -282,7 +308,11 @@ impl Link {
     }
 }
 
-async fn supervise(config: Arc<config::Redis>, publish: watch::Sender<Option<Connection>>) {
+async fn supervise(
+    config: Arc<config::Redis>,
+    renewal: Arc<Notify>,
+    publish: watch::Sender<Option<Connection>>,
+) {
     let mut backoff = Backoff::default();
     let mut told = String::new();
     let at = config.topology.to_string();
@@ -299,8 +329,14 @@ async fn supervise(config: Arc<config::Redis>, publish: watch::Sender<Option<Con
                 told.clear();
                 publish.send_replace(Some(connection.clone()));
                 let since = Instant::now();
-                let why = watch_over(connection, &mut end).await;
-                publish.send_replace(None);
+                let why = tokio::select! {
+                    why = watch_over(connection, &mut end) => {
+                        publish.send_replace(None);
+                        why
+                    }
+                    // It serves until there is another.
+                    () = renewal.notified() => "its view of the servers is old",
+                };
                 tracing::warn!(at, why, "lost the connection to Redis; connecting again");
                 // A Redis that accepts and hangs up at once must not be hammered.
                 if since.elapsed() > LONGEST_PAUSE {
@@ -309,6 +345,7 @@ async fn supervise(config: Arc<config::Redis>, publish: watch::Sender<Option<Con
                 }
             }
             Err(error) => {
+                publish.send_replace(None);
                 let why = chain(&error);
                 if why != told {
                     tracing::warn!(why, "cannot connect to Redis; trying on");

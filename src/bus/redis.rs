@@ -282,6 +282,8 @@ impl RedisBus {
         tracing::debug!(users = users.len(), "followed channels to another node");
         listener.missed_of(users).await?;
         self.pass_on_backlog(&**listener);
+        // The command connection may not know yet.
+        self.hello_now.notify_one();
         Ok(())
     }
 
@@ -335,7 +337,10 @@ impl RedisBus {
     async fn hear_canaries(&self) -> Result<(), String> {
         let canaries = self.canaries().clone();
         for canary in canaries {
-            self.hear_itself_on(&canary).await?;
+            // A replica passes a message on, too, but cannot count who has got it.
+            if self.hear_itself_on(&canary).await? == 0 {
+                self.link.renew();
+            }
         }
         Ok(())
     }

@@ -8,7 +8,7 @@
 //! with our commands: it takes an end that nobody asked for as the answer to whatever is under way.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -20,7 +20,7 @@ use ::redis::{
 };
 use futures_util::future::try_join_all;
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, oneshot},
     time::sleep,
 };
 
@@ -29,7 +29,7 @@ use crate::{
     config::{self, Topology},
     redis::{
         Connection,
-        cluster::{SlotMap, connect_to_node},
+        cluster::{SlotMap, connect_to_master},
     },
 };
 
@@ -50,13 +50,18 @@ type CanaryName = Box<dyn Fn(u32) -> String + Send + Sync>;
 pub struct Shards {
     config: Arc<config::Redis>,
     slots: SlotMap,
-    connections: HashMap<String, MultiplexedConnection>,
+    connections: HashMap<String, Shard>,
     ears: Arc<Ears>,
     on_push: OnPush,
     watches: Watches,
     canary: CanaryName,
     /// By master, the channel that tells whether it is heard.
     canaries: BTreeMap<String, String>,
+}
+
+struct Shard {
+    connection: MultiplexedConnection,
+    _watched: oneshot::Sender<()>,
 }
 
 /// What the nodes have confirmed.
@@ -69,8 +74,8 @@ struct Ears {
 #[derive(Default)]
 struct State {
     heard: HashSet<String>,
-    /// Heard until their slot moved away.
-    moved: Vec<String>,
+    /// Heard until their slot moved away, and the master that said so.
+    moved: Vec<(String, String)>,
 }
 
 impl Shards {
@@ -135,7 +140,9 @@ impl Shards {
             for channel in channels {
                 state.heard.remove(channel);
             }
-            state.moved.retain(|channel| !channels.contains(channel));
+            state
+                .moved
+                .retain(|(channel, _)| !channels.contains(channel));
         }
         let channels: Vec<&String> = channels.iter().collect();
         for answer in self.ask("SUNSUBSCRIBE", &channels).await? {
@@ -156,13 +163,23 @@ impl Shards {
 
     pub(super) async fn follow(&mut self) -> Result<Vec<String>, SubscribeError> {
         let moved = std::mem::take(&mut self.ears.state().moved);
-        let (canaries, others): (Vec<_>, Vec<_>) = moved
-            .into_iter()
-            .partition(|channel| self.canaries.values().any(|canary| canary == channel));
+        let (channels, left): (Vec<_>, BTreeSet<_>) = moved.into_iter().unzip();
+        // Who has lost a slot knows who has got it. Others may not, and one that has become a
+        // replica would take the subscription without a word.
+        for master in left {
+            if let Some(shard) = self.connections.get(&master) {
+                self.slots = SlotMap::read_from(shard.connection.clone(), &master).await?;
+            }
+        }
+        let is_canary = |channel: &String| self.canaries.values().any(|canary| canary == channel);
+        let (canaries, channels): (Vec<_>, Vec<_>) = channels.into_iter().partition(is_canary);
         self.canaries.retain(|_, canary| !canaries.contains(canary));
-        self.subscribe(&others).await?;
+        self.subscribe(&channels).await?;
         self.place_canaries().await?;
-        Ok(others)
+        let masters = self.slots.masters();
+        self.connections
+            .retain(|master, _| masters.contains(master.as_str()));
+        Ok(channels)
     }
 
     pub(super) fn canaries(&self) -> Vec<String> {
@@ -238,24 +255,27 @@ impl Shards {
     }
 
     async fn connection(&mut self, master: &str) -> Result<MultiplexedConnection, SubscribeError> {
-        if let Some(connection) = self.connections.get(master) {
-            return Ok(connection.clone());
+        if let Some(shard) = self.connections.get(master) {
+            return Ok(shard.connection.clone());
         }
         let (ended, end) = mpsc::channel(1);
         let (ears, on_push) = (self.ears.clone(), self.on_push.clone());
+        let from = master.to_owned();
         let on_push = move |push: PushInfo| match push.kind {
             PushKind::Disconnection => {
                 ended.try_send(()).ok();
             }
             PushKind::SSubscribe => ears.open(push),
-            PushKind::SUnsubscribe => ears.close(push),
+            PushKind::SUnsubscribe => ears.close(push, &from),
             _ => on_push(push),
         };
-        let connection = connect_to_node(&self.config, master, on_push).await?;
-        let watched = Connection::Standalone(connection.clone());
-        self.watches.add(watched, end).await;
-        self.connections
-            .insert(master.to_owned(), connection.clone());
+        let connection = connect_to_master(&self.config, master, on_push).await?;
+        let watched = Connection::Master(connection.clone());
+        let shard = Shard {
+            connection: connection.clone(),
+            _watched: self.watches.add(watched, end).await,
+        };
+        self.connections.insert(master.to_owned(), shard);
         Ok(connection)
     }
 }
@@ -267,14 +287,14 @@ impl Ears {
         }
     }
 
-    fn close(&self, push: PushInfo) {
+    fn close(&self, push: PushInfo, master: &str) {
         let Some(channel) = channel_of(push) else {
             return;
         };
         let mut state = self.state();
         // One that we ourselves have left is not in it any more.
         if state.heard.remove(&channel) {
-            state.moved.push(channel);
+            state.moved.push((channel, master.to_owned()));
             self.moved.notify_one();
         }
     }

@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use ::redis::{PushInfo, PushKind, RedisError, aio::MultiplexedConnection, cluster_routing::Slot};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::shards::Shards;
 use crate::{
@@ -19,7 +19,7 @@ const WATCHES: usize = 64;
 /// Hears channels, with plain or with sharded subscriptions.
 #[derive(Debug)]
 pub enum Subscriber {
-    Plain(MultiplexedConnection),
+    Plain(MultiplexedConnection, oneshot::Sender<()>),
     Sharded(Box<Shards>),
 }
 
@@ -62,9 +62,11 @@ impl Subscriber {
             }
         };
         let connection = connect_with_pushes(config, on_push).await?;
-        watches.add(connection.clone(), end).await;
+        let watched = watches.add(connection.clone(), end).await;
         match connection {
-            Connection::Standalone(one) | Connection::Master(one) => Ok((Self::Plain(one), watch)),
+            Connection::Standalone(one) | Connection::Master(one) => {
+                Ok((Self::Plain(one, watched), watch))
+            }
             Connection::Cluster(_) => unreachable!("the topology is not that of a Cluster"),
         }
     }
@@ -75,7 +77,7 @@ impl Subscriber {
     /// It refuses or is lost; some may be heard already.
     pub async fn subscribe(&mut self, channels: &[String]) -> Result<(), SubscribeError> {
         match self {
-            Self::Plain(connection) => Ok(connection.subscribe(channels).await?),
+            Self::Plain(connection, _) => Ok(connection.subscribe(channels).await?),
             Self::Sharded(shards) => shards.subscribe(channels).await,
         }
     }
@@ -84,7 +86,7 @@ impl Subscriber {
     /// Redis refuses or is lost.
     pub async fn unsubscribe(&mut self, channels: &[String]) -> Result<(), SubscribeError> {
         match self {
-            Self::Plain(connection) => Ok(connection.unsubscribe(channels).await?),
+            Self::Plain(connection, _) => Ok(connection.unsubscribe(channels).await?),
             Self::Sharded(shards) => shards.unsubscribe(channels).await,
         }
     }
@@ -93,7 +95,7 @@ impl Subscriber {
     /// [`Self::follow`] has found them. Cancellation-safe.
     pub async fn moved(&self) {
         match self {
-            Self::Plain(_) => std::future::pending().await,
+            Self::Plain(..) => std::future::pending().await,
             Self::Sharded(shards) => shards.moved().await,
         }
     }
@@ -104,7 +106,7 @@ impl Subscriber {
     /// They cannot be found.
     pub async fn follow(&mut self) -> Result<Vec<String>, SubscribeError> {
         match self {
-            Self::Plain(_) => Ok(Vec::new()),
+            Self::Plain(..) => Ok(Vec::new()),
             Self::Sharded(shards) => shards.follow().await,
         }
     }
@@ -113,7 +115,7 @@ impl Subscriber {
     /// shard, as no single one can speak for all.
     pub fn canaries(&self) -> Vec<String> {
         match self {
-            Self::Plain(_) => Vec::new(),
+            Self::Plain(..) => Vec::new(),
             Self::Sharded(shards) => shards.canaries(),
         }
     }
@@ -125,7 +127,8 @@ pub struct Watch {
     watched: FuturesUnordered<Lost>,
 }
 
-type Lost = Pin<Box<dyn Future<Output = String> + Send>>;
+/// Resolves when a connection is lost, or to `None` when it is no longer needed.
+type Lost = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
 
 /// Puts connections under the watch.
 #[derive(Debug, Clone)]
@@ -143,17 +146,30 @@ impl Watch {
         loop {
             tokio::select! {
                 Some(connection) = self.added.recv() => self.watched.push(connection),
-                Some(why) = self.watched.next() => return why,
+                Some(lost) = self.watched.next() => if let Some(why) = lost {
+                    return why;
+                },
             }
         }
     }
 }
 
 impl Watches {
-    pub(super) async fn add(&self, connection: Connection, mut end: mpsc::Receiver<()>) {
-        let watch: Lost =
-            Box::pin(async move { watch_over(connection, &mut end).await.to_owned() });
-        // Without a watch nobody uses the connections any more.
+    /// Watches the connection for as long as the answer is kept.
+    pub(super) async fn add(
+        &self,
+        connection: Connection,
+        mut end: mpsc::Receiver<()>,
+    ) -> oneshot::Sender<()> {
+        let (needed, unneeded) = oneshot::channel();
+        let watch = Box::pin(async move {
+            tokio::select! {
+                why = watch_over(connection, &mut end) => Some(why.to_owned()),
+                _ = unneeded => None,
+            }
+        });
+        // Where the watch is gone nobody uses the connections any more.
         self.0.send(watch).await.ok();
+        needed
     }
 }

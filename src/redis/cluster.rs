@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use ::redis::{
-    IntoConnectionInfo, ProtocolVersion, PushInfo, RedisError, aio::MultiplexedConnection,
+    IntoConnectionInfo, ProtocolVersion, PushInfo, RedisError, Value, aio::MultiplexedConnection,
     cluster::ClusterClientBuilder, cluster_async::ClusterConnection, cluster_routing::Slot,
 };
 use futures_util::future::{join_all, select_ok};
@@ -79,16 +79,16 @@ pub async fn connect_to_masters(config: &config::Redis) -> Result<Vec<Connection
         .collect()
 }
 
-/// Opens a connection to one node, as whatever is said on it is meant for it alone.
+/// Opens a connection to one master.
 ///
 /// # Errors
-/// It cannot be reached.
-pub async fn connect_to_node(
+/// It cannot be reached, or is a replica: which would take subscriptions too, but is not counted.
+pub async fn connect_to_master(
     config: &config::Redis,
     url: &str,
     on_push: impl Fn(PushInfo) + Send + Sync + 'static,
 ) -> Result<MultiplexedConnection, ConnectError> {
-    open(config, url, on_push).await
+    super::open_master(config, url, on_push).await
 }
 
 /// Which master serves each slot.
@@ -97,7 +97,7 @@ pub struct SlotMap {
     masters: Vec<String>,
     /// By slot, the place of its master in `masters`.
     owners: HashMap<Slot, usize>,
-    scheme: &'static str,
+    scheme: String,
 }
 
 impl SlotMap {
@@ -108,39 +108,45 @@ impl SlotMap {
     pub async fn read(config: &config::Redis, nodes: &[String]) -> Result<Self, ConnectError> {
         let asked = nodes.iter().map(|url| {
             Box::pin(async move {
-                let unreachable = |source| ConnectError::Unreachable {
-                    url: url.clone(),
-                    source,
-                };
-                let mut connection = open(config, url, |_| ()).await?;
-                let ranges = ::redis::cmd("CLUSTER")
-                    .arg("SLOTS")
-                    .query_async::<Vec<Vec<::redis::Value>>>(&mut connection)
-                    .await
-                    .map_err(unreachable)?;
-                let host = url.split_once("://").map_or("", |(_, address)| address);
-                let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-                Self::parse(&ranges, host, is_tls(nodes)).map_err(unreachable)
+                let connection = open(config, url, |_| ()).await?;
+                Self::read_from(connection, url).await
             })
         });
         let (slots, _) = select_ok(asked).await?;
         Ok(slots)
     }
 
+    /// Asks the node at the URL.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn read_from(
+        mut connection: MultiplexedConnection,
+        url: &str,
+    ) -> Result<Self, ConnectError> {
+        let asked = ::redis::cmd("CLUSTER")
+            .arg("SLOTS")
+            .query_async::<Vec<Vec<Value>>>(&mut connection)
+            .await;
+        let slots = asked.and_then(|ranges| Self::parse(&ranges, url));
+        slots.map_err(|source| ConnectError::Unreachable {
+            url: url.to_owned(),
+            source,
+        })
+    }
+
     /// `[[first, last, [host, port, id, …], replica, …], …]`; no host is the one that was asked
     /// (<https://redis.io/docs/latest/commands/cluster-slots/>).
-    fn parse(
-        ranges: &[Vec<::redis::Value>],
-        asked: &str,
-        is_tls: bool,
-    ) -> Result<Self, RedisError> {
+    fn parse(ranges: &[Vec<Value>], asked: &str) -> Result<Self, RedisError> {
+        let (scheme, asked) = asked.split_once("://").unwrap_or(("redis", asked));
+        let asked = asked.rsplit_once(':').map_or(asked, |(host, _)| host);
         let mut slots = Self {
             masters: Vec::new(),
             owners: HashMap::new(),
-            scheme: if is_tls { "rediss" } else { "redis" },
+            scheme: scheme.to_owned(),
         };
         for range in ranges {
-            let [first, last, ::redis::Value::Array(master), ..] = range.as_slice() else {
+            let [first, last, Value::Array(master), ..] = range.as_slice() else {
                 continue;
             };
             let [host, port, ..] = master.as_slice() else {

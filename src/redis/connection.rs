@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 #[derive(Clone)]
 pub enum Connection {
     Standalone(MultiplexedConnection),
-    /// To what the Sentinels call the master.
+    /// To what was said to be the master, by Sentinels or by a Cluster.
     Master(MultiplexedConnection),
     /// To all nodes, each command going where its key is.
     Cluster(ClusterConnection),

@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 
-use ::redis::{AsyncConnectionConfig, RedisError, aio::MultiplexedConnection};
+use ::redis::{AsyncConnectionConfig, RedisError};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use super::{ConnectError, client, connection::is_replica};
+use super::{ConnectError, client};
 use crate::config;
 
 /// The URL of the master that most Sentinels name, as soon as that is certain: one that was cut
@@ -75,23 +75,6 @@ async fn ask(
         let address = super::host_and_port(&host, port);
         format!("{scheme}://{address}/{}", place.database)
     }))
-}
-
-/// The Sentinels may not know yet that the master was demoted, or came back as a replica.
-///
-/// # Errors
-/// It is a replica, or does not say.
-pub(super) async fn check_role(
-    mut connection: MultiplexedConnection,
-    url: &str,
-) -> Result<(), ConnectError> {
-    let role = ::redis::cmd("ROLE").query_async(&mut connection).await;
-    let role = role.map_err(|source| unreachable(url, source))?;
-    if is_replica(&role) {
-        let url = url.to_owned();
-        return Err(ConnectError::NotMaster { url });
-    }
-    Ok(())
 }
 
 fn unreachable(url: &str, source: RedisError) -> ConnectError {

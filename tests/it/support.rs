@@ -1,5 +1,6 @@
 //! What the tests share: servers that they start, and clients on the level of the wire.
 
+pub mod cluster;
 pub mod http;
 pub mod jwt;
 pub mod polling;

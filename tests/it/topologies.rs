@@ -26,7 +26,11 @@ struct Pair {
 
 impl Pair {
     async fn join(nodes: [&Sockd; 2]) -> Self {
-        let (user, session) = (jwt::user(), jwt::session());
+        Self::join_as(jwt::user(), nodes).await
+    }
+
+    async fn join_as(user: String, nodes: [&Sockd; 2]) -> Self {
+        let session = jwt::session();
         let sockets = [
             WebSocket::join(nodes[0].address(), &user, &session).await,
             WebSocket::join(nodes[1].address(), &user, &session).await,
@@ -83,7 +87,11 @@ impl Pair {
 
 /// All that two nodes do for a user, end to end.
 async fn everything_works(nodes: [&Sockd; 2]) {
-    let mut pair = Pair::join(nodes).await;
+    everything_works_for(jwt::user(), nodes).await;
+}
+
+async fn everything_works_for(user: String, nodes: [&Sockd; 2]) {
+    let mut pair = Pair::join_as(user, nodes).await;
     let (user, session) = (pair.user.clone(), pair.session.clone());
     pair.hear_in_order(nodes).await;
     let known = json!({ "ok": true, "online": true, "nodes": 2 });
