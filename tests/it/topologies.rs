@@ -150,3 +150,18 @@ fn sessions_ls(environment: &[(&str, &str)]) -> Vec<Value> {
     let parse = |line: &str| serde_json::from_str(line).expect("JSON");
     lines.lines().map(parse).collect()
 }
+
+/// Gives a user on a server the rights that the README asks for, from the line of it that has `mark`
+/// in it; answers what configures its name and password.
+fn grant(server: &mut redis::Connection, mark: &str) {
+    let readme = include_str!("../../README.md");
+    let is_it = |line: &&str| line.starts_with("ACL SETUSER sockd ") && line.contains(mark);
+    let rules = readme.lines().find(is_it).expect("a line with the rules");
+    let mut words = rules.split_whitespace();
+    let mut command = redis::cmd(words.next().expect("a command"));
+    command.arg(words.collect::<Vec<_>>());
+    command.exec(server).expect("Redis takes the rules");
+}
+
+/// The password in the README's rules.
+const PASSWORD: &str = "PASSWORD";

@@ -20,7 +20,7 @@ const DOWN_AFTER: Duration = Duration::from_millis(1_000);
 /// The servers; killed when dropped.
 pub struct Sentinels {
     pub servers: Vec<Server>,
-    sentinels: Vec<Server>,
+    pub sentinels: Vec<Server>,
     _directory: TempDir,
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Pair, RECOVERY, everything_works_for, is_unready, sessions_ls, tell};
+use super::{PASSWORD, Pair, RECOVERY, everything_works_for, grant, is_unready, sessions_ls, tell};
 use crate::support::{
     PATIENCE, cluster::Cluster, eventually, jwt, redis::key, sockd::Sockd, websocket::WebSocket,
     within,
@@ -195,4 +195,41 @@ async fn is_heard_at(cluster: &Cluster, master: usize, user: &str) {
         cluster.nodes[master].subscribers(&channel(user)) == 2
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_rights_that_the_readme_asks_for_are_enough() {
+    let cluster = Cluster::start().await;
+    for node in &cluster.nodes {
+        grant(&mut node.connection(), "+ssubscribe");
+    }
+    let start = async || {
+        let builder = cluster.configure(Sockd::builder());
+        let builder = builder.env("SOCKD_REDIS__USERNAME", "sockd");
+        let sockd = builder.env("REDIS_PASS", PASSWORD).start().await;
+        sockd.is_ready(PATIENCE).await;
+        sockd
+    };
+    let (a, b) = (start().await, start().await);
+    let user = user_on(&cluster, 0);
+    everything_works_for(user.clone(), [&a, &b]).await;
+    // What is asked for on the way, too.
+    let moving = cluster.begin_move(&key(&user), 1);
+    moving.move_keys();
+    assert_eq!(a.force_logout(&user, &jwt::session()).await, 0);
+    moving.finish();
+    everything_works_for(user_on(&cluster, 1), [&a, &b]).await;
+    let rows = sessions_ls(&[
+        ("SOCKD_REDIS__CLUSTER", &cluster.addresses()),
+        ("SOCKD_REDIS__USERNAME", "sockd"),
+        ("REDIS_PASS", PASSWORD),
+    ]);
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    for node in [&a, &b] {
+        let log = node.log().text();
+        assert!(
+            !log.contains("NOPERM") && !log.contains("permission"),
+            "{log}"
+        );
+    }
 }

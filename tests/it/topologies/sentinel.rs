@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::{Pair, RECOVERY, everything_works, is_unready, sessions_ls, tell};
-use crate::support::{PATIENCE, eventually, sentinel::Sentinels, within};
+use super::{PASSWORD, Pair, RECOVERY, everything_works, grant, is_unready, sessions_ls, tell};
+use crate::support::{PATIENCE, eventually, sentinel::Sentinels, sockd::Sockd, within};
 
 #[tokio::test]
 async fn two_nodes_find_the_master_and_serve_a_user_together() {
@@ -78,4 +78,43 @@ async fn a_master_that_was_demoted_under_a_live_connection_is_left() {
     tell("Sentinel: ready after it is the master again", promoted);
     pair.hears_again([&a, &b], "after the demotion").await;
     everything_works([&a, &b]).await;
+}
+
+#[tokio::test]
+async fn the_rights_that_the_readme_asks_for_are_enough() {
+    let sentinels = Sentinels::start().await;
+    for server in &sentinels.servers {
+        grant(&mut server.connection(), "+subscribe");
+    }
+    for sentinel in &sentinels.sentinels {
+        grant(&mut sentinel.connection(), "+sentinel|");
+    }
+    let start = async || {
+        let builder = sentinels.configure(Sockd::builder());
+        let builder = builder.env("SOCKD_REDIS__USERNAME", "sockd");
+        let builder = builder.env("REDIS_PASS", PASSWORD);
+        let builder = builder.env("SOCKD_REDIS__SENTINEL_USERNAME", "sockd");
+        let builder = builder.env("SOCKD_REDIS__SENTINEL_PASSWORD", PASSWORD);
+        let sockd = builder.start().await;
+        sockd.is_ready(PATIENCE).await;
+        sockd
+    };
+    let (a, b) = (start().await, start().await);
+    everything_works([&a, &b]).await;
+    let rows = sessions_ls(&[
+        ("SOCKD_REDIS__SENTINELS", &sentinels.addresses()),
+        ("SOCKD_REDIS__SENTINEL_MASTER", "mymaster"),
+        ("SOCKD_REDIS__SENTINEL_USERNAME", "sockd"),
+        ("SOCKD_REDIS__SENTINEL_PASSWORD", PASSWORD),
+        ("SOCKD_REDIS__USERNAME", "sockd"),
+        ("REDIS_PASS", PASSWORD),
+    ]);
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    for node in [&a, &b] {
+        let log = node.log().text();
+        assert!(
+            !log.contains("NOPERM") && !log.contains("permission"),
+            "{log}"
+        );
+    }
 }
