@@ -13,8 +13,9 @@ use crate::{
     redis::{ConnectError, Connection, connect_with_pushes, watch_over},
 };
 
-/// How many connections may be opened before their watch is taken up.
-const WATCHES: usize = 64;
+/// How many connections may be opened before their watch is taken up: one to each master, and the
+/// Cluster specification recommends no more nodes than that.
+const WATCHES: usize = 1_000;
 
 /// Hears channels, with plain or with sharded subscriptions.
 #[derive(Debug)]

@@ -160,9 +160,9 @@ impl SlotMap {
                 host.as_deref().unwrap_or(asked),
                 ::redis::from_redis_value_ref(port)?,
             );
-            for slot in (first..=last).map_while(Slot::new) {
-                slots.assign(slot, &address);
-            }
+            let owner = slots.place_of(&address);
+            let range = (first..=last).map_while(Slot::new);
+            slots.owners.extend(range.map(|slot| (slot, owner)));
         }
         Ok(slots)
     }
@@ -175,13 +175,17 @@ impl SlotMap {
 
     /// A node said that the slot is served by the one at `host:port`.
     pub fn assign(&mut self, slot: Slot, address: &str) {
+        let owner = self.place_of(address);
+        self.owners.insert(slot, owner);
+    }
+
+    fn place_of(&mut self, address: &str) -> usize {
         let url = format!("{}://{address}", self.scheme);
         let known = self.masters.iter().position(|master| *master == url);
-        let owner = known.unwrap_or_else(|| {
+        known.unwrap_or_else(|| {
             self.masters.push(url);
             self.masters.len() - 1
-        });
-        self.owners.insert(slot, owner);
+        })
     }
 
     /// The URLs of the masters that have slots.

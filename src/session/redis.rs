@@ -15,6 +15,8 @@ static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("clai
 static REPLACE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("replace.lua")));
 static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("renew.lua")));
 
+/// What Redis says of a key that holds no text.
+const WRONG_TYPE: &str = "WRONGTYPE";
 /// How often a claim is tried again when the key changes between two of its steps.
 const CLAIM_ATTEMPTS: usize = 5;
 
@@ -135,13 +137,18 @@ impl RedisSessions {
         // A key of another type fails alone, and not the whole chunk.
         let stored = connection.each(users.iter().map(get).collect()).await?;
         let active = stored.into_iter().zip(users).map(|(stored, user)| {
-            let stored: Option<String> = ::redis::from_redis_value(stored.ok()?).ok()?;
-            match parse(user, &stored?).ok()? {
-                Stored::Session(session) => SessionId::try_from(session).ok(),
-                Stored::None | Stored::Other => None,
-            }
+            let stored = match stored {
+                Err(error) if error.code() == Some(WRONG_TYPE) => return Ok(None),
+                stored => ::redis::from_redis_value::<Option<String>>(stored?),
+            };
+            let stored = stored.map_err(::redis::RedisError::from)?;
+            let meant = stored.and_then(|stored| parse(user, &stored).ok());
+            Ok(match meant {
+                Some(Stored::Session(session)) => SessionId::try_from(session).ok(),
+                Some(Stored::None | Stored::Other) | None => None,
+            })
         });
-        Ok(active.collect())
+        active.collect()
     }
 
     pub(super) async fn renew(&self, held: &[(UserId, SessionId)]) -> Result<(), SessionError> {

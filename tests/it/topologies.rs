@@ -72,7 +72,7 @@ impl Pair {
     }
 
     /// Another session replaces this one, by way of the first node; both sockets go.
-    async fn is_logged_out(mut self, node: &Sockd) -> String {
+    async fn log_out(mut self, node: &Sockd) -> String {
         let session = jwt::session();
         assert_eq!(node.force_logout(&self.user, &session).await, 2);
         for socket in &mut self.sockets {
@@ -104,7 +104,7 @@ async fn everything_works_for(user: String, nodes: [&Sockd; 2]) {
     let refused = stranger.connect(&jwt::token(&user, &jwt::session())).await;
     assert_eq!(refused, r#"44{"message":"SESSION_MISMATCH"}"#);
 
-    let newer = pair.is_logged_out(nodes[0]).await;
+    let newer = pair.log_out(nodes[0]).await;
     let refused = stranger.connect(&jwt::token(&user, &session)).await;
     assert_eq!(refused, r#"44{"message":"SESSION_MISMATCH"}"#);
     WebSocket::join(nodes[1].address(), &user, &newer).await;
@@ -132,6 +132,7 @@ async fn is_unready(node: &Sockd, limit: Duration) {
 }
 
 /// Says how long something took, for the record.
+#[expect(clippy::print_stderr, reason = "figures for whoever runs the tests")]
 fn tell(what: &str, since: Instant) {
     eprintln!("{what}: {:.2} s", since.elapsed().as_secs_f64());
 }

@@ -134,7 +134,7 @@ async fn a_planned_failover_is_followed_at_once() {
         pair.hears_again([&a, &b], "after the failover").await;
     }
     for pair in pairs {
-        pair.is_logged_out(&b).await;
+        pair.log_out(&b).await;
     }
 }
 
@@ -158,7 +158,7 @@ async fn a_slot_that_moves_takes_its_users_with_it() {
     assert_eq!(cluster.nodes[0].subscribers(&channel(&user)), 0);
     pair.hears_again([&a, &b], "there").await;
     pair.hear_in_order([&a, &b]).await;
-    let newer = pair.is_logged_out(&a).await;
+    let newer = pair.log_out(&a).await;
     WebSocket::join(b.address(), &user, &newer).await;
     for node in [&a, &b] {
         assert!(!node.log().text().contains("deaf on the bus"));
@@ -177,7 +177,7 @@ async fn a_force_logout_reaches_both_nodes_while_the_slot_is_on_its_way() {
             moving.move_keys();
         }
         // The session may be where the channel is not yet.
-        let newer = pair.is_logged_out(&a).await;
+        let newer = pair.log_out(&a).await;
         let socket = WebSocket::join(b.address(), &user, &newer).await;
         if !are_keys_moved {
             moving.move_keys();

@@ -55,7 +55,7 @@ async fn a_promoted_replica_is_found_after_the_master_was_killed() {
     })
     .await;
     pair.hears_again([&a, &b], "after the return").await;
-    pair.is_logged_out(&b).await;
+    pair.log_out(&b).await;
 }
 
 #[tokio::test]
