@@ -9,6 +9,8 @@ pub mod channels;
 pub mod peers;
 pub mod pending;
 pub mod redis;
+pub mod shards;
+pub mod subscriber;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -36,6 +38,12 @@ pub trait Listener: Send + Sync + 'static {
     /// Messages may have been missed; resolves when what they could have said is made up for, or
     /// to why it cannot be.
     fn missed(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
+
+    /// The same, where it can only have been messages on the channels of these users.
+    fn missed_of(
+        &self,
+        users: Vec<UserId>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
 }
 
 /// Where an event is after [`Bus::emit`].

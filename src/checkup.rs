@@ -1,12 +1,14 @@
 //! Whether everything that a server of a configuration would stand on is as it should be.
 //!
 //! `sockd doctor` prints what is found. In reading order: `secrets` and `files` look at this process,
-//! `link` at Redis and the way to it, `rights` at what its ACL lets sockd do.
+//! `link` at the way to
+//! Redis, `servers` at what is there, `rights` at what its ACL lets sockd do.
 
 mod files;
 mod link;
 mod rights;
 mod secrets;
+mod servers;
 
 use serde::Serialize;
 
@@ -24,7 +26,7 @@ pub struct Finding {
     pub remedy: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     Ok,

@@ -3,7 +3,7 @@
 //!
 //! In reading order: `keys` is the one table of every `setting` with its default, `kind` says what
 //! each may hold, `source` says where values come from, `file`, `environment` and `dotenv` read them,
-//! `settings` keeps the winners, `resolve`, `secrets` and `redis_url` turn them into what the process
+//! `settings` keeps the winners, `resolve`, `secrets`, `redis_url` and `topology` turn them into what the process
 //! uses, `advice` warns of what works but not as meant, `example` writes the commented file.
 
 mod advice;
@@ -23,6 +23,7 @@ mod settings;
 mod source;
 #[cfg(test)]
 mod tests;
+mod topology;
 
 pub use self::{
     algorithm::{Algorithm, UnknownAlgorithm},
@@ -33,7 +34,7 @@ pub use self::{
     source::{Flag, Sources},
 };
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use crate::{
     id::{IdFormats, SupportedEvents},
@@ -148,8 +149,7 @@ pub struct Sessions {
 /// How to reach Redis.
 #[derive(Debug, Clone)]
 pub struct Redis {
-    /// `redis://`, `rediss://` or `redis+unix://`, with host, port and database but without secrets.
-    pub url: String,
+    pub topology: Topology,
     pub username: Option<String>,
     pub password: Option<Secret>,
     /// A PEM file with the authorities to trust instead of the system's.
@@ -160,6 +160,54 @@ pub struct Redis {
     pub channel_prefix: String,
     pub connect_timeout: Duration,
     pub command_timeout: Duration,
+}
+
+/// Which of the ways in which people run Redis it is, and where.
+#[derive(Debug, Clone)]
+pub enum Topology {
+    Standalone {
+        /// `redis://`, `rediss://` or `redis+unix://`, with host, port and database but without
+        /// secrets.
+        url: String,
+    },
+    /// A master that Sentinels know, and that may be another one tomorrow.
+    Sentinel(Sentinel),
+    Cluster {
+        /// `redis://host:port` or `rediss://host:port` of some nodes, which tell of the others.
+        nodes: Vec<String>,
+    },
+}
+
+/// How to find the master.
+#[derive(Debug, Clone)]
+pub struct Sentinel {
+    /// `redis://host:port` or, if Sentinels and Redis are to be spoken to with TLS,
+    /// `rediss://host:port`.
+    pub sentinels: Vec<String>,
+    /// The name under which they watch it.
+    pub master: String,
+    pub database: u64,
+    /// Who we are for the Sentinels; for Redis itself we may be somebody else.
+    pub username: Option<String>,
+    pub password: Option<Secret>,
+}
+
+impl Topology {
+    pub fn is_cluster(&self) -> bool {
+        matches!(self, Self::Cluster { .. })
+    }
+}
+
+impl fmt::Display for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Standalone { url } => f.write_str(url),
+            Self::Sentinel(Sentinel {
+                sentinels, master, ..
+            }) => write!(f, "the master {master} of {}", sentinels.join(",")),
+            Self::Cluster { nodes } => write!(f, "the cluster of {}", nodes.join(",")),
+        }
+    }
 }
 
 /// What one client may cost.

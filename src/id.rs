@@ -154,7 +154,7 @@ impl IdFormat {
         }
     }
 
-    fn admits(&self, text: &str) -> bool {
+    pub fn admits(&self, text: &str) -> bool {
         match self {
             Self::ObjectId => text.len() == 24 && text.bytes().all(|b| b.is_ascii_hexdigit()),
             Self::Uuid => is_uuid(text.as_bytes()),

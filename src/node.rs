@@ -355,11 +355,16 @@ impl Node {
     async fn sweep(&self) -> Result<(), SessionError> {
         for chunk in self.hub.presences().chunks(CHUNK) {
             let users: Vec<UserId> = chunk.iter().map(|presence| presence.user.clone()).collect();
-            let active = self.sessions.active(&users).await?;
-            for (user, active) in users.iter().zip(active) {
-                if let Some(active) = active {
-                    self.enforce(user, &active).await;
-                }
+            self.enforce_stored(&users).await?;
+        }
+        Ok(())
+    }
+
+    async fn enforce_stored(&self, users: &[UserId]) -> Result<(), SessionError> {
+        let active = self.sessions.active(users).await?;
+        for (user, active) in users.iter().zip(active) {
+            if let Some(active) = active {
+                self.enforce(user, &active).await;
             }
         }
         Ok(())
@@ -447,6 +452,16 @@ impl Listener for Node {
             // Ready again means that both are known to be good.
             self.store_state.look(&self.sessions).await;
             self.sweep().await.map_err(|error| chain(&error))
+        })
+    }
+
+    fn missed_of(
+        &self,
+        users: Vec<UserId>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        Box::pin(async move {
+            let enforced = self.enforce_stored(&users).await;
+            enforced.map_err(|error| chain(&error))
         })
     }
 }

@@ -1,4 +1,12 @@
 //! Redis: how to connect, and a command connection that comes back by itself.
+//!
+//! `connection` is what commands go over, whichever way Redis is run; `sentinel` and `cluster` find
+//! the servers; `names` says what the bus channels are called.
+
+pub mod cluster;
+pub mod connection;
+pub mod names;
+mod sentinel;
 
 pub mod refusal;
 
@@ -17,15 +25,20 @@ use ::redis::{
 };
 use thiserror::Error;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     time::{Instant, MissedTickBehavior, timeout},
 };
 
-use self::refusal::{Grants, Refusal, said};
-use crate::{config, lifecycle::Lifecycle};
-
-/// A connection that many callers share; commands on it are pipelined.
-pub type Connection = MultiplexedConnection;
+pub use self::connection::Connection;
+use self::{
+    connection::Pulse,
+    refusal::{Grants, Refusal, said},
+};
+use crate::{
+    config::{self, Topology},
+    lifecycle::Lifecycle,
+    secret::Secret,
+};
 
 /// The first pause between two attempts to connect; it doubles up to [`LONGEST_PAUSE`].
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
@@ -63,6 +76,10 @@ pub enum ConnectError {
         remedy: String,
         refusal: Option<Refusal>,
     },
+    #[error("no Sentinel at {sentinels} knows a master named {master}")]
+    UnknownMaster { sentinels: String, master: String },
+    #[error("Redis at {url} is not the master that others take it for")]
+    NotMaster { url: String },
 }
 
 impl ConnectError {
@@ -95,12 +112,16 @@ impl ConnectError {
             Self::Url { .. } => "write redis://host:port/database",
             Self::File { .. } | Self::Certificates(_) => "name files in PEM that sockd may read",
             Self::Unreachable { remedy, .. } | Self::Refused { remedy, .. } => remedy,
+            Self::UnknownMaster { .. } => {
+                "see redis.sentinel_master, and SENTINEL MASTERS at one of the Sentinels"
+            }
+            Self::NotMaster { .. } => "wait for the failover to end, or see that there is a master",
         }
     }
 
     /// Whether Redis, or what the URL names, was not there or did not answer.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
+        matches!(self, Self::Unreachable { .. } | Self::NotMaster { .. })
     }
 
     /// Whether Redis wants another user or password.
@@ -113,7 +134,7 @@ impl ConnectError {
     }
 }
 
-/// Opens one connection.
+/// Opens one connection, to the present master or to all masters of a Cluster.
 ///
 /// # Errors
 /// A URL or a certificate that cannot be read, or a Redis that does not answer in time or refuses.
@@ -131,7 +152,32 @@ pub async fn connect_with_pushes(
     response_timeout: Option<Duration>,
     on_push: impl Fn(PushInfo) + Send + Sync + 'static,
 ) -> Result<Connection, ConnectError> {
-    let client = client(config)?;
+    match &config.topology {
+        Topology::Standalone { url } => {
+            let connection = open(config, url, response_timeout, on_push).await?;
+            Ok(Connection::Standalone(connection))
+        }
+        Topology::Sentinel(place) => {
+            let master = sentinel::master(config, place).await?;
+            let connection = open_master(config, &master, response_timeout, on_push).await?;
+            Ok(Connection::Master(connection))
+        }
+        Topology::Cluster { nodes } => {
+            let connection = cluster::connect(config, nodes, on_push).await?;
+            Ok(Connection::Cluster(connection))
+        }
+    }
+}
+
+/// Opens a connection to the one server at the URL.
+async fn open(
+    config: &config::Redis,
+    url: &str,
+    response_timeout: Option<Duration>,
+    on_push: impl Fn(PushInfo) + Send + Sync + 'static,
+) -> Result<MultiplexedConnection, ConnectError> {
+    let (username, password) = (config.username.as_deref(), config.password.as_ref());
+    let client = client(config, url, username, password)?;
     let on_push = move |push| -> Result<(), ()> {
         on_push(push);
         Ok(())
@@ -143,23 +189,47 @@ pub async fn connect_with_pushes(
     client
         .get_multiplexed_async_connection_with_config(&options)
         .await
-        .map_err(|error| ConnectError::new(&config.url, config, &error))
+        .map_err(|error| ConnectError::new(url, config, &error))
 }
 
-fn client(config: &config::Redis) -> Result<Client, ConnectError> {
+/// Whoever named the server may not know yet that it was demoted, or came back as a replica.
+async fn open_master(
+    config: &config::Redis,
+    url: &str,
+    response_timeout: Option<Duration>,
+    on_push: impl Fn(PushInfo) + Send + Sync + 'static,
+) -> Result<MultiplexedConnection, ConnectError> {
+    let mut connection = open(config, url, response_timeout, on_push).await?;
+    let role = ::redis::cmd("ROLE");
+    let role = timeout(config.command_timeout, role.query_async(&mut connection)).await;
+    match role.unwrap_or_else(|elapsed| Err(io::Error::from(elapsed).into())) {
+        Ok(role) if connection::is_replica(&role) => Err(ConnectError::NotMaster {
+            url: url.to_owned(),
+        }),
+        Ok(_) => Ok(connection),
+        Err(error) => Err(ConnectError::new(url, config, &error)),
+    }
+}
+
+fn client(
+    config: &config::Redis,
+    url: &str,
+    username: Option<&str>,
+    password: Option<&Secret>,
+) -> Result<Client, ConnectError> {
     let invalid = |source| ConnectError::Url {
-        url: config.url.clone(),
+        url: url.to_owned(),
         source,
     };
-    let info = config
-        .url
-        .as_str()
-        .into_connection_info()
-        .map_err(invalid)?;
-    let info = with_settings(info, config);
-    if !config.url.starts_with("rediss:") {
+    let info = url.into_connection_info().map_err(invalid)?;
+    let info = with_settings(info, username, password);
+    if !url.starts_with("rediss:") {
         return Client::open(info).map_err(invalid);
     }
+    Client::build_with_tls(info, certificates(config)?).map_err(ConnectError::Certificates)
+}
+
+fn certificates(config: &config::Redis) -> Result<TlsCertificates, ConnectError> {
     let client_tls = match &config.tls_client_files {
         Some((cert, key)) => Some(ClientTlsConfig {
             client_cert: read(cert)?,
@@ -168,35 +238,47 @@ fn client(config: &config::Redis) -> Result<Client, ConnectError> {
         None => None,
     };
     let root_cert = config.tls_ca_file.as_deref().map(read).transpose()?;
-    Client::build_with_tls(
-        info,
-        TlsCertificates {
-            client_tls,
-            root_cert,
-        },
-    )
-    .map_err(ConnectError::Certificates)
+    Ok(TlsCertificates {
+        client_tls,
+        root_cert,
+    })
 }
 
-fn with_settings(info: ConnectionInfo, config: &config::Redis) -> ConnectionInfo {
+fn with_settings(
+    info: ConnectionInfo,
+    username: Option<&str>,
+    password: Option<&Secret>,
+) -> ConnectionInfo {
     // RESP3 lets one connection carry commands, subscriptions and the notice of its own end.
     let mut settings = info
         .redis_settings()
         .clone()
         .set_protocol(ProtocolVersion::RESP3);
-    if let Some(username) = &config.username {
+    if let Some(username) = username {
         settings = settings.set_username(username);
     }
-    if let Some(password) = &config.password {
+    if let Some(password) = password {
         settings = settings.set_password(password.expose());
     }
-    // A link that was cut without a word must not outlive the watchdog by minutes.
+    info.set_redis_settings(settings)
+        .set_tcp_settings(tcp_settings())
+}
+
+/// A link that was cut without a word must not outlive the watchdog by minutes.
+fn tcp_settings() -> TcpSettings {
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(10));
-    let tcp = TcpSettings::default()
+    TcpSettings::default()
         .set_nodelay(true)
         .set_keepalive(keepalive)
-        .set_user_timeout(Duration::from_secs(10));
-    info.set_redis_settings(settings).set_tcp_settings(tcp)
+        .set_user_timeout(Duration::from_secs(10))
+}
+
+fn host_and_port(host: &str, port: u16) -> String {
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConnectError> {
@@ -252,6 +334,7 @@ fn random_fraction() -> f64 {
 #[derive(Debug, Clone)]
 pub struct Link {
     connection: watch::Receiver<Option<Connection>>,
+    renewal: Arc<Notify>,
     pub config: Arc<config::Redis>,
 }
 
@@ -265,8 +348,18 @@ impl Link {
     pub fn start(config: config::Redis, lifecycle: &Lifecycle) -> Self {
         let config = Arc::new(config);
         let (publish, connection) = watch::channel(None);
-        lifecycle.spawn(supervise(config.clone(), publish));
-        Self { connection, config }
+        let renewal = Arc::<Notify>::default();
+        lifecycle.spawn(supervise(config.clone(), renewal.clone(), publish));
+        Self {
+            connection,
+            renewal,
+            config,
+        }
+    }
+
+    /// The connection works, but not with the servers that it should: it is replaced by another.
+    pub fn renew(&self) {
+        self.renewal.notify_one();
     }
 
     /// The connection, waiting for one for as long as the caller lets it. Cancellation-safe.
@@ -288,9 +381,14 @@ impl Link {
     }
 }
 
-async fn supervise(config: Arc<config::Redis>, publish: watch::Sender<Option<Connection>>) {
+async fn supervise(
+    config: Arc<config::Redis>,
+    renewal: Arc<Notify>,
+    publish: watch::Sender<Option<Connection>>,
+) {
     let mut backoff = Backoff::default();
     let mut told = String::new();
+    let at = config.topology.to_string();
     loop {
         let (ended, mut end) = mpsc::channel(1);
         let on_push = move |push: PushInfo| {
@@ -300,17 +398,19 @@ async fn supervise(config: Arc<config::Redis>, publish: watch::Sender<Option<Con
         };
         match connect_with_pushes(&config, Some(config.command_timeout), on_push).await {
             Ok(connection) => {
-                tracing::info!(url = config.url, "connected to Redis");
+                tracing::info!(at, "connected to Redis");
                 told.clear();
                 publish.send_replace(Some(connection.clone()));
                 let since = Instant::now();
-                let why = watch_over(connection, config.command_timeout, &mut end).await;
-                publish.send_replace(None);
-                tracing::warn!(
-                    url = config.url,
-                    why,
-                    "lost the connection to Redis; connecting again"
-                );
+                let why = tokio::select! {
+                    why = watch_over(connection, config.command_timeout, &mut end) => {
+                        publish.send_replace(None);
+                        why
+                    }
+                    // It serves until there is another.
+                    () = renewal.notified() => "its view of the servers is old",
+                };
+                tracing::warn!(at, why, "lost the connection to Redis; connecting again");
                 // A Redis that accepts and hangs up at once must not be hammered.
                 if since.elapsed() > LONGEST_PAUSE {
                     backoff.reset();
@@ -318,6 +418,7 @@ async fn supervise(config: Arc<config::Redis>, publish: watch::Sender<Option<Con
                 }
             }
             Err(error) => {
+                publish.send_replace(None);
                 let why = chain(&error);
                 if why != told {
                     tracing::warn!(why, "cannot connect to Redis; trying on");
@@ -329,8 +430,9 @@ async fn supervise(config: Arc<config::Redis>, publish: watch::Sender<Option<Con
     }
 }
 
-/// Resolves when the connection is lost, to how: its `end` was told, or PINGs stay unanswered for
-/// longer than the `limit` several times over.
+/// Resolves when the connection is lost, to how: its `end` was told, its signs of life stay away for
+/// longer than the `limit` several times over, or it leads to a server that is not the master any
+/// more.
 pub async fn watch_over(
     mut connection: Connection,
     limit: Duration,
@@ -338,7 +440,6 @@ pub async fn watch_over(
 ) -> &'static str {
     let mut tick = tokio::time::interval(PING_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let ping = ::redis::cmd("PING");
     let mut lost = 0;
     while lost < LOST_PINGS {
         tokio::select! {
@@ -347,11 +448,10 @@ pub async fn watch_over(
         }
         tokio::select! {
             _ = end.recv() => return "it was closed",
-            answer = timeout(limit, ping.query_async::<String>(&mut connection)) => match answer {
-                Err(_) => lost += 1,
-                Ok(Err(error)) if error.is_io_error() || error.is_timeout() => lost += 1,
-                // An error that Redis itself tells, such as LOADING, is a sign of life.
-                Ok(_) => lost = 0,
+            pulse = timeout(limit, connection.pulse()) => match pulse.unwrap_or(Pulse::Missed) {
+                Pulse::Beats => lost = 0,
+                Pulse::Missed => lost += 1,
+                Pulse::Demoted => return "it leads to a replica, and not to the master",
             },
         }
     }

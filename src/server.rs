@@ -31,7 +31,7 @@ use crate::{
     id::NodeId,
     lifecycle::{Lifecycle, Signals},
     node::Node,
-    redis::Link,
+    redis::{Link, names::ChannelNames},
     session::{SessionStore, memory::MemorySessions, redis::RedisSessions},
     telemetry,
 };
@@ -102,7 +102,7 @@ impl Server {
     pub async fn run(mut self) -> anyhow::Result<()> {
         let address = self.local_addr()?;
         let sessions = match &self.config.redis {
-            Some(redis) => redis.url.clone(),
+            Some(redis) => redis.topology.to_string(),
             None => "in this process alone, forgotten at its end".to_owned(),
         };
         tracing::info!(%address, sessions, version = env!("CARGO_PKG_VERSION"), "listening");
@@ -152,7 +152,8 @@ fn stores(config: &Config, id: &NodeId, lifecycle: &Lifecycle) -> (SessionStore,
         Some(redis) => {
             let link = Link::start(redis.clone(), lifecycle);
             let sessions = RedisSessions::new(link.clone(), key_prefix.clone(), *ttl);
-            let bus = RedisBus::new(id.clone(), link, &config.room_prefix);
+            let names = ChannelNames::new(redis, &config.room_prefix, key_prefix);
+            let bus = RedisBus::new(id.clone(), link, names);
             (SessionStore::Redis(sessions), Bus::Redis(Arc::new(bus)))
         }
     }

@@ -15,10 +15,10 @@ use std::{
     time::Duration,
 };
 
-use ::redis::{AsyncCommands, PushInfo, PushKind, RedisError, Value};
+use ::redis::{PushInfo, PushKind, Value};
 use thiserror::Error;
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, watch},
     time::{Instant, timeout, timeout_at},
 };
 
@@ -28,10 +28,11 @@ use super::{
     channels::{Channels, Hearing},
     peers::Peers,
     pending::{Pending, Tally},
+    subscriber::{SubscribeError, Subscriber},
 };
 use crate::{
     id::{NodeId, UserId},
-    redis::{Backoff, Connection, Link, chain, connect_with_pushes, refusal::Grants, watch_over},
+    redis::{Backoff, Link, chain, names::ChannelNames, refusal::Grants},
     wire::{DecodeError, NodeMessage, Publication, Sequence, UserMessage},
 };
 
@@ -51,7 +52,7 @@ pub struct RedisBus {
     node: NodeId,
     link: Link,
     grants: Grants,
-    names: Names,
+    names: ChannelNames,
     channels: Arc<Channels>,
     pending: Arc<Pending>,
     peers: Mutex<Peers>,
@@ -68,6 +69,8 @@ pub struct RedisBus {
     generation: AtomicU64,
     /// There is one while the node makes up for what it has missed.
     backlog: Mutex<Option<Backlog>>,
+    /// Channels on which the node must hear itself beside that of all nodes.
+    canaries: Mutex<Vec<String>>,
 }
 
 /// Why a node did not hear its own hello.
@@ -79,35 +82,8 @@ enum Missed {
     Unheard,
 }
 
-/// The names of the channels. A user's is `sockd:user:ID`; ours begin with an `@`, as no room does.
-#[derive(Debug)]
-struct Names {
-    users: String,
-    nodes: String,
-    all: String,
-}
-
-impl Names {
-    fn new(channel_prefix: &str, room_prefix: &str) -> Self {
-        Self {
-            users: format!("{channel_prefix}{room_prefix}"),
-            nodes: format!("{channel_prefix}@node:"),
-            all: format!("{channel_prefix}@nodes"),
-        }
-    }
-
-    fn user(&self, user: &UserId) -> String {
-        format!("{}{user}", self.users)
-    }
-
-    fn node(&self, node: &NodeId) -> String {
-        format!("{}{node}", self.nodes)
-    }
-}
-
 impl RedisBus {
-    pub fn new(node: NodeId, link: Link, room_prefix: &str) -> Self {
-        let names = Names::new(&link.config.channel_prefix, room_prefix);
+    pub fn new(node: NodeId, link: Link, names: ChannelNames) -> Self {
         // The bus has channels alone.
         let grants = Grants::new(&link.config, "");
         Self {
@@ -126,6 +102,7 @@ impl RedisBus {
             hello_now: Notify::new(),
             generation: AtomicU64::new(0),
             backlog: Mutex::new(None),
+            canaries: Mutex::default(),
         }
     }
 
@@ -149,7 +126,7 @@ impl RedisBus {
             return self.pending.answered(seq, count);
         }
         let message = NodeMessage::Disconnected { seq, count }.encode();
-        if let Err(why) = self.publish(self.names.node(to), message).await {
+        if let Err(why) = self.publish(&self.names.node(to), message).await {
             tracing::warn!(%to, why, "cannot answer another node");
         }
     }
@@ -163,7 +140,7 @@ impl RedisBus {
             node: self.node.clone(),
         }
         .encode();
-        self.publish(self.names.all.clone(), message).await.ok();
+        self.publish(self.names.all(), message).await.ok();
     }
 
     pub(super) async fn run(self: Arc<Self>, listener: Arc<dyn Listener>) {
@@ -186,37 +163,32 @@ impl RedisBus {
 
     /// Lives through one subscriber connection; answers why it ended.
     async fn hear_for_a_while(self: &Arc<Self>, listener: &Arc<dyn Listener>) -> String {
-        let (ended, mut end) = mpsc::channel(1);
         let (bus, ears) = (self.clone(), listener.clone());
         let generation = self.generation.load(Ordering::Acquire);
         let on_push = move |push: PushInfo| {
-            if push.kind == PushKind::Disconnection {
-                ended.try_send(()).ok();
-            } else if bus.generation.load(Ordering::Acquire) == generation {
+            if bus.generation.load(Ordering::Acquire) == generation {
                 bus.on_push(push, &*ears);
             }
         };
-        // A Redis that is held up for a moment must not cost all subscriptions, so that commands
-        // wait as long as the connection lives.
-        let config = &self.link.config;
-        let connection = match connect_with_pushes(config, None, on_push).await {
-            Ok(connection) => connection,
-            Err(error) => return chain(&error),
+        let bus = self.clone();
+        let canary = move |number| bus.names.canary(&bus.node, number);
+        let opened = Subscriber::open(&self.link.config, canary, on_push).await;
+        let (subscriber, mut watch) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return self.explain(&error),
         };
         tokio::select! {
-            why = watch_over(connection.clone(), config.command_timeout, &mut end) => {
-                format!("lost the subscriber connection: {why}")
-            }
-            error = self.live(connection, listener) => error,
+            why = watch.lost() => format!("lost the subscriber connection: {why}"),
+            error = self.live(subscriber, listener) => error,
         }
     }
 
-    async fn live(&self, mut connection: Connection, listener: &Arc<dyn Listener>) -> String {
-        if let Err(why) = self.recover(&mut connection, listener).await {
+    async fn live(&self, mut subscriber: Subscriber, listener: &Arc<dyn Listener>) -> String {
+        if let Err(why) = self.recover(&mut subscriber, listener).await {
             return why;
         }
         tokio::select! {
-            why = self.keep_subscribed(&mut connection) => why,
+            why = self.keep_subscribed(&mut subscriber, listener) => why,
             why = self.keep_hearing_itself() => why,
         }
     }
@@ -225,17 +197,16 @@ impl RedisBus {
     /// during that waits, lest an event reach a session whose replacement was missed.
     async fn recover(
         &self,
-        connection: &mut Connection,
+        subscriber: &mut Subscriber,
         listener: &Arc<dyn Listener>,
     ) -> Result<(), String> {
         let started = Instant::now();
         // What an earlier attempt has held back is still to be told.
         self.backlog().get_or_insert_default();
-        let own = [self.names.node(&self.node), self.names.all.clone()];
-        connection
-            .subscribe(&own)
-            .await
-            .map_err(|error| self.grants.explain(&error))?;
+        let own = [self.names.node(&self.node), self.names.all().to_owned()];
+        let heard = subscriber.subscribe(&own).await;
+        heard.map_err(|error| self.explain(&error))?;
+        self.set_canaries(subscriber);
         self.link
             .connection()
             .await
@@ -245,9 +216,8 @@ impl RedisBus {
         let hello = async || self.say_hello().await.map_err(|missed| missed.to_string());
         hello().await?;
         while self.channels.has_changes() {
-            self.apply_changes(connection)
-                .await
-                .map_err(|error| self.grants.explain(&error))?;
+            let applied = self.apply_changes(subscriber).await;
+            applied.map_err(|error| self.explain(&error))?;
         }
         listener.missed().await?;
         self.pass_on_backlog(&**listener);
@@ -268,16 +238,47 @@ impl RedisBus {
         }
     }
 
-    async fn keep_subscribed(&self, connection: &mut Connection) -> String {
+    async fn keep_subscribed(
+        &self,
+        subscriber: &mut Subscriber,
+        listener: &Arc<dyn Listener>,
+    ) -> String {
         loop {
-            self.channels.changed().await;
-            if let Err(error) = self.apply_changes(connection).await {
-                return self.grants.explain(&error);
+            let done = tokio::select! {
+                () = self.channels.changed() => {
+                    let applied = self.apply_changes(subscriber).await;
+                    applied.map_err(|error| self.explain(&error))
+                }
+                () = subscriber.moved() => self.follow(subscriber, listener).await,
+            };
+            if let Err(why) = done {
+                return why;
             }
         }
     }
 
-    async fn apply_changes(&self, connection: &mut Connection) -> Result<(), RedisError> {
+    /// Some channels have moved to another node of the cluster. They are found again, and what was
+    /// missed meanwhile is made up for, as after a rebuilt connection.
+    async fn follow(
+        &self,
+        subscriber: &mut Subscriber,
+        listener: &Arc<dyn Listener>,
+    ) -> Result<(), String> {
+        self.backlog().get_or_insert_default();
+        let moved = subscriber.follow().await;
+        let moved = moved.map_err(|error| self.explain(&error))?;
+        self.set_canaries(subscriber);
+        let users = moved.iter().filter_map(|name| self.names.user_of(name));
+        let users: Vec<_> = users.flat_map(UserId::try_from).collect();
+        tracing::debug!(users = users.len(), "followed channels to another node");
+        listener.missed_of(users).await?;
+        self.pass_on_backlog(&**listener);
+        // The command connection may not know yet.
+        self.hello_now.notify_one();
+        Ok(())
+    }
+
+    async fn apply_changes(&self, subscriber: &mut Subscriber) -> Result<(), SubscribeError> {
         let changes = self.channels.take_changes(CHUNK);
         let names = |users: &[UserId]| {
             users
@@ -286,10 +287,12 @@ impl RedisBus {
                 .collect::<Vec<_>>()
         };
         if !changes.unsubscribe.is_empty() {
-            connection.unsubscribe(names(&changes.unsubscribe)).await?;
+            let names = names(&changes.unsubscribe);
+            subscriber.unsubscribe(&names).await?;
         }
         if !changes.subscribe.is_empty() {
-            connection.subscribe(names(&changes.subscribe)).await?;
+            let names = names(&changes.subscribe);
+            subscriber.subscribe(&names).await?;
             self.channels.confirm(&changes.subscribe);
         }
         Ok(())
@@ -323,9 +326,33 @@ impl RedisBus {
         }
     }
 
+    fn set_canaries(&self, subscriber: &Subscriber) {
+        *self.canaries() = subscriber.canaries();
+    }
+
     /// Takes no longer than an event may take, so that a node that is ready takes events.
     async fn say_hello(&self) -> Result<(), Missed> {
         let deadline = Instant::now() + ECHO_LIMIT;
+        self.hear_canaries(deadline).await?;
+        let receivers = self.hear_itself_on(self.names.all(), deadline).await?;
+        self.peers().settle(receivers, Instant::now());
+        Ok(())
+    }
+
+    /// Whether every shard is heard; the hello itself passes through one alone.
+    async fn hear_canaries(&self, deadline: Instant) -> Result<(), Missed> {
+        let canaries = self.canaries().clone();
+        for canary in canaries {
+            // A replica passes a message on, too, but cannot count who has got it.
+            if self.hear_itself_on(&canary, deadline).await? == 0 {
+                self.link.renew();
+            }
+        }
+        Ok(())
+    }
+
+    /// Says hello on a channel and waits for it; answers how many nodes have heard it.
+    async fn hear_itself_on(&self, channel: &str, deadline: Instant) -> Result<usize, Missed> {
         let seq = self.pending.next();
         let message = NodeMessage::Hello {
             node: self.node.clone(),
@@ -333,7 +360,7 @@ impl RedisBus {
         }
         .encode();
         let mut hello = self.hello.subscribe();
-        let publish = self.publish(self.names.all.clone(), message);
+        let publish = self.publish(channel, message);
         let receivers = timeout_at(deadline, publish)
             .await
             .map_err(|_| Missed::Unsent("Redis did not take a hello in time".to_owned()))?
@@ -343,11 +370,10 @@ impl RedisBus {
             .await
             .map_err(|_| Missed::Unheard)?
             .ok();
-        self.peers().settle(receivers, Instant::now());
-        Ok(())
+        Ok(receivers)
     }
 
-    async fn publish(&self, channel: String, message: Vec<u8>) -> Result<usize, String> {
+    async fn publish(&self, channel: &str, message: Vec<u8>) -> Result<usize, String> {
         let Some(mut connection) = self.link.current() else {
             return Err("no connection to Redis".to_owned());
         };
@@ -355,6 +381,14 @@ impl RedisBus {
             .publish(channel, message)
             .await
             .map_err(|error| self.grants.explain(&error))
+    }
+
+    /// What was said, and what to do about it.
+    fn explain(&self, error: &SubscribeError) -> String {
+        match error {
+            SubscribeError::Redis(error) => self.grants.explain(error),
+            other => chain(other),
+        }
     }
 
     /// Something went wrong that the canary has not seen yet: count as deaf until it sings.
@@ -382,7 +416,7 @@ impl RedisBus {
     }
 
     fn on_push(&self, push: PushInfo, listener: &dyn Listener) {
-        if push.kind != PushKind::Message {
+        if !matches!(push.kind, PushKind::Message | PushKind::SMessage) {
             return;
         }
         let mut data = push.data.into_iter();
@@ -392,7 +426,7 @@ impl RedisBus {
             return;
         };
         let channel = String::from_utf8_lossy(&channel);
-        let understood = match channel.strip_prefix(&self.names.users) {
+        let understood = match self.names.user_of(&channel) {
             Some(user) => self.on_user_message(user, &message, listener),
             None => self.on_node_message(&message),
         };
@@ -461,6 +495,10 @@ impl RedisBus {
     fn peers(&self) -> MutexGuard<'_, Peers> {
         // Neither lock is ever held across a panic that leaves its content half-changed.
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn canaries(&self) -> MutexGuard<'_, Vec<String>> {
+        self.canaries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn backlog(&self) -> MutexGuard<'_, Option<Backlog>> {

@@ -4,10 +4,14 @@ use std::fmt;
 
 use ::redis::{Cmd, RedisError, RedisResult, Value, cmd};
 
-use super::Finding;
-use crate::redis::{
-    Connection,
-    refusal::{Grants, Refusal, said},
+use super::{Finding, link::refusal};
+use crate::{
+    bus::subscriber::Subscriber,
+    redis::{
+        Connection,
+        names::ChannelNames,
+        refusal::{Grants, Refusal, said},
+    },
 };
 
 /// What a server may not do, and what is refused for another reason.
@@ -39,17 +43,14 @@ const NO_SCRIPT: &str = "0000000000000000000000000000000000000000";
 const BROKEN_SCRIPT: &str = "(";
 
 impl Trial {
-    pub(super) fn new(key_prefix: &str, channel_prefix: &str, room_prefix: &str) -> Self {
+    pub(super) fn new(names: &ChannelNames, key_prefix: &str) -> Self {
         let id = uuid::Uuid::new_v4();
         // Ids have no control characters, whatever their format.
         let name = format!("\u{1}doctor:{id}");
         Self {
             key: format!("{key_prefix}{name}"),
-            channels: [
-                format!("{channel_prefix}{room_prefix}{name}"),
-                format!("{channel_prefix}@node:{name}"),
-            ],
-            all: format!("{channel_prefix}@nodes"),
+            channels: [names.user(&name), names.node(&name)],
+            all: names.all().to_owned(),
         }
     }
 
@@ -62,7 +63,7 @@ impl Trial {
     pub(super) async fn try_server(
         &self,
         commands: &mut Connection,
-        ears: &mut Connection,
+        ears: &mut Subscriber,
         grants: &Grants,
     ) -> Rights {
         let mut rights = Rights::default();
@@ -83,14 +84,21 @@ impl Trial {
             rights.note(rule, answer.map(drop), grants);
         }
         self.clean_up(commands).await;
+        let [publish, subscribe, unsubscribe] = if commands.is_cluster() {
+            ["+spublish", "+ssubscribe", "+sunsubscribe"]
+        } else {
+            ["+publish", "+subscribe", "+unsubscribe"]
+        };
         for channel in &self.channels {
-            let answer = with("PUBLISH", &[channel, ""]);
-            let answer = answer.query_async::<Value>(commands).await;
-            rights.note("+publish", answer.map(drop), grants);
+            let answer = commands.publish(channel, "").await;
+            rights.note(publish, answer.map(drop), grants);
         }
         for channel in self.channels.iter().chain([&self.all]) {
-            rights.note("+subscribe", ears.subscribe(channel).await, grants);
-            rights.note("+unsubscribe", ears.unsubscribe(channel).await, grants);
+            let channel = std::slice::from_ref(channel);
+            let heard = refusal(ears.subscribe(channel).await);
+            rights.note(subscribe, heard, grants);
+            let left = refusal(ears.unsubscribe(channel).await);
+            rights.note(unsubscribe, left, grants);
         }
         let patterns = [&grants.keys, &grants.channels];
         for (pattern, reached) in patterns.into_iter().zip(rights.reached) {
@@ -110,15 +118,19 @@ impl Trial {
             ("+scan", with("SCAN", &["0", "MATCH", key, "COUNT", "1"])),
             ("+dbsize", cmd("DBSIZE")),
             ("+ttl", with("TTL", &[key])),
-            (
-                "+pubsub|numsub",
-                with("PUBSUB", &["NUMSUB", self.channel()]),
-            ),
         ];
         for (rule, command) in tries {
             let answer = command.query_async::<Value>(commands).await;
             rights.note(rule, answer.map(drop), grants);
         }
+        let numsub = if commands.is_cluster() {
+            "+pubsub|shardnumsub"
+        } else {
+            "+pubsub|numsub"
+        };
+        let channel = [self.channel().to_owned()];
+        let answer = commands.subscribers(&channel).await;
+        rights.note(numsub, answer.map(drop), grants);
         rights
     }
 
@@ -146,7 +158,7 @@ impl Rights {
         }
         match rule {
             "+get" | "+set" | "+expire" | "+evalsha" => self.reached[0] = true,
-            "+publish" | "+subscribe" => self.reached[1] = true,
+            "+publish" | "+spublish" | "+subscribe" | "+ssubscribe" => self.reached[1] = true,
             _ => {}
         }
         match (refusal, answer) {

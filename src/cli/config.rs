@@ -128,7 +128,10 @@ pub(super) fn servable(settings: &Settings) -> Result<Loaded, Failure> {
 /// Where sessions are kept, and what that means.
 pub(super) fn describe_sessions(config: &Config) -> String {
     match &config.redis {
-        Some(redis) => format!("in Redis at {}, shared by all instances there", redis.url),
+        Some(redis) => format!(
+            "in Redis at {}, shared by all instances there",
+            redis.topology
+        ),
         None => "in the memory of one process: forgotten when it restarts, shared with no other; set redis.url to keep them".to_owned(),
     }
 }

@@ -10,8 +10,8 @@ use crate::id;
 
 use Fallback::{Is, Unset, WithRedis};
 use Kind::{
-    Charset, Claim, Events, Host, List, LogFilter, OneOf, Origins, Path, Prefix, RedisUrl, Secret,
-    SecretFile, SecretFiles, Secrets, Text,
+    Charset, Claim, Events, Host, List, LogFilter, Nodes, OneOf, Origins, Path, Prefix, RedisUrl,
+    Secret, SecretFile, SecretFiles, Secrets, Text,
 };
 
 const PORT: Kind = number(0, u16::MAX as u64);
@@ -300,6 +300,42 @@ pub(super) static SETTINGS: &[Setting] = &[
         "Instead of a url; Redis's own default.",
     )
     .legacy(&["REDIS_PORT"]),
+    setting(
+        "redis.sentinels",
+        Nodes { port: 26_379 },
+        Unset("[\"10.0.0.1:26379\", \"10.0.0.2:26379\", \"10.0.0.3:26379\"]"),
+        "Instead of a url: Sentinels that know the master; rediss://host:port for TLS, to Redis too.",
+    ),
+    setting(
+        "redis.sentinel_master",
+        Text,
+        Unset("\"mymaster\""),
+        "The name under which the Sentinels watch the master; it is asked for anew at each connection.",
+    ),
+    setting(
+        "redis.sentinel_username",
+        Text,
+        Unset("\"sockd\""),
+        "The ACL user at the Sentinels; unset, as theirs is `default` too.",
+    ),
+    setting(
+        "redis.sentinel_password",
+        Secret,
+        Unset("\"...\""),
+        "The Sentinels' own password; unset, as they often have none while Redis does.",
+    ),
+    setting(
+        "redis.sentinel_password_file",
+        SecretFile,
+        Unset("\"sentinel.key\""),
+        "The same, read from a file; one newline at its end is not part of the password.",
+    ),
+    setting(
+        "redis.cluster",
+        Nodes { port: 6379 },
+        Unset("[\"10.0.0.1:6379\", \"10.0.0.2:6379\", \"10.0.0.3:6379\"]"),
+        "Instead of a url: some nodes of a Cluster (Redis 7), the others are found; rediss:// for TLS.",
+    ),
     setting(
         "redis.database",
         number(0, i32::MAX as u64),

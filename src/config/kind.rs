@@ -40,6 +40,10 @@ pub(super) enum Kind {
     Origins,
     Path,
     RedisUrl,
+    /// A list of `host:port`, which becomes one of `redis://host:port`.
+    Nodes {
+        port: u16,
+    },
     Secret,
     SecretFile,
     Secrets,
@@ -130,7 +134,12 @@ impl Kind {
     fn is_list(self) -> bool {
         matches!(
             self,
-            Self::List | Self::Events | Self::Origins | Self::Secrets | Self::SecretFiles
+            Self::List
+                | Self::Events
+                | Self::Origins
+                | Self::Nodes { .. }
+                | Self::Secrets
+                | Self::SecretFiles
         )
     }
 
@@ -159,6 +168,10 @@ impl Kind {
         }
         let trimmed = texts.map(|text| text.trim().to_owned());
         let list: Vec<String> = trimmed.filter(|text| !text.is_empty()).collect();
+        if let Self::Nodes { port } = self {
+            let nodes = list.iter().map(|text| RedisUrl::node(text, port));
+            return nodes.collect::<Option<_>>().map(Value::List);
+        }
         let is_valid = match self {
             Self::Events => SupportedEvents::new(list.iter().map(String::as_str)).is_ok(),
             Self::Origins => list
@@ -195,7 +208,7 @@ impl Kind {
 
     fn refusal(self, shown: &str) -> String {
         let shown = match self {
-            Self::RedisUrl => "what is given",
+            Self::RedisUrl | Self::Nodes { .. } => "what is given",
             kind if kind.is_secret() => "what is given",
             _ => shown,
         };
@@ -235,6 +248,9 @@ impl Kind {
                 "a Redis URL; write redis://, rediss:// or redis+unix:// such as \"redis://host:6379/0\", \
                  with special characters of a password as %XX"
                     .into()
+            }
+            Self::Nodes { port } => {
+                format!("a list of hosts with ports; write for example [\"10.0.0.1:{port}\"], and passwords elsewhere")
             }
             Self::Secret => "a text; write it in quotes".to_owned(),
             Self::Secrets => "a list of texts; write for example [\"...\"]".to_owned(),

@@ -7,9 +7,9 @@ use url::Url;
 
 use super::{
     Redis,
-    kind::Value,
     problem::{Problem, Problems},
     settings::Settings,
+    topology::{Place, Unintelligible},
 };
 use crate::secret::Secret;
 
@@ -98,7 +98,31 @@ impl RedisUrl {
         Some(parts)
     }
 
-    fn with_database(&self, database: u64) -> String {
+    /// One of many nodes, as `host:port` or with a scheme, in full; passwords and databases are
+    /// given for all of them elsewhere.
+    pub(super) fn node(text: &str, default_port: u16) -> Option<String> {
+        let text = match text.split_once("://") {
+            Some(_) => text.to_owned(),
+            None => format!("redis://{text}"),
+        };
+        let port = Url::parse(&text).ok()?.port().unwrap_or(default_port);
+        let parts = Self::parse(&text)?;
+        let bare = parts.username.is_none() && parts.password.is_none() && parts.database.is_none();
+        let (address, _) = parts.address.rsplit_once(':')?;
+        (bare && !address.starts_with("redis+unix")).then(|| format!("{address}:{port}"))
+    }
+
+    /// What was made by [`Self::node`].
+    pub(super) fn of_node(node: &str) -> Self {
+        Self {
+            address: node.to_owned(),
+            username: None,
+            password: None,
+            database: None,
+        }
+    }
+
+    pub(super) fn with_database(&self, database: u64) -> String {
         let address = &self.address;
         match database {
             0 => address.clone(),
@@ -117,14 +141,14 @@ impl Settings {
     pub(super) fn redis(&self, problems: &mut Problems) -> Option<Redis> {
         let tls_ca_file = self.path("redis.tls_ca_file", problems);
         let tls_client_files = self.tls_client_files(problems);
-        let url = match self.given("redis.url").map(|given| &given.value) {
-            Some(Value::RedisUrl(url)) => Some(url.clone()),
+        let place = match self.place() {
+            Ok(place) => place,
             // A problem already; whether it meant TLS is unknown.
-            Some(_) => return None,
-            None => self.uses_redis().then(|| self.redis_by_host()),
+            Err(Unintelligible) => return None,
         };
-        self.check_tls(url.as_ref(), problems);
-        let url = url?;
+        self.check_tls(place.as_ref(), problems);
+        let place = place?;
+        let url = place.url();
         let by_key = |key, in_url: bool, problems: &mut Problems| {
             self.given(key).is_some() && self.is_stronger(key, in_url, problems)
         };
@@ -148,7 +172,7 @@ impl Settings {
             url.password.clone()
         };
         Some(Redis {
-            url: url.with_database(database),
+            topology: self.topology(place, database, problems),
             username,
             password,
             tls_ca_file,
@@ -159,7 +183,7 @@ impl Settings {
         })
     }
 
-    fn redis_by_host(&self) -> RedisUrl {
+    pub(super) fn redis_by_host(&self) -> RedisUrl {
         let host = self.text("redis.host");
         let host = if host.contains(':') {
             format!("[{host}]")
@@ -202,8 +226,8 @@ impl Settings {
         cert.zip(key)
     }
 
-    fn check_tls(&self, url: Option<&RedisUrl>, problems: &mut Problems) {
-        if url.is_some_and(RedisUrl::is_tls) {
+    fn check_tls(&self, place: Option<&Place>, problems: &mut Problems) {
+        if place.is_some_and(|place| place.url().is_tls()) {
             return;
         }
         for key in [
@@ -212,8 +236,12 @@ impl Settings {
             "redis.tls_key_file",
         ] {
             if let Some(given) = self.given(key) {
-                let text =
-                    format_args!("{key}: of no use without TLS; set redis.url to rediss://…");
+                let remedy = match place {
+                    Some(Place::Sentinels(_)) => "begin redis.sentinels with rediss://",
+                    Some(Place::Cluster(_)) => "begin redis.cluster with rediss://",
+                    Some(Place::Url(_)) | None => "set redis.url to rediss://…",
+                };
+                let text = format_args!("{key}: of no use without TLS; {remedy}");
                 problems.add(Problem::at(given.origin.place(), text));
             }
         }

@@ -171,7 +171,7 @@ impl Settings {
         }
     }
 
-    fn id_formats(&self) -> IdFormats {
+    pub(super) fn id_formats(&self) -> IdFormats {
         IdFormats {
             user: self.id_format("ids.user"),
             session: self.id_format("ids.session"),

@@ -64,8 +64,15 @@ impl Setting {
     /// higher source's choice of way makes a lower one's void.
     pub(super) fn rivals(&self) -> Vec<&'static Self> {
         let keys: &[&str] = match self.key {
-            "redis.url" => &["redis.host", "redis.port"],
-            "redis.host" | "redis.port" => &["redis.url"],
+            "redis.url" => &[
+                "redis.cluster",
+                "redis.host",
+                "redis.port",
+                "redis.sentinels",
+            ],
+            "redis.host" | "redis.port" => &["redis.cluster", "redis.sentinels", "redis.url"],
+            "redis.sentinels" => &["redis.cluster", "redis.host", "redis.port", "redis.url"],
+            "redis.cluster" => &["redis.host", "redis.port", "redis.sentinels", "redis.url"],
             _ => {
                 let is_rival = |other: &&Self| {
                     let is_file = |a: &Self, b: &Self| a.file().is_some_and(|f| f.key == b.key);

@@ -202,10 +202,12 @@ impl Settings {
 
     /// Whether sessions are kept in Redis.
     pub fn uses_redis(&self) -> bool {
-        const REACHES: [&str; 7] = [
+        const REACHES: [&str; 9] = [
             "redis.url",
             "redis.host",
             "redis.port",
+            "redis.sentinels",
+            "redis.cluster",
             "redis.database",
             "redis.username",
             "redis.password",
@@ -286,7 +288,8 @@ impl Settings {
 
     fn effective(&self, setting: &Setting) -> Option<Value> {
         let given = self.given(setting.key).map(|given| given.value.clone());
-        let by_host = self.uses_redis() && self.given("redis.url").is_none();
+        let elsewhere = ["redis.url", "redis.sentinels", "redis.cluster"];
+        let by_host = self.uses_redis() && elsewhere.iter().all(|key| self.given(key).is_none());
         given.or_else(|| default(setting, by_host))
     }
 }

@@ -5,6 +5,7 @@ mod precedence;
 mod redis;
 mod resolved;
 mod secrets;
+mod topology;
 
 use std::{fs, path::Path};
 

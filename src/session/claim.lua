@@ -1,7 +1,8 @@
 -- Lets a session in if it is the active one or there is none, in one step.
 -- KEYS[1] the user's key
 -- ARGV    1 the session as JSON, 2 the TTL in seconds, 3 the channel and 4 the message of an adoption,
---         5 and 6 a stored text that the caller has read, and what it means: 'same' or 'none'
+--         5 and 6 a stored text that the caller has read, and what it means: 'same' or 'none',
+--         7 PUBLISH or SPUBLISH
 -- Answers {'adopted', nodes told}, {'active'}, or {'other', the stored text}.
 local stored = redis.call('GET', KEYS[1])
 local meaning
@@ -18,6 +19,6 @@ if meaning == 'same' then
   return {'active'}
 elseif meaning == 'none' then
   redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
-  return {'adopted', redis.call('PUBLISH', ARGV[3], ARGV[4])}
+  return {'adopted', redis.call(ARGV[7], ARGV[3], ARGV[4])}
 end
 return {'other', stored}

@@ -5,13 +5,16 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
-use ::redis::{RedisError, RedisResult};
+use ::redis::RedisError;
 use thiserror::Error;
 
 use crate::{
     config,
     id::UserId,
-    redis::{ConnectError, Connection, connect, refusal::escape_glob},
+    redis::{
+        ConnectError, Connection, cluster::connect_to_masters, connect, names::ChannelNames,
+        refusal::escape_glob,
+    },
     wire::SessionRow,
 };
 
@@ -23,9 +26,11 @@ const PAGE: usize = 1_000;
 pub struct SessionList {
     connection: Connection,
     key_prefix: String,
-    channel_prefix: String,
-    /// `None`: the walk is over.
-    cursor: Option<u64>,
+    names: ChannelNames,
+    /// The servers that are still to be walked through, the present one last.
+    masters: Vec<Connection>,
+    /// Where on the present one.
+    cursor: u64,
     seen: Seen,
 }
 
@@ -75,8 +80,9 @@ impl SessionList {
         Ok(Self {
             connection: connect(redis).await?,
             key_prefix: sessions.key_prefix.clone(),
-            channel_prefix: format!("{}{room_prefix}", redis.channel_prefix),
-            cursor: Some(0),
+            names: ChannelNames::new(redis, room_prefix, &sessions.key_prefix),
+            masters: connect_to_masters(redis).await?,
+            cursor: 0,
             seen: Seen::default(),
         })
     }
@@ -107,18 +113,21 @@ impl SessionList {
     /// # Errors
     /// Redis fails.
     pub async fn next_page(&mut self) -> Result<Option<Page>, ListError> {
-        let Some(cursor) = self.cursor else {
+        let Some(master) = self.masters.last_mut() else {
             return Ok(None);
         };
         let (next, keys): (u64, Vec<Vec<u8>>) = ::redis::cmd("SCAN")
-            .arg(cursor)
+            .arg(self.cursor)
             .arg("MATCH")
             .arg(format!("{}*", escape_glob(&self.key_prefix)))
             .arg("COUNT")
             .arg(PAGE)
-            .query_async(&mut self.connection)
+            .query_async(master)
             .await?;
-        self.cursor = Some(next).filter(|cursor| *cursor != 0);
+        self.cursor = next;
+        if next == 0 {
+            self.masters.pop();
+        }
         let users = keys
             .into_iter()
             .filter_map(|key| String::from_utf8(key).ok())
@@ -135,27 +144,23 @@ impl SessionList {
         if users.is_empty() {
             return Ok(Vec::new());
         }
-        let mut pipe = ::redis::pipe();
-        // A key of another type fails alone, and not the whole page.
-        pipe.ignore_errors();
-        for user in &users {
+        let of = |user: &String| {
             let key = format!("{}{user}", self.key_prefix);
-            pipe.cmd("GET").arg(&key).cmd("TTL").arg(&key);
-        }
-        let answers: Vec<RedisResult<::redis::Value>> =
-            pipe.query_async(&mut self.connection).await?;
-        let mut numsub = ::redis::cmd("PUBSUB");
-        numsub.arg("NUMSUB");
-        for user in &users {
-            numsub.arg(format!("{}{user}", self.channel_prefix));
-        }
-        let online: Vec<(String, usize)> = numsub.query_async(&mut self.connection).await?;
+            let mut ttl = ::redis::cmd("TTL");
+            ttl.arg(&key);
+            [::redis::Cmd::get(&key), ttl]
+        };
+        // A key of another type fails alone, and not the whole page.
+        let answers = self.connection.each(users.iter().flat_map(of).collect());
+        let answers = answers.await?;
+        let channels: Vec<_> = users.iter().map(|user| self.names.user(user)).collect();
+        let online = self.connection.subscribers(&channels).await?;
 
         let rows = users
             .into_iter()
             .zip(answers.chunks(2))
             .zip(online)
-            .filter_map(|((user_id, answer), (_, online))| {
+            .filter_map(|((user_id, answer), online)| {
                 let [value, ttl] = answer else { return None };
                 let ttl = ttl
                     .clone()

@@ -65,6 +65,7 @@ impl RedisSessions {
                 .arg(&announcement.message)
                 .arg(&read)
                 .arg(meaning)
+                .arg(connection.publish_command())
                 .invoke_async(&mut connection)
                 .await;
             let answer = match answer {
@@ -80,9 +81,9 @@ impl RedisSessions {
             let verdict: String = next(&mut answer)?;
             match verdict.as_str() {
                 "adopted" => {
-                    return Ok(Claim::Adopted {
-                        told: next(&mut answer)?,
-                    });
+                    let told = next(&mut answer)?;
+                    let told = tell_again(&mut connection, announcement, told).await?;
+                    return Ok(Claim::Adopted { told });
                 }
                 "active" => return Ok(Claim::Active),
                 _ => read = next(&mut answer)?,
@@ -132,9 +133,10 @@ impl RedisSessions {
             .arg(self.ttl.as_secs())
             .arg(&announcement.channel)
             .arg(&announcement.message)
+            .arg(connection.publish_command())
             .invoke_async(&mut connection)
             .await?;
-        Ok(told)
+        tell_again(&mut connection, announcement, told).await
     }
 
     pub(super) async fn active(
@@ -142,19 +144,15 @@ impl RedisSessions {
         users: &[UserId],
     ) -> Result<Vec<Option<SessionId>>, SessionError> {
         let mut connection = self.link.connection().await?;
-        let mut pipe = ::redis::pipe();
+        let get = |user| ::redis::Cmd::get(self.key(user));
         // A key of another type fails alone, and not the whole chunk.
-        pipe.ignore_errors();
-        users.iter().for_each(|user| {
-            pipe.get(self.key(user));
-        });
-        let stored: Vec<Result<Option<String>, ::redis::RedisError>> =
-            pipe.query_async(&mut connection).await?;
+        let stored = connection.each(users.iter().map(get).collect()).await?;
         let active = stored.into_iter().zip(users).map(|(stored, user)| {
             let stored = match stored {
                 Err(error) if error.code() == Some(WRONG_TYPE) => return Ok(None),
-                stored => stored?,
+                stored => ::redis::from_redis_value::<Option<String>>(stored?),
             };
+            let stored = stored.map_err(::redis::RedisError::from)?;
             let meant = stored.and_then(|stored| parse(user, &stored).ok());
             Ok(match meant {
                 Some(Stored::Session(session)) => SessionId::try_from(session).ok(),
@@ -206,6 +204,20 @@ impl RedisSessions {
     fn key(&self, user: &UserId) -> String {
         format!("{}{user}", self.key_prefix)
     }
+}
+
+/// Answers how many nodes were told, of which the script knows `told`. While a slot of a Cluster
+/// moves, a key may be where the channel is not yet, and the script tells nobody.
+async fn tell_again(
+    connection: &mut Connection,
+    announcement: &Publication,
+    told: usize,
+) -> Result<usize, SessionError> {
+    let Publication { channel, message } = announcement;
+    if told == 0 && connection.is_cluster() {
+        return Ok(connection.publish(channel, message).await?);
+    }
+    Ok(told)
 }
 
 /// What a key's text means, as the TypeScript server reads it.

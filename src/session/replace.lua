@@ -1,6 +1,7 @@
 -- Makes a session the active one, whatever was there, and tells the nodes, in one step.
 -- KEYS[1] the user's key
--- ARGV    1 the session as JSON, 2 the TTL in seconds, 3 the channel and 4 the message for the nodes
+-- ARGV    1 the session as JSON, 2 the TTL in seconds, 3 the channel and 4 the message for the nodes,
+--         5 PUBLISH or SPUBLISH
 -- Answers how many nodes were told.
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
-return redis.call('PUBLISH', ARGV[3], ARGV[4])
+return redis.call(ARGV[5], ARGV[3], ARGV[4])

@@ -20,7 +20,7 @@ use sockd::{
     id::{NodeId, SessionId, UserId},
     lifecycle::Lifecycle,
     node::{Admitted, Applicant, Node},
-    redis::Link,
+    redis::{Link, names::ChannelNames},
     session::{SessionStore, redis::RedisSessions},
     wire::Event,
 };
@@ -29,6 +29,7 @@ use tokio::time::sleep;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+const KEY_PREFIX: &str = "socket:active_session:";
 const USERS: usize = 100_000;
 const ROUNDS: usize = 5;
 /// Handshakes at the same time.
@@ -78,7 +79,7 @@ async fn main() -> anyhow::Result<()> {
 
 fn start_node(redis: &Server, lifecycle: &Lifecycle) -> anyhow::Result<Arc<Node>> {
     let config = config::Redis {
-        url: redis.url(),
+        topology: config::Topology::Standalone { url: redis.url() },
         username: None,
         password: None,
         tls_ca_file: None,
@@ -87,10 +88,11 @@ fn start_node(redis: &Server, lifecycle: &Lifecycle) -> anyhow::Result<Arc<Node>
         connect_timeout: Duration::from_secs(2),
         command_timeout: Duration::from_secs(1),
     };
+    let names = ChannelNames::new(&config, "user:", KEY_PREFIX);
     let link = Link::start(config, lifecycle);
     let id = NodeId::try_from("bench")?;
-    let sessions = RedisSessions::new(link.clone(), "socket:active_session:".to_owned(), DAY);
-    let bus = RedisBus::new(id.clone(), link, "user:");
+    let sessions = RedisSessions::new(link.clone(), KEY_PREFIX.to_owned(), DAY);
+    let bus = RedisBus::new(id.clone(), link, names);
     Ok(Node::start(
         id,
         SessionStore::Redis(sessions),

@@ -32,5 +32,6 @@ mod shutdown;
 mod start;
 mod support;
 mod tokens;
+mod topologies;
 mod upgrade;
 mod versions;

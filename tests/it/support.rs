@@ -1,13 +1,16 @@
 //! What the tests share: servers that they start, and clients on the level of the wire.
 
+pub mod cluster;
 pub mod command;
 pub mod driver;
 pub mod http;
 pub mod jwt;
 pub mod polling;
+pub mod process;
 pub mod proxy;
 pub mod redis;
 pub mod relay;
+pub mod sentinel;
 pub mod sockd;
 pub mod websocket;
 

@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use ::redis::{AsyncCommands, RedisError};
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout, timeout_at},
@@ -60,7 +59,7 @@ impl RedisBus {
         let deadline = Instant::now() + ECHO_LIMIT;
         let publish = connection.publish(channel, message);
         let published = match timeout_at(deadline, publish).await {
-            Ok(published) => published.map_err(|error: RedisError| self.grants.explain(&error)),
+            Ok(published) => published.map_err(|error| self.grants.explain(&error)),
             Err(_) => Err("Redis did not take an event in time".to_owned()),
         };
         match (published, ears) {

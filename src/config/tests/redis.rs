@@ -1,10 +1,17 @@
 //! Redis or memory, and where Redis is.
 
 use super::*;
-use crate::config::Redis;
+use crate::config::{Redis, Topology};
 
 fn redis(start: Start) -> Redis {
     start.config().redis.expect("Redis is configured")
+}
+
+fn url(redis: &Redis) -> &str {
+    match &redis.topology {
+        Topology::Standalone { url } => url,
+        other => panic!("not standalone: {other}"),
+    }
 }
 
 fn password(redis: &Redis) -> Option<&str> {
@@ -20,7 +27,7 @@ fn any_one_variable_means_redis_with_defaults_for_the_rest() {
         ("REDIS_HOST", "::1", "redis://[::1]:6379"),
         ("SOCKD_REDIS__DATABASE", "2", "redis://127.0.0.1:6379/2"),
     ] {
-        assert_eq!(redis(Start::new().env(name, value)).url, url);
+        assert_eq!(self::url(&redis(Start::new().env(name, value))), url);
     }
     assert_eq!(
         password(&redis(Start::new().env("REDIS_PASS", "p"))),
@@ -66,7 +73,7 @@ fn credentials_are_taken_out_of_the_url() {
         ),
     ] {
         let redis = redis(Start::new().env("SOCKD_REDIS__URL", given));
-        assert_eq!(redis.url, url);
+        assert_eq!(self::url(&redis), url);
         assert_eq!(redis.username.as_deref(), user);
         assert_eq!(password(&redis), pass);
     }
@@ -103,7 +110,7 @@ fn keys_add_to_a_url_and_the_stronger_source_wins() {
             .env("SOCKD_REDIS__DATABASE", "4"),
     );
     assert_eq!(
-        (stronger.url.as_str(), password(&stronger)),
+        (url(&stronger), password(&stronger)),
         ("redis://r:6379/4", Some("p"))
     );
     assert_eq!(stronger.username.as_deref(), Some("u"));
@@ -126,7 +133,7 @@ fn own_url_makes_the_familiar_host_and_port_void() {
         .env("SOCKD_REDIS__URL", "redis://r")
         .env("REDIS_HOST", "elsewhere")
         .env("REDIS_PORT", "tcp://10.0.0.1:6379");
-    assert_eq!(redis(start).url, "redis://r:6379");
+    assert_eq!(url(&redis(start)), "redis://r:6379");
 }
 
 #[test]
@@ -136,7 +143,7 @@ fn a_stronger_host_makes_the_url_of_the_file_void() {
         .env("REDIS_HOST", "other");
     let redis = redis(start);
     assert_eq!(
-        (redis.url.as_str(), password(&redis)),
+        (url(&redis), password(&redis)),
         ("redis://other:6379", None)
     );
 }

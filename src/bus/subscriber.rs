@@ -1,0 +1,183 @@
+//! The connections over which the bus is heard: one, or in a Cluster one to each master.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use ::redis::{PushInfo, PushKind, RedisError, aio::MultiplexedConnection, cluster_routing::Slot};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use super::shards::Shards;
+use crate::{
+    config::{self, Topology},
+    redis::{ConnectError, Connection, connect_with_pushes, watch_over},
+};
+
+/// How many connections may be opened before their watch is taken up: one to each master, and the
+/// Cluster specification recommends no more nodes than that.
+const WATCHES: usize = 1_000;
+
+/// Hears channels, with plain or with sharded subscriptions.
+#[derive(Debug)]
+pub enum Subscriber {
+    Plain(MultiplexedConnection, oneshot::Sender<()>),
+    Sharded(Box<Shards>),
+}
+
+/// Why a channel cannot be heard.
+#[derive(Debug, Error)]
+pub enum SubscribeError {
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("no node of the cluster serves {0:?}")]
+    Unserved(Slot),
+    #[error("the slots of the cluster move too fast to be followed")]
+    Restless,
+}
+
+impl Subscriber {
+    /// Opens what connections it takes; messages go to `on_push`, which must not block. The watch
+    /// tells when one of them is lost, and with it some subscriptions.
+    ///
+    /// # Errors
+    /// Redis cannot be reached.
+    pub async fn open(
+        config: &Arc<config::Redis>,
+        canary: impl Fn(u32) -> String + Send + Sync + 'static,
+        on_push: impl Fn(PushInfo) + Send + Sync + 'static,
+    ) -> Result<(Self, Watch), SubscribeError> {
+        let (watches, watch) = Watch::new(config.command_timeout);
+        if let Topology::Cluster { .. } = config.topology {
+            let (on_push, canary) = (Arc::new(on_push), Box::new(canary));
+            let shards = Shards::open(config.clone(), canary, on_push, watches).await?;
+            return Ok((Self::Sharded(Box::new(shards)), watch));
+        }
+        let (ended, end) = mpsc::channel(1);
+        let on_push = move |push: PushInfo| {
+            if push.kind == PushKind::Disconnection {
+                ended.try_send(()).ok();
+            } else {
+                on_push(push);
+            }
+        };
+        // A Redis that is held up for a moment must not cost all subscriptions, so that commands
+        // wait as long as the connection lives.
+        let connection = connect_with_pushes(config, None, on_push).await?;
+        let watched = watches.add(connection.clone(), end).await;
+        match connection {
+            Connection::Standalone(one) | Connection::Master(one) => {
+                Ok((Self::Plain(one, watched), watch))
+            }
+            Connection::Cluster(_) => unreachable!("the topology is not that of a Cluster"),
+        }
+    }
+
+    /// Resolves when Redis has confirmed that all the channels are heard.
+    ///
+    /// # Errors
+    /// It refuses or is lost; some may be heard already.
+    pub async fn subscribe(&mut self, channels: &[String]) -> Result<(), SubscribeError> {
+        match self {
+            Self::Plain(connection, _) => Ok(connection.subscribe(channels).await?),
+            Self::Sharded(shards) => shards.subscribe(channels).await,
+        }
+    }
+
+    /// # Errors
+    /// Redis refuses or is lost.
+    pub async fn unsubscribe(&mut self, channels: &[String]) -> Result<(), SubscribeError> {
+        match self {
+            Self::Plain(connection, _) => Ok(connection.unsubscribe(channels).await?),
+            Self::Sharded(shards) => shards.unsubscribe(channels).await,
+        }
+    }
+
+    /// Resolves when channels have moved to another node and are not heard any more, until
+    /// [`Self::follow`] has found them. Cancellation-safe.
+    pub async fn moved(&self) {
+        match self {
+            Self::Plain(..) => std::future::pending().await,
+            Self::Sharded(shards) => shards.moved().await,
+        }
+    }
+
+    /// Subscribes anew for the channels that have moved; answers which.
+    ///
+    /// # Errors
+    /// They cannot be found.
+    pub async fn follow(&mut self) -> Result<Vec<String>, SubscribeError> {
+        match self {
+            Self::Plain(..) => Ok(Vec::new()),
+            Self::Sharded(shards) => shards.follow().await,
+        }
+    }
+
+    /// Channels that are heard for no other reason than that their silence is noticed: one on each
+    /// shard, as no single one can speak for all.
+    pub fn canaries(&self) -> Vec<String> {
+        match self {
+            Self::Plain(..) => Vec::new(),
+            Self::Sharded(shards) => shards.canaries(),
+        }
+    }
+}
+
+/// Waits for the first of some connections to be lost.
+pub struct Watch {
+    added: mpsc::Receiver<Lost>,
+    watched: FuturesUnordered<Lost>,
+}
+
+/// Resolves when a connection is lost, or to `None` when it is no longer needed.
+type Lost = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
+
+/// Puts connections under the watch.
+#[derive(Debug, Clone)]
+pub(super) struct Watches {
+    add: mpsc::Sender<Lost>,
+    /// How long a connection may take to show that it lives.
+    limit: Duration,
+}
+
+impl Watch {
+    fn new(limit: Duration) -> (Watches, Self) {
+        let (add, added) = mpsc::channel(WATCHES);
+        let watched = FuturesUnordered::new();
+        (Watches { add, limit }, Self { added, watched })
+    }
+
+    /// Resolves when a connection is lost, to how.
+    pub async fn lost(&mut self) -> String {
+        loop {
+            tokio::select! {
+                Some(connection) = self.added.recv() => self.watched.push(connection),
+                Some(lost) = self.watched.next() => if let Some(why) = lost {
+                    return why;
+                },
+            }
+        }
+    }
+}
+
+impl Watches {
+    /// Watches the connection for as long as the answer is kept.
+    pub(super) async fn add(
+        &self,
+        connection: Connection,
+        mut end: mpsc::Receiver<()>,
+    ) -> oneshot::Sender<()> {
+        let (needed, unneeded) = oneshot::channel();
+        let limit = self.limit;
+        let watch = Box::pin(async move {
+            tokio::select! {
+                why = watch_over(connection, limit, &mut end) => Some(why.to_owned()),
+                _ = unneeded => None,
+            }
+        });
+        // Where the watch is gone nobody uses the connections any more.
+        self.add.send(watch).await.ok();
+        needed
+    }
+}

@@ -1,0 +1,228 @@
+//! The servers themselves: what they are, what they may forget, and what time they have.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use ::redis::{FromRedisValue, RedisResult, Value, cmd};
+
+use super::Finding;
+use crate::{
+    config::Topology,
+    redis::{
+        Connection,
+        refusal::{Grants, Refusal, said},
+    },
+};
+
+type Version = (u32, u32);
+
+/// The oldest Redis with all commands that sockd uses.
+const OLDEST: Version = (6, 2);
+/// The oldest with the sharded channels that a Cluster needs.
+const OLDEST_IN_CLUSTER: Version = (7, 0);
+/// Tokens are judged by the clock of this machine, in whole seconds.
+const SKEW: Duration = Duration::from_secs(2);
+/// Past this a token can be over, or not begun, long before others think so.
+const WILD_SKEW: Duration = Duration::from_secs(60);
+/// A store that is fuller than this is soon full.
+const NEARLY_FULL: f64 = 0.9;
+
+/// Looks at each; of a Cluster's masters the one that is worst off speaks for all.
+pub(super) async fn examine(
+    masters: Vec<Connection>,
+    topology: &Topology,
+    grants: &Grants,
+) -> Vec<Finding> {
+    let oldest = if topology.is_cluster() {
+        OLDEST_IN_CLUSTER
+    } else {
+        OLDEST
+    };
+    let mut worst: Vec<Finding> = Vec::new();
+    for mut master in masters {
+        let hello = cmd("HELLO").query_async(&mut master).await;
+        let findings = [
+            version(&hello, oldest),
+            role(&hello),
+            eviction(&mut master, grants).await,
+            clock(&mut master, grants).await,
+        ];
+        if worst.is_empty() {
+            worst = findings.into();
+            continue;
+        }
+        for (worst, finding) in worst.iter_mut().zip(findings) {
+            if finding.verdict > worst.verdict {
+                *worst = finding;
+            }
+        }
+    }
+    worst
+}
+
+type Hello = RedisResult<HashMap<String, Value>>;
+
+fn text(hello: &Hello, key: &str) -> Option<String> {
+    let value = hello.as_ref().ok()?.get(key)?;
+    String::from_redis_value_ref(value).ok()
+}
+
+fn version(hello: &Hello, oldest: Version) -> Finding {
+    let remedy = format!("use Redis {}.{} or newer, or Valkey", oldest.0, oldest.1);
+    let (Some(server), Some(version)) = (text(hello, "server"), text(hello, "version")) else {
+        return Finding::warn("version", "Redis does not tell it", remedy);
+    };
+    let found = format!("{server} {version}");
+    match server.as_str() {
+        "valkey" => Finding::ok("version", found),
+        "redis" if number(&version).is_some_and(|number| number >= oldest) => {
+            Finding::ok("version", found)
+        }
+        "redis" => Finding::fail("version", found, remedy),
+        _ => Finding::warn(
+            "version",
+            found,
+            "sockd is tried with Redis and Valkey alone",
+        ),
+    }
+}
+
+fn number(version: &str) -> Option<Version> {
+    let mut parts = version.split('.').map(str::parse);
+    Some((parts.next()?.ok()?, parts.next()?.ok()?))
+}
+
+fn role(hello: &Hello) -> Finding {
+    match text(hello, "role").as_deref() {
+        Some("master") => Finding::ok("role", "a master"),
+        Some("replica" | "slave") => Finding::fail(
+            "role",
+            "a replica, which refuses to be written to",
+            "point redis.url to its master, which INFO replication names",
+        ),
+        _ => Finding::warn(
+            "role",
+            "Redis does not tell it",
+            "see that redis.url leads to a master",
+        ),
+    }
+}
+
+/// Whether Redis may forget sessions to make room, and how much there is.
+async fn eviction(commands: &mut Connection, grants: &Grants) -> Finding {
+    const CHECK: &str = "eviction";
+    let info: String = match cmd("INFO").arg("memory").query_async(commands).await {
+        Ok(info) => info,
+        Err(error) => return untold(CHECK, &error, "+info", grants),
+    };
+    let field = |name: &str| {
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.map(str::trim).unwrap_or_default()
+    };
+    let policy = field("maxmemory_policy");
+    let bytes = |name| field(name).parse::<u64>().unwrap_or(0);
+    let (used, limit) = (bytes("used_memory"), bytes("maxmemory"));
+    let room = match limit {
+        0 => "no maxmemory".to_owned(),
+        _ => format!("{used} of {limit} bytes used"),
+    };
+    let found = format!("{policy}, {room}");
+    if policy != "noeviction" {
+        let remedy = "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf: else sessions are forgotten when memory is short, and another login gets in beside the first";
+        return Finding::warn(CHECK, found, remedy);
+    }
+    if limit > 0 && used as f64 > limit as f64 * NEARLY_FULL {
+        return Finding::warn(
+            CHECK,
+            found,
+            "raise maxmemory: once it is reached nobody new gets in",
+        );
+    }
+    Finding::ok(CHECK, found)
+}
+
+/// How far the clocks of this machine and of Redis are apart.
+async fn clock(commands: &mut Connection, grants: &Grants) -> Finding {
+    const CHECK: &str = "clock";
+    let before = SystemTime::now();
+    let (seconds, micros): (u64, u64) = match cmd("TIME").query_async(commands).await {
+        Ok(time) => time,
+        Err(error) => return untold(CHECK, &error, "+time", grants),
+    };
+    let there = UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_micros(micros);
+    let here = before + before.elapsed().unwrap_or_default() / 2;
+    let skew = match there.duration_since(here) {
+        Ok(ahead) => ahead,
+        Err(behind) => behind.duration(),
+    };
+    let found = format!("{:.3} s between this machine and Redis", skew.as_secs_f64());
+    let remedy = "set both by NTP: tokens begin and end by the clock of this machine";
+    match skew {
+        skew if skew > WILD_SKEW => Finding::fail(CHECK, found, remedy),
+        skew if skew > SKEW => Finding::warn(CHECK, found, remedy),
+        _ => Finding::ok(CHECK, found),
+    }
+}
+
+/// A check that the server does without, so that a narrow ACL is no failure.
+fn untold(
+    check: &'static str,
+    error: &::redis::RedisError,
+    rule: &str,
+    grants: &Grants,
+) -> Finding {
+    let found = format!("Redis does not tell: {}", said(error));
+    let remedy = match Refusal::of(error) {
+        Some(Refusal::Command(_)) => {
+            format!("{}, if the doctor shall look", grants.command(rule))
+        }
+        _ => "see the log of Redis, and the network between".to_owned(),
+    };
+    Finding::warn(check, found, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkup::Verdict;
+
+    fn hello(server: &str, version: &str, role: &str) -> Hello {
+        let text = |text: &str| Value::BulkString(text.into());
+        let fields = [("server", server), ("version", version), ("role", role)];
+        Ok(fields
+            .map(|(key, value)| (key.to_owned(), text(value)))
+            .into())
+    }
+
+    #[test]
+    fn redis_from_6_2_on_and_any_valkey_are_good() {
+        for (server, number, expected) in [
+            ("redis", "6.2.0", Verdict::Ok),
+            ("redis", "7.0.15", Verdict::Ok),
+            ("redis", "10.0.1", Verdict::Ok),
+            ("redis", "6.0.16", Verdict::Fail),
+            ("redis", "5.0", Verdict::Fail),
+            ("valkey", "8.1.0", Verdict::Ok),
+            ("another", "1.0", Verdict::Warn),
+        ] {
+            let finding = version(&hello(server, number, "master"), OLDEST);
+            assert_eq!(finding.verdict, expected, "{server} {number}");
+        }
+    }
+
+    #[test]
+    fn a_replica_fails() {
+        assert_eq!(
+            role(&hello("redis", "7.0.0", "master")).verdict,
+            Verdict::Ok
+        );
+        assert_eq!(
+            role(&hello("redis", "7.0.0", "replica")).verdict,
+            Verdict::Fail
+        );
+    }
+}

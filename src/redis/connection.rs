@@ -1,0 +1,174 @@
+//! What commands go over: one server, or all of a Cluster.
+
+use std::fmt;
+
+use ::redis::{
+    Cmd, Pipeline, RedisFuture, RedisResult, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cluster_async::ClusterConnection,
+    cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
+};
+use futures_util::future::join_all;
+
+/// A connection that many callers share; commands on it are pipelined.
+#[derive(Clone)]
+pub enum Connection {
+    Standalone(MultiplexedConnection),
+    /// To what was said to be the master, by Sentinels or by a Cluster.
+    Master(MultiplexedConnection),
+    /// To all nodes, each command going where its key is.
+    Cluster(ClusterConnection),
+}
+
+/// What became of a sign of life that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pulse {
+    Beats,
+    Missed,
+    /// The server lives, but as a replica, where nothing can be written.
+    Demoted,
+}
+
+impl Connection {
+    pub fn is_cluster(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
+
+    /// Sends a message on a channel; answers how many subscribers have got it.
+    ///
+    /// # Errors
+    /// Redis cannot be reached or refuses.
+    pub async fn publish(
+        &mut self,
+        channel: impl AsRef<str>,
+        message: impl AsRef<[u8]>,
+    ) -> RedisResult<usize> {
+        let mut publish = ::redis::cmd(self.publish_command());
+        publish.arg(channel.as_ref()).arg(message.as_ref());
+        publish.query_async(self).await
+    }
+
+    /// The command that publishes: in a Cluster a message stays on the shard of its channel.
+    pub fn publish_command(&self) -> &'static str {
+        match self {
+            Self::Standalone(_) | Self::Master(_) => "PUBLISH",
+            Self::Cluster(_) => "SPUBLISH",
+        }
+    }
+
+    /// Runs commands on one key each, all at once; one that Redis refuses fails alone.
+    ///
+    /// # Errors
+    /// Redis cannot be reached.
+    pub async fn each(&mut self, commands: Vec<Cmd>) -> RedisResult<Vec<RedisResult<Value>>> {
+        let Self::Cluster(cluster) = self else {
+            let mut pipe = ::redis::pipe();
+            pipe.ignore_errors();
+            for command in commands {
+                pipe.add_command(command);
+            }
+            return pipe.query_async(self).await;
+        };
+        let ask = |command: Cmd| {
+            let mut cluster = cluster.clone();
+            async move { command.query_async(&mut cluster).await }
+        };
+        let answers = join_all(commands.into_iter().map(ask)).await;
+        let refused = |answer: RedisResult<Value>| match answer {
+            Err(error) if error.code().is_none() => Err(error),
+            answer => Ok(answer),
+        };
+        answers.into_iter().map(refused).collect()
+    }
+
+    /// How many subscribers each of the channels has.
+    ///
+    /// # Errors
+    /// Redis cannot be reached or refuses.
+    pub async fn subscribers(&mut self, channels: &[String]) -> RedisResult<Vec<usize>> {
+        let Self::Cluster(cluster) = self else {
+            let mut numsub = ::redis::cmd("PUBSUB");
+            numsub.arg("NUMSUB").arg(channels);
+            let counts: Vec<(String, usize)> = numsub.query_async(self).await?;
+            return Ok(counts.into_iter().map(|(_, count)| count).collect());
+        };
+        let ask = |channel: &String| {
+            let mut numsub = ::redis::cmd("PUBSUB");
+            numsub.arg("SHARDNUMSUB").arg(channel);
+            let master = Route::with_key(channel, SlotAddr::Master);
+            let master = RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(master));
+            let mut cluster = cluster.clone();
+            async move {
+                let answer = cluster.route_command(numsub, master).await?;
+                let counts: Vec<(String, usize)> = ::redis::from_redis_value(answer)?;
+                Ok(counts.first().map_or(0, |(_, count)| *count))
+            }
+        };
+        let counts = join_all(channels.iter().map(ask)).await;
+        counts.into_iter().collect()
+    }
+
+    pub(super) async fn pulse(&mut self) -> Pulse {
+        let command = match self {
+            Self::Master(_) => "ROLE",
+            Self::Standalone(_) | Self::Cluster(_) => "PING",
+        };
+        match ::redis::cmd(command).query_async::<Value>(self).await {
+            Err(error) if error.is_io_error() || error.is_timeout() => Pulse::Missed,
+            Ok(role) if is_replica(&role) => Pulse::Demoted,
+            // An error that Redis itself tells, such as LOADING, is a sign of life.
+            _ => Pulse::Beats,
+        }
+    }
+}
+
+/// Whether this is how a replica answers ROLE.
+pub(super) fn is_replica(role: &Value) -> bool {
+    let Value::Array(parts) = role else {
+        return false;
+    };
+    let role = parts
+        .first()
+        .and_then(|role| ::redis::from_redis_value_ref::<String>(role).ok());
+    role.is_some_and(|role| role == "slave" || role == "replica")
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Standalone(one) | Self::Master(one) => one.req_packed_command(command),
+            Self::Cluster(cluster) => cluster.req_packed_command(command),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        commands: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Standalone(one) | Self::Master(one) => {
+                one.req_packed_commands(commands, offset, count)
+            }
+            Self::Cluster(cluster) => cluster.req_packed_commands(commands, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::Standalone(one) | Self::Master(one) => one.get_db(),
+            Self::Cluster(cluster) => cluster.get_db(),
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Standalone(_) => "Standalone",
+            Self::Master(_) => "Master",
+            Self::Cluster(_) => "Cluster",
+        })
+    }
+}

@@ -1,0 +1,117 @@
+//! What the bus channels are called.
+
+use std::fmt::Display;
+
+use crate::config;
+
+/// The names of the channels. A user's is `sockd:user:ID`; ours begin with an `@`, as no room does.
+///
+/// In a Cluster a user's is `sockd:user:{socket:active_session:ID}`: what the braces enclose is the
+/// session's key, so that both are in one slot and can be changed and told of in one step
+/// (<https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags>).
+#[derive(Debug, Clone)]
+pub struct ChannelNames {
+    users: String,
+    users_end: &'static str,
+    nodes: String,
+    all: String,
+    canaries: String,
+}
+
+impl ChannelNames {
+    pub fn new(redis: &config::Redis, room_prefix: &str, key_prefix: &str) -> Self {
+        let prefix = &redis.channel_prefix;
+        let (key, users_end) = if !redis.topology.is_cluster() {
+            (String::new(), "")
+        } else if key_prefix.contains('{') {
+            // The keys choose their slot by a tag of their own; the configuration was checked.
+            (key_prefix.to_owned(), "")
+        } else {
+            (format!("{{{key_prefix}"), "}")
+        };
+        Self {
+            users: format!("{prefix}{room_prefix}{key}"),
+            users_end,
+            nodes: format!("{prefix}@node:"),
+            all: format!("{prefix}@nodes"),
+            canaries: format!("{prefix}@canary:"),
+        }
+    }
+
+    /// The channel on which a user's events come.
+    pub fn user(&self, user: impl Display) -> String {
+        format!("{}{user}{}", self.users, self.users_end)
+    }
+
+    /// Whose channel it is, if it is a user's.
+    pub fn user_of<'a>(&self, channel: &'a str) -> Option<&'a str> {
+        channel
+            .strip_prefix(&self.users)?
+            .strip_suffix(self.users_end)
+    }
+
+    /// The channel of one node.
+    pub fn node(&self, node: impl Display) -> String {
+        format!("{}{node}", self.nodes)
+    }
+
+    /// The channel of all nodes.
+    pub fn all(&self) -> &str {
+        &self.all
+    }
+
+    /// A channel that only this node hears; each number falls into another slot of a Cluster.
+    pub fn canary(&self, node: impl Display, number: u32) -> String {
+        format!("{}{{{number}}}:{node}", self.canaries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ::redis::cluster_routing::Slot;
+
+    use super::*;
+    use crate::{
+        config::{Redis, Topology},
+        id::UserId,
+    };
+
+    fn names(topology: Topology, key_prefix: &str) -> ChannelNames {
+        let redis = Redis {
+            topology,
+            username: None,
+            password: None,
+            tls_ca_file: None,
+            tls_client_files: None,
+            channel_prefix: "sockd:".to_owned(),
+            connect_timeout: Duration::ZERO,
+            command_timeout: Duration::ZERO,
+        };
+        ChannelNames::new(&redis, "user:", key_prefix)
+    }
+
+    #[test]
+    fn a_users_channel_is_in_the_slot_of_the_session_in_a_cluster() {
+        let user = UserId::try_from("u-1").unwrap();
+        for key_prefix in ["socket:active_session:", "", "{app}:session:", "a:{b}{c}"] {
+            let names = names(Topology::Cluster { nodes: Vec::new() }, key_prefix);
+            let channel = names.user(&user);
+            let key = format!("{key_prefix}{user}");
+            assert_eq!(Slot::for_key(&channel), Slot::for_key(&key), "{channel}");
+            assert_eq!(names.user_of(&channel), Some("u-1"));
+            assert_eq!(names.user_of(names.all()), None);
+        }
+    }
+
+    #[test]
+    fn elsewhere_channels_are_named_after_rooms() {
+        let url = "redis://r".to_owned();
+        let names = names(Topology::Standalone { url }, "socket:active_session:");
+        assert_eq!(names.user("u-1"), "sockd:user:u-1");
+        assert_eq!(names.user_of("sockd:user:u-1"), Some("u-1"));
+        assert_eq!(names.node("n"), "sockd:@node:n");
+        assert_eq!(names.all(), "sockd:@nodes");
+    }
+}

@@ -1,0 +1,273 @@
+//! A Cluster of three masters with a replica each.
+
+use std::time::Duration;
+
+use redis::{Connection, Value, cluster_routing::Slot};
+use tempfile::TempDir;
+
+use super::{
+    PATIENCE, eventually,
+    process::Process,
+    redis::free_port,
+    sockd::{Builder, Sockd},
+};
+
+/// Silence after which the others take a node for dead.
+const NODE_TIMEOUT: Duration = Duration::from_millis(1_500);
+const SLOTS: u16 = 16_384;
+
+/// The nodes; killed when dropped. The first three began as masters, each with the third after it
+/// as its replica.
+pub struct Cluster {
+    pub nodes: Vec<Node>,
+    _directory: TempDir,
+}
+
+pub struct Node {
+    process: Process,
+    pub port: u16,
+    bus_port: u16,
+    pub id: String,
+}
+
+/// A slot on its way from one master to another.
+pub struct Move<'a> {
+    source: &'a Node,
+    target: &'a Node,
+    slot: String,
+}
+
+impl Node {
+    fn start(directory: &TempDir) -> Self {
+        let (port, bus_port) = (free_port(), free_port());
+        let path = directory.path().join(port.to_string());
+        std::fs::create_dir(&path).expect("a new folder");
+        let arguments = [
+            "--port",
+            &port.to_string(),
+            "--cluster-port",
+            &bus_port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            path.to_str().expect("UTF-8"),
+            "--save",
+            "",
+            "--cluster-enabled",
+            "yes",
+            "--cluster-node-timeout",
+            &NODE_TIMEOUT.as_millis().to_string(),
+            "--repl-diskless-sync-delay",
+            "0",
+        ];
+        let process = Process::start("redis-server", &arguments);
+        let id = String::new();
+        Self {
+            process,
+            port,
+            bus_port,
+            id,
+        }
+    }
+
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    pub fn try_connection(&self) -> Option<Connection> {
+        let url = format!("redis://127.0.0.1:{}", self.port);
+        let client = redis::Client::open(url).expect("a Redis URL");
+        client
+            .get_connection_with_timeout(Duration::from_secs(1))
+            .ok()
+    }
+
+    pub fn connection(&self) -> Connection {
+        self.try_connection().expect("the test's node accepts")
+    }
+
+    /// Freezes it: connections stay, and nothing is answered.
+    pub fn freeze(&self) {
+        self.process.signal("STOP");
+    }
+
+    pub fn thaw(&self) {
+        self.process.signal("CONT");
+    }
+
+    /// How many subscribers a sharded channel has there.
+    pub fn subscribers(&self, channel: &str) -> usize {
+        let counts: (String, usize) = redis::cmd("PUBSUB")
+            .arg("SHARDNUMSUB")
+            .arg(channel)
+            .query(&mut self.connection())
+            .expect("SHARDNUMSUB works");
+        counts.1
+    }
+
+    /// What the node answers to `CLUSTER …`.
+    pub fn cluster<T: redis::FromRedisValue>(&self, arguments: &[&str]) -> T {
+        let mut connection = self.connection();
+        let mut command = redis::cmd("CLUSTER");
+        let answer = command.arg(arguments).query(&mut connection);
+        answer.unwrap_or_else(|error| panic!("CLUSTER {arguments:?}: {error}"))
+    }
+
+    pub fn is_master(&self) -> bool {
+        let role = self.try_connection().and_then(|mut connection| {
+            redis::cmd("ROLE").query::<Vec<Value>>(&mut connection).ok()
+        });
+        let first = role.and_then(|role| redis::from_redis_value_ref::<String>(role.first()?).ok());
+        first.as_deref() == Some("master")
+    }
+
+    /// Whether it and all that it knows serve all slots.
+    fn is_well(&self) -> bool {
+        let Some(mut connection) = self.try_connection() else {
+            return false;
+        };
+        let info = redis::cmd("CLUSTER")
+            .arg("INFO")
+            .query::<String>(&mut connection);
+        info.is_ok_and(|info| {
+            info.contains("cluster_state:ok") && info.contains("cluster_slots_ok:16384")
+        })
+    }
+}
+
+impl Cluster {
+    /// Starts it and waits until every master has its replica.
+    pub async fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut nodes: Vec<Node> = (0..6).map(|_| Node::start(&directory)).collect();
+        for node in &nodes {
+            eventually(PATIENCE, "a node of the cluster", || async {
+                node.try_connection()
+                    .is_some_and(|mut c| redis::cmd("PING").exec(&mut c).is_ok())
+            })
+            .await;
+        }
+        for node in &mut nodes {
+            node.id = node.cluster(&["MYID"]);
+        }
+        let bounds = [0, SLOTS / 3, SLOTS / 3 * 2, SLOTS];
+        for (master, node) in nodes[..3].iter().enumerate() {
+            let (first, last) = (bounds[master], bounds[master + 1] - 1);
+            let range = [first.to_string(), last.to_string()];
+            let () = node.cluster(&["ADDSLOTSRANGE", &range[0], &range[1]]);
+            let () = node.cluster(&["SET-CONFIG-EPOCH", &(master + 1).to_string()]);
+        }
+        for node in &nodes[1..] {
+            let bus_port = node.bus_port.to_string();
+            let () = nodes[0].cluster(&["MEET", "127.0.0.1", &node.port.to_string(), &bus_port]);
+        }
+        let cluster = Self {
+            nodes,
+            _directory: directory,
+        };
+        eventually(2 * PATIENCE, "the nodes' acquaintance", || async {
+            let knows_all = |node: &Node| node.cluster::<String>(&["NODES"]).lines().count() == 6;
+            cluster
+                .nodes
+                .iter()
+                .all(|node| knows_all(node) && node.is_well())
+        })
+        .await;
+        for replica in 3..6 {
+            let master = cluster.nodes[replica - 3].id.clone();
+            let () = cluster.nodes[replica].cluster(&["REPLICATE", &master]);
+        }
+        eventually(2 * PATIENCE, "the replicas", || async {
+            let is_synced = |node: &Node| {
+                let info = redis::cmd("INFO")
+                    .arg("replication")
+                    .query::<String>(&mut node.connection());
+                info.is_ok_and(|info| info.contains("master_link_status:up"))
+            };
+            let sees_all = |node: &Node| {
+                let nodes: String = node.cluster(&["NODES"]);
+                nodes.lines().filter(|line| line.contains("slave")).count() == 3
+            };
+            cluster.nodes[3..].iter().all(is_synced) && cluster.nodes.iter().all(sees_all)
+        })
+        .await;
+        cluster
+    }
+
+    /// `a:1,b:2`, as the configuration takes it.
+    pub fn addresses(&self) -> String {
+        let addresses = self
+            .nodes
+            .iter()
+            .map(|node| format!("127.0.0.1:{}", node.port));
+        addresses.collect::<Vec<_>>().join(",")
+    }
+
+    /// Makes a server use it.
+    pub fn configure(&self, builder: Builder) -> Builder {
+        builder.env("SOCKD_REDIS__CLUSTER", self.addresses())
+    }
+
+    /// A server that hears it already.
+    pub async fn sockd(&self) -> Sockd {
+        let sockd = self.configure(Sockd::builder()).start().await;
+        sockd.is_ready(PATIENCE).await;
+        sockd
+    }
+
+    /// The place in `nodes` of the master that serves the key, as a living node sees it.
+    pub fn master_of(&self, key: &str) -> usize {
+        let is_alive = |node: &&Node| node.try_connection().is_some();
+        let witness = self.nodes.iter().find(is_alive).expect("a living node");
+        let ranges: Vec<Vec<Value>> = witness.cluster(&["SLOTS"]);
+        let port = ranges.iter().find_map(|range| {
+            let [first, last, Value::Array(master), ..] = range.as_slice() else {
+                panic!("{range:?}");
+            };
+            let number = |value| redis::from_redis_value_ref::<u16>(value).expect("a number");
+            let is_there = |slot| Slot::new(slot) == Some(Slot::for_key(key));
+            (number(first)..=number(last))
+                .any(is_there)
+                .then(|| number(&master[1]))
+        });
+        let is_it = |node: &Node| Some(node.port) == port;
+        self.nodes
+            .iter()
+            .position(is_it)
+            .expect("all slots are served")
+    }
+
+    /// Begins to move a key's slot to another master, as `redis-cli --cluster reshard` does.
+    pub fn begin_move(&self, key: &str, to: usize) -> Move<'_> {
+        let (source, target) = (&self.nodes[self.master_of(key)], &self.nodes[to]);
+        let is_it = |&slot: &u16| Slot::new(slot) == Some(Slot::for_key(key));
+        let slot = (0..SLOTS).find(is_it).expect("a slot").to_string();
+        let () = target.cluster(&["SETSLOT", &slot, "IMPORTING", &source.id]);
+        let () = source.cluster(&["SETSLOT", &slot, "MIGRATING", &target.id]);
+        Move {
+            source,
+            target,
+            slot,
+        }
+    }
+}
+
+impl Move<'_> {
+    /// Moves what is in the slot.
+    pub fn move_keys(&self) {
+        let keys: Vec<String> = self.source.cluster(&["GETKEYSINSLOT", &self.slot, "1000"]);
+        let mut migrate = redis::cmd("MIGRATE");
+        migrate.arg("127.0.0.1").arg(self.target.port);
+        migrate.arg("").arg(0).arg(5_000).arg("KEYS").arg(&keys);
+        migrate
+            .exec(&mut self.source.connection())
+            .expect("MIGRATE works");
+    }
+
+    /// From now on the slot is the target's.
+    pub fn finish(self) {
+        for node in [self.target, self.source] {
+            let () = node.cluster(&["SETSLOT", &self.slot, "NODE", &self.target.id]);
+        }
+    }
+}

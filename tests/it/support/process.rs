@@ -1,0 +1,48 @@
+//! A server program of the test's own that is not sockd.
+
+use std::process::{Child, Command, Stdio};
+
+/// A running program; killed when dropped.
+pub struct Process(Child);
+
+impl Process {
+    /// Starts the program with its output thrown away.
+    pub fn start(program: &str, arguments: &[&str]) -> Self {
+        let started = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let missing = "starts; where it is missing, see what tests/run installs";
+        Self(started.unwrap_or_else(|error| panic!("{program} {missing}: {error}")))
+    }
+
+    /// Kills it at once, as a machine that fails would.
+    pub fn kill(&mut self) {
+        self.0.kill().expect("the test's own program can be killed");
+        self.0.wait().expect("it can be waited for");
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.0.try_wait().expect("it can be asked").is_some()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.0.id().to_string()])
+            .status();
+        assert!(
+            sent.is_ok_and(|status| status.success()),
+            "cannot send SIG{name}"
+        );
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Works on what is stopped, too.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}

@@ -1,0 +1,207 @@
+//! A master with a replica, and three Sentinels that watch them.
+
+use std::{fs, time::Duration};
+
+use redis::{Connection, Value};
+use tempfile::TempDir;
+
+use super::{
+    PATIENCE, eventually,
+    process::Process,
+    redis::free_port,
+    sockd::{Builder, Sockd},
+};
+
+/// The name under which the Sentinels know the master.
+pub const MASTER: &str = "mymaster";
+/// Some silence of the master after which a Sentinel takes it for dead.
+const DOWN_AFTER: Duration = Duration::from_millis(1_000);
+
+/// The servers; killed when dropped.
+pub struct Sentinels {
+    pub servers: Vec<Server>,
+    pub sentinels: Vec<Server>,
+    _directory: TempDir,
+}
+
+pub struct Server {
+    process: Process,
+    pub port: u16,
+    program: &'static str,
+    arguments: Vec<String>,
+}
+
+impl Server {
+    async fn start(program: &'static str, port: u16, arguments: Vec<String>) -> Self {
+        let process = spawn(program, &arguments);
+        let mut server = Self {
+            process,
+            port,
+            program,
+            arguments,
+        };
+        assert!(server.is_up().await, "{program} did not start");
+        server
+    }
+
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again with what it was started with, and no data.
+    pub async fn restart(&mut self) {
+        self.process = spawn(self.program, &self.arguments);
+        assert!(self.is_up().await, "{} did not come back", self.program);
+    }
+
+    pub fn try_connection(&self) -> Option<Connection> {
+        let url = format!("redis://127.0.0.1:{}", self.port);
+        let client = redis::Client::open(url).expect("a Redis URL");
+        client
+            .get_connection_with_timeout(Duration::from_secs(1))
+            .ok()
+    }
+
+    pub fn connection(&self) -> Connection {
+        self.try_connection().expect("the test's server accepts")
+    }
+
+    /// `master` or `slave`, if it answers.
+    pub fn role(&self) -> Option<String> {
+        let role: Vec<Value> = redis::cmd("ROLE").query(&mut self.try_connection()?).ok()?;
+        redis::from_redis_value_ref(role.first()?).ok()
+    }
+
+    /// Makes it a replica, or with `NO` and `ONE` a master.
+    pub fn replicaof(&self, host: &str, port: &str) {
+        let mut command = redis::cmd("REPLICAOF");
+        let done = command.arg(host).arg(port).exec(&mut self.connection());
+        done.expect("REPLICAOF works");
+    }
+
+    async fn is_up(&mut self) -> bool {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while std::time::Instant::now() < deadline && !self.process.has_ended() {
+            let connection = self.try_connection();
+            if connection.is_some_and(|mut c| redis::cmd("PING").exec(&mut c).is_ok()) {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        false
+    }
+}
+
+impl Sentinels {
+    /// Starts them and waits until they are ready to replace the master.
+    pub async fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let redis = |port: u16| -> Vec<String> {
+            let port = port.to_string();
+            let dir = directory.path().to_str().expect("UTF-8");
+            let arguments = [
+                "--port",
+                &port,
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--dir",
+                dir,
+                "--repl-diskless-sync-delay",
+                "0",
+                "--dbfilename",
+                &format!("{port}.rdb"),
+            ];
+            arguments.map(str::to_owned).to_vec()
+        };
+        let (master, replica) = (free_port(), free_port());
+        let of_replica = ["--replicaof", "127.0.0.1", &master.to_string()].map(str::to_owned);
+        let servers = vec![
+            Server::start("redis-server", master, redis(master)).await,
+            Server::start(
+                "redis-server",
+                replica,
+                [redis(replica), of_replica.to_vec()].concat(),
+            )
+            .await,
+        ];
+        let mut sentinels = Vec::new();
+        for _ in 0..3 {
+            let port = free_port();
+            let file = directory.path().join(format!("sentinel-{port}.conf"));
+            let down_after = DOWN_AFTER.as_millis();
+            let text = format!(
+                "port {port}\nbind 127.0.0.1\nsentinel monitor {MASTER} 127.0.0.1 {master} 2\n\
+                 sentinel down-after-milliseconds {MASTER} {down_after}\n\
+                 sentinel failover-timeout {MASTER} 6000\n"
+            );
+            fs::write(&file, text).expect("a new file");
+            let file = file.to_str().expect("UTF-8").to_owned();
+            sentinels.push(Server::start("redis-sentinel", port, vec![file]).await);
+        }
+        let sentinels = Self {
+            servers,
+            sentinels,
+            _directory: directory,
+        };
+        sentinels.are_able().await;
+        sentinels
+    }
+
+    /// `a:1,b:2`, as the configuration takes it.
+    pub fn addresses(&self) -> String {
+        let addresses = self
+            .sentinels
+            .iter()
+            .map(|s| format!("127.0.0.1:{}", s.port));
+        addresses.collect::<Vec<_>>().join(",")
+    }
+
+    /// Makes a server use them.
+    pub fn configure(&self, builder: Builder) -> Builder {
+        builder
+            .env("SOCKD_REDIS__SENTINELS", self.addresses())
+            .env("SOCKD_REDIS__SENTINEL_MASTER", MASTER)
+    }
+
+    /// A server that has found the master already.
+    pub async fn sockd(&self) -> Sockd {
+        let sockd = self.configure(Sockd::builder()).start().await;
+        sockd.is_ready(PATIENCE).await;
+        sockd
+    }
+
+    /// The place in `servers` of the one that says that it is the master.
+    pub fn master(&self) -> Option<usize> {
+        let is_master = |server: &Server| server.role().as_deref() == Some("master");
+        self.servers.iter().position(is_master)
+    }
+
+    /// Waits until all know each other and a replica that is well.
+    async fn are_able(&self) {
+        eventually(2 * PATIENCE, "the Sentinels' readiness", || async {
+            self.sentinels.iter().all(|sentinel| {
+                let connection = &mut sentinel.connection();
+                let mut ask = |what: &str| -> Vec<std::collections::HashMap<String, String>> {
+                    let mut command = redis::cmd("SENTINEL");
+                    let asked = command.arg(what).arg(MASTER).query(connection);
+                    asked.unwrap_or_default()
+                };
+                let is_well = |server: &std::collections::HashMap<String, String>| {
+                    server["flags"] == "slave"
+                        && server
+                            .get("master-link-status")
+                            .is_some_and(|link| link == "ok")
+                };
+                ask("SENTINELS").len() == 2 && ask("REPLICAS").iter().any(is_well)
+            })
+        })
+        .await;
+    }
+}
+
+fn spawn(program: &str, arguments: &[String]) -> Process {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    Process::start(program, &arguments)
+}
