@@ -1,5 +1,7 @@
 //! Redis dies, freezes, refuses and forgets.
 
+use std::collections::BTreeSet;
+
 use redis::cmd;
 
 use super::{
@@ -101,13 +103,23 @@ async fn redis_closes_every_subscriber_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_is_held_up_for_a_moment_and_costs_no_subscription() {
+    let scene = Scene::start().await;
+    let before = subscribers(&scene);
+    scene.hits(&BOTH, Hit::Deaf);
+    // Long enough for events to be given up, and to come back after all.
+    pause(&scene, "2000");
+    scene.lasts(2).await;
+    scene.heals().await;
+    assert!(subscribers(&scene) == before || scene.is_strained());
+    scene.ends("CLIENT PAUSE, for a moment").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_pauses_all_clients() {
     let scene = Scene::start().await;
     scene.hits(&BOTH, Hit::Deaf);
-    let () = cmd("CLIENT")
-        .arg(&["PAUSE", "8000", "ALL"])
-        .query(&mut scene.redis.connection())
-        .expect("CLIENT PAUSE works");
+    pause(&scene, "8000");
     scene.lasts(8).await;
     scene.heals().await;
     scene.ends("CLIENT PAUSE").await;
@@ -125,6 +137,24 @@ async fn redis_forgets_everything_under_live_sockets() {
     scene.gets_loud();
     scene.heals().await;
     scene.ends("FLUSHALL").await;
+}
+
+/// Holds up all commands of all clients.
+fn pause(scene: &Scene, milliseconds: &str) {
+    let () = cmd("CLIENT")
+        .arg(&["PAUSE", milliseconds, "ALL"])
+        .query(&mut scene.redis.connection())
+        .expect("CLIENT PAUSE works");
+}
+
+/// The subscriber connections, by the numbers that Redis gives them.
+fn subscribers(scene: &Scene) -> BTreeSet<String> {
+    let list: String = cmd("CLIENT")
+        .arg(&["LIST", "TYPE", "pubsub"])
+        .query(&mut scene.redis.connection())
+        .expect("CLIENT LIST works");
+    let numbers = list.lines().filter_map(|line| line.split(' ').next());
+    numbers.map(str::to_owned).collect()
 }
 
 fn kill_clients(scene: &Scene, kind: &str) {

@@ -211,6 +211,13 @@ impl Scene {
         }
     }
 
+    /// Whether the machine hardly got on at some time.
+    pub fn is_strained(&self) -> bool {
+        let book = self.shared.ledger.open();
+        let first = book.lives.first().map(|life| life.joined);
+        first.is_some_and(|first| book.is_strained(first, Instant::now()))
+    }
+
     /// Whether an event through this node arrives on all nodes within a moment.
     async fn probe(&self, node: usize) -> bool {
         let event = Sender::Probe.emit(&self.shared, PROBED, node).await;

@@ -328,7 +328,7 @@ pub fn print(book: &Book, fault: &str) {
     static HEAD: Once = Once::new();
     HEAD.call_once(|| {
         println!(
-            "\n| fault | outage | noticed after | delivery after | sent | answered 200 | answered 503 | delivered | lost | duplicates |\n|---|---|---|---|---|---|---|---|---|---|"
+            "\n| fault | outage | noticed after | well again after | sent | answered 200 | answered 503 | delivered | lost | duplicates |\n|---|---|---|---|---|---|---|---|---|---|"
         );
     });
     let outage = book
