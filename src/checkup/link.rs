@@ -60,21 +60,33 @@ pub(super) async fn examine(config: &Config, redis: &config::Redis, checkup: &mu
         ),
     ));
     match connect_to_masters(redis).await {
-        Ok(masters) => {
-            let found = servers::examine(masters, &redis.topology, &grants).await;
+        Ok(mut masters) => {
+            let found = servers::examine(&mut masters, &redis.topology, &grants).await;
             found.into_iter().for_each(|finding| checkup.add(finding));
+            let servers = Servers {
+                all: &mut commands,
+                one: masters.first_mut(),
+            };
+            try_rights(config, redis, servers, &grants, checkup).await;
         }
         Err(error) => checkup.add(Finding::fail("role", chain(&error), error.remedy())),
     }
-    try_channels(config, redis, &mut commands, &grants, checkup).await;
     checkup.add(latency(&mut commands).await);
 }
 
+/// Where commands are tried.
+struct Servers<'a> {
+    /// Each goes where its key is.
+    all: &'a mut Connection,
+    /// A master, for what has no key: of a Cluster the library tells not always what it refuses.
+    one: Option<&'a mut Connection>,
+}
+
 /// Tries all that a server does, with the connections of one.
-async fn try_channels(
+async fn try_rights(
     config: &Config,
     redis: &config::Redis,
-    commands: &mut Connection,
+    servers: Servers<'_>,
     grants: &Grants,
     checkup: &mut Checkup,
 ) {
@@ -110,11 +122,14 @@ async fn try_channels(
             return checkup.add(Finding::fail("canary", found, remedy));
         }
     };
+    let commands = servers.all;
     let rights = trial.try_server(commands, &mut ears, grants).await;
     checkup.add(rights.of_server(grants));
     checkup.add(rights.of_writes(grants));
-    let operator = trial.try_operator(commands, grants).await;
-    checkup.add(operator.of_operator(grants));
+    if let Some(master) = servers.one {
+        let operator = trial.try_operator(commands, master, grants).await;
+        checkup.add(operator.of_operator(grants));
+    }
     while echo.try_recv().is_ok() {}
     let canary = canary(commands, &mut ears, &mut echo, trial.channel());
     checkup.add(canary.await);

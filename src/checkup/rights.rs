@@ -111,18 +111,21 @@ impl Trial {
     }
 
     /// Tries what only the operator's commands do.
-    pub(super) async fn try_operator(&self, commands: &mut Connection, grants: &Grants) -> Rights {
+    pub(super) async fn try_operator(
+        &self,
+        commands: &mut Connection,
+        master: &mut Connection,
+        grants: &Grants,
+    ) -> Rights {
         let mut rights = Rights::default();
         let key = &self.key;
-        let tries = [
-            ("+scan", with("SCAN", &["0", "MATCH", key, "COUNT", "1"])),
-            ("+dbsize", cmd("DBSIZE")),
-            ("+ttl", with("TTL", &[key])),
-        ];
-        for (rule, command) in tries {
-            let answer = command.query_async::<Value>(commands).await;
+        let scan = with("SCAN", &["0", "MATCH", key, "COUNT", "1"]);
+        for (rule, command) in [("+scan", scan), ("+dbsize", cmd("DBSIZE"))] {
+            let answer = command.query_async::<Value>(master).await;
             rights.note(rule, answer.map(drop), grants);
         }
+        let answer = with("TTL", &[key]).query_async::<Value>(commands).await;
+        rights.note("+ttl", answer.map(drop), grants);
         let numsub = if commands.is_cluster() {
             "+pubsub|shardnumsub"
         } else {

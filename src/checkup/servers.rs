@@ -31,7 +31,7 @@ const NEARLY_FULL: f64 = 0.9;
 
 /// Looks at each; of a Cluster's masters the one that is worst off speaks for all.
 pub(super) async fn examine(
-    masters: Vec<Connection>,
+    masters: &mut [Connection],
     topology: &Topology,
     grants: &Grants,
 ) -> Vec<Finding> {
@@ -41,13 +41,13 @@ pub(super) async fn examine(
         OLDEST
     };
     let mut worst: Vec<Finding> = Vec::new();
-    for mut master in masters {
-        let hello = cmd("HELLO").query_async(&mut master).await;
+    for master in masters {
+        let hello = cmd("HELLO").query_async(&mut *master).await;
         let findings = [
             version(&hello, oldest),
             role(&hello),
-            eviction(&mut master, grants).await,
-            clock(&mut master, grants).await,
+            eviction(master, grants).await,
+            clock(master, grants).await,
         ];
         if worst.is_empty() {
             worst = findings.into();

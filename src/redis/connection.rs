@@ -99,7 +99,10 @@ impl Connection {
             let master = RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(master));
             let mut cluster = cluster.clone();
             async move {
-                let answer = cluster.route_command(numsub, master).await?;
+                let answer = cluster
+                    .route_command(numsub, master)
+                    .await?
+                    .extract_error()?;
                 let counts: Vec<(String, usize)> = ::redis::from_redis_value(answer)?;
                 Ok(counts.first().map_or(0, |(_, count)| *count))
             }

@@ -92,10 +92,12 @@ impl SessionList {
     /// # Errors
     /// Redis fails.
     pub async fn estimate(&mut self) -> Result<u64, ListError> {
-        let size = ::redis::cmd("DBSIZE")
-            .query_async(&mut self.connection)
-            .await?;
-        Ok(size)
+        let mut keys = 0;
+        for master in &mut self.masters {
+            let size: u64 = ::redis::cmd("DBSIZE").query_async(master).await?;
+            keys += size;
+        }
+        Ok(keys)
     }
 
     /// The session of one user, without a walk.
