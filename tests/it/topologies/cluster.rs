@@ -8,6 +8,7 @@ use super::{
     PASSWORD, Pair, RECOVERY, emit_and_ask, everything_works_for, grant, is_unready, sessions_ls,
     tell,
 };
+use crate::doctor::Doctor;
 use crate::support::{
     PATIENCE, cluster::Cluster, eventually, jwt, redis::key, sockd::Sockd, websocket::WebSocket,
     within,
@@ -259,4 +260,29 @@ async fn the_rights_that_the_readme_asks_for_are_enough() {
             "{log}"
         );
     }
+}
+
+#[tokio::test]
+async fn the_doctor_finds_a_cluster_well_and_names_the_rights_that_are_missing() {
+    let cluster = Cluster::start().await;
+    let doctor = Doctor::new().env("SOCKD_REDIS__CLUSTER", cluster.addresses());
+    let examined = doctor.examine();
+    assert_eq!(examined.code, Some(0), "{}", examined.stdout);
+    for check in ["version", "role", "rights", "operator", "canary"] {
+        examined.assert(check, "ok", &[]);
+    }
+    for node in &cluster.nodes {
+        let mut server = node.connection();
+        grant(&mut server, "+ssubscribe");
+        let mut narrow = redis::cmd("ACL");
+        narrow.arg("SETUSER").arg("sockd").arg("-expire");
+        narrow.arg("-dbsize").arg("-pubsub|shardnumsub");
+        narrow.exec(&mut server).expect("Redis takes the rules");
+    }
+    let doctor = doctor.env("SOCKD_REDIS__USERNAME", "sockd");
+    let examined = doctor.env("REDIS_PASS", PASSWORD).examine();
+    assert_eq!(examined.code, Some(1), "{}", examined.stdout);
+    examined.assert("rights", "fail", &["lacks +expire;"]);
+    examined.assert("operator", "warn", &["lacks +dbsize +pubsub|shardnumsub,"]);
+    examined.assert("canary", "ok", &[]);
 }
