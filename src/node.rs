@@ -2,21 +2,22 @@
 
 mod complaints;
 mod store_state;
+mod upkeep;
 
 use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, Weak},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use thiserror::Error;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use self::{complaints::Complaints, store_state::StoreState};
 use crate::{
     bus::{Bus, Emitted, Listener, channels::Hearing, pending::Tally},
-    hub::{Admission, Farewell, Hub, Judgement, Lease, Outlet, Presence},
+    hub::{Admission, Farewell, Hub, Judgement, Lease, Outlet},
     id::{NodeId, SessionId, UserId},
     lifecycle::Lifecycle,
     redis::chain,
@@ -34,8 +35,6 @@ const JUDGEMENT_LIMIT: Duration = Duration::from_secs(1);
 /// How long an event that goes past the bus waits for a look at the active session: a Redis that
 /// hangs must not hold events up.
 const LOOK_LIMIT: Duration = Duration::from_millis(500);
-/// How often sockets are looked through for tokens that have run out.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Users in one step of a sweep: enough to fill a pipeline, too few to hold Redis up.
 const CHUNK: usize = 500;
 
@@ -368,56 +367,6 @@ impl Node {
             }
         }
         Ok(())
-    }
-
-    async fn sweep_forever(self: Arc<Self>, period: Duration) {
-        let mut tick = interval(period);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut renewed = Instant::now();
-        loop {
-            tick.tick().await;
-            // A sweep that Redis does not answer must not delay the one after it for long.
-            match timeout(period.max(DECISION_LIMIT), self.sweep()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(why = chain(&error), "cannot sweep"),
-                Err(_) => tracing::debug!("a sweep took too long"),
-            }
-            if let SessionStore::Memory(sessions) = &self.sessions {
-                sessions.forget_expired();
-            }
-            // A quarter of the TTL leaves room for an outage of half of it.
-            if renewed.elapsed() > self.sessions.ttl() / 4 {
-                renewed = Instant::now();
-                self.renew_all().await;
-            }
-        }
-    }
-
-    /// A session with a live socket is not forgotten, however long the socket lives.
-    async fn renew_all(&self) {
-        for chunk in self.hub.presences().chunks(CHUNK) {
-            let held: Vec<_> = chunk
-                .iter()
-                .map(|Presence { user, session }| (user.clone(), session.clone()))
-                .collect();
-            if let Err(error) = self.sessions.renew(&held).await {
-                self.complaints.tell("cannot renew sessions", chain(&error));
-            }
-        }
-    }
-
-    async fn expire_forever(self: Arc<Self>) {
-        let mut tick = interval(EXPIRY_INTERVAL);
-        loop {
-            tick.tick().await;
-            let now = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs());
-            self.hub
-                .expire(now)
-                .iter()
-                .for_each(|outlet| outlet.dismiss(Farewell::TokenExpired));
-        }
     }
 }
 

@@ -1,11 +1,6 @@
 //! A client's CONNECT: who it is, whether it may come in, and the handle that the hub gets.
 
-use std::{
-    cmp::Ordering,
-    convert::Infallible,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{cmp::Ordering, convert::Infallible, sync::Arc, time::Duration};
 
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, value::RawValue};
@@ -23,7 +18,7 @@ use tokio::{
 
 use super::connection::{Connection, Ending};
 use crate::{
-    auth::{TokenVerifier, strip_bearer, trim},
+    auth::{TokenVerifier, strip_bearer, trim, unix_time},
     config::{Limits, OnExpiry},
     hub::{Farewell, Outlet},
     id::EventName,
@@ -136,12 +131,9 @@ impl Handshakes {
                 .map(|token| token.expose()))
             .or(credentials.query.as_ref().map(|token| token.expose()))
             .ok_or(Refusal::TokenMissing)?;
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
         let identity = self
             .verifier
-            .verify(strip_bearer(token), now)
+            .verify(strip_bearer(token), unix_time())
             .map_err(|error| {
                 tracing::debug!(%error, "refused a token");
                 Refusal::TokenInvalid

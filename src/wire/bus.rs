@@ -1,0 +1,320 @@
+//! What nodes say to each other. The messages are versioned, so that two releases can run side by
+//! side during a rolling upgrade.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use crate::id::{EventName, NodeId, SessionId};
+
+/// An event on its way to a user's sockets. The payload is raw JSON and shared, never copied.
+#[derive(Debug, Clone)]
+pub struct Event {
+    pub name: EventName,
+    pub payload: Arc<RawValue>,
+}
+
+/// The number that a node gives to a message that it wants to recognise again.
+pub type Sequence = u64;
+
+/// What nodes say on a user's channel.
+#[derive(Debug, Clone)]
+pub enum UserMessage {
+    /// Deliver the event to the sockets of the user.
+    Emit {
+        from: NodeId,
+        seq: Sequence,
+        event: Event,
+    },
+    /// The user's active session has changed: look again, and tell `from` the count.
+    SessionChanged {
+        from: NodeId,
+        seq: Sequence,
+        session: SessionId,
+    },
+}
+
+/// What nodes say on the channel of one node, or of all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum NodeMessage {
+    /// The answer to a `SessionChanged`: how many sockets this node has disconnected.
+    Disconnected { seq: Sequence, count: u64 },
+    /// A node lives; said to all every few seconds. The node that says it expects to hear it.
+    Hello { node: NodeId, seq: Sequence },
+    /// A node has gone in good order.
+    Bye { node: NodeId },
+}
+
+/// A message and the channel that it goes to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Publication {
+    pub channel: String,
+    pub message: Vec<u8>,
+}
+
+/// The version of the bus messages. A node ignores what is newer, so that two releases can run
+/// side by side during a rolling upgrade.
+pub const BUS_VERSION: u32 = 1;
+
+/// A bus message that this release does not understand.
+#[derive(Debug, Error)]
+pub enum DecodeError {
+    #[error("bus message of version {0}, newer than {BUS_VERSION}")]
+    Newer(u32),
+    #[error("bus message of the unknown kind {0:?}")]
+    UnknownKind(String),
+    #[error("bus message cannot be read")]
+    Malformed(#[source] serde_json::Error),
+    #[error("bus message is not UTF-8")]
+    NotText(#[source] std::str::Utf8Error),
+}
+
+impl DecodeError {
+    /// The reason as a metric's label.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Newer(_) => "newer_version",
+            Self::UnknownKind(_) => "unknown_kind",
+            Self::Malformed(_) | Self::NotText(_) => "malformed",
+        }
+    }
+}
+
+/// A bus message is one line of JSON, and for an emit the payload's text behind it. Fields that a
+/// release does not know are none of its business.
+#[derive(Serialize, Deserialize)]
+struct Header<T> {
+    v: u32,
+    #[serde(flatten)]
+    body: T,
+}
+
+/// What every message has, whatever else it says.
+#[derive(Deserialize)]
+struct Envelope {
+    v: u32,
+    kind: String,
+}
+
+/// The body of a header, of one of these kinds.
+trait Body: Serialize {
+    const KINDS: &[&str];
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum UserHeader {
+    Emit {
+        from: NodeId,
+        seq: Sequence,
+        event: EventName,
+    },
+    SessionChanged {
+        from: NodeId,
+        seq: Sequence,
+        session: SessionId,
+    },
+}
+
+impl Body for UserHeader {
+    const KINDS: &[&str] = &["emit", "session_changed"];
+}
+
+impl Body for NodeMessage {
+    const KINDS: &[&str] = &["disconnected", "hello", "bye"];
+}
+
+fn encode(body: impl Body) -> Vec<u8> {
+    let header = Header {
+        v: BUS_VERSION,
+        body,
+    };
+    serde_json::to_vec(&header).expect("a header has only strings and numbers")
+}
+
+fn decode<T: Body + DeserializeOwned>(line: &str) -> Result<T, DecodeError> {
+    let error = match serde_json::from_str::<Header<T>>(line) {
+        // What a newer version means by a kind that we know is not for us to guess.
+        Ok(header) if header.v > BUS_VERSION => return Err(DecodeError::Newer(header.v)),
+        Ok(header) => return Ok(header.body),
+        Err(error) => error,
+    };
+    Err(match serde_json::from_str(line) {
+        Ok(Envelope { v, .. }) if v > BUS_VERSION => DecodeError::Newer(v),
+        Ok(Envelope { kind, .. }) if !T::KINDS.contains(&kind.as_str()) => {
+            DecodeError::UnknownKind(kind)
+        }
+        _ => DecodeError::Malformed(error),
+    })
+}
+
+impl UserMessage {
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Emit { from, seq, event } => {
+                let (from, name) = (from.clone(), event.name.clone());
+                let mut bytes = encode(UserHeader::Emit {
+                    from,
+                    seq: *seq,
+                    event: name,
+                });
+                bytes.push(b'\n');
+                bytes.extend_from_slice(event.payload.get().as_bytes());
+                bytes
+            }
+            Self::SessionChanged { from, seq, session } => {
+                let (from, session) = (from.clone(), session.clone());
+                encode(UserHeader::SessionChanged {
+                    from,
+                    seq: *seq,
+                    session,
+                })
+            }
+        }
+    }
+
+    /// # Errors
+    /// A message of a newer release, or one that cannot be read.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let text = std::str::from_utf8(bytes).map_err(DecodeError::NotText)?;
+        let (line, payload) = text.split_once('\n').unwrap_or((text, "null"));
+        Ok(match decode(line)? {
+            UserHeader::Emit { from, seq, event } => {
+                let payload =
+                    RawValue::from_string(payload.to_owned()).map_err(DecodeError::Malformed)?;
+                Self::Emit {
+                    from,
+                    seq,
+                    event: Event {
+                        name: event,
+                        payload: payload.into(),
+                    },
+                }
+            }
+            UserHeader::SessionChanged { from, seq, session } => {
+                Self::SessionChanged { from, seq, session }
+            }
+        })
+    }
+}
+
+impl NodeMessage {
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self.clone())
+    }
+
+    /// # Errors
+    /// A message of a newer release, or one that cannot be read.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        decode(std::str::from_utf8(bytes).map_err(DecodeError::NotText)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node() -> NodeId {
+        NodeId::try_from("n1").unwrap()
+    }
+
+    #[test]
+    fn an_emit_keeps_its_payload_to_the_byte() {
+        let payload =
+            RawValue::from_string(r#"{"n":9007199254740993,"s":"\ud83d\n"}"#.into()).unwrap();
+        let event = Event {
+            name: EventName::try_from("a:b").unwrap(),
+            payload: payload.into(),
+        };
+        let bytes = UserMessage::Emit {
+            from: node(),
+            seq: 7,
+            event,
+        }
+        .encode();
+        let Ok(UserMessage::Emit { seq: 7, event, .. }) = UserMessage::decode(&bytes) else {
+            panic!("{:?}", String::from_utf8(bytes));
+        };
+        assert_eq!(
+            event.payload.get(),
+            r#"{"n":9007199254740993,"s":"\ud83d\n"}"#
+        );
+    }
+
+    #[test]
+    fn what_is_not_understood_is_told_apart() {
+        let cases = [
+            (r#"{"v":2,"kind":"rename","to":"x"}"#, "newer_version"),
+            (
+                r#"{"v":2,"kind":"emit","from":"n","seq":1,"event":"a"}"#,
+                "newer_version",
+            ),
+            (
+                r#"{"v":2,"kind":"hello","node":"n","seq":1}"#,
+                "newer_version",
+            ),
+            (r#"{"v":1,"kind":"rename","to":"x"}"#, "unknown_kind"),
+            (r#"{"v":1,"kind":"emit"}"#, "malformed"),
+            (r#"{"v":1,"kind":"hello"}"#, "malformed"),
+            (r#"{"kind":"rename"}"#, "malformed"),
+            (r#"{"v":1}"#, "malformed"),
+            ("", "malformed"),
+        ];
+        for (message, label) in cases {
+            let user = UserMessage::decode(message.as_bytes()).unwrap_err();
+            let node = NodeMessage::decode(message.as_bytes()).unwrap_err();
+            // The kinds of the other sort of channel are unknown on this one.
+            let labels = [user.label(), node.label()];
+            assert!(labels.contains(&label), "{message}: {labels:?}");
+            assert!(
+                !labels.contains(&"newer_version") || labels == [label; 2],
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn fields_of_a_later_release_are_no_hindrance() {
+        let hello = br#"{"v":1,"kind":"hello","node":"n1","seq":1,"load":0.5,"zone":{"a":[]}}"#;
+        let node = node();
+        assert_eq!(
+            NodeMessage::decode(hello).unwrap(),
+            NodeMessage::Hello { node, seq: 1 }
+        );
+        let emit =
+            b"{\"v\":1,\"kind\":\"emit\",\"ttl\":9,\"from\":\"n1\",\"seq\":1,\"event\":\"a\"}\n7";
+        assert!(UserMessage::decode(emit).is_ok());
+    }
+
+    #[test]
+    fn every_kind_that_is_sent_is_known() {
+        let (from, session) = (node(), SessionId::try_from("s").unwrap());
+        let seq = 1;
+        let event = EventName::try_from("a").unwrap();
+        let bodies = [
+            encode(UserHeader::Emit {
+                from: from.clone(),
+                seq,
+                event,
+            }),
+            encode(UserHeader::SessionChanged { from, seq, session }),
+            NodeMessage::Disconnected { seq, count: 1 }.encode(),
+            NodeMessage::Hello { node: node(), seq }.encode(),
+            NodeMessage::Bye { node: node() }.encode(),
+        ];
+        let kinds = bodies.map(|body| serde_json::from_slice::<Envelope>(&body).unwrap().kind);
+        assert_eq!(
+            kinds.as_slice(),
+            [UserHeader::KINDS, NodeMessage::KINDS].concat()
+        );
+    }
+
+    #[test]
+    fn node_messages_come_back_as_they_went() {
+        let message = NodeMessage::Disconnected { seq: 3, count: 2 };
+        assert_eq!(NodeMessage::decode(&message.encode()).unwrap(), message);
+    }
+}
