@@ -34,6 +34,8 @@ const USERS: usize = 100_000;
 const ROUNDS: usize = 5;
 /// Handshakes at the same time.
 const CROWD: usize = 256;
+/// Between two rounds: a connection that lived shorter than 2 s is replaced after a pause only.
+const REST: Duration = Duration::from_secs(3);
 const DAY: Duration = Duration::from_secs(86_400);
 
 #[tokio::main(worker_threads = 2)]
@@ -65,6 +67,7 @@ async fn main() -> anyhow::Result<()> {
 
     let mut connection = redis.connect().await?;
     for round in 1..=rounds {
+        sleep(REST).await;
         let started = Instant::now();
         let () = redis::cmd("CLIENT")
             .arg(&["KILL", "TYPE", "pubsub"])

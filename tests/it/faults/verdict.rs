@@ -16,7 +16,8 @@ const TOLD_WITHIN: Duration = Duration::from_secs(5);
 const BACK_WITHIN: Duration = Duration::from_secs(10);
 /// Within this a socket of a replaced session is gone, once its node can know.
 const GONE_WITHIN: Duration = Duration::from_secs(15);
-/// What was answered so shortly before the end of a connection may still have been on its way.
+/// What was answered so shortly before a connection ended, or a link was lost, may still have been on
+/// its way.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// How many problems of a kind are worth reading.
 const ENOUGH: usize = 5;
@@ -74,7 +75,7 @@ fn dues(book: &Book) -> impl Iterator<Item = Due<'_>> {
             };
             let is_local = life.node == event.node;
             let promised = is_local && [200, 503].contains(&status)
-                || status == 200 && !book.is_excused(life.node, event.sent, answered);
+                || status == 200 && !book.is_excused(life.node, event.sent, answered + ON_ITS_WAY);
             let goes_at = life.ended.map(|ended| ended - ON_ITS_WAY);
             life.user == event.user
                 && promised
@@ -203,7 +204,7 @@ fn sockets_that_should_be_closed_or_open(book: &Book) -> Vec<String> {
         if let Some(logout) = replaced.next() {
             let done = logout.done.expect("it is done");
             let can_know = book
-                .outages_of(life.node, logout.sent, done)
+                .outages_of(life.node, logout.sent, done + ON_ITS_WAY)
                 .filter_map(|outage| outage.until);
             let from = can_know.max().unwrap_or(done).max(done);
             let gone = life.ended.unwrap_or(end);
