@@ -34,6 +34,7 @@ pub struct Node {
 pub struct Move<'a> {
     source: &'a Node,
     target: &'a Node,
+    masters: Vec<&'a Node>,
     slot: String,
 }
 
@@ -247,6 +248,7 @@ impl Cluster {
         Move {
             source,
             target,
+            masters: self.nodes.iter().filter(|node| node.is_master()).collect(),
             slot,
         }
     }
@@ -256,6 +258,9 @@ impl Move<'_> {
     /// Moves what is in the slot.
     pub fn move_keys(&self) {
         let keys: Vec<String> = self.source.cluster(&["GETKEYSINSLOT", &self.slot, "1000"]);
+        if keys.is_empty() {
+            return;
+        }
         let mut migrate = redis::cmd("MIGRATE");
         migrate.arg("127.0.0.1").arg(self.target.port);
         migrate.arg("").arg(0).arg(5_000).arg("KEYS").arg(&keys);
@@ -266,7 +271,8 @@ impl Move<'_> {
 
     /// From now on the slot is the target's.
     pub fn finish(self) {
-        for node in [self.target, self.source] {
+        // First those two, lest the slot be nobody's; then the others, which would hear of it later.
+        for node in [self.target, self.source].into_iter().chain(self.masters) {
             let () = node.cluster(&["SETSLOT", &self.slot, "NODE", &self.target.id]);
         }
     }
