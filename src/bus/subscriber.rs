@@ -20,6 +20,7 @@ const WATCHES: usize = 1_000;
 /// Hears channels, with plain or with sharded subscriptions.
 #[derive(Debug)]
 pub enum Subscriber {
+    /// One connection, and what keeps it watched.
     Plain(MultiplexedConnection, oneshot::Sender<()>),
     Sharded(Box<Shards>),
 }

@@ -152,15 +152,15 @@ fn sessions_ls(environment: &[(&str, &str)]) -> Vec<Value> {
     lines.lines().map(parse).collect()
 }
 
-/// Gives a user on a server the rights that the README asks for, from the line of it that has `mark`
-/// in it; answers what configures its name and password.
+/// Gives a user on a server the rights that the README asks for, in the line of it that has `mark`
+/// in it.
 fn grant(server: &mut redis::Connection, mark: &str) {
     let readme = include_str!("../../README.md");
-    let is_it = |line: &&str| line.starts_with("ACL SETUSER sockd ") && line.contains(mark);
+    let is_it = |line: &&str| line.starts_with("user sockd ") && line.contains(mark);
     let rules = readme.lines().find(is_it).expect("a line with the rules");
-    let mut words = rules.split_whitespace();
-    let mut command = redis::cmd(words.next().expect("a command"));
-    command.arg(words.collect::<Vec<_>>());
+    let mut command = redis::cmd("ACL");
+    command.arg("SETUSER");
+    command.arg(rules.split_whitespace().skip(1).collect::<Vec<_>>());
     command.exec(server).expect("Redis takes the rules");
 }
 
