@@ -330,8 +330,11 @@ async fn supervise(
                 publish.send_replace(Some(connection.clone()));
                 let since = Instant::now();
                 let why = tokio::select! {
-                    why = watch_over(connection, &mut end) => {
-                        publish.send_replace(None);
+                    why = watch_over(connection.clone(), &mut end) => {
+                        // One to a Cluster may still reach all masters but one.
+                        if !connection.is_cluster() {
+                            publish.send_replace(None);
+                        }
                         why
                     }
                     // It serves until there is another.
@@ -362,8 +365,14 @@ async fn supervise(
 pub async fn watch_over(mut connection: Connection, end: &mut mpsc::Receiver<()>) -> &'static str {
     let mut tick = tokio::time::interval(PING_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The library's connection to a Cluster can stand still by itself when slots move under load.
+    let tolerated = if connection.is_cluster() {
+        1
+    } else {
+        LOST_PINGS
+    };
     let mut lost = 0;
-    while lost < LOST_PINGS {
+    while lost < tolerated {
         tokio::select! {
             _ = end.recv() => return "it was closed",
             _ = tick.tick() => {}

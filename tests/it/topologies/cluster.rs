@@ -218,10 +218,17 @@ async fn users_who_come_while_their_slot_moves_to_and_fro_are_all_heard() {
     });
     let mut pairs = Vec::new();
     while !moves.is_finished() || pairs.len() < 10 {
-        let four = [(); 4].map(|()| Pair::join([&nodes[0], &nodes[1]]));
+        let four = [(); 4].map(|()| Pair::come([&nodes[0], &nodes[1]]));
         pairs.extend(join_all(four).await);
     }
     moves.await.expect("the slot moves");
+    // The library's connection may have come to a standstill, and is found out within seconds.
+    let stranger = jwt::user();
+    for node in &nodes {
+        let is_taken = || async { emit_and_ask(node, &stranger).await["ok"] == true };
+        eventually(RECOVERY, "an emit's success", is_taken).await;
+        node.is_ready(RECOVERY).await;
+    }
     let owner = cluster.master_of("{app}");
     for pair in &pairs {
         let channel = format!("sockd:user:{{app}}:session:{}", pair.user);
