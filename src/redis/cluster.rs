@@ -11,9 +11,10 @@ use futures_util::future::{join_all, select_ok};
 use super::{ConnectError, Connection, certificates, host_and_port, open, tcp_settings};
 use crate::config::{self, Topology};
 
-/// How often a command is sent again that a node has sent elsewhere or that it could not take:
-/// enough to follow a slot that moves, and all of it within the time for one command.
-const RETRIES: u32 = 4;
+/// How often a command is sent again that a node has sent elsewhere or could not take. It follows a
+/// slot that moves, where the library's ASKING may be taken up by another command that it has sent
+/// over the same connection; the time for one command bounds it all.
+const RETRIES: u32 = 16;
 /// The pauses between these, in milliseconds.
 const SHORTEST_RETRY_PAUSE: u64 = 20;
 const LONGEST_RETRY_PAUSE: u64 = 200;

@@ -40,7 +40,7 @@ impl Backoff {
     }
 }
 
-/// A number between 0 and 1; jitter needs no better one than the clock's finest digits.
+/// A number between 0 and 1, good enough for jitter.
 fn random_fraction() -> f64 {
     let bytes = uuid::Uuid::new_v4().into_bytes();
     f64::from(bytes[0]) / 255.0
@@ -119,8 +119,11 @@ async fn supervise(
                 publish.send_replace(Some(connection.clone()));
                 let since = Instant::now();
                 let why = tokio::select! {
-                    why = watch_over(connection, config.command_timeout, &mut end) => {
-                        publish.send_replace(None);
+                    why = watch_over(connection.clone(), config.command_timeout, &mut end) => {
+                        // One to a Cluster may still reach all masters but one.
+                        if !connection.is_cluster() {
+                            publish.send_replace(None);
+                        }
                         why
                     }
                     // It serves until there is another.
@@ -156,8 +159,14 @@ pub async fn watch_over(
 ) -> &'static str {
     let mut tick = tokio::time::interval(PING_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The library's connection to a Cluster can stand still by itself when slots move under load.
+    let tolerated = if connection.is_cluster() {
+        1
+    } else {
+        LOST_PINGS
+    };
     let mut lost = 0;
-    while lost < LOST_PINGS {
+    while lost < tolerated {
         tokio::select! {
             _ = end.recv() => return "it was closed",
             _ = tick.tick() => {}

@@ -42,6 +42,30 @@ impl Pair {
         }
     }
 
+    /// Joins as clients do that are told AUTH_UNAVAILABLE: they try again.
+    async fn come(nodes: [&Sockd; 2]) -> Self {
+        let (user, session) = (jwt::user(), jwt::session());
+        let join = async |node: &Sockd| {
+            let deadline = Instant::now() + RECOVERY;
+            loop {
+                let mut socket = WebSocket::open(node.address()).await;
+                socket.packet().await;
+                let answer = socket.connect(&jwt::token(&user, &session)).await;
+                if answer.starts_with("40") {
+                    return socket;
+                }
+                assert_eq!(answer, r#"44{"message":"AUTH_UNAVAILABLE"}"#);
+                assert!(Instant::now() < deadline, "still unavailable");
+            }
+        };
+        let sockets = [join(nodes[0]).await, join(nodes[1]).await];
+        Self {
+            user,
+            session,
+            sockets,
+        }
+    }
+
     /// Emits by turns from both nodes; each socket gets all in this order.
     async fn hear_in_order(&mut self, nodes: [&Sockd; 2]) {
         for number in 0..6 {

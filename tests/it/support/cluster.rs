@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::{
     PATIENCE, eventually,
-    process::Process,
+    process::{Process, redis_at},
     redis::free_port,
     sockd::{Builder, Sockd},
 };
@@ -34,11 +34,23 @@ pub struct Node {
 pub struct Move<'a> {
     source: &'a Node,
     target: &'a Node,
+    masters: Vec<&'a Node>,
     slot: String,
 }
 
 impl Node {
-    fn start(directory: &TempDir) -> Self {
+    async fn start(directory: &TempDir) -> Self {
+        // Another process may take a port between our look and redis-server's bind.
+        for _ in 0..10 {
+            let mut node = Self::try_start(directory);
+            if node.process.serves_redis(node.port).await {
+                return node;
+            }
+        }
+        panic!("redis-server did not start ten times over");
+    }
+
+    fn try_start(directory: &TempDir) -> Self {
         let (port, bus_port) = (free_port(), free_port());
         let path = directory.path().join(port.to_string());
         std::fs::create_dir(&path).expect("a new folder");
@@ -75,11 +87,7 @@ impl Node {
     }
 
     pub fn try_connection(&self) -> Option<Connection> {
-        let url = format!("redis://127.0.0.1:{}", self.port);
-        let client = redis::Client::open(url).expect("a Redis URL");
-        client
-            .get_connection_with_timeout(Duration::from_secs(1))
-            .ok()
+        redis_at(self.port)
     }
 
     pub fn connection(&self) -> Connection {
@@ -139,13 +147,9 @@ impl Cluster {
     /// Starts it and waits until every master has its replica.
     pub async fn start() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let mut nodes: Vec<Node> = (0..6).map(|_| Node::start(&directory)).collect();
-        for node in &nodes {
-            eventually(PATIENCE, "a node of the cluster", || async {
-                node.try_connection()
-                    .is_some_and(|mut c| redis::cmd("PING").exec(&mut c).is_ok())
-            })
-            .await;
+        let mut nodes = Vec::new();
+        for _ in 0..6 {
+            nodes.push(Node::start(&directory).await);
         }
         for node in &mut nodes {
             node.id = node.cluster(&["MYID"]);
@@ -247,6 +251,7 @@ impl Cluster {
         Move {
             source,
             target,
+            masters: self.nodes.iter().filter(|node| node.is_master()).collect(),
             slot,
         }
     }
@@ -256,6 +261,9 @@ impl Move<'_> {
     /// Moves what is in the slot.
     pub fn move_keys(&self) {
         let keys: Vec<String> = self.source.cluster(&["GETKEYSINSLOT", &self.slot, "1000"]);
+        if keys.is_empty() {
+            return;
+        }
         let mut migrate = redis::cmd("MIGRATE");
         migrate.arg("127.0.0.1").arg(self.target.port);
         migrate.arg("").arg(0).arg(5_000).arg("KEYS").arg(&keys);
@@ -266,7 +274,8 @@ impl Move<'_> {
 
     /// From now on the slot is the target's.
     pub fn finish(self) {
-        for node in [self.target, self.source] {
+        // First those two, lest the slot be nobody's; then the others, which would hear of it later.
+        for node in [self.target, self.source].into_iter().chain(self.masters) {
             let () = node.cluster(&["SETSLOT", &self.slot, "NODE", &self.target.id]);
         }
     }

@@ -1,6 +1,11 @@
 //! A server program of the test's own that is not sockd.
 
-use std::process::{Child, Command, Stdio};
+use std::{
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::PATIENCE;
 
 /// A running program; killed when dropped.
 pub struct Process(Child);
@@ -24,7 +29,25 @@ impl Process {
         self.0.wait().expect("it can be waited for");
     }
 
-    pub fn has_ended(&mut self) -> bool {
+    /// Waits until it serves Redis' protocol at the port; `false` if it ends instead, as where
+    /// another process took the port first.
+    pub async fn serves_redis(&mut self, port: u16) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        let own = format!("process_id:{}\r\n", self.0.id());
+        while Instant::now() < deadline && !self.has_ended() {
+            let info = redis_at(port).and_then(|mut connection| {
+                let mut info = redis::cmd("INFO");
+                info.arg("server").query::<String>(&mut connection).ok()
+            });
+            if info.is_some_and(|info| info.contains(&own)) {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        false
+    }
+
+    fn has_ended(&mut self) -> bool {
         self.0.try_wait().expect("it can be asked").is_some()
     }
 
@@ -45,4 +68,12 @@ impl Drop for Process {
         self.0.kill().ok();
         self.0.wait().ok();
     }
+}
+
+/// A connection to the server at the port, if there is one that answers.
+pub fn redis_at(port: u16) -> Option<redis::Connection> {
+    let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).expect("a Redis URL");
+    client
+        .get_connection_with_timeout(Duration::from_secs(1))
+        .ok()
 }

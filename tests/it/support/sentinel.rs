@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::{
     PATIENCE, eventually,
-    process::Process,
+    process::{Process, redis_at},
     redis::free_port,
     sockd::{Builder, Sockd},
 };
@@ -32,16 +32,22 @@ pub struct Server {
 }
 
 impl Server {
-    async fn start(program: &'static str, port: u16, arguments: Vec<String>) -> Self {
-        let process = spawn(program, &arguments);
-        let mut server = Self {
-            process,
-            port,
-            program,
-            arguments,
-        };
-        assert!(server.is_up().await, "{program} did not start");
-        server
+    async fn start(program: &'static str, arguments: impl Fn(u16) -> Vec<String>) -> Self {
+        // Another process may take the port between our look and the program's bind.
+        for _ in 0..10 {
+            let port = free_port();
+            let arguments = arguments(port);
+            let mut process = spawn(program, &arguments);
+            if process.serves_redis(port).await {
+                return Self {
+                    process,
+                    port,
+                    program,
+                    arguments,
+                };
+            }
+        }
+        panic!("{program} did not start ten times over");
     }
 
     pub fn kill(&mut self) {
@@ -51,15 +57,12 @@ impl Server {
     /// Starts it again with what it was started with, and no data.
     pub async fn restart(&mut self) {
         self.process = spawn(self.program, &self.arguments);
-        assert!(self.is_up().await, "{} did not come back", self.program);
+        let is_back = self.process.serves_redis(self.port).await;
+        assert!(is_back, "{} did not come back", self.program);
     }
 
     pub fn try_connection(&self) -> Option<Connection> {
-        let url = format!("redis://127.0.0.1:{}", self.port);
-        let client = redis::Client::open(url).expect("a Redis URL");
-        client
-            .get_connection_with_timeout(Duration::from_secs(1))
-            .ok()
+        redis_at(self.port)
     }
 
     pub fn connection(&self) -> Connection {
@@ -77,18 +80,6 @@ impl Server {
         let mut command = redis::cmd("REPLICAOF");
         let done = command.arg(host).arg(port).exec(&mut self.connection());
         done.expect("REPLICAOF works");
-    }
-
-    async fn is_up(&mut self) -> bool {
-        let deadline = std::time::Instant::now() + PATIENCE;
-        while std::time::Instant::now() < deadline && !self.process.has_ended() {
-            let connection = self.try_connection();
-            if connection.is_some_and(|mut c| redis::cmd("PING").exec(&mut c).is_ok()) {
-                return true;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        false
     }
 }
 
@@ -115,20 +106,16 @@ impl Sentinels {
             ];
             arguments.map(str::to_owned).to_vec()
         };
-        let (master, replica) = (free_port(), free_port());
-        let of_replica = ["--replicaof", "127.0.0.1", &master.to_string()].map(str::to_owned);
-        let servers = vec![
-            Server::start("redis-server", master, redis(master)).await,
-            Server::start(
-                "redis-server",
-                replica,
-                [redis(replica), of_replica.to_vec()].concat(),
-            )
-            .await,
-        ];
-        let mut sentinels = Vec::new();
-        for _ in 0..3 {
-            let port = free_port();
+        let servers = {
+            let master = Server::start("redis-server", redis).await;
+            let replicaof = ["--replicaof", "127.0.0.1", &master.port.to_string()];
+            let replicaof = replicaof.map(str::to_owned).to_vec();
+            let replica = |port| [redis(port), replicaof.clone()].concat();
+            let replica = Server::start("redis-server", replica).await;
+            vec![master, replica]
+        };
+        let master = servers[0].port;
+        let sentinel = |port| {
             let file = directory.path().join(format!("sentinel-{port}.conf"));
             let down_after = DOWN_AFTER.as_millis();
             let text = format!(
@@ -137,8 +124,11 @@ impl Sentinels {
                  sentinel failover-timeout {MASTER} 6000\n"
             );
             fs::write(&file, text).expect("a new file");
-            let file = file.to_str().expect("UTF-8").to_owned();
-            sentinels.push(Server::start("redis-sentinel", port, vec![file]).await);
+            vec![file.to_str().expect("UTF-8").to_owned()]
+        };
+        let mut sentinels = Vec::new();
+        for _ in 0..3 {
+            sentinels.push(Server::start("redis-sentinel", sentinel).await);
         }
         let sentinels = Self {
             servers,

@@ -1,7 +1,8 @@
 //! Redis as a Cluster of six.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
+use futures_util::future::join_all;
 use serde_json::json;
 
 use super::{
@@ -191,6 +192,54 @@ async fn a_slot_that_moves_takes_its_users_with_it() {
         let is_rebuilt = node.log().text().contains("lost the subscriber connection");
         assert!(!is_rebuilt);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_who_come_while_their_slot_moves_to_and_fro_are_all_heard() {
+    let cluster = Arc::new(Cluster::start().await);
+    // A tag in the keys puts all users into one slot.
+    let start = async || {
+        let builder = cluster.configure(Sockd::builder());
+        let builder = builder.env("SOCKD_SESSIONS__KEY_PREFIX", "{app}:session:");
+        let sockd = builder.start().await;
+        sockd.is_ready(PATIENCE).await;
+        sockd
+    };
+    let nodes = [start().await, start().await];
+    let home = cluster.master_of("{app}");
+    let moves = tokio::task::spawn_blocking({
+        let cluster = cluster.clone();
+        move || {
+            for number in 1..=40 {
+                let moving = cluster.begin_move("{app}", (home + number) % 3);
+                moving.move_keys();
+                moving.finish();
+            }
+        }
+    });
+    let mut pairs = Vec::new();
+    while !moves.is_finished() || pairs.len() < 10 {
+        let four = [(); 4].map(|()| Pair::come([&nodes[0], &nodes[1]]));
+        pairs.extend(join_all(four).await);
+    }
+    moves.await.expect("the slot moves");
+    // The library's connection may have come to a standstill, and is found out within seconds.
+    let stranger = jwt::user();
+    for node in &nodes {
+        let is_taken = || async { emit_and_ask(node, &stranger).await["ok"] == true };
+        eventually(RECOVERY, "an emit's success", is_taken).await;
+        node.is_ready(RECOVERY).await;
+    }
+    let owner = cluster.master_of("{app}");
+    for pair in &pairs {
+        let channel = format!("sockd:user:{{app}}:session:{}", pair.user);
+        let is_heard = || async { cluster.nodes[owner].subscribers(&channel) == 2 };
+        eventually(RECOVERY, "the channel's subscriptions", is_heard).await;
+    }
+    for pair in &mut pairs {
+        pair.hears_again([&nodes[0], &nodes[1]], "at last").await;
+    }
+    pairs.remove(0).log_out(&nodes[1]).await;
 }
 
 #[tokio::test]
