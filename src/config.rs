@@ -156,7 +156,7 @@ pub struct Redis {
     pub tls_ca_file: Option<PathBuf>,
     /// PEM files with the certificate and the key that we show to Redis.
     pub tls_client_files: Option<(PathBuf, PathBuf)>,
-    /// The prefix of all bus channels and of the set of live nodes.
+    /// The prefix of all bus channels.
     pub channel_prefix: String,
     pub connect_timeout: Duration,
     pub command_timeout: Duration,

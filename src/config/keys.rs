@@ -384,7 +384,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         "redis.channel_prefix",
         Prefix,
         Is("sockd:"),
-        "Before all channels and the set of live nodes, so that two installations can share one Redis.",
+        "Before all channels, so that two installations can share one Redis.",
     ),
     setting(
         "redis.connect_timeout",

@@ -5,13 +5,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::{redis::chain, session::SessionStore};
 
 /// How often it is tried whether sessions can be read and written: `/readyz` has 5 s to tell.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// How long that may take.
+/// How often while they cannot be: soon well again.
+const DOUBT_INTERVAL: Duration = Duration::from_millis(250);
+/// How long one try may take.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// Whether the stored sessions could be read and written when that was last tried.
@@ -31,11 +33,10 @@ impl StoreState {
 
     /// Tries them again and again, until dropped.
     pub(super) async fn watch(&self, sessions: &SessionStore) {
-        let mut tick = interval(INTERVAL);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tick.tick().await;
             self.look(sessions).await;
+            let is_well = self.check().is_ok();
+            sleep(if is_well { INTERVAL } else { DOUBT_INTERVAL }).await;
         }
     }
 

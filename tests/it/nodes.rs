@@ -8,8 +8,8 @@ use crate::{
     force_logout::is_dismissed,
     support::{
         PATIENCE, eventually, http, jwt,
+        proxy::{Direction, Proxy, Weather, Which},
         redis::{Redis, heard_by},
-        relay::Relay,
         sockd::Sockd,
         websocket::{Came, WebSocket},
     },
@@ -239,17 +239,17 @@ async fn a_session_that_was_set_behind_the_nodes_backs_is_found() {
 #[tokio::test]
 async fn a_node_whose_link_was_cut_without_a_word_lets_no_replaced_session_stay() {
     let redis = Redis::start().await;
-    let relay = Relay::to(redis.port).await;
+    let proxy = Proxy::start(&redis).await;
     let here = Sockd::with_redis(&redis).await;
     let there = Sockd::builder()
         .env("REDIS_HOST", "127.0.0.1")
-        .env("REDIS_PORT", relay.port.to_string())
+        .env("REDIS_PORT", proxy.port().to_string())
         .start()
         .await;
     there.is_ready(PATIENCE).await;
     let (user, old, new) = (jwt::user(), jwt::session(), jwt::session());
     let mut socket = WebSocket::join(there.address(), &user, &old).await;
-    relay.stall();
+    proxy.turn(Weather::Blackhole(Which::All, Direction::Both));
     let started = tokio::time::Instant::now();
     assert_eq!(here.force_logout(&user, &new).await, 0);
     assert!(
@@ -258,7 +258,7 @@ async fn a_node_whose_link_was_cut_without_a_word_lets_no_replaced_session_stay(
         started.elapsed()
     );
     is_not_ready(&there).await;
-    relay.resume();
+    proxy.turn(Weather::Fair);
     crate::support::within(
         MADE_UP,
         "the end of the old session",

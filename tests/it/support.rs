@@ -9,7 +9,6 @@ pub mod polling;
 pub mod process;
 pub mod proxy;
 pub mod redis;
-pub mod relay;
 pub mod sentinel;
 pub mod sockd;
 pub mod websocket;
