@@ -409,6 +409,8 @@ impl Listener for Node {
         users: Vec<UserId>,
     ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
         Box::pin(async move {
+            // Those who are about to be in may have asked before what this node did not hear.
+            self.hub.doubt_handshakes();
             let enforced = self.enforce_stored(&users).await;
             enforced.map_err(|error| chain(&error))
         })
