@@ -126,11 +126,7 @@ async fn a_planned_failover_is_followed_at_once() {
     let cluster = Cluster::start().await;
     let (a, b) = (cluster.sockd().await, cluster.sockd().await);
     let mut pairs = pairs(&cluster, [&a, &b]).await;
-    let () = cluster.nodes[3].cluster(&["FAILOVER"]);
-    eventually(PATIENCE, "a new master", || async {
-        cluster.nodes[3].is_master()
-    })
-    .await;
+    cluster.nodes[3].fail_over().await;
     let promoted = Instant::now();
     is_heard_at(&cluster, 3, &pairs[0].user).await;
     tell(
@@ -154,11 +150,7 @@ async fn a_node_without_users_on_a_shard_still_counts_who_hears_after_its_failov
     let (a, b) = (cluster.sockd().await, cluster.sockd().await);
     let user = user_on(&cluster, 0);
     let mut socket = WebSocket::join(b.address(), &user, &jwt::session()).await;
-    let () = cluster.nodes[3].cluster(&["FAILOVER"]);
-    eventually(PATIENCE, "a new master", || async {
-        cluster.nodes[3].is_master()
-    })
-    .await;
+    cluster.nodes[3].fail_over().await;
     // The old master takes what is published there as well, but counts its own subscribers alone.
     let known = json!({ "ok": true, "online": true, "nodes": 1 });
     let counted = async || emit_and_ask(&a, &user).await == known;
