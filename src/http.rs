@@ -3,8 +3,9 @@
 mod dev;
 mod error;
 mod internal;
+mod unread;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -33,6 +34,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Api {
     router: Router,
+    body_timeout: Duration,
 }
 
 /// What the handlers need.
@@ -41,7 +43,7 @@ struct Context {
     internal: config::Internal,
     ids: IdFormats,
     events: SupportedEvents,
-    body_timeout: std::time::Duration,
+    body_timeout: Duration,
     metrics: PrometheusHandle,
     dev: Option<Dev>,
 }
@@ -64,12 +66,13 @@ impl Api {
         if dev.is_some() {
             router = dev::routes(router);
         }
+        let body_timeout = config.server.body_timeout;
         let context = Arc::new(Context {
             node,
             internal: config.internal.clone(),
             ids: config.ids.clone(),
             events: config.events.clone(),
-            body_timeout: config.server.body_timeout,
+            body_timeout,
             metrics,
             dev,
         });
@@ -83,7 +86,10 @@ impl Api {
             ))
             .layer(middleware::map_response(name_charset))
             .with_state(context);
-        Self { router }
+        Self {
+            router,
+            body_timeout,
+        }
     }
 
     /// Answers a request.
@@ -91,6 +97,7 @@ impl Api {
         if let Some(uri) = canonical(request.uri()) {
             *request.uri_mut() = uri;
         }
+        let request = unread::read_on(request, self.body_timeout);
         let Ok(response) = self.router.clone().oneshot(request).await;
         response
     }

@@ -29,8 +29,6 @@ use crate::{
 
 /// Headers that browsers add and scripts in them cannot remove (Fetch metadata, client hints).
 const BROWSER_HEADERS: [&str; 3] = ["sec-fetch-mode", "sec-fetch-site", "sec-ch-ua"];
-/// What is still read of a body that is too long, so that its sender reads the answer.
-const EXCESS: usize = 16 << 20;
 /// The most sessions in one answer.
 const PAGE: usize = 1_000;
 
@@ -230,26 +228,13 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
-async fn read_bounded(mut body: Body, limit: usize, within: Duration) -> Result<Bytes, ErrorCode> {
-    let reading = async {
-        let error = match Limited::new(&mut body, limit).collect().await {
-            Ok(collected) => return Ok(collected.to_bytes()),
-            Err(error) => error,
-        };
-        if !error.is::<LengthLimitError>() {
-            return Err(ErrorCode::InvalidJson);
-        }
-        let mut excess = 0;
-        while let Some(Ok(frame)) = body.frame().await
-            && excess < EXCESS
-        {
-            excess += frame.data_ref().map_or(0, Bytes::len);
-        }
-        Err(ErrorCode::PayloadTooLarge)
-    };
-    timeout(within, reading)
-        .await
-        .unwrap_or(Err(ErrorCode::RequestTimeout))
+async fn read_bounded(body: Body, limit: usize, within: Duration) -> Result<Bytes, ErrorCode> {
+    match timeout(within, Limited::new(body, limit).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ErrorCode::PayloadTooLarge),
+        Ok(Err(_)) => Err(ErrorCode::InvalidJson),
+        Err(_) => Err(ErrorCode::RequestTimeout),
+    }
 }
 
 /// A member that is a text; any other counts as not given.

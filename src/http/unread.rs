@@ -1,0 +1,91 @@
+//! The rest of a request's body, when it was answered before all of it was read.
+//!
+//! Many callers look for the answer only after they have sent everything. A connection that is closed
+//! under them tells them of a broken pipe, and not why they were refused.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::body::{Body, Bytes, HttpBody};
+use http::{Request, header};
+use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout_at},
+};
+
+/// How much is read on at the most.
+const EXCESS: usize = 16 << 20;
+
+/// A body that is read to its end, within bounds, whatever becomes of it.
+struct Unread {
+    /// `None` once it has ended.
+    body: Option<Body>,
+    until: Instant,
+}
+
+/// Sees to it that the body has been read `within` the time, by the handler or else by nobody.
+pub(super) fn read_on(request: Request<Body>, within: Duration) -> Request<Body> {
+    // Who asks first whether to send a body has sent none by then.
+    if request.headers().contains_key(header::EXPECT) {
+        return request;
+    }
+    let until = Instant::now() + within;
+    request.map(|body| {
+        let body = Some(body);
+        Body::new(Unread { body, until })
+    })
+}
+
+impl HttpBody for Unread {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(body).poll_frame(context));
+        if !matches!(frame, Some(Ok(_))) {
+            self.body = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body
+            .as_ref()
+            .map_or(SizeHint::with_exact(0), HttpBody::size_hint)
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let rest = self.body.take().filter(|body| !body.is_end_stream());
+        let (Some(rest), Ok(runtime)) = (rest, Handle::try_current()) else {
+            return;
+        };
+        // The connection's own task waits for it, and the time is short.
+        runtime.spawn(timeout_at(self.until, discard(rest)));
+    }
+}
+
+async fn discard(mut body: Body) {
+    let mut read = 0;
+    while let Some(Ok(frame)) = body.frame().await
+        && read < EXCESS
+    {
+        read += frame.data_ref().map_or(0, Bytes::len);
+    }
+}
