@@ -1,7 +1,10 @@
 //! Whether the stored sessions can be relied on.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,17 +21,29 @@ const LIMIT: Duration = Duration::from_secs(1);
 
 /// Whether the stored sessions could be read and written when that was last tried.
 #[derive(Debug)]
-pub(super) struct StoreState(Mutex<Result<(), String>>);
+pub(super) struct StoreState {
+    last_look: AtomicU64,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    /// The look that has seen it.
+    look: u64,
+    state: Result<(), String>,
+}
 
 impl StoreState {
     pub(super) fn unknown() -> Self {
-        Self(Mutex::new(Err(
-            "the sessions were not looked at yet".to_owned()
-        )))
+        let state = Err("the sessions were not looked at yet".to_owned());
+        Self {
+            last_look: AtomicU64::new(0),
+            seen: Mutex::new(Seen { look: 0, state }),
+        }
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
-        self.lock().clone()
+        self.seen().state.clone()
     }
 
     /// Tries them again and again, until dropped.
@@ -42,27 +57,50 @@ impl StoreState {
 
     /// Tries them once.
     pub(super) async fn look(&self, sessions: &SessionStore) {
+        let look = self.last_look.fetch_add(1, Ordering::Relaxed) + 1;
         let state = match timeout(LIMIT, sessions.check()).await {
             Ok(checked) => checked.map_err(|error| chain(&error)),
             Err(_) => Err("Redis does not answer for the sessions in time".to_owned()),
         };
-        self.turn(state);
+        self.turn(look, state);
     }
 
-    /// Logs what is new about it.
-    fn turn(&self, state: Result<(), String>) {
-        let mut present = self.lock();
-        if *present == state {
+    /// Takes what a look has seen, and logs what is new about it. One that was begun before another
+    /// that has ended already, on a link that is gone by now, says nothing of the present.
+    fn turn(&self, look: u64, state: Result<(), String>) {
+        let mut seen = self.seen();
+        if look < seen.look {
+            return;
+        }
+        seen.look = look;
+        if seen.state == state {
             return;
         }
         match &state {
             Err(why) => tracing::warn!(why, "the sessions cannot be relied on"),
             Ok(()) => tracing::info!("the sessions can be read and written"),
         }
-        *present = state;
+        seen.state = state;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Result<(), String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        // No operation above leaves it half-changed, so a poisoned lock is as good as new.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_older_look_sees_late_does_not_count() {
+        let state = StoreState::unknown();
+        assert!(state.check().is_err());
+        state.turn(2, Ok(()));
+        state.turn(1, Err("timed out".to_owned()));
+        assert_eq!(state.check(), Ok(()));
+        state.turn(3, Err("full".to_owned()));
+        assert_eq!(state.check(), Err("full".to_owned()));
     }
 }
