@@ -72,13 +72,16 @@ impl StoreState {
         if look < seen.look {
             return;
         }
+        let is_first = seen.look == 0;
         seen.look = look;
         if seen.state == state {
             return;
         }
         match &state {
             Err(why) => tracing::warn!(why, "the sessions cannot be relied on"),
-            Ok(()) => tracing::info!("the sessions can be read and written"),
+            // Nobody was told otherwise before the first look.
+            Ok(()) if is_first => {}
+            Ok(()) => tracing::info!("the sessions can be relied on again"),
         }
         seen.state = state;
     }

@@ -120,6 +120,8 @@ impl Shell {
         command
             .env_clear()
             .envs(&self.environment)
+            // So that nothing stays of one that is killed.
+            .env("TMPDIR", self.directory.path())
             .current_dir(self.directory.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

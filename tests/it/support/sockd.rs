@@ -104,6 +104,8 @@ impl Builder {
             .args(&self.arguments)
             .env_clear()
             .envs(&self.environment)
+            // So that nothing stays of one that is killed.
+            .env("TMPDIR", directory.path())
             .current_dir(directory.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
