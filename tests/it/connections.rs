@@ -81,9 +81,14 @@ async fn assert_refused(settings: Settings<'_>, exit: i32, words: &[&str]) {
         words.iter().all(|word| reason.contains(word))
     })
     .await;
-    let text = sockd.log().text();
     let is_told = |line: &str| words.iter().all(|word| line.contains(word));
-    assert!(text.lines().any(is_told), "{text}");
+    // The log's reader may be a moment behind.
+    eventually(
+        PATIENCE,
+        &format!("a log line with {words:?}"),
+        async || sockd.log().text().lines().any(is_told),
+    )
+    .await;
     let examined = examine(settings);
     assert_eq!(examined.code, Some(exit), "{}", examined.stdout);
     examined.assert("redis", "fail", words);

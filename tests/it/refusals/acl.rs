@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{assert_not_ready, run};
 use crate::{
     doctor::Doctor,
-    support::{PATIENCE, jwt, redis::Redis, sockd::Sockd, websocket::WebSocket},
+    support::{PATIENCE, eventually, jwt, redis::Redis, sockd::Sockd, websocket::WebSocket},
 };
 
 /// Rules of the README's user, each with whether a running server must miss it by itself.
@@ -63,7 +63,8 @@ async fn each_right_that_the_acl_lacks_is_named_by_the_server_and_by_the_doctor(
                 .await;
             let remedy = format!("grant it: ACL SETUSER narrow {missing}");
             assert_not_ready(&sockd, PATIENCE, &["permissions", &remedy]).await;
-            assert!(sockd.log().text().contains(&remedy), "{missing}");
+            let is_told = async || sockd.log().text().contains(&remedy);
+            eventually(PATIENCE, &remedy, is_told).await;
         }
     }
 }
