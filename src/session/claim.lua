@@ -18,7 +18,9 @@ if meaning == 'same' then
   redis.pcall('EXPIRE', KEYS[1], ARGV[2])
   return {'active'}
 elseif meaning == 'none' then
+  -- In this order, so that nothing has changed where the message is refused.
+  local told = redis.call(ARGV[7], ARGV[3], ARGV[4])
   redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
-  return {'adopted', redis.call(ARGV[7], ARGV[3], ARGV[4])}
+  return {'adopted', told}
 end
 return {'other', stored}

@@ -1,4 +1,5 @@
-//! The contract, proven on the built binary with real clients and a real Redis.
+//! What clients, callers and operators see, proven on the built binary with real clients and a real
+//! Redis.
 
 #![expect(
     unreachable_pub,
