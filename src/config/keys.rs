@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    kind::Kind,
-    setting::{Fallback, Setting},
+    kind::{Kind, duration, number, size},
+    setting::{Fallback, Setting, setting},
 };
 use crate::id;
 
@@ -443,32 +443,3 @@ pub(super) static SETTINGS: &[Setting] = &[
         "text for people, json for collectors.",
     ),
 ];
-
-const fn setting(key: &'static str, kind: Kind, fallback: Fallback, why: &'static str) -> Setting {
-    Setting {
-        key,
-        kind,
-        fallback,
-        legacy: &[],
-        why,
-    }
-}
-
-const fn number(min: u64, max: u64) -> Kind {
-    Kind::Number { min, max }
-}
-
-const fn duration(min: Duration, max: Duration) -> Kind {
-    Kind::Duration { min, max }
-}
-
-const fn size(min: u64, max: u64) -> Kind {
-    Kind::Size { min, max }
-}
-
-impl Setting {
-    const fn legacy(mut self, names: &'static [&'static str]) -> Self {
-        self.legacy = names;
-        self
-    }
-}

@@ -65,6 +65,21 @@ pub(super) enum Value {
     Invalid,
 }
 
+/// A whole number between two, both included.
+pub(super) const fn number(min: u64, max: u64) -> Kind {
+    Kind::Number { min, max }
+}
+
+/// A time between two, both included.
+pub(super) const fn duration(min: Duration, max: Duration) -> Kind {
+    Kind::Duration { min, max }
+}
+
+/// A size in bytes between two, both included.
+pub(super) const fn size(min: u64, max: u64) -> Kind {
+    Kind::Size { min, max }
+}
+
 impl Kind {
     /// Reads a variable, a flag or a default; `None` for a blank, which counts as not given.
     ///

@@ -25,7 +25,29 @@ pub(super) enum Fallback {
     Unset(&'static str),
 }
 
+/// A setting without familiar variables.
+pub(super) const fn setting(
+    key: &'static str,
+    kind: Kind,
+    fallback: Fallback,
+    why: &'static str,
+) -> Setting {
+    Setting {
+        key,
+        kind,
+        fallback,
+        legacy: &[],
+        why,
+    }
+}
+
 impl Setting {
+    /// The same with variables that were there before it.
+    pub(super) const fn legacy(mut self, names: &'static [&'static str]) -> Self {
+        self.legacy = names;
+        self
+    }
+
     /// The setting of that key.
     pub(super) fn find(key: &str) -> Option<&'static Self> {
         SETTINGS.iter().find(|setting| setting.key == key)
