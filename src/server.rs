@@ -2,13 +2,9 @@
 
 use std::{
     convert::Infallible,
-    future::pending,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -19,7 +15,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
     net::{TcpListener, TcpStream, lookup_host},
-    time::{Instant, sleep, timeout_at},
+    sync::watch,
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use crate::{
@@ -120,10 +117,10 @@ impl Server {
             shutdown_timeout,
             ..
         } = self.config.server;
+        self.lifecycle.drain();
         tracing::info!(signal, "draining; a second signal ends at once");
         let deadline = Instant::now() + shutdown_timeout.saturating_sub(LAST_MOMENT);
         let drain = async {
-            self.lifecycle.drain();
             self.gateway.drain(drain_window).await;
             self.lifecycle.close().await;
         };
@@ -270,10 +267,9 @@ async fn serve(
     api: Api,
     lifecycle: Lifecycle,
 ) {
-    let asked = Arc::new(AtomicBool::new(false));
-    let has_asked = asked.clone();
+    let (has_asked, mut asked) = watch::channel(false);
     let answer = service_fn(move |request: Request<Incoming>| {
-        has_asked.store(true, Ordering::Relaxed);
+        has_asked.send_replace(true);
         let (gateway, api) = (gateway.clone(), api.clone());
         async move {
             let request = request.map(Body::new);
@@ -285,9 +281,8 @@ async fn serve(
             Ok::<_, Infallible>(response)
         }
     });
-    let draining = lifecycle.is_draining();
     let connection = http1::Builder::new()
-        .keep_alive(!draining)
+        .keep_alive(!lifecycle.is_draining())
         .timer(TokioTimer::new())
         .header_read_timeout(config.header_timeout)
         .max_buf_size(config.max_header_size)
@@ -301,18 +296,17 @@ async fn serve(
             }
             return;
         }
-        // Who comes during the drain is still told that it is one.
-        () = lifecycle.drained(), if !draining => connection.as_mut().graceful_shutdown(),
+        () = lifecycle.drained() => {}
     }
-    // A browser keeps connections ready on which it may never ask anything.
-    let never_asked = async {
-        sleep(config.drain_window).await;
-        if asked.load(Ordering::Relaxed) {
-            pending().await
-        }
-    };
+    // Who comes during the drain is still told that it is one. A browser keeps connections ready on
+    // which it may never ask anything.
+    let first_request = timeout(config.drain_window, asked.wait_for(|asked| *asked));
     tokio::select! {
-        _ = connection => {}
-        () = never_asked => {}
+        _ = connection.as_mut() => return,
+        asked = first_request => if asked.is_err() {
+            return;
+        }
     }
+    connection.as_mut().graceful_shutdown();
+    connection.await.ok();
 }
