@@ -49,7 +49,8 @@ fn random_fraction() -> f64 {
 /// The command connection of this process, supervised: it is opened again whenever it ends.
 #[derive(Debug, Clone)]
 pub struct Link {
-    connection: watch::Receiver<Option<Connection>>,
+    /// With the time since when it is there.
+    connection: watch::Receiver<Option<(Connection, Instant)>>,
     renewal: Arc<Notify>,
     pub config: Arc<config::Redis>,
 }
@@ -88,19 +89,29 @@ impl Link {
             .wait_for(Option::is_some)
             .await
             .map_err(|_| NotConnected)?;
-        found.clone().ok_or(NotConnected)
+        found
+            .as_ref()
+            .map(|(connection, _)| connection.clone())
+            .ok_or(NotConnected)
     }
 
     /// The connection, if there is one now.
     pub fn current(&self) -> Option<Connection> {
-        self.connection.borrow().clone()
+        let present = self.connection.borrow();
+        present.as_ref().map(|(connection, _)| connection.clone())
+    }
+
+    /// Whether the present connection is younger: what failed on the one before says nothing of it.
+    pub fn is_newer_than(&self, time: Instant) -> bool {
+        let present = self.connection.borrow();
+        present.as_ref().is_some_and(|(_, since)| *since > time)
     }
 }
 
 async fn supervise(
     config: Arc<config::Redis>,
     renewal: Arc<Notify>,
-    publish: watch::Sender<Option<Connection>>,
+    publish: watch::Sender<Option<(Connection, Instant)>>,
 ) {
     let mut backoff = Backoff::default();
     let mut told = String::new();
@@ -116,8 +127,8 @@ async fn supervise(
             Ok(connection) => {
                 tracing::info!(at, "connected to Redis");
                 told.clear();
-                publish.send_replace(Some(connection.clone()));
                 let since = Instant::now();
+                publish.send_replace(Some((connection.clone(), since)));
                 let why = tokio::select! {
                     why = watch_over(connection.clone(), config.command_timeout, &mut end) => {
                         // One to a Cluster may still reach all masters but one.

@@ -56,7 +56,8 @@ impl RedisBus {
         };
         let Publication { channel, message } = self.publication(user, &message);
         let ears = self.ears(user, seq);
-        let deadline = Instant::now() + ECHO_LIMIT;
+        let started = Instant::now();
+        let deadline = started + ECHO_LIMIT;
         let publish = connection.publish(channel, message);
         let published = match timeout_at(deadline, publish).await {
             Ok(published) => published.map_err(|error| self.grants.explain(&error)),
@@ -91,8 +92,10 @@ impl RedisBus {
                 {
                     return Emitted::Everywhere { nodes: None };
                 }
-                self.set_mute_until(Instant::now() + ECHO_LIMIT);
-                self.doubt(why);
+                if !self.link.is_newer_than(started) {
+                    self.set_mute_until(Instant::now() + ECHO_LIMIT);
+                    self.doubt(why);
+                }
                 self.unsent()
             }
         }
