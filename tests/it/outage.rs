@@ -181,25 +181,6 @@ async fn says_hello(redis: &Redis) {
 }
 
 #[tokio::test]
-async fn a_full_redis_lets_the_active_session_in() {
-    let redis = Redis::start().await;
-    let sockd = Sockd::with_redis(&redis).await;
-    let (user, session) = (jwt::user(), jwt::session());
-    let mut socket = WebSocket::join(sockd.address(), &user, &session).await;
-    configure(
-        &redis,
-        &["maxmemory-policy", "noeviction", "maxmemory", "1"],
-    );
-    only_the_active_session_gets_in(&sockd, &mut socket, &user, &session).await;
-    configure(&redis, &["maxmemory", "0"]);
-    assert!(
-        handshake(&sockd, &jwt::user(), &session)
-            .await
-            .starts_with("40{")
-    );
-}
-
-#[tokio::test]
 async fn a_node_that_starts_on_a_full_redis_lets_the_active_session_in() {
     let redis = Redis::start().await;
     let (user, session) = (jwt::user(), jwt::session());
@@ -211,25 +192,6 @@ async fn a_node_that_starts_on_a_full_redis_lets_the_active_session_in() {
     // Ready it will not be before it can store sessions.
     let sockd = Sockd::builder().redis(&redis).start().await;
     let mut socket = WebSocket::join(sockd.address(), &user, &session).await;
-    only_the_active_session_gets_in(&sockd, &mut socket, &user, &session).await;
-}
-
-#[tokio::test]
-async fn a_read_only_redis_lets_the_active_session_in() {
-    let (redis, nowhere) = (
-        Redis::start().await,
-        crate::support::redis::free_port().to_string(),
-    );
-    let sockd = Sockd::with_redis(&redis).await;
-    let (user, session) = (jwt::user(), jwt::session());
-    let mut socket = WebSocket::join(sockd.address(), &user, &session).await;
-    // A replica keeps what it has while it cannot reach its primary.
-    let mut command = redis::cmd("REPLICAOF");
-    let () = command
-        .arg(&["127.0.0.1", &nowhere])
-        .query(&mut redis.connection())
-        .expect("it obeys");
-    sockd.is_ready(PATIENCE).await;
     only_the_active_session_gets_in(&sockd, &mut socket, &user, &session).await;
 }
 
