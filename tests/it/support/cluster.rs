@@ -1,6 +1,9 @@
 //! A Cluster of three masters with a replica each.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use redis::{Connection, Value, cluster_routing::Slot};
 use tempfile::TempDir;
@@ -131,6 +134,19 @@ impl Node {
         let mut command = redis::cmd("CLUSTER");
         let answer = command.arg(arguments).query(&mut connection);
         answer.unwrap_or_else(|error| panic!("CLUSTER {arguments:?}: {error}"))
+    }
+
+    /// Who serves which slots since which epoch, as this node sees it.
+    fn view(&self) -> BTreeSet<String> {
+        let nodes: String = self.cluster(&["NODES"]);
+        let masters = nodes.lines().filter(|line| line.contains("master"));
+        let columns = |line: &str| {
+            let columns: Vec<&str> = line.split(' ').collect();
+            // The id and the epoch, then the slots without the mark of a slot on its way.
+            let slots = columns[8..].iter().filter(|slots| !slots.starts_with('['));
+            format!("{} {} {slots:?}", columns[0], columns[6])
+        };
+        masters.map(columns).collect()
     }
 
     pub fn is_master(&self) -> bool {
@@ -300,6 +316,21 @@ impl Move<'_> {
                 tries += 1;
                 self.move_keys();
             }
+        }
+        self.await_agreement();
+    }
+
+    /// Waits until all masters know the target's new epoch. Moved on before, the slot can end up as
+    /// nobody's: a late heartbeat of an old owner whose epoch is unknown takes it from the new one.
+    fn await_agreement(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let agree = || {
+            let views: BTreeSet<_> = self.masters.iter().map(|node| node.view()).collect();
+            views.len() == 1
+        };
+        while !agree() {
+            assert!(Instant::now() < deadline, "the masters do not agree");
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }
