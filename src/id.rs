@@ -154,6 +154,20 @@ impl IdFormat {
         }
     }
 
+    /// Returns the id for a JSON number, as JavaScript prints it: `42.0` and `4.2e1` are `42`.
+    ///
+    /// `None` if ids are not integers, for fractions and negative numbers, and from 2^53 on, where
+    /// JavaScript would round to another user's id.
+    pub fn of_number(&self, number: &str) -> Option<String> {
+        const END_OF_EXACT: f64 = (1_u64 << 53) as f64;
+        // Rust also parses `inf` and `nan`, which are not JSON.
+        let is_json = number.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+        let value: f64 = number.parse().ok().filter(|_| is_json)?;
+        let is_id =
+            *self == Self::Integer && value.fract() == 0.0 && (0.0..END_OF_EXACT).contains(&value);
+        is_id.then(|| (value as u64).to_string())
+    }
+
     pub fn admits(&self, text: &str) -> bool {
         match self {
             Self::ObjectId => text.len() == 24 && text.bytes().all(|b| b.is_ascii_hexdigit()),
@@ -401,6 +415,43 @@ mod tests {
         assert!(!any.admits("abcde"));
         assert!(!any.admits("A"));
         assert!(Charset::try_from("z-a").is_err());
+    }
+
+    #[test]
+    fn a_number_is_the_id_that_javascript_prints() {
+        for (number, id) in [
+            ("42", "42"),
+            ("0", "0"),
+            ("-0", "0"),
+            ("42.0", "42"),
+            ("4.2e1", "42"),
+            ("420E-1", "42"),
+            ("1e3", "1000"),
+            ("9007199254740991", "9007199254740991"),
+        ] {
+            assert_eq!(IdFormat::Integer.of_number(number), Some(id.to_owned()));
+            assert_eq!(IdFormat::Uuid.of_number(number), None);
+        }
+        for number in [
+            "-1",
+            "0.5",
+            "42.5",
+            "1e-1",
+            "9007199254740992",
+            "9007199254740993",
+            "1e21",
+            "1e400",
+            "inf",
+            "NaN",
+            "+1",
+            "true",
+            "null",
+            "\"42\"",
+            "[42]",
+            "",
+        ] {
+            assert_eq!(IdFormat::Integer.of_number(number), None, "{number}");
+        }
     }
 
     #[test]

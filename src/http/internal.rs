@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use super::{Context, error::Error};
 use crate::{
-    id::UserId,
+    id::{IdFormat, UserId},
     session::SessionStore,
     wire::{
         EmitAnswer, ErrorCode, Event, ForceLogoutAnswer, SessionRow, SessionsAnswer, parse_members,
@@ -97,7 +97,8 @@ pub(super) async fn emit(
     let body = read(&context, &headers, body).await?;
     let (user, event) = {
         let members = parse_members(&body).map_err(|_| ErrorCode::InvalidJson)?;
-        let user = text(&members, "userId").and_then(|text| context.ids.parse_user(&text).ok());
+        let user = id(&members, "userId", &context.ids.user)
+            .and_then(|text| context.ids.parse_user(&text).ok());
         let user = user.ok_or(ErrorCode::InvalidUserId)?;
         let name = text(&members, "event").and_then(|text| context.events.parse(&text));
         let name = name.ok_or(ErrorCode::InvalidEvent)?;
@@ -136,10 +137,11 @@ pub(super) async fn force_logout(
 ) -> Result<Json<ForceLogoutAnswer>, Error> {
     let body = read(&context, &headers, body).await?;
     let members = parse_members(&body).map_err(|_| ErrorCode::InvalidJson)?;
-    let user = text(&members, "userId").and_then(|text| context.ids.parse_user(&text).ok());
+    let user = id(&members, "userId", &context.ids.user)
+        .and_then(|text| context.ids.parse_user(&text).ok());
     let user = user.ok_or(ErrorCode::InvalidUserId)?;
-    let session =
-        text(&members, "sessionId").and_then(|text| context.ids.parse_session(&text).ok());
+    let session = id(&members, "sessionId", &context.ids.session)
+        .and_then(|text| context.ids.parse_session(&text).ok());
     let session = session.ok_or(ErrorCode::InvalidSessionId)?;
     drop(members);
     metrics::counter!("sockd_force_logouts_total").increment(1);
@@ -237,9 +239,16 @@ async fn read_bounded(body: Body, limit: usize, within: Duration) -> Result<Byte
     }
 }
 
+type Members<'a> = HashMap<std::borrow::Cow<'a, str>, &'a RawValue>;
+
 /// A member that is a text; any other counts as not given.
-fn text(members: &HashMap<std::borrow::Cow<'_, str>, &RawValue>, key: &str) -> Option<String> {
+fn text(members: &Members<'_>, key: &str) -> Option<String> {
     serde_json::from_str(members.get(key)?.get()).ok()
+}
+
+/// Returns a member that is an id: a string, or a number if ids are integers.
+fn id(members: &Members<'_>, key: &str, format: &IdFormat) -> Option<String> {
+    text(members, key).or_else(|| format.of_number(members.get(key)?.get()))
 }
 
 /// Whether the caller wants more than the TypeScript server answered (RFC 7240, 4.2).

@@ -6,11 +6,14 @@ use std::{
     io::{self, BufRead, Read},
 };
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, Unexpected},
+};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use crate::id::{EventName, UserId};
+use crate::id::{EventName, IdFormat, UserId};
 
 /// The longest line, in bytes; no instance takes a payload that comes near.
 const MAX_LINE: usize = 16 * 1024 * 1024;
@@ -55,9 +58,43 @@ impl Line {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Members {
+    #[serde(deserialize_with = "user_id")]
     user_id: UserId,
     event: EventName,
     payload: Option<Box<RawValue>>,
+}
+
+/// Accepts a string or an integer number; the instance checks it against its id format.
+fn user_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UserId, D::Error> {
+    struct Id;
+    impl de::Visitor<'_> for Id {
+        type Value = UserId;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a user id")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<UserId, E> {
+            UserId::try_from(text).map_err(E::custom)
+        }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<UserId, E> {
+            let text = IdFormat::Integer.of_number(&number.to_string());
+            match text {
+                Some(text) => self.visit_str(&text),
+                None => Err(E::invalid_value(Unexpected::Unsigned(number), &self)),
+            }
+        }
+
+        fn visit_f64<E: de::Error>(self, number: f64) -> Result<UserId, E> {
+            let text = IdFormat::Integer.of_number(&number.to_string());
+            match text {
+                Some(text) => self.visit_str(&text),
+                None => Err(E::invalid_value(Unexpected::Float(number), &self)),
+            }
+        }
+    }
+    deserializer.deserialize_any(Id)
 }
 
 impl From<Members> for Event {
@@ -223,6 +260,15 @@ mod tests {
         let event = parse(r#"{"userId":"u","event":"a:b","payload":{"n":9007199254740993}}"#);
         let event = event.unwrap();
         assert_eq!(event.user.as_str(), "u");
+        for (number, user) in [
+            ("42", Some("42")),
+            ("4.2e1", Some("42")),
+            ("-1", None),
+            ("1e16", None),
+        ] {
+            let event = parse(&format!(r#"{{"userId":{number},"event":"a"}}"#)).ok();
+            assert_eq!(event.as_ref().map(|event| event.user.as_str()), user);
+        }
         assert_eq!(event.payload.unwrap().get(), r#"{"n":9007199254740993}"#);
         assert!(
             parse(r#"{"userId":"u","event":"e"}"#)
@@ -238,7 +284,7 @@ mod tests {
                 r#"{"userId":"u","event":"e","paylod":1}"#,
                 "unknown field `paylod`",
             ),
-            (r#"{"userId":7,"event":"e"}"#, "invalid type"),
+            (r#"{"userId":true,"event":"e"}"#, "invalid type"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(reason), "{text}: {error}");

@@ -2,11 +2,12 @@
 
 use reqwest::Method;
 
-use super::{EMIT, LIMIT, answer, event, failure, post, request};
+use super::{EMIT, LIMIT, LOGOUT, answer, event, failure, post, request};
 use crate::support::{
     http::RawConnection,
     jwt,
     sockd::{INTERNAL_SECRET, Sockd},
+    websocket::WebSocket,
 };
 
 #[tokio::test]
@@ -137,4 +138,39 @@ async fn post_in_chunks(sockd: &Sockd, body: String) -> String {
     }
     connection.send("0\r\n\r\n").await;
     connection.read_answer().await
+}
+
+#[tokio::test]
+async fn where_ids_are_integers_a_json_number_is_one() {
+    let sockd = Sockd::builder()
+        .env("SOCKD_IDS__USER", "integer")
+        .env("SOCKD_IDS__SESSION", "integer")
+        .start()
+        .await;
+    let emit = async |sockd: &Sockd, user: &str| {
+        let body = format!(r#"{{"userId":{user},"event":"profile:update"}}"#);
+        answer(post(sockd, EMIT, body)).await
+    };
+    let logout = async |user: &str, session: &str| {
+        let body = format!(r#"{{"userId":{user},"sessionId":{session}}}"#);
+        answer(post(&sockd, LOGOUT, body)).await
+    };
+    let mut socket = WebSocket::join(sockd.address(), "42", "7").await;
+    for user in ["42", "42.0", "4.2e1", "420e-1", "\"42\""] {
+        assert_eq!(emit(&sockd, user).await.0, 200, "{user}");
+        assert_eq!(socket.packet().await, r#"42["profile:update",null]"#);
+    }
+    for user in ["-42", "42.5", "9007199254740992", "1e400", "[42]", "true"] {
+        let refused = (400, failure("INVALID_USER_ID"));
+        assert_eq!(emit(&sockd, user).await, refused, "{user}");
+        assert_eq!(logout(user, "8").await, refused);
+    }
+    let refused = (400, failure("INVALID_SESSION_ID"));
+    assert_eq!(logout("42", "8.5").await, refused);
+    let done = (200, r#"{"ok":true,"disconnected":1}"#.to_owned());
+    assert_eq!(logout("42", "8").await, done);
+
+    let other = Sockd::start().await;
+    let refused = (400, failure("INVALID_USER_ID"));
+    assert_eq!(emit(&other, "42").await, refused);
 }
