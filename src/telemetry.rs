@@ -1,6 +1,9 @@
 //! What the process tells of itself: logs on stderr, figures for Prometheus.
 
-use std::io;
+use std::{
+    env,
+    io::{self, IsTerminal},
+};
 
 use anyhow::Context;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -27,17 +30,18 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
     let started = match log.format {
         LogFormat::Text => subscriber
             .with_target(false)
-            .with_ansi(wants_colour())
+            .with_ansi(wants_colour(&io::stderr()))
             .try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
     };
     started.map_err(|error| anyhow::anyhow!("logging cannot start: {error}"))
 }
 
-/// Colour only on a terminal, and not for who does not want it (no-color.org).
-fn wants_colour() -> bool {
-    io::IsTerminal::is_terminal(&io::stderr())
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+/// Colour only on a terminal that knows it, and never with `NO_COLOR` (<https://no-color.org>).
+pub fn wants_colour(to: &impl IsTerminal) -> bool {
+    to.is_terminal()
+        && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// Starts to count; the handle renders what was counted.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::failure::Failure;
-use crate::config::Problems;
+use crate::{config::Problems, telemetry::wants_colour};
 
 /// A result that could not be written to stdout.
 #[derive(Debug, Error)]
@@ -159,10 +159,9 @@ pub(super) enum Colour {
     Yellow = 33,
 }
 
-/// Colours a word for a terminal, unless the person wants none (https://no-color.org).
+/// Colours a word for a terminal, unless the person wants none.
 pub(super) fn paint<'a>(word: &'a str, colour: Colour, to: &impl IsTerminal) -> Cow<'a, str> {
-    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if unwanted || !to.is_terminal() {
+    if !wants_colour(to) {
         return Cow::Borrowed(word);
     }
     Cow::Owned(format!("\x1b[1;{}m{word}\x1b[0m", colour as u8))

@@ -157,33 +157,48 @@ async fn a_person_reads_a_line_per_check_and_then_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_terminal_gets_colours_unless_the_person_wants_none() {
-    let on_terminal = |no_color: &str| {
+async fn a_terminal_gets_colours_unless_the_person_or_the_terminal_wants_none() {
+    let on_terminal = |arguments: &str, name: &str, value: &str| {
         // `script` gives the command a terminal; it is part of every Debian.
         let output = Command::new("script")
             .args([
                 "-qec",
-                &format!("{} doctor", env!("CARGO_BIN_EXE_sockd")),
+                &format!("{} {arguments}", env!("CARGO_BIN_EXE_sockd")),
                 "/dev/null",
             ])
             .env_clear()
+            .env("TERM", "xterm")
             .env("JWT_SECRET", jwt::SECRET)
             .env("INTERNAL_SECRET", INTERNAL_SECRET)
-            .env("NO_COLOR", no_color)
+            // One warning in the log, then an error that ends the server.
+            .env("JWT_ALGORITHMS", "HS256,none")
+            .env("SOCKD_SERVER__HOST", "nowhere.invalid")
+            .env(name, value)
             .stdin(Stdio::null())
             .output()
             .expect("script starts; where it is missing: apt-get install bsdutils");
         String::from_utf8(output.stdout).expect("UTF-8")
     };
-    let (coloured, plain) = (on_terminal(""), on_terminal("1"));
-    assert!(
-        coloured.contains("\u{1b}[1;33mwarn\u{1b}[0m  sessions"),
-        "{coloured}"
-    );
-    assert!(
-        plain.contains("warn  sessions") && !plain.contains('\u{1b}'),
-        "{plain}"
-    );
+    for (arguments, coloured, plain) in [
+        (
+            "doctor",
+            "\u{1b}[1;33mwarn\u{1b}[0m  sessions",
+            "warn  sessions",
+        ),
+        ("serve", "\u{1b}[33m WARN\u{1b}[0m", " WARN "),
+        ("emitt", "\u{1b}[", "error: unrecognized subcommand"),
+        ("token mint --nope", "\u{1b}[", "error: unexpected argument"),
+    ] {
+        let output = on_terminal(arguments, "TERM", "xterm");
+        assert!(output.contains(coloured), "{arguments}: {output:?}");
+        for (name, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+            let output = on_terminal(arguments, name, value);
+            assert!(
+                output.contains(plain) && !output.contains('\u{1b}'),
+                "{arguments} {name}: {output:?}"
+            );
+        }
+    }
 }
 
 #[tokio::test]
