@@ -26,6 +26,7 @@ mod tests;
 mod topology;
 
 pub use self::{
+    advice::named_secrets,
     algorithm::{Algorithm, UnknownAlgorithm},
     example::example,
     problem::{Problem, Problems},

@@ -3,7 +3,10 @@
 use zxcvbn::zxcvbn;
 
 use super::{Finding, Verdict};
-use crate::{config::Config, secret::Secret};
+use crate::{
+    config::{Config, named_secrets},
+    secret::Secret,
+};
 
 /// How well a secret must hold, as powers of ten of the guesses that it takes.
 struct Strength {
@@ -40,9 +43,9 @@ const PLACEHOLDERS: [&str; 10] = [
 
 /// One finding for all secrets if they are good, else one for each that is not.
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
-    let tokens = named("auth", &config.auth.secrets).filter(|(_, secret)| !is_pem(secret));
+    let tokens = named_secrets("auth", &config.auth.secrets).filter(|(_, secret)| !is_pem(secret));
     let tokens = tokens.filter_map(|(name, secret)| judge(&name, secret, &OFFLINE));
-    let callers = named("internal", &config.internal.secrets)
+    let callers = named_secrets("internal", &config.internal.secrets)
         .filter_map(|(name, secret)| judge(&name, secret, &ONLINE));
     let mut findings: Vec<Finding> = tokens.chain(callers).collect();
     if is_shared(config) {
@@ -60,19 +63,6 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
         ));
     }
     findings
-}
-
-fn named<'a>(
-    section: &'static str,
-    secrets: &'a [Secret],
-) -> impl Iterator<Item = (String, &'a Secret)> {
-    secrets.iter().enumerate().map(move |(index, secret)| {
-        let name = match index {
-            0 => format!("{section}.secret"),
-            _ => format!("{section}.previous_secrets, entry {index}"),
-        };
-        (name, secret)
-    })
 }
 
 fn judge(name: &str, secret: &Secret, strength: &Strength) -> Option<Finding> {

@@ -1,6 +1,8 @@
 //! What a configuration says that works, but hardly as it was meant.
 
-use super::{Algorithm, Auth, Config, Cors};
+use url::Url;
+
+use super::{Algorithm, Auth, Config, Cors, Topology};
 use crate::secret::Secret;
 
 /// The shortest HMAC key for HS256, in bytes (RFC 7518, section 3.2).
@@ -11,6 +13,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     algorithms(&config.auth, &mut warnings);
     hmac_keys(&config.auth, &mut warnings);
+    odd_secrets(config, &mut warnings);
     origins(&config.cors, &mut warnings);
     times_and_sizes(config, &mut warnings);
     warnings
@@ -55,18 +58,78 @@ fn hmac_keys(auth: &Auth, warnings: &mut Vec<String>) {
     if !known(auth).any(Algorithm::is_hmac) {
         return;
     }
-    for (index, secret) in auth.secrets.iter().enumerate() {
+    for (name, secret) in named_secrets("auth", &auth.secrets) {
         if !is_pem(secret) && secret.expose().len() < MIN_HMAC_KEY {
-            let name = match index {
-                0 => "auth.secret".to_owned(),
-                _ => format!("auth.previous_secrets, entry {index}"),
-            };
             warnings.push(format!(
                 "{name}: shorter than the {MIN_HMAC_KEY} bytes that RFC 7518 asks of an HMAC key, \
                  so tokens can be forged by guessing; make one with `openssl rand -hex 32`"
             ));
         }
     }
+}
+
+/// Warns about secrets with extra characters that the other side most likely does not have.
+fn odd_secrets(config: &Config, warnings: &mut Vec<String>) {
+    let redis = config.redis.as_ref();
+    let password = redis.and_then(|redis| redis.password.as_ref());
+    let sentinel_password = redis.and_then(|redis| match &redis.topology {
+        Topology::Sentinel(sentinel) => sentinel.password.as_ref(),
+        _ => None,
+    });
+    let passwords = [
+        ("redis.password", password),
+        ("redis.sentinel_password", sentinel_password),
+    ];
+    let passwords = passwords
+        .into_iter()
+        .filter_map(|(name, secret)| Some((name.to_owned(), secret?)));
+    let secrets = named_secrets("auth", &config.auth.secrets)
+        .chain(named_secrets("internal", &config.internal.secrets))
+        .chain(passwords);
+    for (name, secret) in secrets {
+        if let Some((oddity, remedy)) = oddity(secret) {
+            warnings.push(format!("{name}: the secret {oddity}; {remedy}"));
+        }
+    }
+}
+
+/// Returns what looks accidental in a secret, and the remedy.
+fn oddity(secret: &Secret) -> Option<(&'static str, &'static str)> {
+    const QUOTES: [char; 3] = ['"', '\'', '`'];
+    let text = secret.expose();
+    let is_quoted = |quote: &char| {
+        let inner = text.trim().strip_prefix(*quote);
+        inner.is_some_and(|inner| inner.ends_with(*quote))
+    };
+    if text.starts_with('\u{feff}') {
+        return Some((
+            "begins with a byte order mark",
+            "save the file as UTF-8 without one",
+        ));
+    }
+    if QUOTES.iter().any(is_quoted) {
+        return Some((
+            "includes quotes around it",
+            "remove them where it is set: `docker --env-file` and Kubernetes keep them",
+        ));
+    }
+    if is_pem(secret) {
+        return None;
+    }
+    if text.ends_with(['\n', '\r']) || text.ends_with("\\n") {
+        return Some((
+            "ends with a line break",
+            "remove it where it is set: `echo -n` and `printf %s` write none",
+        ));
+    }
+    if text.trim() != text {
+        return Some((
+            "begins or ends with whitespace",
+            "remove it where it is set",
+        ));
+    }
+    let is_long = text.contains(['\n', '\r']);
+    is_long.then_some(("has more than one line", "leave only the secret"))
 }
 
 fn origins(cors: &Cors, warnings: &mut Vec<String>) {
@@ -76,19 +139,49 @@ fn origins(cors: &Cors, warnings: &mut Vec<String>) {
         Cors::List(origins) => origins,
     };
     for origin in origins {
-        let rest = origin.split_once("://").map(|(_, rest)| rest);
-        let remedy = match rest {
-            _ if origin == "*" => {
-                "alone it stands for any, in a list for nothing; remove it or the others"
-            }
-            Some(rest) if rest.contains('/') => "an origin has no path and no slash at its end",
-            None if origin != "null" => "an origin begins with http:// or https://",
-            _ => continue,
-        };
-        warnings.push(format!(
-            "cors.origin: {origin:?} is no browser's origin; {remedy}"
-        ));
+        if let Some(remedy) = mend_origin(origin) {
+            warnings.push(format!(
+                "cors.origin: no browser sends the origin {origin:?}; {remedy}"
+            ));
+        }
     }
+}
+
+/// Returns the remedy for an origin that no browser sends. Origins are compared as strings, in the
+/// form in which browsers serialise them
+/// (<https://html.spec.whatwg.org/multipage/browsers.html#ascii-serialisation-of-an-origin>).
+fn mend_origin(origin: &str) -> Option<String> {
+    let remedy = match origin {
+        "null" => return None,
+        "*" => "`*` alone stands for any and in a list for nothing: remove it or the others",
+        _ if origin.contains('*') => {
+            "a `*` matches nothing inside an origin: list each origin, or write `*` alone for any"
+        }
+        _ if !origin.contains("://") => "an origin begins with http:// or https://",
+        _ => match Url::parse(origin).ok().as_ref().map(serialized) {
+            Some(Some(serialized)) if serialized == origin => return None,
+            Some(Some(serialized)) => return Some(format!("write {serialized:?}")),
+            Some(None) => "pages without a host have the origin \"null\"",
+            None => "write a scheme, a host and, unless it is the scheme's own, a port",
+        },
+    };
+    Some(remedy.to_owned())
+}
+
+/// Returns the origin of a page at this URL; `None` without a host.
+fn serialized(url: &Url) -> Option<String> {
+    let host = url.host_str()?.to_lowercase();
+    let port = url
+        .port()
+        .map(|port| format!(":{port}"))
+        .unwrap_or_default();
+    let scheme = match url.scheme() {
+        // The origin is that of the page, not of the socket it opens.
+        "ws" => "http",
+        "wss" => "https",
+        scheme => scheme,
+    };
+    Some(format!("{scheme}://{host}{port}"))
 }
 
 fn times_and_sizes(config: &Config, warnings: &mut Vec<String>) {
@@ -118,6 +211,20 @@ fn times_and_sizes(config: &Config, warnings: &mut Vec<String>) {
 
 fn known(auth: &Auth) -> impl Iterator<Item = Algorithm> {
     auth.algorithms.iter().filter_map(|name| name.parse().ok())
+}
+
+/// Returns the secrets of a section, each with the name of its setting.
+pub fn named_secrets<'a>(
+    section: &'static str,
+    secrets: &'a [Secret],
+) -> impl Iterator<Item = (String, &'a Secret)> {
+    secrets.iter().enumerate().map(move |(index, secret)| {
+        let name = match index {
+            0 => format!("{section}.secret"),
+            _ => format!("{section}.previous_secrets, entry {index}"),
+        };
+        (name, secret)
+    })
 }
 
 fn is_pem(secret: &Secret) -> bool {

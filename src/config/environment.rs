@@ -77,7 +77,13 @@ impl Environment {
 
     /// The settings given by the familiar variables, but for those that `own` decides: what is
     /// overruled is not even looked at.
-    pub(super) fn legacy(&self, own: &Layer, problems: &mut Problems) -> Layer {
+    pub(super) fn legacy(
+        &self,
+        own: &Layer,
+        problems: &mut Problems,
+        notes: &mut Vec<String>,
+    ) -> Layer {
+        let unread = self.unread_place(own, notes);
         let familiar = |setting: &Setting| {
             setting
                 .legacy
@@ -86,10 +92,44 @@ impl Environment {
                 .collect()
         };
         let mut layer = Layer::default();
-        for setting in SETTINGS.iter().filter(|setting| !own.decides(setting)) {
+        let is_read = |setting: &&Setting| !own.decides(setting) && !unread.contains(&setting.key);
+        for setting in SETTINGS.iter().filter(is_read) {
             self.give(&mut layer, setting, familiar, problems);
         }
         layer
+    }
+
+    /// Returns the settings to ignore when both REDIS_URL and REDIS_HOST or REDIS_PORT are set.
+    ///
+    /// Many platforms set REDIS_URL for every program and the TypeScript server did not read it, so
+    /// host and port win; except that the process environment always overrides `.env`.
+    fn unread_place(&self, own: &Layer, notes: &mut Vec<String>) -> &'static [&'static str] {
+        // `max_by_key` returns the last of equals: the host rather than the port.
+        let by_host = ["REDIS_PORT", "REDIS_HOST"]
+            .into_iter()
+            .filter_map(|name| self.get(name))
+            .filter(|(text, _)| !is_service_link(text))
+            .max_by_key(|(_, origin)| origin.is_process());
+        let (Some((_, by_host)), Some((_, by_url))) = (by_host, self.get("REDIS_URL")) else {
+            return if self.get("REDIS_URL").is_some() {
+                &["redis.host", "redis.port"]
+            } else {
+                &[]
+            };
+        };
+        let (unread, reason, keys): (_, _, &[_]) = if by_url.is_process() && !by_host.is_process() {
+            (by_host, by_url, &["redis.host", "redis.port"])
+        } else {
+            (by_url, by_host, &["redis.url"])
+        };
+        let is_decided = Setting::find("redis.url").is_some_and(|setting| own.decides(setting));
+        if !is_decided {
+            notes.push(format!(
+                "{}: ignored, because {reason} is set; unset one of them",
+                unread.place()
+            ));
+        }
+        keys
     }
 
     /// The names of variables of the setting that are there and blank.
@@ -119,7 +159,7 @@ impl Environment {
             (value.is_some() || file.is_some()).then_some((value, file))
         });
         let Some((value, file)) = found else { return };
-        let is_process = |given: &Given| matches!(given.origin, Origin::Environment { .. });
+        let is_process = |given: &Given| given.origin.is_process();
         match (value, file) {
             // The process environment goes over `.env` here too.
             (Some(value), Some((_, file))) if is_process(&value) && !is_process(&file) => {
@@ -142,6 +182,13 @@ impl Environment {
     fn given(&self, setting: &Setting, name: &str, problems: &mut Problems) -> Option<Given> {
         let Variable { text, origin } = self.variables.get(name)?;
         let read = match text {
+            Some(text) if matches!(setting.kind, Kind::Number { .. }) && is_service_link(text) => {
+                Err(format!(
+                    "{text:?} is a service link that Kubernetes sets; set \
+                     enableServiceLinks: false in the pod spec, or set {} to the port",
+                    setting.variable()
+                ))
+            }
             Some(text) => setting.kind.read_text(text),
             None => Err("not UTF-8; set it anew".to_owned()),
         };
@@ -162,6 +209,10 @@ impl Environment {
             if !name.starts_with("SOCKD_") || known.contains(name) {
                 continue;
             }
+            // Kubernetes sets this for a Service called sockd-server.
+            if variable.text.as_deref().is_some_and(is_service_link) {
+                continue;
+            }
             if name.contains("__") {
                 let remedy = nearest(name, known.iter()).map_or_else(
                     || "unset it, or see `sockd config show` for the keys".to_owned(),
@@ -180,6 +231,14 @@ impl Environment {
             }
         }
     }
+}
+
+/// Whether the value is a service link such as `tcp://10.0.0.1:6379`
+/// (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>).
+fn is_service_link(text: &str) -> bool {
+    ["tcp://", "udp://", "sctp://"]
+        .iter()
+        .any(|scheme| text.starts_with(scheme))
 }
 
 /// Reads `.env`; a folder of that name is somebody else's.

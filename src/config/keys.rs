@@ -285,7 +285,8 @@ pub(super) static SETTINGS: &[Setting] = &[
         RedisUrl,
         Unset("\"redis://127.0.0.1:6379/0\""),
         "redis://, rediss:// or redis+unix://; with nothing that says where Redis is, sessions stay in memory.",
-    ),
+    )
+    .legacy(&["REDIS_URL"]),
     setting(
         "redis.host",
         Host,

@@ -224,6 +224,8 @@ impl Kind {
     fn refusal(self, shown: &str) -> String {
         let shown = match self {
             Self::RedisUrl | Self::Nodes { .. } => "what is given",
+            // Someone may put a URL with a password here.
+            Self::Host if shown.contains('@') => "what is given",
             kind if kind.is_secret() => "what is given",
             _ => shown,
         };

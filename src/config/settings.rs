@@ -38,13 +38,13 @@ pub fn load(sources: &Sources) -> Result<Settings, Problems> {
     };
     environment.check_names(&mut problems, &mut notes);
     let own = environment.own(&mut problems);
-    let legacy = environment.legacy(&own, &mut problems);
+    let legacy = environment.legacy(&own, &mut problems, &mut notes);
     let flags = from_flags(sources, &mut problems);
 
     let mut given = Layer::default();
     for layer in [flags, own, legacy, from_file] {
         layer.check_rivals(&mut problems);
-        given.add_below(layer);
+        given.add_below(layer, &mut notes);
     }
     let blank = SETTINGS
         .iter()
@@ -130,8 +130,28 @@ impl Layer {
         }
     }
 
-    /// Takes what a weaker source gives and this one does not decide.
-    fn add_below(&mut self, weaker: Self) {
+    /// Returns a warning if this source overrides where a weaker source says Redis is.
+    fn displaced_place(&self, weaker: &Self) -> Option<String> {
+        let (key, displaced) = PLACES.iter().find_map(|key| {
+            let is_displaced = !self.0.contains_key(key) && self.decides(Setting::find(key)?);
+            Some((key, weaker.0.get(key).filter(|_| is_displaced)?))
+        })?;
+        let rivals = Setting::find(key)?.rivals();
+        let by = rivals
+            .iter()
+            .find_map(|rival| Some((rival.key, self.0.get(rival.key)?)));
+        let (by_key, by) = by?;
+        Some(format!(
+            "{}: {by_key} overrides {key} ({}), so that Redis is not used; unset one of them",
+            by.origin.place(),
+            displaced.origin
+        ))
+    }
+
+    /// Adds the values of a weaker source that this one does not decide, and warns if that changes
+    /// which Redis is used.
+    fn add_below(&mut self, weaker: Self, notes: &mut Vec<String>) {
+        notes.extend(self.displaced_place(&weaker));
         let undecided =
             |key: &str| Setting::find(key).is_some_and(|setting| !self.decides(setting));
         let taken: Vec<_> = weaker
@@ -142,6 +162,15 @@ impl Layer {
         self.0.extend(taken);
     }
 }
+
+/// The settings that say where Redis is.
+const PLACES: [&str; 5] = [
+    "redis.url",
+    "redis.host",
+    "redis.port",
+    "redis.sentinels",
+    "redis.cluster",
+];
 
 /// Every setting's winner, not yet resolved.
 #[derive(Debug, Clone)]
@@ -202,18 +231,14 @@ impl Settings {
 
     /// Whether sessions are kept in Redis.
     pub fn uses_redis(&self) -> bool {
-        const REACHES: [&str; 9] = [
-            "redis.url",
-            "redis.host",
-            "redis.port",
-            "redis.sentinels",
-            "redis.cluster",
+        const REACHES: [&str; 4] = [
             "redis.database",
             "redis.username",
             "redis.password",
             "redis.password_file",
         ];
-        REACHES.iter().any(|key| self.given(key).is_some())
+        let mut keys = PLACES.iter().chain(&REACHES);
+        keys.any(|key| self.given(key).is_some())
     }
 
     pub(super) fn given(&self, key: &str) -> Option<&Given> {

@@ -94,6 +94,11 @@ impl Origin {
         }
     }
 
+    /// Whether the value comes from the process environment, not from `.env`.
+    pub(super) fn is_process(&self) -> bool {
+        matches!(self, Self::Environment { .. })
+    }
+
     /// The exact place, for problems; [`Display`](fmt::Display) is the short form for tables.
     pub(super) fn place(&self) -> String {
         match self {

@@ -1,6 +1,8 @@
 //! Whole configurations, from sources to what the process uses.
 
+mod advice;
 mod mistakes;
+mod place;
 mod precedence;
 mod redis;
 mod resolved;

@@ -128,7 +128,6 @@ fn keys_add_to_a_url_and_the_stronger_source_wins() {
 
 #[test]
 fn own_url_makes_the_familiar_host_and_port_void() {
-    // Kubernetes sets REDIS_PORT like this for a service named `redis`.
     let start = Start::new()
         .env("SOCKD_REDIS__URL", "redis://r")
         .env("REDIS_HOST", "elsewhere")

@@ -181,9 +181,6 @@ fn oddities_are_warnings() {
         short.starts_with("auth.secret: shorter than the 32 bytes") && !short.contains("hunter2")
     );
     for (key, value, warning) in [
-        ("cors.origin", "https://a/", "no slash at its end"),
-        ("cors.origin", "*,https://a", "in a list for nothing"),
-        ("cors.origin", "a.example", "begins with http"),
         ("server.drain_window", "10s", "shorten it"),
         ("sessions.ttl", "5s", "lengthen it"),
         ("limits.inbound_burst", "1KiB", "raise it"),
