@@ -1,12 +1,15 @@
 //! Redis: how to connect, and a command connection that comes back by itself.
 //!
 //! `connection` is what commands go over, whichever way Redis is run; `sentinel` and `cluster` find
-//! the servers; `names` says what the bus channels are called.
+//! the servers; `names` says what the bus channels are called, `output_limit` how large an event can be.
+//! If connecting fails, `refusal` knows the remedy, and `probe` finds out what listens there instead.
 
 pub mod cluster;
 pub mod connection;
 mod link;
 pub mod names;
+pub mod output_limit;
+mod probe;
 mod sentinel;
 
 pub mod refusal;
@@ -69,18 +72,49 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// Explains a failed connection; if the error alone is not enough, probes the server.
+    async fn explained(url: &str, config: &config::Redis, error: &RedisError) -> Self {
+        let refusal = refusal_of(url, error);
+        let probed = match refusal {
+            None | Some(Refusal::HungUp | Refusal::NotRedis) => {
+                probe::look(url, config.command_timeout).await
+            }
+            // A Redis without TLS reads the handshake as an incomplete command and waits for more.
+            Some(Refusal::Silent) if url.starts_with("rediss:") => {
+                probe::look(url, config.command_timeout).await
+            }
+            _ => None,
+        };
+        match probed {
+            Some((said, refusal)) => {
+                let url = url.to_owned();
+                let remedy = refusal.remedy(&Grants::new(config, "")).into_owned();
+                Self::Unreachable { url, said, remedy }
+            }
+            None => Self::new(url, config, error),
+        }
+    }
+
     /// What the server at the URL, or the way to it, has said.
     fn new(url: &str, config: &config::Redis, error: &RedisError) -> Self {
+        let refusal = refusal_of(url, error);
         let url = url.to_owned();
-        let refusal = Refusal::of_connecting(error);
         // No key is touched while connecting.
         let grants = Grants::new(config, "");
-        let said = said(error).trim_end_matches('.').to_owned();
+        let said = match refusal {
+            // Whether this is a reset, a broken pipe or an EOF is chance; a constant text is logged once.
+            Some(Refusal::HungUp | Refusal::HungUpInTls) => {
+                "it closes the connection at once".to_owned()
+            }
+            _ => said(error).trim_end_matches('.').to_owned(),
+        };
         let remedy = refusal.as_ref().map_or_else(
             || "see redis.url, and the log of Redis".to_owned(),
             |refusal| refusal.remedy(&grants).into_owned(),
         );
-        if error.code().is_some() {
+        // Like an unreachable Redis, a full one may accept the next attempt.
+        let is_full = refusal == Some(Refusal::TooManyClients);
+        if error.code().is_some() && !is_full {
             Self::Refused {
                 url,
                 said,
@@ -117,6 +151,13 @@ impl ConnectError {
             return false;
         };
         matches!(refusal, Some(Password | NoPassword | Command(_)))
+    }
+}
+
+fn refusal_of(url: &str, error: &RedisError) -> Option<Refusal> {
+    match Refusal::of_connecting(error) {
+        Some(Refusal::HungUp) if url.starts_with("rediss:") => Some(Refusal::HungUpInTls),
+        refusal => refusal,
     }
 }
 
@@ -172,10 +213,13 @@ async fn open(
         .set_connection_timeout(Some(config.connect_timeout))
         .set_response_timeout(response_timeout)
         .set_push_sender(on_push);
-    client
+    let opened = client
         .get_multiplexed_async_connection_with_config(&options)
-        .await
-        .map_err(|error| ConnectError::new(url, config, &error))
+        .await;
+    match opened {
+        Ok(connection) => Ok(connection),
+        Err(error) => Err(ConnectError::explained(url, config, &error).await),
+    }
 }
 
 /// Whoever named the server may not know yet that it was demoted, or came back as a replica.

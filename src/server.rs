@@ -28,7 +28,7 @@ use crate::{
     id::NodeId,
     lifecycle::{Lifecycle, Signals},
     node::Node,
-    redis::{Link, names::ChannelNames},
+    redis::{Link, names::ChannelNames, output_limit::warn_if_small},
     session::{SessionStore, memory::MemorySessions, redis::RedisSessions},
     telemetry,
 };
@@ -148,6 +148,7 @@ fn stores(config: &Config, id: &NodeId, lifecycle: &Lifecycle) -> (SessionStore,
         None => (SessionStore::Memory(MemorySessions::new(*ttl)), Bus::Local),
         Some(redis) => {
             let link = Link::start(redis.clone(), lifecycle);
+            lifecycle.spawn(warn_if_small(link.clone(), config.internal.max_body));
             let sessions = RedisSessions::new(link.clone(), key_prefix.clone(), *ttl);
             let names = ChannelNames::new(redis, &config.room_prefix, key_prefix);
             let bus = RedisBus::new(id.clone(), link, names);

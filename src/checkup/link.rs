@@ -6,10 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::redis::{PushInfo, PushKind, RedisResult, Value, cmd};
+use ::redis::{PushInfo, PushKind, RedisError, RedisResult, Value, cmd};
+use futures_util::future::join_all;
 use tokio::{sync::mpsc, time::timeout};
 
-use super::{Checkup, Finding, Obstacle, rights::Trial, servers};
+use super::{Checkup, Finding, Obstacle, Verdict, rights::Trial, servers};
 use crate::{
     bus::subscriber::{SubscribeError, Subscriber},
     config::{self, Config, Topology},
@@ -18,7 +19,8 @@ use crate::{
         cluster::connect_to_masters,
         connect,
         names::ChannelNames,
-        refusal::{Grants, Refusal},
+        output_limit::OutputLimit,
+        refusal::{Grants, Refusal, said},
     },
 };
 
@@ -27,6 +29,8 @@ const PINGS: usize = 50;
 const ECHO_LIMIT: Duration = Duration::from_secs(1);
 /// From here on each handshake and emit takes noticeably longer.
 const SLOW: Duration = Duration::from_millis(10);
+/// The largest trial message, in bytes; more would be a burden on a shared Redis.
+const LARGEST_TRIED: usize = 16 << 20;
 
 /// Adds what is found of Redis; stops where it cannot be reached.
 pub(super) async fn examine(config: &Config, redis: &config::Redis, checkup: &mut Checkup) {
@@ -37,12 +41,7 @@ pub(super) async fn examine(config: &Config, redis: &config::Redis, checkup: &mu
         Ok(connection) => connection,
         Err(error) => {
             checkup.obstacle = obstacle(&error);
-            let text = chain(&error);
-            let found = text
-                .strip_suffix(&format!("; {}", error.remedy()))
-                .unwrap_or(&text);
-            checkup.add(Finding::fail("redis", found, error.remedy()));
-            return;
+            return checkup.add(failed("redis", &error));
         }
     };
     let way = if is_tls(&redis.topology) {
@@ -61,15 +60,23 @@ pub(super) async fn examine(config: &Config, redis: &config::Redis, checkup: &mu
     ));
     match connect_to_masters(redis).await {
         Ok(mut masters) => {
+            for master in &mut masters {
+                let misplaced = servers::misplaced(master, &redis.topology, &grants).await;
+                if let Some(finding) = misplaced {
+                    return checkup.add(finding);
+                }
+            }
             let found = servers::examine(&mut masters, &redis.topology, &grants).await;
             found.into_iter().for_each(|finding| checkup.add(finding));
+            let limits = join_all(masters.iter_mut().map(OutputLimit::of)).await;
             let servers = Servers {
                 all: &mut commands,
                 one: masters.first_mut(),
+                limits: limits.into_iter().filter_map(|limit| limit.ok()?).collect(),
             };
             try_rights(config, redis, servers, &grants, checkup).await;
         }
-        Err(error) => checkup.add(Finding::fail("role", chain(&error), error.remedy())),
+        Err(error) => checkup.add(failed("role", &error)),
     }
     checkup.add(latency(&mut commands).await);
 }
@@ -80,6 +87,17 @@ struct Servers<'a> {
     all: &'a mut Connection,
     /// A master, for what has no key: of a Cluster the library tells not always what it refuses.
     one: Option<&'a mut Connection>,
+    /// From the masters that allow CONFIG GET.
+    limits: Vec<OutputLimit>,
+}
+
+/// The finding for a connection that failed; the error text ends with its remedy.
+fn failed(check: &'static str, error: &ConnectError) -> Finding {
+    let text = chain(error);
+    let found = text
+        .strip_suffix(&format!("; {}", error.remedy()))
+        .unwrap_or(&text);
+    Finding::fail(check, found, error.remedy())
 }
 
 /// Tries all that a server does, with the connections of one.
@@ -131,8 +149,49 @@ async fn try_rights(
         checkup.add(operator.of_operator(grants));
     }
     while echo.try_recv().is_ok() {}
-    let canary = canary(commands, &mut ears, &mut echo, trial.channel());
-    checkup.add(canary.await);
+    let mut way = Way {
+        commands,
+        ears: &mut ears,
+        echo: &mut echo,
+        channel: trial.channel(),
+    };
+    let canary = canary(&mut way, grants).await;
+    let is_heard = canary.verdict != Verdict::Fail;
+    checkup.add(canary);
+    if is_heard {
+        let max_body = config.internal.max_body;
+        checkup.add(largest(&mut way, max_body, &servers.limits).await);
+    }
+}
+
+/// The path of an event: published on one connection, received on another.
+struct Way<'a> {
+    commands: &'a mut Connection,
+    ears: &'a mut Subscriber,
+    echo: &'a mut mpsc::Receiver<()>,
+    channel: &'a str,
+}
+
+impl Way<'_> {
+    /// Returns how long a message of this size takes; `Err(None)` if it times out.
+    async fn try_with(&mut self, bytes: usize) -> Result<Duration, Option<RedisError>> {
+        let channels = [self.channel.to_owned()];
+        let singing = async {
+            refusal(self.ears.subscribe(&channels).await)?;
+            let started = Instant::now();
+            self.commands
+                .publish(self.channel, vec![b' '; bytes])
+                .await?;
+            let heard = self.echo.recv().await;
+            heard.ok_or_else(|| io::Error::other("Redis ended the subscription"))?;
+            RedisResult::Ok(started.elapsed())
+        };
+        let sung = timeout(3 * ECHO_LIMIT, singing).await;
+        timeout(ECHO_LIMIT, self.ears.unsubscribe(&channels))
+            .await
+            .ok();
+        sung.map_err(|_| None)?.map_err(Some)
+    }
 }
 
 fn is_tls(topology: &Topology) -> bool {
@@ -184,44 +243,66 @@ async fn latency(commands: &mut Connection) -> Finding {
 }
 
 /// An event goes out over one connection and must come back over the other.
-async fn canary(
-    commands: &mut Connection,
-    ears: &mut Subscriber,
-    echo: &mut mpsc::Receiver<()>,
-    channel: &str,
-) -> Finding {
+async fn canary(way: &mut Way<'_>, grants: &Grants) -> Finding {
     const CHECK: &str = "canary";
-    let channels = [channel.to_owned()];
-    let started = Instant::now();
-    let singing = async {
-        refusal(ears.subscribe(&channels).await)?;
-        let started = Instant::now();
-        commands.publish(channel, "").await?;
-        echo.recv().await;
-        RedisResult::Ok(started.elapsed())
-    };
-    let sung = timeout(3 * ECHO_LIMIT, singing).await;
-    timeout(ECHO_LIMIT, ears.unsubscribe(&channels)).await.ok();
-    match sung {
-        Ok(Ok(elapsed)) if elapsed <= ECHO_LIMIT => {
+    match way.try_with(0).await {
+        Ok(elapsed) if elapsed <= ECHO_LIMIT => {
             Finding::ok(CHECK, format!("a message came back in {elapsed:.1?}"))
         }
-        Ok(Ok(elapsed)) => Finding::warn(
+        Ok(elapsed) => Finding::warn(
             CHECK,
             format!("a message came back in {elapsed:.1?}"),
             "a server counts one that takes over a second as lost: see the load of Redis and of this machine",
         ),
-        Ok(Err(error)) => match Refusal::of(&error) {
-            Some(Refusal::Command(_) | Refusal::Channels) => {
+        Err(Some(error)) => match Refusal::of(&error) {
+            Some(Refusal::Command(_) | Refusal::Channels | Refusal::Unknown(_)) => {
                 Finding::fail(CHECK, "could not be tried", "grant the rights first")
             }
-            _ => Finding::fail(CHECK, error.to_string(), "see the log of Redis"),
+            Some(refusal) => Finding::fail(CHECK, said(&error), refusal.remedy(grants)),
+            None => Finding::fail(CHECK, said(&error), "see the log of Redis"),
         },
-        Err(_) => Finding::fail(
+        Err(None) => Finding::fail(
             CHECK,
-            format!("no message came back in {:.1?}", started.elapsed()),
+            format!("no message came back in {:.1?}", 3 * ECHO_LIMIT),
             "see that nothing between here and Redis takes connections apart: publish and subscribe must reach the same Redis",
         ),
+    }
+}
+
+/// Checks that the largest allowed event arrives. If it does not, Redis has closed the subscription.
+async fn largest(way: &mut Way<'_>, max_body: usize, limits: &[OutputLimit]) -> Finding {
+    const CHECK: &str = "largest";
+    let small = limits.iter().filter_map(|limit| limit.check(max_body));
+    let small = small.max_by_key(|small| small.is_certain);
+    if let Some(small) = small {
+        let verdict = if small.is_certain {
+            Verdict::Fail
+        } else {
+            Verdict::Warn
+        };
+        return Finding::of(verdict, CHECK, small.found, small.remedy);
+    }
+    if max_body > LARGEST_TRIED {
+        let found = format!("events of {max_body} bytes are allowed, which is too large to try");
+        return Finding::ok(CHECK, found);
+    }
+    match way.try_with(max_body).await {
+        Ok(elapsed) => Finding::ok(
+            CHECK,
+            format!("an event of {max_body} bytes came back in {elapsed:.1?}"),
+        ),
+        Err(error) => {
+            let said = error
+                .as_ref()
+                .map_or_else(|| "nothing came back".to_owned(), said);
+            Finding::fail(
+                CHECK,
+                format!(
+                    "an event of {max_body} bytes, as internal.max_body allows, is not heard: {said}"
+                ),
+                "raise client-output-buffer-limit pubsub of Redis (32mb 8mb 60 unless it was changed), or lower internal.max_body",
+            )
+        }
     }
 }
 

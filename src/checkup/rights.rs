@@ -4,7 +4,7 @@ use std::fmt;
 
 use ::redis::{Cmd, RedisError, RedisResult, Value, cmd};
 
-use super::{Finding, link::refusal};
+use super::{Finding, Verdict, link::refusal};
 use crate::{
     bus::subscriber::Subscriber,
     redis::{
@@ -19,7 +19,11 @@ use crate::{
 pub(super) struct Rights {
     /// Rules of the ACL, such as `+expire`; each once.
     missing: Vec<String>,
-    /// Refusals that no rule mends: a full or read-only Redis, a command that it does not know.
+    /// Commands that Redis does not know.
+    unknown: Vec<String>,
+    /// What to do about the first of them.
+    remedy: Option<String>,
+    /// The first error that is not about permissions, such as from a full or read-only Redis.
     refused: Option<RedisError>,
     /// Whether any command got past its own rule to that of the keys, and to that of the channels.
     reached: [bool; 2],
@@ -156,8 +160,24 @@ impl Trial {
 impl Rights {
     fn note(&mut self, rule: &str, answer: RedisResult<()>, grants: &Grants) {
         let refusal = answer.as_ref().err().and_then(Refusal::of);
-        if let Some(Refusal::Command(_)) = refusal {
-            return self.add_missing(rule);
+        match &refusal {
+            Some(Refusal::Command(_)) => return self.add_missing(rule),
+            Some(Refusal::Unknown(command)) => {
+                // Redis names it without its subcommand.
+                let command = command
+                    .as_deref()
+                    .unwrap_or(&rule[1..])
+                    .to_ascii_uppercase();
+                let remedy = refusal
+                    .as_ref()
+                    .map(|refusal| refusal.remedy(grants).into_owned());
+                self.remedy = self.remedy.take().or(remedy);
+                if !self.unknown.contains(&command) {
+                    self.unknown.push(command);
+                }
+                return;
+            }
+            _ => {}
         }
         match rule {
             "+get" | "+set" | "+expire" | "+evalsha" => self.reached[0] = true,
@@ -182,6 +202,9 @@ impl Rights {
 
     /// What the ACL lets a server do.
     pub(super) fn of_server(&self, grants: &Grants) -> Finding {
+        if let Some(finding) = self.of_unknown("rights", Verdict::Fail) {
+            return finding;
+        }
         if self.missing.is_empty() {
             let found = format!(
                 "user {} may do all that a server does, on {} and {}",
@@ -194,8 +217,18 @@ impl Rights {
         Finding::fail("rights", found, grants.command(&rules))
     }
 
+    /// The finding for missing commands; missing permissions are reported once the commands exist.
+    fn of_unknown(&self, check: &'static str, verdict: Verdict) -> Option<Finding> {
+        let remedy = self.remedy.as_ref()?;
+        let found = format!("Redis does not know {}", self.unknown.join(", "));
+        Some(Finding::of(verdict, check, found, remedy))
+    }
+
     /// What the ACL lets `sockd sessions ls` do.
     pub(super) fn of_operator(&self, grants: &Grants) -> Finding {
+        if let Some(finding) = self.of_unknown("operator", Verdict::Warn) {
+            return finding;
+        }
         if self.missing.is_empty() {
             return Finding::ok("operator", "`sockd sessions ls` may list the sessions");
         }
@@ -211,7 +244,9 @@ impl Rights {
     /// Whether Redis takes writes, so far as the ACL let us try.
     pub(super) fn of_writes(&self, grants: &Grants) -> Finding {
         let Some(error) = &self.refused else {
-            return match self.missing.iter().any(|rule| rule == "+set") {
+            let is_missing = self.missing.iter().any(|rule| rule == "+set")
+                || self.unknown.iter().any(|command| command == "SET");
+            return match is_missing {
                 false => Finding::ok("writes", "a key was written and deleted again"),
                 true => Finding::warn("writes", "could not be tried", "grant the rights first"),
             };

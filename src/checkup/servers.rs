@@ -94,6 +94,25 @@ fn number(version: &str) -> Option<Version> {
     Some((parts.next()?.ok()?, parts.next()?.ok()?))
 }
 
+/// Returns a finding if the server is a Sentinel or an unexpected Cluster node, where the results of
+/// other checks would mislead.
+pub(super) async fn misplaced(
+    server: &mut Connection,
+    topology: &Topology,
+    grants: &Grants,
+) -> Option<Finding> {
+    let hello = cmd("HELLO").query_async(server).await;
+    let (found, refusal) = match text(&hello, "mode").as_deref() {
+        Some("sentinel") => ("a Sentinel, which stores no keys", Refusal::Sentinel),
+        Some("cluster") if !topology.is_cluster() => (
+            "a Cluster node, which holds only some of the keys",
+            Refusal::Slots,
+        ),
+        _ => return None,
+    };
+    Some(Finding::fail("role", found, refusal.remedy(grants)))
+}
+
 fn role(hello: &Hello) -> Finding {
     match text(hello, "role").as_deref() {
         Some("master") => Finding::ok("role", "a master"),
@@ -180,6 +199,7 @@ fn untold(
         Some(Refusal::Command(_)) => {
             format!("{}, if the doctor shall look", grants.command(rule))
         }
+        Some(refusal @ Refusal::Unknown(_)) => refusal.remedy(grants).into_owned(),
         _ => "see the log of Redis, and the network between".to_owned(),
     };
     Finding::warn(check, found, remedy)

@@ -8,7 +8,9 @@ use ::redis::{
 };
 use futures_util::future::{join_all, select_ok};
 
-use super::{ConnectError, Connection, certificates, host_and_port, open, tcp_settings};
+use super::{
+    ConnectError, Connection, certificates, host_and_port, open, refusal::Refusal, tcp_settings,
+};
 use crate::config::{self, Topology};
 
 /// How often a command is sent again that a node has sent elsewhere or could not take. It follows a
@@ -57,7 +59,17 @@ pub(super) async fn connect(
         builder = builder.certs(certificates(config)?);
     }
     let client = builder.build().map_err(failed)?;
-    client.get_async_connection().await.map_err(failed)
+    match client.get_async_connection().await {
+        Ok(connection) => Ok(connection),
+        // The library says little about many nodes; asking them one by one says more.
+        Err(error) => match Refusal::of_connecting(&error) {
+            None | Some(Refusal::HungUp | Refusal::NotRedis) => {
+                let explained = SlotMap::read(config, nodes).await.err();
+                Err(explained.unwrap_or_else(|| failed(error)))
+            }
+            Some(_) => Err(failed(error)),
+        },
+    }
 }
 
 /// Opens a connection to each master that has slots; elsewhere, to the one master.

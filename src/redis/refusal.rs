@@ -17,6 +17,7 @@ pub struct Grants {
     pub keys: String,
     /// `&sockd:*`
     pub channels: String,
+    in_cluster: bool,
 }
 
 impl Grants {
@@ -25,6 +26,7 @@ impl Grants {
             user: redis.username.clone().unwrap_or("default".to_owned()),
             keys: format!("~{}*", escape_glob(key_prefix)),
             channels: format!("&{}*", escape_glob(&redis.channel_prefix)),
+            in_cluster: redis.topology.is_cluster(),
         }
     }
 
@@ -72,8 +74,30 @@ pub enum Refusal {
     /// TLS: a client certificate is asked for, or another one.
     ClientCertificate,
     NotTls,
-    /// It knows no RESP3, which came with Redis 6.
-    TooOld,
+    /// TLS: the certificate is invalid for another reason, such as expiry.
+    BadCertificate,
+    /// TLS: the other end closed the connection during the handshake.
+    HungUpInTls,
+    /// The command does not exist or was renamed; errors from scripts do not name it.
+    Unknown(Option<String>),
+    /// No RESP3, which came with Redis 6: an older Redis, or a proxy in front of it.
+    NoResp3,
+    /// `maxclients` is reached.
+    TooManyClients,
+    /// Protected mode: only loopback connections are accepted.
+    Protected,
+    /// A Cluster node does not serve the slot, or nobody does.
+    Slots,
+    /// Cluster mode is off.
+    NoCluster,
+    /// It is a Sentinel.
+    Sentinel,
+    /// Something else listens there, such as an HTTP server.
+    NotRedis,
+    /// It speaks TLS only.
+    TlsOnly,
+    /// It closes the connection at HELLO, but not at PING.
+    HungUpAtHello,
     /// The other end hung up at once, as a Redis does that speaks TLS alone.
     HungUp,
     /// Nothing listens there.
@@ -106,8 +130,14 @@ impl Refusal {
             };
             return Some(Self::Command(command.map(str::to_owned)));
         }
+        if let Some(command) = unknown_command(text) {
+            return Some(match command.to_ascii_uppercase().as_str() {
+                "HELLO" => Self::NoResp3,
+                _ => Self::Unknown(Some(command.to_owned())),
+            });
+        }
         // A script's own refusals stand behind other words, so all are looked for anywhere.
-        const SIGNS: [(&str, Refusal); 28] = [
+        const SIGNS: [(&str, Refusal); 42] = [
             ("can't run this command", Refusal::Command(None)),
             ("access one of the keys", Refusal::Keys),
             ("access at least one of the keys", Refusal::Keys),
@@ -131,10 +161,24 @@ impl Refusal {
                 Refusal::ClientCertificate,
             ),
             ("fatal alert: UnknownCA", Refusal::ClientCertificate),
+            ("invalid peer certificate", Refusal::BadCertificate),
             ("InvalidContentType", Refusal::NotTls),
-            ("resp3 cannot be used", Refusal::TooOld),
+            ("tls handshake eof", Refusal::HungUpInTls),
+            ("Unknown Redis command called", Refusal::Unknown(None)),
+            ("resp3 cannot be used", Refusal::NoResp3),
+            ("NOPROTO", Refusal::NoResp3),
+            ("max number of clients", Refusal::TooManyClients),
+            ("protected mode", Refusal::Protected),
+            ("MOVED ", Refusal::Slots),
+            ("CLUSTERDOWN", Refusal::Slots),
+            ("CROSSSLOT", Refusal::Slots),
+            ("cluster support disabled", Refusal::NoCluster),
+            ("Only HELLO messages are accepted", Refusal::Sentinel),
+            ("Parse error", Refusal::NotRedis),
             ("unexpected end of file", Refusal::HungUp),
             ("Connection reset", Refusal::HungUp),
+            ("broken pipe", Refusal::HungUp),
+            ("Broken pipe", Refusal::HungUp),
             ("No such file", Refusal::Absent),
             ("Connection refused", Refusal::Absent),
             ("failed to lookup address", Refusal::UnknownHost),
@@ -165,7 +209,23 @@ impl Refusal {
             Self::OtherName => "write the host in redis.url as the certificate of Redis names it".into(),
             Self::ClientCertificate => "set redis.tls_cert_file and redis.tls_key_file to a certificate that Redis trusts".into(),
             Self::NotTls => "there is no TLS at that port: write redis:// in redis.url, or the tls-port of Redis".into(),
-            Self::TooOld => "upgrade it to Redis 6.2 or newer, or Valkey".into(),
+            Self::BadCertificate => "install a certificate in Redis that is valid now and for this host, and check the clock of this machine".into(),
+            Self::HungUpInTls => "check that the port speaks TLS, then maxclients and the log of Redis: over TLS it rejects connections without an error".into(),
+            Self::NoResp3 => "sockd needs RESP3 (Redis 6.2 or newer, or Valkey): upgrade Redis, bypass a proxy that speaks only RESP2 (such as twemproxy or Envoy), or remove `rename-command HELLO` from redis.conf".into(),
+            Self::Unknown(Some(command)) if command.eq_ignore_ascii_case("sentinel") => "it is not a Sentinel: set redis.sentinels to the Sentinels (port 26379), or use redis.url for this Redis".into(),
+            Self::Unknown(command) => {
+                let command = command.as_deref().unwrap_or("of its commands").to_ascii_uppercase();
+                format!("sockd needs this command: remove `rename-command {command}` from redis.conf, or use a Redis (6.2 or newer) or Valkey that offers it").into()
+            }
+            Self::TooManyClients => "raise maxclients in redis.conf and the open file limit of Redis, or close connections that CLIENT LIST shows; each sockd needs several".into(),
+            Self::Protected => "set a password in Redis (requirepass) and in redis.password (REDIS_PASS); without one it accepts only loopback connections".into(),
+            Self::Slots if grants.in_cluster => "see CLUSTER INFO and CLUSTER SLOTS: each slot needs a master that is up".into(),
+            Self::Slots => "it is a Cluster node: set redis.cluster to some of the nodes instead of redis.url".into(),
+            Self::NoCluster => "it is not a Cluster node: use redis.url instead of redis.cluster".into(),
+            Self::Sentinel => "it is a Sentinel: set redis.sentinels and redis.sentinel_master instead of redis.url".into(),
+            Self::NotRedis => "check the host and port in redis.url (REDIS_HOST, REDIS_PORT): Redis listens on 6379 by default".into(),
+            Self::TlsOnly => "write rediss:// in redis.url".into(),
+            Self::HungUpAtHello => "if this persists, a proxy in front of Redis speaks only RESP2 (such as twemproxy): bypass it, because sockd needs RESP3 (Redis 6.2 or newer, or Valkey)".into(),
             Self::HungUp => "if Redis speaks TLS there, write rediss:// in redis.url, else see its log".into(),
             Self::Absent => "start Redis there, or set redis.url (REDIS_HOST, REDIS_PORT) to where it is".into(),
             Self::UnknownHost => "see that the host in redis.url (REDIS_HOST) is spelt as the DNS has it".into(),
@@ -174,16 +234,33 @@ impl Refusal {
     }
 }
 
-/// An error in Redis' own words, where they are its own.
+/// Returns an error in the words of Redis, if they come from Redis; always one line.
 pub fn said(error: &RedisError) -> String {
     let answers = error.clone().into_server_errors();
-    match answers.as_deref().and_then(<[_]>::first) {
+    let text = match answers.as_deref().and_then(<[_]>::first) {
         Some((_, answer)) => match answer.details() {
             Some(details) => format!("{} {details}", answer.code()),
             None => answer.code().to_owned(),
         },
         None => error.to_string(),
-    }
+    };
+    // The rest repeats our own arguments.
+    let text = text
+        .split_once(", with args beginning with")
+        .map_or(text.as_str(), |(text, _)| text);
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Returns the command in `unknown command 'HELLO'`; proxies vary the words and the case.
+fn unknown_command(text: &str) -> Option<&str> {
+    const QUOTES: [char; 4] = ['\'', '`', '"', ' '];
+    let (_, rest) = text
+        .split_once("unknown command")
+        .or_else(|| text.split_once("unsupported command"))?;
+    let rest = rest.trim_start_matches(QUOTES);
+    let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let command = &rest[..end.unwrap_or(rest.len())];
+    (!command.is_empty()).then_some(command)
 }
 
 /// The text as a glob pattern that matches it alone, as Redis reads patterns.
@@ -205,6 +282,7 @@ mod tests {
     #[test]
     fn refusals_are_known_in_the_words_of_every_version() {
         let command = |name: &str| Refusal::Command(Some(name.to_owned()));
+        let unknown = |name: &str| Refusal::Unknown(Some(name.to_owned()));
         for (text, expected) in [
             (
                 "NOPERM this user has no permissions to run the 'expire' command or its subcommand",
@@ -282,6 +360,49 @@ mod tests {
             (
                 "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
                 Refusal::MasterDown,
+            ),
+            (
+                "ERR unknown command 'HELLO', with args beginning with: '3' ",
+                Refusal::NoResp3,
+            ),
+            (
+                "ERR unknown command `HELLO`, with args beginning with: `3`, ",
+                Refusal::NoResp3,
+            ),
+            ("ERR unknown command 'hello'", Refusal::NoResp3),
+            ("unsupported command 'hello'", Refusal::NoResp3),
+            ("NOPROTO unsupported protocol version", Refusal::NoResp3),
+            (
+                "ERR unknown command 'EVALSHA', with args beginning with: '0' ",
+                unknown("EVALSHA"),
+            ),
+            ("ERR unknown command `spublish`, with", unknown("spublish")),
+            (
+                "ERR Unknown Redis command called from script script: 1f8f, on @user_script:1.",
+                Refusal::Unknown(None),
+            ),
+            ("ERR max number of clients reached", Refusal::TooManyClients),
+            (
+                "DENIED Redis is running in protected mode because protected mode is enabled",
+                Refusal::Protected,
+            ),
+            ("MOVED 12182 127.0.0.1:7001", Refusal::Slots),
+            ("CLUSTERDOWN Hash slot not served", Refusal::Slots),
+            (
+                "ERR This instance has cluster support disabled",
+                Refusal::NoCluster,
+            ),
+            (
+                "ERR Only HELLO messages are accepted by Sentinel instances.",
+                Refusal::Sentinel,
+            ),
+            (
+                "invalid peer certificate: expired: verification time 1 (UNIX)",
+                Refusal::BadCertificate,
+            ),
+            (
+                "invalid peer certificate: UnknownIssuer",
+                Refusal::UnknownAuthority,
             ),
         ] {
             assert_eq!(Refusal::read(text), Some(expected), "{text}");

@@ -69,9 +69,10 @@ async fn ask(
             .query_async::<Option<(String, u16)>>(&mut sentinel)
             .await
     };
-    let address = asked
-        .await
-        .map_err(|error| ConnectError::new(url, config, &error))?;
+    let address = match asked.await {
+        Ok(address) => address,
+        Err(error) => return Err(ConnectError::explained(url, config, &error).await),
+    };
     Ok(address.map(|(host, port)| {
         let scheme = url.split_once("://").map_or("redis", |(scheme, _)| scheme);
         let address = super::host_and_port(&host, port);

@@ -22,6 +22,7 @@ mod internal;
 mod layers;
 mod limits;
 mod memory;
+mod misplaced;
 mod namespace;
 mod nodes;
 mod outage;
