@@ -91,3 +91,48 @@ impl Signals {
         }
     }
 }
+
+/// Signals whose default would kill the server without a drain, and that have no meaning for it yet.
+///
+/// Other signals keep their defaults because somebody relies on them: SIGQUIT makes a hung process
+/// dump core, SIGALRM and SIGXCPU enforce limits set by whoever started it, SIGTSTP suspends it in a
+/// terminal. The Rust runtime already ignores SIGPIPE.
+#[derive(Debug)]
+pub struct IgnoredSignals {
+    hang_up: Signal,
+    user_1: Signal,
+    user_2: Signal,
+}
+
+impl IgnoredSignals {
+    /// From here on none of them ends the process.
+    ///
+    /// # Errors
+    /// The system refuses to install a handler.
+    pub fn listen() -> io::Result<Self> {
+        // With a handler, a log file that reaches its size limit fails the write instead of killing
+        // the process. It is not logged: the log line would raise it again.
+        let file_size = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+        drop(signal(file_size)?);
+        Ok(Self {
+            hang_up: signal(SignalKind::hangup())?,
+            user_1: signal(SignalKind::user_defined1())?,
+            user_2: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    /// Logs each signal until dropped.
+    pub async fn log(mut self) {
+        loop {
+            let signal = tokio::select! {
+                _ = self.hang_up.recv() => "SIGHUP",
+                _ = self.user_1.recv() => "SIGUSR1",
+                _ = self.user_2.recv() => "SIGUSR2",
+            };
+            tracing::warn!(
+                signal,
+                "ignored a signal, restart sockd to apply a changed configuration"
+            );
+        }
+    }
+}

@@ -26,7 +26,7 @@ use crate::{
     gateway::{self, Gateway},
     http::{Api, Dev},
     id::NodeId,
-    lifecycle::{Lifecycle, Signals},
+    lifecycle::{IgnoredSignals, Lifecycle, Signals},
     node::Node,
     redis::{Link, names::ChannelNames, output_limit::warn_if_small},
     session::{SessionStore, memory::MemorySessions, redis::RedisSessions},
@@ -60,8 +60,10 @@ impl Server {
         let verifier = TokenVerifier::new(&config.auth, config.ids.clone())?;
         // From here on a signal is a wish to end in good order.
         let signals = Signals::listen().context("signals cannot be listened to")?;
+        let ignored = IgnoredSignals::listen().context("signals cannot be listened to")?;
         let listener = listen(&config.server).await?;
         let lifecycle = Lifecycle::default();
+        lifecycle.spawn(ignored.log());
         let id = NodeId::try_from(uuid::Uuid::new_v4().to_string())?;
         let (sessions, bus) = stores(&config, &id, &lifecycle);
         let node = Node::start(

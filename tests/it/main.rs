@@ -31,6 +31,7 @@ mod refusals;
 mod repository;
 mod session;
 mod shutdown;
+mod signals;
 mod start;
 mod support;
 mod tokens;

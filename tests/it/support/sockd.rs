@@ -22,6 +22,7 @@ pub const INTERNAL_SECRET: &str = "the-tests-internal-secret-of-32-bytes";
 pub struct Builder {
     environment: BTreeMap<String, String>,
     arguments: Vec<String>,
+    prelude: String,
 }
 
 /// A running `sockd serve`; killed when dropped, its log shown where the test fails.
@@ -50,6 +51,12 @@ impl Builder {
 
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Shell commands that run in the process before it becomes the server.
+    pub fn prelude(mut self, lines: &str) -> Self {
+        self.prelude = lines.to_owned();
         self
     }
 
@@ -97,10 +104,12 @@ impl Builder {
         (output.status, text)
     }
 
-    fn command(&self, directory: &TempDir) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sockd"));
+    pub fn command(&self, directory: &TempDir) -> Command {
+        let mut command = Command::new("/bin/sh");
         command
-            .arg("serve")
+            .arg("-c")
+            .arg(format!("{}\nexec \"$0\" serve \"$@\"", self.prelude))
+            .arg(env!("CARGO_BIN_EXE_sockd"))
             .args(&self.arguments)
             .env_clear()
             .envs(&self.environment)
@@ -136,6 +145,7 @@ impl Sockd {
         Builder {
             environment: BTreeMap::new(),
             arguments: Vec::new(),
+            prelude: String::new(),
         }
         .env("PORT", "0")
         .env("JWT_SECRET", jwt::SECRET)
@@ -160,6 +170,7 @@ impl Sockd {
         let builder = Builder {
             environment: BTreeMap::new(),
             arguments: Vec::new(),
+            prelude: String::new(),
         };
         builder
             .argument("--dev")
