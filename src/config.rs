@@ -51,6 +51,7 @@ pub struct Config {
     pub auth: Auth,
     pub ids: IdFormats,
     pub internal: Internal,
+    pub metrics: Metrics,
     pub events: SupportedEvents,
     pub sessions: Sessions,
     /// The prefix of a user's room, `user:`; the bus channel of the user is named after it.
@@ -136,6 +137,15 @@ pub struct Internal {
     pub secrets: Vec<Secret>,
     /// The longest body of a request, in bytes.
     pub max_body: usize,
+}
+
+/// Who may read `/metrics` and the reason of `/readyz`, besides callers of the internal routes.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// The bearer token of scrapers.
+    pub secret: Option<Secret>,
+    /// Whether `/metrics` needs no secret.
+    pub public: bool,
 }
 
 /// Where and how long a user's active session is remembered.

@@ -5,7 +5,10 @@ mod error;
 mod internal;
 mod unread;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Once},
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
@@ -15,7 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use http::{HeaderValue, Request, StatusCode, Uri, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header, uri::PathAndQuery};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use serde_json::json;
@@ -45,6 +48,9 @@ struct Context {
     events: SupportedEvents,
     body_timeout: Duration,
     metrics: PrometheusHandle,
+    readers: config::Metrics,
+    /// Whether the log has said that a scraper was refused.
+    refused_metrics: Once,
     dev: Option<Dev>,
 }
 
@@ -74,6 +80,8 @@ impl Api {
             events: config.events.clone(),
             body_timeout,
             metrics,
+            readers: config.metrics.clone(),
+            refused_metrics: Once::new(),
             dev,
         });
         let router = router
@@ -131,38 +139,61 @@ async fn health() -> impl IntoResponse {
     Json(json!({ "ok": true }))
 }
 
-/// The node does its work: it hears its users' channels and is not about to go.
-async fn readiness(State(context): State<Arc<Context>>) -> Response {
+/// Whether the node does its work: it hears its users' channels and does not drain. The reason why
+/// not names servers, users and files, so it is shown only to callers with a secret.
+async fn readiness(State(context): State<Arc<Context>>, headers: HeaderMap) -> Response {
     match context.node.check() {
         Ok(()) => Json(json!({ "ok": true })).into_response(),
         Err(why) => {
             let error = ErrorBody::from(ErrorCode::NotReady);
             (
                 StatusCode::SERVICE_UNAVAILABLE,
-                Json(NotReady { error, reason: why }),
+                Json(NotReady {
+                    error,
+                    reason: may_read(&context, &headers).then_some(why),
+                }),
             )
                 .into_response()
         }
     }
 }
 
-/// The answer of a node that is not ready, with what an operator wants to know.
+/// The answer of a node that is not ready, and for an operator the reason.
 #[derive(Serialize)]
 struct NotReady {
     #[serde(flatten)]
     error: ErrorBody,
-    reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
-/// The process's figures in Prometheus' text format.
-async fn render_metrics(State(context): State<Arc<Context>>) -> impl IntoResponse {
+/// Whether the caller sends the metrics secret, or one for the internal routes.
+fn may_read(context: &Context, headers: &HeaderMap) -> bool {
+    let secrets = context.internal.secrets.iter();
+    internal::knows_one_of(secrets.chain(&context.readers.secret), headers)
+}
+
+/// The process's metrics in Prometheus' text format. Browsers are not refused as on the internal
+/// routes: a page that does not know the secret cannot send it.
+async fn render_metrics(
+    State(context): State<Arc<Context>>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, Error> {
+    if !context.readers.public && !may_read(&context, &headers) {
+        context.refused_metrics.call_once(|| {
+            tracing::warn!(
+                "refused a request for /metrics, let scrapers send metrics.secret or set metrics.public"
+            );
+        });
+        return Err(ErrorCode::Unauthorized.into());
+    }
     metrics::gauge!("sockd_sockets").set(context.node.hub().count() as f64);
     metrics::gauge!("sockd_ready").set(f64::from(u8::from(context.node.check().is_ok())));
     let content_type = [(
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",
     )];
-    (content_type, context.metrics.render())
+    Ok((content_type, context.metrics.render()))
 }
 
 /// Callers of the TypeScript server saw JSON with its charset.

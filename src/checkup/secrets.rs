@@ -47,7 +47,9 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     let tokens = tokens.filter_map(|(name, secret)| judge(&name, secret, &OFFLINE));
     let callers = named_secrets("internal", &config.internal.secrets)
         .filter_map(|(name, secret)| judge(&name, secret, &ONLINE));
-    let mut findings: Vec<Finding> = tokens.chain(callers).collect();
+    let scrapers = config.metrics.secret.as_ref();
+    let scrapers = scrapers.and_then(|secret| judge("metrics.secret", secret, &ONLINE));
+    let mut findings: Vec<Finding> = tokens.chain(callers).chain(scrapers).collect();
     if is_shared(config) {
         findings.push(Finding::warn(
             "secrets",
@@ -55,8 +57,17 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
             "make another for the internal API with `openssl rand -hex 32`",
         ));
     }
+    if opens_more_than_metrics(config) {
+        findings.push(Finding::warn(
+            "secrets",
+            "metrics.secret is also a secret of auth or internal, so scrapers can do more than read",
+            "make another for metrics.secret with `openssl rand -hex 32`",
+        ));
+    }
     if findings.is_empty() {
-        let count = config.auth.secrets.len() + config.internal.secrets.len();
+        let count = config.auth.secrets.len()
+            + config.internal.secrets.len()
+            + usize::from(config.metrics.secret.is_some());
         findings.push(Finding::ok(
             "secrets",
             format!("{count}, none of them can be guessed"),
@@ -75,9 +86,10 @@ fn judge(name: &str, secret: &Secret, strength: &Strength) -> Option<Finding> {
         return None;
     };
     let found = format!("{name} can be guessed in about 10^{guesses:.0} tries");
-    let remedy = format!(
-        "make a new {name} with `openssl rand -hex 32`; previous_secrets lets the old one hold until all callers have it"
-    );
+    let mut remedy = format!("make a new {name} with `openssl rand -hex 32`");
+    if name != "metrics.secret" {
+        remedy += "; previous_secrets lets the old one hold until all callers have it";
+    }
     Some(Finding::of(verdict, "secrets", found, remedy))
 }
 
@@ -85,6 +97,14 @@ fn is_shared(config: &Config) -> bool {
     let internal = &config.internal.secrets;
     let mut auth = config.auth.secrets.iter();
     auth.any(|secret| internal.iter().any(|other| other.matches(secret.expose())))
+}
+
+fn opens_more_than_metrics(config: &Config) -> bool {
+    let Some(secret) = &config.metrics.secret else {
+        return false;
+    };
+    let mut others = config.auth.secrets.iter().chain(&config.internal.secrets);
+    others.any(|other| other.matches(secret.expose()))
 }
 
 fn is_pem(secret: &Secret) -> bool {

@@ -68,7 +68,7 @@ fn append(text: &mut String, line: std::fmt::Arguments<'_>) {
 
 fn literal(setting: &Setting, default: &str) -> String {
     match setting.kind {
-        Kind::Number { .. } => default.to_owned(),
+        Kind::Boolean | Kind::Number { .. } => default.to_owned(),
         Kind::List | Kind::Events => {
             let quoted: Vec<_> = default.split(',').map(|part| format!("{part:?}")).collect();
             format!("[{}]", quoted.join(", "))

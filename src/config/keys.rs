@@ -10,8 +10,8 @@ use crate::id;
 
 use Fallback::{Is, Unset, WithRedis};
 use Kind::{
-    Charset, Claim, Events, Host, List, LogFilter, Nodes, OneOf, Origins, Path, Prefix, RedisUrl,
-    Secret, SecretFile, SecretFiles, Secrets, Text,
+    Boolean, Charset, Claim, Events, Host, List, LogFilter, Nodes, OneOf, Origins, Path, Prefix,
+    RedisUrl, Secret, SecretFile, SecretFiles, Secrets, Text,
 };
 
 const PORT: Kind = number(0, u16::MAX as u64);
@@ -252,6 +252,25 @@ pub(super) static SETTINGS: &[Setting] = &[
         size(1, 1 << 30),
         Is("1MiB"),
         "Longest body of an internal request; events are news, not downloads.",
+    ),
+    // Who may read `/metrics`.
+    setting(
+        "metrics.secret",
+        Secret,
+        Unset("\"...\""),
+        "Bearer token for scrapers: reads /metrics and the reason of /readyz only. internal.secret works too.",
+    ),
+    setting(
+        "metrics.secret_file",
+        SecretFile,
+        Unset("\"metrics.key\""),
+        "The same, read from a file; one newline at its end is not part of the secret.",
+    ),
+    setting(
+        "metrics.public",
+        Boolean,
+        Is("false"),
+        "Whether /metrics needs no secret; false, as it shares the port with the clients.",
     ),
     // Where a user's active session is remembered.
     setting(

@@ -21,6 +21,7 @@ pub(super) enum Kind {
     Host,
     Charset,
     LogFilter,
+    Boolean,
     Number {
         min: u64,
         max: u64,
@@ -54,6 +55,7 @@ pub(super) enum Kind {
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     Text(String),
+    Boolean(bool),
     Number(u64),
     Duration(Duration),
     Size(usize),
@@ -116,6 +118,7 @@ impl Kind {
     /// What the value is not, with the value unless it is secret.
     pub(super) fn read_toml(self, value: &DeValue<'_>) -> Result<Option<Value>, String> {
         let read = match (self, value) {
+            (Self::Boolean, DeValue::Boolean(boolean)) => Some(Value::Boolean(*boolean)),
             (Self::Number { .. }, DeValue::Integer(integer)) => {
                 self.number(u64::from_str_radix(integer.as_str(), integer.radix()).ok())
             }
@@ -164,7 +167,8 @@ impl Kind {
     }
 
     fn is_textual(self) -> bool {
-        matches!(self, Self::Origins) || !(self.is_list() || matches!(self, Self::Number { .. }))
+        let has_own_type = matches!(self, Self::Boolean | Self::Number { .. });
+        matches!(self, Self::Origins) || !(self.is_list() || has_own_type)
     }
 
     fn number(self, number: Option<u64>) -> Option<Value> {
@@ -211,6 +215,7 @@ impl Kind {
                 let size = Some(size).filter(|size| (min..=max).contains(size))?;
                 usize::try_from(size).ok().map(Value::Size)
             }
+            Self::Boolean => text.parse().ok().map(Value::Boolean),
             Self::OneOf(choices) => as_text(choices.contains(&text)),
             Self::Charset => as_text(Charset::try_from(text).is_ok()),
             Self::Host => as_text(is_host(text)),
@@ -242,6 +247,7 @@ impl Kind {
             Self::LogFilter => {
                 "a log filter; write error, warn, info, debug or trace, or for example \"info,sockd=debug\"".into()
             }
+            Self::Boolean => "true or false; write one of them, in the file without quotes".into(),
             Self::Number { min, max } => format!("a whole number; choose from {min} to {max}"),
             Self::Duration { min, max } => {
                 let (min, max) = (duration_text(min), duration_text(max));
@@ -345,6 +351,7 @@ impl Value {
     pub(super) fn shown(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
+            Self::Boolean(boolean) => boolean.to_string(),
             Self::Number(number) => number.to_string(),
             Self::Duration(duration) => duration_text(*duration),
             Self::Size(size) => size_text(*size as u64),

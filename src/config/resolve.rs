@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::{
-    Auth, Config, Cors, Internal, Limits, Log, LogFormat, OnExpiry, Redis, Server, Sessions,
-    SocketIo, advice, problem::Problems, settings::Settings,
+    Auth, Config, Cors, Internal, Limits, Log, LogFormat, Metrics, OnExpiry, Redis, Server,
+    Sessions, SocketIo, advice, problem::Problems, settings::Settings,
 };
 use crate::{
     id::{Charset, IdFormat, IdFormats, InvalidId, SupportedEvents},
@@ -55,6 +55,10 @@ impl Settings {
             internal: Internal {
                 secrets: self.secrets("internal", &mut problems),
                 max_body: self.size("internal.max_body"),
+            },
+            metrics: Metrics {
+                secret: self.secret("metrics.secret", &mut problems),
+                public: self.boolean("metrics.public"),
             },
             events: self.events(),
             sessions: self.session_times(),

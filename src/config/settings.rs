@@ -272,6 +272,13 @@ impl Settings {
         }
     }
 
+    pub(super) fn boolean(&self, key: &str) -> bool {
+        match self.sound(key) {
+            Some(Value::Boolean(boolean)) => boolean,
+            other => unreachable!("{key} holds {other:?}, neither true nor false"),
+        }
+    }
+
     pub(super) fn number<T: TryFrom<u64>>(&self, key: &str) -> T {
         let number = match self.sound(key) {
             Some(Value::Number(number)) => T::try_from(number).ok(),

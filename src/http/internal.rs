@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use super::{Context, error::Error};
 use crate::{
     id::{IdFormat, UserId},
+    secret::Secret,
     session::SessionStore,
     wire::{
         EmitAnswer, ErrorCode, Event, ForceLogoutAnswer, SessionRow, SessionsAnswer, parse_members,
@@ -59,12 +60,16 @@ fn check_caller(headers: &HeaderMap, context: &Context) -> Result<(), ErrorCode>
     if BROWSER_HEADERS.iter().any(given) {
         return Err(ErrorCode::Forbidden);
     }
-    is_authorized(headers, context)
+    knows_one_of(&context.internal.secrets, headers)
         .then_some(())
         .ok_or(ErrorCode::Unauthorized)
 }
 
-fn is_authorized(headers: &HeaderMap, context: &Context) -> bool {
+/// Whether the caller sends one of these secrets as its bearer token.
+pub(super) fn knows_one_of<'a>(
+    secrets: impl IntoIterator<Item = &'a Secret>,
+    headers: &HeaderMap,
+) -> bool {
     let Some(given) = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| bearer(value.as_bytes()))
@@ -72,10 +77,8 @@ fn is_authorized(headers: &HeaderMap, context: &Context) -> bool {
         return false;
     };
     // All are compared, so that the time does not tell which one is close.
-    context
-        .internal
-        .secrets
-        .iter()
+    secrets
+        .into_iter()
         .fold(false, |found, secret| found | secret.matches(given))
 }
 

@@ -8,7 +8,7 @@ mod outage;
 
 use serde_json::{Value, json};
 
-use crate::support::{driver::Driver, http, jwt, sockd::Sockd};
+use crate::support::{driver::Driver, jwt, sockd::Sockd};
 
 /// A stock client on the transports that it is told to use.
 #[derive(Debug, Clone)]
@@ -217,8 +217,7 @@ impl Crowd {
 
 /// A figure of `/metrics`, summed over its labels.
 async fn figure(sockd: &Sockd, name: &str) -> f64 {
-    let text = http::get(&format!("{}/metrics", sockd.url())).await;
-    let text = text.text().await.expect("a body");
+    let text = sockd.metrics().await;
     let values = text.lines().filter_map(|line| {
         let rest = line.strip_prefix(name)?;
         let is_it = rest.starts_with([' ', '{']);

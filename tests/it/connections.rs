@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     doctor::{Doctor, Examined},
     support::{
-        PATIENCE, eventually, http, jwt,
+        PATIENCE, eventually, jwt,
         redis::{Redis, free_port, key},
         sockd::{INTERNAL_SECRET, Sockd},
         websocket::WebSocket,
@@ -74,9 +74,8 @@ fn stored(redis: &Redis, database: u8, user: &str) -> Option<String> {
 /// Neither server nor doctor gets in, and both say why.
 async fn assert_refused(settings: Settings<'_>, exit: i32, words: &[&str]) {
     let sockd = start(settings).await;
-    let url = format!("{}/readyz", sockd.url());
     eventually(PATIENCE, &format!("a reason with {words:?}"), async || {
-        let answer: Value = http::get(&url).await.json().await.expect("JSON");
+        let answer: Value = sockd.get("/readyz").await.json().await.expect("JSON");
         let reason = answer["reason"].as_str().unwrap_or_default();
         words.iter().all(|word| reason.contains(word))
     })

@@ -249,6 +249,7 @@ async fn guessable_secrets_fail_and_are_never_shown() {
         .env("JWT_SECRET", "hunter2-hunter2")
         .env("INTERNAL_SECRET", "letmein")
         .env("SOCKD_INTERNAL__PREVIOUS_SECRETS", "swordfish")
+        .env("SOCKD_METRICS__SECRET", "prometheus")
         .examine();
     assert_eq!(examined.code, Some(1));
     let report: Value = serde_json::from_str(&examined.stdout).expect("JSON");
@@ -257,6 +258,7 @@ async fn guessable_secrets_fail_and_are_never_shown() {
         "auth.secret",
         "internal.secret",
         "internal.previous_secrets, entry 1",
+        "metrics.secret",
     ] {
         let text = format!("{name} can be guessed");
         assert!(
@@ -276,6 +278,10 @@ async fn one_secret_for_both_purposes_is_warned_of() {
     let examined = Doctor::new().env("INTERNAL_SECRET", jwt::SECRET).examine();
     assert_eq!(examined.code, Some(0), "{}", examined.stdout);
     examined.assert("secrets", "warn", &["in common"]);
+    let doctor = Doctor::new().env("SOCKD_METRICS__SECRET", INTERNAL_SECRET);
+    let examined = doctor.examine();
+    assert_eq!(examined.code, Some(0), "{}", examined.stdout);
+    examined.assert("secrets", "warn", &["metrics.secret is also"]);
 }
 
 #[tokio::test]

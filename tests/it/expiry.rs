@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::json;
 
 use crate::support::{
-    PATIENCE, eventually, http, jwt,
+    PATIENCE, eventually, jwt,
     polling::Polling,
     sockd::Sockd,
     websocket::{Came, WebSocket},
@@ -83,10 +83,8 @@ async fn a_socket_that_reads_nothing_is_closed_in_time_as_well() {
     let expires_at = (now().as_secs() + 2) as f64;
     let connect = json!({ "token": token(&user, &session, expires_at) });
     polling.send(&format!("40{connect}")).await;
-    let metrics = format!("{}/metrics", sockd.url());
     let sockets = async || {
-        let text = http::get(&metrics).await.text().await;
-        let text = text.expect("metrics");
+        let text = sockd.metrics().await;
         let line = text.lines().find(|line| line.starts_with("sockd_sockets "));
         line.map(str::to_owned)
     };

@@ -173,13 +173,8 @@ async fn a_count_is_of_sockets_and_not_of_handshakes() {
     let mut opened = WebSocket::open(sockd.address()).await;
     opened.packet().await;
     sockets.remove(0).abandon();
-    let url = format!("{}/metrics", sockd.url());
     crate::support::eventually(PATIENCE, "the end of the abandoned socket", || async {
-        let text = crate::support::http::get(&url)
-            .await
-            .text()
-            .await
-            .expect("a body");
+        let text = sockd.metrics().await;
         text.lines().any(|line| line == "sockd_sockets 19")
     })
     .await;

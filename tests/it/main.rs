@@ -23,6 +23,7 @@ mod layers;
 mod limits;
 mod memory;
 mod misplaced;
+mod metrics;
 mod namespace;
 mod nodes;
 mod outage;

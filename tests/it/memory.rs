@@ -87,10 +87,8 @@ fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
 
 async fn is_in(sockd: &Sockd, sockets: usize) {
     let line = format!("sockd_sockets {sockets}");
-    let metrics = format!("{}/metrics", sockd.url());
     eventually(PATIENCE, &line, || async {
-        let text = http::get(&metrics).await.text().await;
-        text.expect("metrics").lines().any(|found| found == line)
+        sockd.metrics().await.lines().any(|found| found == line)
     })
     .await;
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     force_logout::TOLD,
     support::{
-        PATIENCE, http, jwt,
+        PATIENCE, jwt,
         redis::{Redis, heard_by},
         sockd::Sockd,
         websocket::{Came, WebSocket},
@@ -51,8 +51,7 @@ async fn is_told(socket: &mut WebSocket) {
 }
 
 async fn live_sockets(sockd: &Sockd) -> usize {
-    let answer = http::get(&format!("{}/metrics", sockd.url())).await;
-    let text = answer.text().await.expect("a body");
+    let text = sockd.metrics().await;
     let count = text
         .lines()
         .find_map(|line| line.strip_prefix("sockd_sockets "));

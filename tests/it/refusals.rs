@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     doctor::Doctor,
     support::{
-        PATIENCE, eventually, http, jwt, redis::Redis, sockd::Sockd, websocket::WebSocket, within,
+        PATIENCE, eventually, jwt, redis::Redis, sockd::Sockd, websocket::WebSocket, within,
     },
 };
 
@@ -254,10 +254,9 @@ async fn a_redis_that_is_loading_is_not_taken_for_one_without_sessions() {
 
 /// Waits until `/readyz` is 503 and its reason has all of the words.
 async fn assert_not_ready(sockd: &Sockd, limit: Duration, words: &[&str]) {
-    let url = format!("{}/readyz", sockd.url());
     let what = format!("a reason with {words:?}");
     eventually(limit, &what, async || {
-        let answer = http::get(&url).await;
+        let answer = sockd.get("/readyz").await;
         if answer.status() != 503 {
             return false;
         }

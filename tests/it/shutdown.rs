@@ -147,7 +147,9 @@ async fn who_comes_during_the_drain_is_sent_elsewhere() {
     ] {
         let mut connection = RawConnection::open(sockd.address()).await;
         connection
-            .send(format!("{request} HTTP/1.1\r\nhost: x\r\n{upgrade}"))
+            .send(format!(
+                "{request} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {INTERNAL_SECRET}\r\n{upgrade}"
+            ))
             .await;
         requests.push(connection);
     }

@@ -2,9 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{
-    PATIENCE, eventually, http, jwt, redis::Redis, sockd::Sockd, websocket::WebSocket,
-};
+use crate::support::{PATIENCE, eventually, jwt, redis::Redis, sockd::Sockd, websocket::WebSocket};
 
 const USER: &str = "sockd:user:USER";
 const NODE: &str = "sockd:@node:NODE";
@@ -160,8 +158,7 @@ impl Neighbour {
 
     /// How many messages the node says that it has ignored for this reason.
     async fn ignored(&self, why: &str) -> u64 {
-        let metrics = http::get(&format!("{}/metrics", self.sockd.url())).await;
-        let text = metrics.text().await.expect("a body");
+        let text = self.sockd.metrics().await;
         let name = format!("sockd_bus_messages_ignored_total{{why=\"{why}\"}} ");
         let count = text.lines().find_map(|line| line.strip_prefix(&name));
         count.map_or(0, |count| count.parse().expect("a number"))

@@ -146,6 +146,10 @@ fn values_of_another_type_are_told_with_what_is_wanted() {
             "auth.secret: what is given is not a text; write it in quotes",
         ),
         (
+            "metrics.public = \"true\"",
+            "metrics.public: \"true\" is not true or false; write one of them, in the file without quotes",
+        ),
+        (
             "ids.any_charset = \"z-a\"",
             "ids.any_charset: \"z-a\" is not characters and ranges; write for example \"a-zA-Z0-9_.-\"",
         ),
@@ -174,6 +178,7 @@ fn values_out_of_range_are_refused() {
         ("log.level", "info,sockd=loud"),
         ("cors.origin", "https://a.example https://b.example"),
         ("server.host", "http://localhost"),
+        ("metrics.public", "yes"),
     ] {
         let start = Start::new().flag("--set", key, value);
         assert!(
@@ -189,6 +194,7 @@ fn values_out_of_range_are_refused() {
         ("socketio.max_payload", "1 MB"),
         ("sessions.ttl", "1w"),
         ("log.level", "INFO,sockd=debug,hyper::proto=warn"),
+        ("metrics.public", "false"),
     ] {
         Start::new().flag("--set", key, value).config();
     }

@@ -56,6 +56,24 @@ fn every_familiar_secret_can_come_from_a_file() {
 }
 
 #[test]
+fn scrapers_need_no_secret_of_their_own_and_can_have_one_from_a_file() {
+    assert!(Start::new().config().metrics.secret.is_none());
+    let start = Start::new()
+        .file("key", "from the file\n")
+        .env("SOCKD_METRICS__SECRET_FILE", "key")
+        .env("SOCKD_METRICS__PUBLIC", "true");
+    let metrics = start.config().metrics;
+    assert_eq!(metrics.secret.expect("a secret").expose(), "from the file");
+    assert!(metrics.public);
+    let start = Start::new().env("SOCKD_METRICS__SECRET_FILE", "no.key");
+    assert_eq!(
+        start.problems(),
+        "environment SOCKD_METRICS__SECRET_FILE: metrics.secret_file: \"no.key\" not found; \
+         create it or set SOCKD_METRICS__SECRET"
+    );
+}
+
+#[test]
 fn a_name_and_its_file_go_together_before_the_next_name() {
     let start = Start::bare()
         .env("JWT_SECRET", JWT_SECRET)

@@ -106,7 +106,8 @@ pub async fn sample_forever(scene: &Shared, node: usize) {
     loop {
         let asked = Instant::now();
         let url = format!("http://{}/readyz", scene.address(node));
-        let answer = scene.client.get(url).timeout(NO_ANSWER).send().await;
+        let request = scene.client.get(url).bearer_auth(INTERNAL_SECRET);
+        let answer = request.timeout(NO_ANSWER).send().await;
         let (status, reason) = match answer {
             Err(_) => (0, String::new()),
             Ok(answer) => {

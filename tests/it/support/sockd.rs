@@ -206,6 +206,20 @@ impl Sockd {
         http::get(&url).await.status() == 200
     }
 
+    /// Sends a GET request with the internal secret.
+    pub async fn get(&self, path: &str) -> reqwest::Response {
+        let request = http::client().get(format!("{}{path}", self.url()));
+        let request = request.bearer_auth(INTERNAL_SECRET);
+        request.send().await.expect("the server answers")
+    }
+
+    /// Returns the text of `/metrics`.
+    pub async fn metrics(&self) -> String {
+        let answer = self.get("/metrics").await;
+        assert_eq!(answer.status(), 200);
+        answer.text().await.expect("a body")
+    }
+
     /// Calls an internal route with the secret.
     pub async fn post(&self, path: &str, body: &Value) -> reqwest::Response {
         let request = http::client().post(format!("{}{path}", self.url()));
