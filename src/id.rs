@@ -353,15 +353,17 @@ impl SupportedEvents {
 
     /// Parses the name of a supported event; `None` for every other text.
     pub fn parse(&self, text: &str) -> Option<EventName> {
-        let covers = |pattern: &EventName| match pattern.as_str().strip_suffix('*') {
-            Some(prefix) => text.len() > prefix.len() && text.starts_with(prefix),
-            None => pattern.as_str() == text,
+        self.pattern_of(text)?;
+        EventName::try_from(text).ok()
+    }
+
+    /// Returns the first configured name or pattern that matches.
+    pub fn pattern_of(&self, name: &str) -> Option<&str> {
+        let covers = |pattern: &&str| match pattern.strip_suffix('*') {
+            Some(prefix) => name.len() > prefix.len() && name.starts_with(prefix),
+            None => *pattern == name,
         };
-        self.0
-            .iter()
-            .any(covers)
-            .then(|| EventName::try_from(text).ok())
-            .flatten()
+        self.0.iter().map(EventName::as_str).find(covers)
     }
 }
 
@@ -481,6 +483,8 @@ mod tests {
         let events = SupportedEvents::new(["auth:logout", "order:*"]).unwrap();
         assert!(events.parse("auth:logout").is_some());
         assert!(events.parse("order:paid").is_some());
+        assert_eq!(events.pattern_of("order:paid"), Some("order:*"));
+        assert_eq!(events.pattern_of("auth:logout"), Some("auth:logout"));
         for text in ["order:", "order", "auth:login", "", "*"] {
             assert!(events.parse(text).is_none(), "{text:?}");
         }

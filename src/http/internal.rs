@@ -118,7 +118,10 @@ pub(super) async fn emit(
     };
     // A large body and its copy need not both wait for Redis.
     drop(body);
-    metrics::counter!("sockd_emits_total", "event" => event.name.to_string()).increment(1);
+    if let Some(pattern) = context.events.pattern_of(event.name.as_str()) {
+        // Event names as labels would create series without bound.
+        metrics::counter!("sockd_emits_total", "event" => pattern.to_owned()).increment(1);
+    }
     match context.node.emit(&user, &event).await {
         Ok(reach) => {
             let nodes = reach.nodes.filter(|_| prefers_representation(&headers));

@@ -1,6 +1,6 @@
-//! Who may read `/metrics` and `/readyz`.
+//! Who may read `/metrics` and `/readyz`, and which series there are.
 
-use std::{fs, sync::Arc};
+use std::{collections::BTreeSet, fs, sync::Arc};
 
 use serde_json::{Value, json};
 
@@ -8,6 +8,7 @@ use crate::support::{
     PATIENCE, eventually, http, jwt,
     redis::free_port,
     sockd::{Builder, INTERNAL_SECRET, Sockd},
+    websocket::WebSocket,
 };
 
 const METRICS_SECRET: &str = "what-scrapers-send-and-nobody-else";
@@ -132,4 +133,50 @@ async fn browsers_may_read_metrics_with_the_secret() {
         let answer = request.bearer_auth(secret).send().await;
         assert_eq!(answer.expect("the server answers").status(), status);
     }
+}
+
+#[tokio::test]
+async fn callers_and_clients_cannot_create_series() {
+    let sockd = Sockd::builder()
+        .env("SOCKD_EVENTS__SUPPORTED", "order:*,order:paid,auth:logout")
+        .start()
+        .await;
+    let (user, session) = (jwt::user(), jwt::session());
+    let mut socket = WebSocket::join(sockd.address(), &user, &session).await;
+    sockd.emit(&user, "auth:logout", &Value::Null).await;
+    sockd.emit(&user, "order:chosen-0", &Value::Null).await;
+    let before = series(&sockd).await;
+    for number in 1..20 {
+        sockd
+            .emit(&user, &format!("order:chosen-{number}"), &Value::Null)
+            .await;
+        let body = json!({ "userId": user, "event": format!("chosen-{number}") });
+        assert_eq!(sockd.post("/internal/emit", &body).await.status(), 400);
+        let path = format!("/internal/chosen-{number}");
+        assert_eq!(sockd.post(&path, &body).await.status(), 404);
+        socket.send(&format!(r#"42["chosen-{number}"]"#)).await;
+    }
+    assert_eq!(series(&sockd).await, before);
+    let text = sockd.metrics().await;
+    let figure = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.map(str::trim).map(str::to_owned)
+    };
+    let pattern = figure("sockd_emits_total{event=\"order:*\"}");
+    assert_eq!(pattern.as_deref(), Some("20"), "{text}");
+    let name = figure("sockd_emits_total{event=\"auth:logout\"}");
+    assert_eq!(name.as_deref(), Some("1"), "{text}");
+    for chosen in ["chosen", user.as_str(), session.as_str()] {
+        assert!(!text.contains(chosen), "{text}");
+    }
+}
+
+/// The names of all series, with their labels.
+async fn series(sockd: &Sockd) -> BTreeSet<String> {
+    let text = sockd.metrics().await;
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(name, _)| name.to_owned())
+        .collect()
 }
