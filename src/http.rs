@@ -30,6 +30,7 @@ use crate::{
     config::{self, Config},
     id::{IdFormats, SupportedEvents},
     node::Node,
+    telemetry,
     wire::{ErrorBody, ErrorCode},
 };
 
@@ -189,6 +190,7 @@ async fn render_metrics(
     }
     metrics::gauge!("sockd_sockets").set(context.node.hub().count() as f64);
     metrics::gauge!("sockd_ready").set(f64::from(u8::from(context.node.check().is_ok())));
+    metrics::counter!("sockd_log_lines_dropped_total").absolute(telemetry::dropped_lines());
     let content_type = [(
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",

@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use sockd::cli::{Cli, cannot_start};
+use sockd::{
+    cli::{Cli, cannot_start},
+    telemetry::LastLines,
+};
 use tikv_jemallocator::Jemalloc;
 use tokio::runtime::{Builder, Runtime};
 
@@ -14,6 +17,7 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let _last_lines = LastLines;
     match runtime(&cli) {
         Ok(runtime) => {
             let code = runtime.block_on(cli.run());

@@ -37,6 +37,10 @@ use crate::{
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 /// How long the other nodes may take to be told that this one goes.
 const LEAVE_LIMIT: Duration = Duration::from_millis(100);
+/// How long the last log lines may wait for a slow reader of stderr.
+const LOG_LIMIT: Duration = Duration::from_secs(3);
+/// The same when the drain has used up the shutdown limit; part of [`LAST_MOMENT`].
+const LAST_LOG_LIMIT: Duration = Duration::from_millis(200);
 /// How long to wait when the system has no room for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -126,16 +130,19 @@ impl Server {
             self.gateway.drain(drain_window).await;
             self.lifecycle.close().await;
         };
-        tokio::select! {
-            drained = timeout_at(deadline, drain) => {
-                match drained {
-                    Ok(()) => tracing::info!("drained"),
-                    Err(_) => tracing::warn!("the shutdown limit is over; ending with work under way"),
-                }
-                // No hello may follow the good-bye.
-                self.lifecycle.end().await;
-                self.bus.leave(LEAVE_LIMIT).await;
+        let end = async {
+            match timeout_at(deadline, drain).await {
+                Ok(()) => tracing::info!("drained"),
+                Err(_) => tracing::warn!("the shutdown limit is over; ending with work under way"),
             }
+            // No hello may follow the good-bye.
+            self.lifecycle.end().await;
+            self.bus.leave(LEAVE_LIMIT).await;
+            let last = deadline + LEAVE_LIMIT + LAST_LOG_LIMIT;
+            telemetry::flush(last.min(Instant::now() + LOG_LIMIT).into_std()).await;
+        };
+        tokio::select! {
+            () = end => {}
             signal = self.signals.next() => tracing::warn!(signal, "ending at once"),
         }
         Ok(())

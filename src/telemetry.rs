@@ -1,17 +1,28 @@
 //! What the process tells of itself: logs on stderr, figures for Prometheus.
 
+mod log;
+
 use std::{
+    backtrace::{Backtrace, BacktraceStatus},
     env,
+    fmt::Display,
     io::{self, IsTerminal},
+    panic,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
+use self::log::LOG;
 use crate::config::{Log, LogFormat};
 
-/// Starts to log. Once a process.
+/// How long the process waits for its last lines to be written when it ends.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Starts to log. Once a process. From here on, log lines, [`note`]s and panics are queued, and none
+/// of them blocks when stderr is not read.
 ///
 /// # Errors
 /// A filter that cannot be read, or a second call.
@@ -24,9 +35,9 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
     })?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // Who reads the log may go away; a complaint about it on the same stderr would panic.
+        // They would bypass the queue.
         .log_internal_errors(false)
-        .with_writer(io::stderr);
+        .with_writer(|| &LOG);
     let started = match log.format {
         LogFormat::Text => subscriber
             .with_target(false)
@@ -34,7 +45,12 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
             .try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
     };
-    started.map_err(|error| anyhow::anyhow!("logging cannot start: {error}"))
+    started.map_err(|error| anyhow::anyhow!("logging cannot start: {error}"))?;
+    LOG.start().context(
+        "failed to start the thread of the log; see the limits of this user (ulimit -u)",
+    )?;
+    log_panics();
+    Ok(())
 }
 
 /// Colour only on a terminal that knows it, and never with `NO_COLOR` (<https://no-color.org>).
@@ -42,6 +58,44 @@ pub fn wants_colour(to: &impl IsTerminal) -> bool {
     to.is_terminal()
         && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Logs panics. The default hook writes to stderr directly, which can block.
+fn log_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let panic_text = panic.payload_as_str().unwrap_or("(not a string)");
+        let location = panic.location().map(ToString::to_string);
+        let backtrace = Backtrace::capture();
+        let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
+        tracing::error!(
+            panic = panic_text,
+            location,
+            backtrace = backtrace.map(tracing::field::display),
+            "panicked"
+        );
+    }));
+}
+
+/// Writes a text to stderr, in order with the lines of a log that has started.
+pub fn note(text: impl Display) {
+    LOG.push(format!("{text}\n").as_bytes());
+}
+
+/// Waits until all log lines are written or the deadline has passed.
+pub async fn flush(until: Instant) {
+    tokio::task::spawn_blocking(move || LOG.flush(until))
+        .await
+        .ok();
+}
+
+/// Flushes the log when dropped, also when `main` panics.
+#[derive(Debug)]
+pub struct LastLines;
+
+impl Drop for LastLines {
+    fn drop(&mut self) {
+        LOG.flush(Instant::now() + LAST_LINES);
+    }
 }
 
 /// Starts to count; the handle renders what was counted.
@@ -52,4 +106,9 @@ pub fn metrics() -> anyhow::Result<PrometheusHandle> {
     PrometheusBuilder::new()
         .install_recorder()
         .context("metrics cannot start")
+}
+
+/// Returns the number of log lines dropped since the start.
+pub fn dropped_lines() -> u64 {
+    LOG.dropped()
 }

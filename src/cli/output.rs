@@ -13,7 +13,10 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::failure::Failure;
-use crate::{config::Problems, telemetry::wants_colour};
+use crate::{
+    config::Problems,
+    telemetry::{self, wants_colour},
+};
 
 /// A result that could not be written to stdout.
 #[derive(Debug, Error)]
@@ -118,8 +121,7 @@ pub(super) fn result(
 
 /// Tells the person something that is no result.
 pub(super) fn note(text: impl Display) {
-    // A closed stderr leaves nobody to tell.
-    writeln!(io::stderr().lock(), "{text}").ok();
+    telemetry::note(text);
 }
 
 /// Tells why the command failed, cause by cause, and what the process exits with.
