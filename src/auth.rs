@@ -26,7 +26,7 @@ use thiserror::Error;
 
 use crate::{
     config::{self, Algorithm},
-    id::{IdFormats, InvalidId, SessionId, UserId},
+    id::{IdFormat, IdFormats, InvalidId, SessionId, UserId},
     wire,
 };
 use key::{KeyError, Verifier};
@@ -106,6 +106,10 @@ pub enum TokenError {
     Missing(String),
     #[error("claim {0:?} is not a string")]
     NotAString(String),
+    #[error(
+        "claim {0:?} is neither a string nor a whole number from 0 to 2^53 - 1; write a larger one as a string"
+    )]
+    NotAnInteger(String),
     #[error("claim {claim:?} is of the wrong form")]
     Id { claim: String, source: InvalidId },
 }
@@ -149,8 +153,8 @@ impl TokenVerifier {
         let claims = members(&payload).ok_or(TokenError::Payload)?;
         let expires_at = verify_times(&claims, now)?;
         self.verify_origin(&claims)?;
-        let user = claim(&claims, &self.user_claim)?;
-        let session = claim(&claims, &self.session_claim)?;
+        let user = id_claim(&claims, &self.user_claim, &self.ids.user)?;
+        let session = id_claim(&claims, &self.session_claim, &self.ids.session)?;
         let invalid = |claim: &str| {
             let claim = claim.to_owned();
             |source| TokenError::Id { claim, source }
@@ -290,10 +294,14 @@ fn string(raw: &RawValue) -> Option<String> {
     serde_json::from_str(raw.get()).ok()
 }
 
-fn claim(claims: &Members<'_>, name: &str) -> Result<String, TokenError> {
+fn id_claim(claims: &Members<'_>, name: &str, format: &IdFormat) -> Result<String, TokenError> {
     let raw = claims.get(name);
     let raw = raw.ok_or_else(|| TokenError::Missing(name.to_owned()))?;
-    string(raw).ok_or_else(|| TokenError::NotAString(name.to_owned()))
+    let text = string(raw).or_else(|| format.of_number(raw.get()));
+    text.ok_or_else(|| match format {
+        IdFormat::Integer => TokenError::NotAnInteger(name.to_owned()),
+        _ => TokenError::NotAString(name.to_owned()),
+    })
 }
 
 /// Checks `nbf` and `exp`, and returns the first second at which the token is no longer good.

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::{config::OnExpiry, id::IdFormat, secret::Secret};
+use crate::{config::OnExpiry, secret::Secret};
 
 pub(super) const NOW: u64 = 1_700_000_000;
 pub(super) const USER: &str = "64b7f0c2a1d2e3f405162738";
@@ -307,6 +307,60 @@ fn ids_are_trimmed_as_javascript_does_and_keep_their_spelling() {
         .unwrap();
     assert_eq!(identity.user.as_str(), user);
     assert_eq!(identity.session.as_str(), SESSION);
+}
+
+#[test]
+fn numbers_are_ids_where_integers_are_configured() {
+    let formats = |user, session| IdFormats { user, session };
+    let verify = |formats: &IdFormats, user: &str, session: &str| {
+        let payload = format!(r#"{{"user_id":{user},"session_id":{session}}}"#);
+        TokenVerifier::new(&auth(&["secret"], &["HS256"]), formats.clone())
+            .unwrap()
+            .verify(&with_payload(payload), NOW)
+    };
+    let integers = formats(IdFormat::Integer, IdFormat::Integer);
+    for (json, expected) in [
+        ("42", "42"),
+        ("42.0", "42"),
+        ("4.2e1", "42"),
+        ("0", "0"),
+        ("9007199254740991", "9007199254740991"),
+        (r#""42""#, "42"),
+        (r#"" 42\n""#, "42"),
+        (r#""9007199254740993""#, "9007199254740993"),
+    ] {
+        let identity = verify(&integers, json, json).unwrap();
+        assert_eq!(identity.user.as_str(), expected, "{json}");
+        assert_eq!(identity.session.as_str(), expected, "{json}");
+    }
+    for json in [
+        "-1",
+        "4.5",
+        "9007199254740992",
+        "9007199254740993",
+        "1e21",
+        "1e400",
+        "null",
+        "[42]",
+        "true",
+    ] {
+        let not_an_integer = |claim: &str| Err(TokenError::NotAnInteger(claim.to_owned()));
+        let verdict = verify(&integers, json, "1");
+        assert_eq!(verdict, not_an_integer("user_id"), "{json}");
+        let verdict = verify(&integers, "1", json);
+        assert_eq!(verdict, not_an_integer("session_id"), "{json}");
+    }
+    for json in [r#""-1""#, r#""42.0""#, r#""4.2e1""#, r#""""#] {
+        let verdict = verify(&integers, json, "1");
+        assert!(matches!(verdict, Err(TokenError::Id { .. })), "{json}");
+    }
+    // One of the two is a number, and only where that one is an integer.
+    let mixed = formats(IdFormat::Integer, IdFormat::Uuid);
+    assert!(verify(&mixed, "42", &format!("{SESSION:?}")).is_ok());
+    assert_eq!(
+        verify(&mixed, "42", "42"),
+        Err(TokenError::NotAString("session_id".into()))
+    );
 }
 
 #[test]

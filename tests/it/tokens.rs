@@ -331,3 +331,30 @@ async fn another_spelling_is_another_user_and_another_session() {
     assert_eq!(judge_ids(&user.to_uppercase(), &upper).await, IN);
     assert_eq!(judge_ids(user, session).await, IN);
 }
+
+#[tokio::test]
+async fn a_number_is_an_id_where_integers_are_configured() {
+    let sockd = Sockd::builder()
+        .env("SOCKD_IDS__USER", "integer")
+        .env("SOCKD_IDS__SESSION", "integer")
+        .start()
+        .await;
+    for (user, session, expected) in [
+        (json!(42), json!(7), IN),
+        (json!("42"), json!("7"), IN),
+        (json!(42.0), json!(7.0), IN),
+        // The same user with another session.
+        (json!(42), json!(8), "SESSION_MISMATCH"),
+        (json!(-1), json!(7), INVALID),
+        (json!(4.5), json!(7), INVALID),
+        (json!(9_007_199_254_740_991_u64), json!(7), IN),
+        (json!(9_007_199_254_740_992_u64), json!(7), INVALID),
+        (json!("9007199254740992"), json!(7), IN),
+        (json!(1e21), json!(7), INVALID),
+        (json!(43), json!(null), INVALID),
+    ] {
+        let claims = json!({ "user_id": user, "session_id": session });
+        let found = judge(&sockd, &jwt::sign(&claims)).await;
+        assert_eq!(found, expected, "{claims}");
+    }
+}
