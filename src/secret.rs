@@ -20,6 +20,12 @@ impl Secret {
         &self.0
     }
 
+    /// Whether it holds a PEM block (RFC 7468), and so a key of a pair or a certificate rather than
+    /// a shared text. Tools write other lines before the block, such as `Bag Attributes`.
+    pub fn is_pem(&self) -> bool {
+        self.0.contains("-----BEGIN ")
+    }
+
     /// Compares in time that depends on the lengths alone.
     pub fn matches(&self, given: &str) -> bool {
         self.0.as_bytes().ct_eq(given.as_bytes()).into()
@@ -39,6 +45,32 @@ mod tests {
     #[test]
     fn debug_shows_nothing_of_the_secret() {
         assert_eq!(format!("{:?}", Secret::new("hunter2".into())), "Secret(…)");
+    }
+
+    #[test]
+    fn a_pem_block_counts_wherever_it_begins() {
+        let block = "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----\n";
+        for before in [
+            "",
+            "\n \t",
+            "\u{feff}",
+            "Bag Attributes\n  localKeyID: 01\n",
+            "# mine\r\n",
+        ] {
+            assert!(
+                Secret::new(format!("{before}{block}")).is_pem(),
+                "{before:?}"
+            );
+        }
+        assert!(Secret::new(block.replace('\n', "\\n")).is_pem());
+        for text in [
+            "",
+            "hunter2",
+            "BEGIN PUBLIC KEY",
+            "-----END PUBLIC KEY-----",
+        ] {
+            assert!(!Secret::new(text.to_owned()).is_pem(), "{text:?}");
+        }
     }
 
     #[test]

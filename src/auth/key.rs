@@ -61,7 +61,7 @@ impl Verifier {
     /// # Errors
     /// A PEM without a usable key; a text with a PEM's first line is never taken for a plain secret.
     pub(super) fn of(secret: &Secret, allowed: &[Algorithm]) -> Result<Vec<Self>, KeyError> {
-        if !is_pem(secret) {
+        if !secret.is_pem() {
             let fitting = allowed.iter().filter_map(|algorithm| {
                 let Scheme::Hmac(scheme) = Scheme::of(*algorithm) else {
                     return None;
@@ -122,7 +122,7 @@ impl SigningKey {
     /// A key that cannot be read, is public only, or is not of the algorithm's kind.
     pub(super) fn new(secret: &Secret, algorithm: Algorithm) -> Result<Self, KeyError> {
         let wrong = || KeyError::WrongAlgorithm(algorithm);
-        if !is_pem(secret) {
+        if !secret.is_pem() {
             let Scheme::Hmac(scheme) = Scheme::of(algorithm) else {
                 return Err(wrong());
             };
@@ -175,11 +175,6 @@ impl SigningKey {
 
 fn shared(scheme: hmac::Algorithm, secret: &Secret) -> Box<hmac::Key> {
     Box::new(hmac::Key::new(scheme, secret.expose().as_bytes()))
-}
-
-/// Whether the secret means to be a key pair's half and not a shared text.
-fn is_pem(secret: &Secret) -> bool {
-    secret.expose().contains("-----BEGIN ")
 }
 
 /// The first key of a PEM text; what may stand before it, such as EC PARAMETERS, is skipped.

@@ -43,7 +43,7 @@ const PLACEHOLDERS: [&str; 10] = [
 
 /// One finding for all secrets if they are good, else one for each that is not.
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
-    let tokens = named_secrets("auth", &config.auth.secrets).filter(|(_, secret)| !is_pem(secret));
+    let tokens = named_secrets("auth", &config.auth.secrets).filter(|(_, secret)| !secret.is_pem());
     let tokens = tokens.filter_map(|(name, secret)| judge(&name, secret, &OFFLINE));
     let callers = named_secrets("internal", &config.internal.secrets)
         .filter_map(|(name, secret)| judge(&name, secret, &ONLINE));
@@ -105,10 +105,6 @@ fn opens_more_than_metrics(config: &Config) -> bool {
     };
     let mut others = config.auth.secrets.iter().chain(&config.internal.secrets);
     others.any(|other| other.matches(secret.expose()))
-}
-
-fn is_pem(secret: &Secret) -> bool {
-    secret.expose().trim_start().starts_with("-----BEGIN ")
 }
 
 #[cfg(test)]

@@ -40,12 +40,12 @@ fn algorithms(auth: &Auth, warnings: &mut Vec<String>) {
         return;
     };
     let is_hmac: Vec<bool> = known(auth).map(Algorithm::is_hmac).collect();
-    let (key, fitting) = if is_pem(secret) {
+    let (key, fitting) = if secret.is_pem() {
         ("a PEM key", "RS256, PS256, ES256 or EdDSA")
     } else {
         ("no PEM key", "HS256")
     };
-    if !is_hmac.contains(&!is_pem(secret)) {
+    if !is_hmac.contains(&!secret.is_pem()) {
         warnings.push(format!(
             "auth.algorithms: auth.secret is {key}, which none of {} can use, so every token is \
              refused; list {fitting}",
@@ -59,7 +59,7 @@ fn hmac_keys(auth: &Auth, warnings: &mut Vec<String>) {
         return;
     }
     for (name, secret) in named_secrets("auth", &auth.secrets) {
-        if !is_pem(secret) && secret.expose().len() < MIN_HMAC_KEY {
+        if !secret.is_pem() && secret.expose().len() < MIN_HMAC_KEY {
             warnings.push(format!(
                 "{name}: shorter than the {MIN_HMAC_KEY} bytes that RFC 7518 asks of an HMAC key, \
                  so tokens can be forged by guessing; make one with `openssl rand -hex 32`"
@@ -113,7 +113,7 @@ fn oddity(secret: &Secret) -> Option<(&'static str, &'static str)> {
             "remove them where it is set: `docker --env-file` and Kubernetes keep them",
         ));
     }
-    if is_pem(secret) {
+    if secret.is_pem() {
         return None;
     }
     if text.ends_with(['\n', '\r']) || text.ends_with("\\n") {
@@ -225,8 +225,4 @@ pub fn named_secrets<'a>(
         };
         (name, secret)
     })
-}
-
-fn is_pem(secret: &Secret) -> bool {
-    secret.expose().trim_start().starts_with("-----BEGIN ")
 }

@@ -244,6 +244,23 @@ async fn redis_that_may_forget_sessions_or_is_nearly_full_is_warned_of() {
 }
 
 #[tokio::test]
+async fn a_key_behind_other_lines_is_a_key_and_no_odd_secret() {
+    let key = include_str!("../fixtures/keys/rsa.pub.pem");
+    for before in [
+        "Bag Attributes\n    localKeyID: 01\nKey Attributes: <No Attributes>\n",
+        "\n\n",
+        "\u{feff}",
+    ] {
+        let examined = Doctor::new()
+            .env("JWT_SECRET", format!("{before}{key}"))
+            .env("JWT_ALGORITHMS", "RS256")
+            .examine();
+        examined.assert("settings", "ok", &[]);
+        examined.assert("secrets", "ok", &["2, none"]);
+    }
+}
+
+#[tokio::test]
 async fn guessable_secrets_fail_and_are_never_shown() {
     let examined = Doctor::new()
         .env("JWT_SECRET", "hunter2-hunter2")

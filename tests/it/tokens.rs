@@ -165,6 +165,20 @@ async fn a_public_key_verifies_its_own_kind_and_is_never_an_hmac_secret() {
 }
 
 #[tokio::test]
+async fn a_key_behind_other_lines_is_a_key() {
+    let attributes = "Bag Attributes\n    friendlyName: api\n    localKeyID: 54 69\n";
+    for before in [attributes, "subject=CN = api\n\n", "\u{feff}"] {
+        let sockd = Sockd::builder()
+            .env("JWT_SECRET", format!("{before}{}", key("rsa.pub.pem")))
+            .env("JWT_ALGORITHMS", "RS256")
+            .start()
+            .await;
+        let token = rsa("RS256", &RSA_PKCS1_SHA256);
+        assert_eq!(judge(&sockd, &token).await, IN, "{before:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_unsigned_token_is_never_good() {
     let sockd = Sockd::start().await;
     let signature = URL_SAFE_NO_PAD.encode([0; 32]);

@@ -169,6 +169,10 @@ fn oddities_are_warnings() {
     assert_eq!(warnings("HS256,HS512", JWT_SECRET), "");
     assert_eq!(warnings("RS256", pem), "");
     assert_eq!(warnings("HS256,RS256", pem), "");
+    let exported =
+        format!("Bag Attributes\n    localKeyID: 01\nKey Attributes: <No Attributes>\n{pem}");
+    assert_eq!(warnings("RS256", &exported), "");
+    assert!(warnings("HS256", &exported).contains("is a PEM key"));
     assert!(
         warnings("hs256,HS256", JWT_SECRET)
             .contains("\"hs256\" verifies nothing; names are case-sensitive; write HS256")
