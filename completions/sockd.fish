@@ -83,7 +83,6 @@ PS384\t''
 PS512\t''
 ES256\t''
 ES384\t''
-ES512\t''
 EdDSA\t''"
 complete -c sockd -n "__fish_sockd_using_subcommand token; and __fish_seen_subcommand_from mint" -l key -d 'A file with the secret or the private key, as @FILE; - for stdin [default: the configured secret]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand token; and __fish_seen_subcommand_from mint" -l count -d 'Make so many, each of another user and session unless given, as one JSON object a line' -r

@@ -3,10 +3,12 @@
 //! The verdicts are those of Node's `jsonwebtoken` and the TypeScript server around it, so that
 //! every token that was good stays good and no other becomes so: no leeway, `exp` and `nbf`
 //! optional but numbers, `kid`, `typ` and the rest of any type and without effect.
+//!
+//! jsonwebtoken verifies and signs, and knows nothing of these rules. It does not know ES512 either,
+//! and takes a signature only in its canonical spelling. Unlike Node, sockd refuses `crit`.
 
 pub mod key;
 pub mod mint;
-mod scheme;
 
 use std::{
     borrow::Cow,
@@ -29,14 +31,14 @@ use crate::{
     id::{IdFormat, IdFormats, InvalidId, SessionId, UserId},
     wire,
 };
-use key::{KeyError, Verifier};
+use key::{KeyError, VerifyingKey};
 
 /// The longest token, in bytes, that is looked at; it bounds the work that a stranger can cause.
 pub const MAX_TOKEN: usize = 64 * 1024;
 
 /// Tells good tokens from bad ones.
 pub struct TokenVerifier {
-    verifiers: Vec<Verifier>,
+    keys: Vec<VerifyingKey>,
     algorithms: Vec<String>,
     user_claim: String,
     session_claim: String,
@@ -85,9 +87,13 @@ pub enum TokenError {
     #[error("the token is signed with {found:?}, allowed are only {allowed}; see JWT_ALGORITHMS")]
     AlgorithmNotAllowed { found: String, allowed: String },
     #[error(
-        "the token is signed with {0}, which does not fit the kind of key that is configured; see JWT_SECRET"
+        "the token is signed with {0:?}, which does not fit the kind of key that is configured; see JWT_SECRET"
     )]
     AlgorithmWithoutKey(Algorithm),
+    #[error(
+        "the token's header says that members of it must be understood (\"crit\"), and sockd understands none"
+    )]
+    Critical,
     #[error("the signature is not by a configured key; see JWT_SECRET")]
     Signature,
     #[error("the token's payload is not a JSON object")]
@@ -120,20 +126,20 @@ impl TokenVerifier {
     pub fn new(auth: &config::Auth, ids: IdFormats) -> Result<Self, AuthError> {
         let algorithms = known(&auth.algorithms);
         let count = auth.secrets.len();
-        let mut verifiers = Vec::new();
+        let mut keys = Vec::with_capacity(count);
         for (at, secret) in auth.secrets.iter().enumerate() {
-            let of_secret = Verifier::of(secret, &algorithms).map_err(|source| AuthError::Key {
+            let key = VerifyingKey::new(secret, &algorithms).map_err(|source| AuthError::Key {
                 number: at + 1,
                 count,
                 source,
             })?;
-            verifiers.extend(of_secret);
+            keys.push(key);
         }
         if count == 0 {
             return Err(AuthError::NoSecret);
         }
         Ok(Self {
-            verifiers,
+            keys,
             algorithms: auth.algorithms.clone(),
             user_claim: auth.user_claim.clone(),
             session_claim: auth.session_claim.clone(),
@@ -189,20 +195,17 @@ impl TokenVerifier {
         }
         let header = base64_lenient(header).ok_or(TokenError::Malformed)?;
         let algorithm = self.algorithm(&header)?;
-        let mut verifiers = self
-            .verifiers
-            .iter()
-            .filter(|verifier| verifier.algorithm == algorithm)
-            .peekable();
-        if verifiers.peek().is_none() {
+        if !self.keys.iter().any(|key| key.fits(algorithm)) {
             return Err(TokenError::AlgorithmWithoutKey(algorithm));
         }
-        if !verifiers.any(|verifier| verifier.verifies(message, signature)) {
+        let mut keys = self.keys.iter();
+        if !keys.any(|key| key.verifies(algorithm, message, signature)) {
             return Err(TokenError::Signature);
         }
         base64_lenient(payload).ok_or(TokenError::Malformed)
     }
 
+    /// The algorithm that a header names, if it is allowed.
     fn algorithm(&self, header: &[u8]) -> Result<Algorithm, TokenError> {
         // Node reads the header as Latin-1, so that it need not be UTF-8.
         let header: String = header.iter().copied().map(char::from).collect();
@@ -216,7 +219,11 @@ impl TokenVerifier {
         if !self.algorithms.contains(&name) {
             return Err(not_allowed());
         }
-        name.parse().map_err(|_| not_allowed())
+        let algorithm = name.parse().map_err(|_| not_allowed())?;
+        if members.contains_key("crit") {
+            return Err(TokenError::Critical);
+        }
+        Ok(algorithm)
     }
 
     fn verify_origin(&self, claims: &Members<'_>) -> Result<(), TokenError> {
@@ -333,9 +340,10 @@ fn number(claims: &Members<'_>, name: &'static str) -> Result<Option<f64>, Token
     number.map(Some).ok_or(TokenError::NotANumber(name))
 }
 
-/// The algorithms among the configured names; an unknown name verifies nothing.
-fn known(names: &[String]) -> Vec<Algorithm> {
-    names.iter().filter_map(|name| name.parse().ok()).collect()
+/// The algorithms among the names; an unknown name verifies nothing.
+fn known(names: &[impl AsRef<str>]) -> Vec<Algorithm> {
+    let names = names.iter().map(AsRef::as_ref);
+    names.filter_map(|name| name.parse().ok()).collect()
 }
 
 fn is_base64url(part: &str) -> bool {
@@ -345,10 +353,6 @@ fn is_base64url(part: &str) -> bool {
 
 fn base64_encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
-}
-
-fn base64_strict(text: &str) -> Option<Vec<u8>> {
-    URL_SAFE_NO_PAD.decode(text).ok()
 }
 
 /// Decodes as Node does: bits that fill no byte are dropped.

@@ -27,7 +27,7 @@ mod topology;
 
 pub use self::{
     advice::named_secrets,
-    algorithm::{Algorithm, UnknownAlgorithm},
+    algorithm::{ALGORITHMS, Algorithm, AlgorithmFamily},
     example::example,
     problem::{Problem, Problems},
     resolve::{Client, Loaded, SessionStorage},

@@ -2,22 +2,30 @@
 
 use std::borrow::Cow;
 
-use aws_lc_rs::{
-    hmac,
-    rand::SystemRandom,
-    signature::{
-        self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, ParsedPublicKey, RsaKeyPair,
-        RsaSubjectPublicKey,
-    },
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED,
+    ECDSA_P384_SHA384_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
+    ParsedPublicKey, VerificationAlgorithm,
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{
+    DecodingKey, EncodingKey, crypto,
+    jwk::{AlgorithmParameters, Jwk},
 };
 use pem::Pem;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
-use super::scheme::Scheme;
-use crate::{config::Algorithm, secret::Secret};
+use crate::{
+    config::{Algorithm, AlgorithmFamily},
+    secret::Secret,
+};
 
 /// The shortest RSA key, in bits, that may verify or sign (NIST SP 800-131A).
 const MIN_RSA_BITS: usize = 2048;
+/// The longest one that the cryptography verifies with.
+const MAX_RSA_BITS: usize = 8192;
+const CERTIFICATE: &str = "CERTIFICATE";
 
 /// A key that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -31,154 +39,103 @@ pub enum KeyError {
     #[error("the private key is encrypted; decrypt it with: openssl pkey -in KEY -out PLAIN")]
     Encrypted,
     #[error(
-        "the key in the PEM is of no supported kind; use RSA, ECDSA on P-256, P-384 or P-521, or Ed25519"
+        "no supported key is found in the certificate; give its public key: openssl x509 -in CERT -noout -pubkey"
+    )]
+    Certificate,
+    #[error(
+        "the key in the PEM is damaged or not supported; use RSA of {MIN_RSA_BITS} to {MAX_RSA_BITS} bits, ECDSA on \
+         P-256 or P-384 (P-521, and so ES512, is not supported), or Ed25519"
     )]
     Unsupported,
-    #[error("the RSA key has {0} bits, fewer than {MIN_RSA_BITS}; make a longer one")]
-    TooShort(usize),
+    #[error(
+        "the RSA key has {0} bits; use one of {MIN_RSA_BITS} to {MAX_RSA_BITS}: openssl genpkey -algorithm RSA \
+         -pkeyopt rsa_keygen_bits:{MIN_RSA_BITS}"
+    )]
+    RsaSize(usize),
     #[error("a public key cannot sign; give the private key that belongs to it")]
     NotPrivate,
-    #[error("the key cannot sign {0}; use an algorithm for its kind of key")]
+    #[error("the key cannot sign {0:?}; use an algorithm for its kind of key")]
     WrongAlgorithm(Algorithm),
     #[error("signing failed; the key is damaged")]
     Signing,
 }
 
-/// A key and the one algorithm that it is used with, so that no other can be smuggled in.
-pub(super) struct Verifier {
-    pub(super) algorithm: Algorithm,
-    key: VerifyingKey,
+/// A key and the algorithms that it is used with, so that no other can be smuggled in.
+pub(super) struct VerifyingKey {
+    key: DecodingKey,
+    algorithms: Vec<Algorithm>,
 }
 
-enum VerifyingKey {
-    Shared(Box<hmac::Key>),
-    Public(ParsedPublicKey),
-}
-
-impl Verifier {
-    /// The verifiers that a secret gives: with a plain secret HS alone, with a PEM never HS.
+impl VerifyingKey {
+    /// The key that a secret gives: with a plain secret for HS alone, with a PEM never for HS.
     ///
     /// # Errors
     /// A PEM without a usable key; a text with a PEM's first line is never taken for a plain secret.
-    pub(super) fn of(secret: &Secret, allowed: &[Algorithm]) -> Result<Vec<Self>, KeyError> {
-        if !secret.is_pem() {
-            let fitting = allowed.iter().filter_map(|algorithm| {
-                let Scheme::Hmac(scheme) = Scheme::of(*algorithm) else {
-                    return None;
-                };
-                let key = VerifyingKey::Shared(shared(scheme, secret));
-                Some((*algorithm, key))
-            });
-            return Ok(fitting
-                .map(|(algorithm, key)| Self { algorithm, key })
-                .collect());
-        }
-        let der = public_key(&read_pem(secret)?)?;
-        let parse = |algorithm: Algorithm| {
-            let verification = match Scheme::of(algorithm) {
-                Scheme::Hmac(_) => return None,
-                Scheme::Rsa { verification, .. } | Scheme::Ecdsa { verification, .. } => {
-                    verification
-                }
-                Scheme::Ed25519 => &signature::ED25519,
-            };
-            let key = VerifyingKey::Public(ParsedPublicKey::new(verification, &der).ok()?);
-            Some(Self { algorithm, key })
+    pub(super) fn new(secret: &Secret, allowed: &[Algorithm]) -> Result<Self, KeyError> {
+        let (key, fitting) = if secret.is_pem() {
+            let pem = read_key(secret, |_| true)?;
+            public_key(&pem).map_err(|error| match error {
+                KeyError::Unsupported if pem.tag() == CERTIFICATE => KeyError::Certificate,
+                error => error,
+            })?
+        } else {
+            let key = DecodingKey::from_secret(secret.expose().as_bytes());
+            (key, AlgorithmFamily::Hmac.algorithms().to_vec())
         };
-        if !Algorithm::ALL.into_iter().any(|any| parse(any).is_some()) {
-            return Err(KeyError::Unsupported);
-        }
-        if let Ok(rsa) = RsaSubjectPublicKey::from_der(&der)
-            && rsa.modulus_len() * 8 < MIN_RSA_BITS
-        {
-            return Err(KeyError::TooShort(rsa.modulus_len() * 8));
-        }
-        Ok(allowed.iter().copied().filter_map(parse).collect())
+        let allowed = allowed.iter().copied();
+        Ok(Self {
+            algorithms: allowed
+                .filter(|algorithm| fitting.contains(algorithm))
+                .collect(),
+            key,
+        })
+    }
+
+    pub(super) fn fits(&self, algorithm: Algorithm) -> bool {
+        self.algorithms.contains(&algorithm)
     }
 
     /// Whether the signature, in base64url, is this key's over the message.
-    pub(super) fn verifies(&self, message: &str, signature: &str) -> bool {
-        match &self.key {
-            // Node's jsonwebtoken compares HMACs as texts, so only the canonical spelling counts;
-            // signatures by private keys it decodes first, and lets stray bits at the end pass.
-            VerifyingKey::Shared(key) => super::base64_strict(signature)
-                .is_some_and(|tag| hmac::verify(key, message.as_bytes(), &tag).is_ok()),
-            VerifyingKey::Public(key) => super::base64_lenient(signature)
-                .is_some_and(|bytes| key.verify_sig(message.as_bytes(), &bytes).is_ok()),
-        }
+    pub(super) fn verifies(&self, algorithm: Algorithm, message: &str, signature: &str) -> bool {
+        self.fits(algorithm)
+            && crypto::verify(signature, message.as_bytes(), &self.key, algorithm).unwrap_or(false)
     }
 }
 
 /// A key that signs tokens with one algorithm.
-pub(super) enum SigningKey {
-    Shared(Box<hmac::Key>),
-    Rsa(Box<RsaKeyPair>, Algorithm),
-    Ecdsa(EcdsaKeyPair),
-    Ed25519(Ed25519KeyPair),
+pub(super) struct SigningKey {
+    key: EncodingKey,
+    algorithm: Algorithm,
 }
 
 impl SigningKey {
     /// # Errors
     /// A key that cannot be read, is public only, or is not of the algorithm's kind.
     pub(super) fn new(secret: &Secret, algorithm: Algorithm) -> Result<Self, KeyError> {
-        let wrong = || KeyError::WrongAlgorithm(algorithm);
-        if !secret.is_pem() {
-            let Scheme::Hmac(scheme) = Scheme::of(algorithm) else {
-                return Err(wrong());
-            };
-            return Ok(Self::Shared(shared(scheme, secret)));
-        }
-        let pem = read_pem(secret)?;
-        if !pem.tag().ends_with("PRIVATE KEY") {
-            return Err(KeyError::NotPrivate);
-        }
-        let der = pem.contents();
-        match Scheme::of(algorithm) {
-            Scheme::Hmac(_) => Err(wrong()),
-            Scheme::Rsa { .. } => {
-                let key = rsa_pair(der).ok_or_else(wrong)?;
-                Ok(Self::Rsa(Box::new(key), algorithm))
-            }
-            Scheme::Ecdsa { signing, .. } => {
-                let key = EcdsaKeyPair::from_private_key_der(signing, der);
-                Ok(Self::Ecdsa(key.map_err(|_| wrong())?))
-            }
-            Scheme::Ed25519 => {
-                let key = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der);
-                Ok(Self::Ed25519(key.map_err(|_| wrong())?))
-            }
-        }
+        let (key, fits) = if secret.is_pem() {
+            let key = private_key(&read_key(secret, is_private)?)?;
+            let fits = fitting(&public_half(&key)?)?.contains(&algorithm);
+            (key, fits)
+        } else {
+            let key = EncodingKey::from_secret(secret.expose().as_bytes());
+            (key, algorithm.family() == AlgorithmFamily::Hmac)
+        };
+        fits.then_some(Self { key, algorithm })
+            .ok_or(KeyError::WrongAlgorithm(algorithm))
     }
 
-    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        let failed = |_| KeyError::Signing;
-        let random = SystemRandom::new();
-        match self {
-            Self::Shared(key) => Ok(hmac::sign(key, message).as_ref().to_vec()),
-            Self::Rsa(key, algorithm) => {
-                let Scheme::Rsa { signing, .. } = Scheme::of(*algorithm) else {
-                    return Err(KeyError::WrongAlgorithm(*algorithm));
-                };
-                let mut signature = vec![0; key.public_modulus_len()];
-                key.sign(signing, &random, message, &mut signature)
-                    .map_err(failed)?;
-                Ok(signature)
-            }
-            Self::Ecdsa(key) => {
-                let signature = key.sign(&random, message).map_err(failed)?;
-                Ok(signature.as_ref().to_vec())
-            }
-            Self::Ed25519(key) => Ok(key.sign(message).as_ref().to_vec()),
-        }
+    pub(super) fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The signature over the message, in base64url.
+    pub(super) fn sign(&self, message: &str) -> Result<String, KeyError> {
+        crypto::sign(message.as_bytes(), &self.key, self.algorithm).map_err(|_| KeyError::Signing)
     }
 }
 
-fn shared(scheme: hmac::Algorithm, secret: &Secret) -> Box<hmac::Key> {
-    Box::new(hmac::Key::new(scheme, secret.expose().as_bytes()))
-}
-
-/// The first key of a PEM text; what may stand before it, such as EC PARAMETERS, is skipped.
-fn read_pem(secret: &Secret) -> Result<Pem, KeyError> {
+/// The first wanted key of a PEM text; what may stand before it, such as EC PARAMETERS, is skipped.
+fn read_key(secret: &Secret, is_wanted: fn(&Pem) -> bool) -> Result<Pem, KeyError> {
     let text = secret.expose();
     // Environment files and container definitions carry a PEM on one line with \n spelled out.
     let text = if text.contains('\n') {
@@ -188,102 +145,132 @@ fn read_pem(secret: &Secret) -> Result<Pem, KeyError> {
     };
     let blocks = pem::parse_many(text.as_bytes()).map_err(|_| KeyError::Unreadable)?;
     let first = blocks.first().ok_or(KeyError::Unreadable)?.tag().to_owned();
-    let is_key = |pem: &Pem| pem.tag().ends_with("KEY") || pem.tag() == "CERTIFICATE";
-    let key = blocks
+    let is_key = |pem: &Pem| pem.tag().ends_with("KEY") || pem.tag() == CERTIFICATE;
+    let keys: Vec<Pem> = blocks.into_iter().filter(is_key).collect();
+    if keys.is_empty() {
+        return Err(KeyError::NoKey(first));
+    }
+    let key = keys
         .into_iter()
-        .find(is_key)
-        .ok_or(KeyError::NoKey(first))?;
-    let encrypted = key.tag() == "ENCRYPTED PRIVATE KEY" || key.headers().get("DEK-Info").is_some();
-    if encrypted {
+        .find(is_wanted)
+        .ok_or(KeyError::NotPrivate)?;
+    if key.tag() == "ENCRYPTED PRIVATE KEY" || key.headers().get("DEK-Info").is_some() {
         return Err(KeyError::Encrypted);
     }
     Ok(key)
 }
 
-/// The public half, in one of the encodings that the verification algorithms read.
-fn public_key(pem: &Pem) -> Result<Vec<u8>, KeyError> {
-    let der = pem.contents();
-    if pem.tag() == "CERTIFICATE" {
-        let key = certificate_key(der).ok_or(KeyError::Unreadable)?;
-        return Ok(key.to_vec());
+fn is_private(pem: &Pem) -> bool {
+    pem.tag().ends_with("PRIVATE KEY")
+}
+
+/// The key of a public key or a certificate, or a private key's public half, and what it verifies.
+fn public_key(pem: &Pem) -> Result<(DecodingKey, Vec<Algorithm>), KeyError> {
+    let key = if is_private(pem) {
+        public_half(&private_key(pem)?)?
+    } else {
+        let text = pem::encode(pem);
+        let readers = [
+            DecodingKey::from_rsa_pem,
+            DecodingKey::from_ec_pem,
+            DecodingKey::from_ed_pem,
+        ];
+        let key = readers.iter().find_map(|read| read(text.as_bytes()).ok());
+        key.ok_or(KeyError::Unsupported)?
+    };
+    let fitting = fitting(&key)?;
+    Ok((key, fitting))
+}
+
+fn private_key(pem: &Pem) -> Result<EncodingKey, KeyError> {
+    if pem.tag() == "EC PRIVATE KEY" {
+        return sec1_key(pem.contents()).ok_or(KeyError::Unsupported);
     }
-    if !pem.tag().ends_with("PRIVATE KEY") {
-        return Ok(der.to_vec());
+    let text = Zeroizing::new(pem::encode(pem));
+    let readers = [
+        EncodingKey::from_rsa_pem,
+        EncodingKey::from_ec_pem,
+        EncodingKey::from_ed_pem,
+    ];
+    let key = readers.iter().find_map(|read| read(text.as_bytes()).ok());
+    key.ok_or(KeyError::Unsupported)
+}
+
+/// An EC key as `openssl ecparam -genkey` writes it (RFC 5915); jsonwebtoken reads PKCS #8 alone.
+fn sec1_key(der: &[u8]) -> Option<EncodingKey> {
+    let curves = [
+        &ECDSA_P256_SHA256_FIXED_SIGNING,
+        &ECDSA_P384_SHA384_FIXED_SIGNING,
+    ];
+    let mut pairs = curves
+        .into_iter()
+        .filter_map(|curve| EcdsaKeyPair::from_private_key_der(curve, der).ok());
+    let pkcs8 = pairs.next()?.to_pkcs8v1().ok()?;
+    Some(EncodingKey::from_ec_der(pkcs8.as_ref()))
+}
+
+fn public_half(key: &EncodingKey) -> Result<DecodingKey, KeyError> {
+    if key.family() == AlgorithmFamily::Ed {
+        // A `Jwk` is made only of the form of PKCS #8 that lacks the public key.
+        let pair = Ed25519KeyPair::from_pkcs8(key.as_bytes()).map_err(|_| KeyError::Unsupported)?;
+        return Ok(DecodingKey::from_ed_der(pair.public_key().as_ref()));
     }
-    if let Some(key) = rsa_pair(der) {
-        return Ok(key.public_key().as_ref().to_vec());
-    }
-    for algorithm in Algorithm::ALL {
-        if let Scheme::Ecdsa { signing, .. } = Scheme::of(algorithm)
-            && let Ok(key) = EcdsaKeyPair::from_private_key_der(signing, der)
-        {
-            return Ok(key.public_key().as_ref().to_vec());
+    let family = key.family();
+    let algorithms = family.algorithms().iter();
+    let mut jwks = algorithms.filter_map(|algorithm| Jwk::from_encoding_key(key, *algorithm).ok());
+    let key = jwks.next().and_then(|jwk| DecodingKey::from_jwk(&jwk).ok());
+    key.ok_or(KeyError::Unsupported)
+}
+
+/// The algorithms that a key verifies. `DecodingKey` takes any text for a key and any point for one
+/// on its curve, and would then refuse every token, so the key is examined here.
+fn fitting(key: &DecodingKey) -> Result<Vec<Algorithm>, KeyError> {
+    let mut algorithms = key.family().algorithms().to_vec();
+    match key.family() {
+        AlgorithmFamily::Hmac => {}
+        AlgorithmFamily::Rsa => {
+            let bits = rsa_bits(key).ok_or(KeyError::Unsupported)?;
+            if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) {
+                return Err(KeyError::RsaSize(bits));
+            }
+        }
+        AlgorithmFamily::Ec | AlgorithmFamily::Ed => {
+            let point = key.try_get_as_bytes().map_err(|_| KeyError::Unsupported)?;
+            algorithms.retain(|algorithm| {
+                let curve: &dyn VerificationAlgorithm = match algorithm {
+                    Algorithm::ES256 => &ECDSA_P256_SHA256_FIXED,
+                    Algorithm::ES384 => &ECDSA_P384_SHA384_FIXED,
+                    _ => &ED25519,
+                };
+                ParsedPublicKey::new(curve, point).is_ok()
+            });
         }
     }
-    let key = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(|_| KeyError::Unsupported)?;
-    Ok(key.public_key().as_ref().to_vec())
-}
-
-fn rsa_pair(der: &[u8]) -> Option<RsaKeyPair> {
-    RsaKeyPair::from_pkcs8(der)
-        .or_else(|_| RsaKeyPair::from_der(der))
-        .ok()
-}
-
-/// The `SubjectPublicKeyInfo` of an X.509 certificate (RFC 5280, section 4.1).
-fn certificate_key(der: &[u8]) -> Option<&[u8]> {
-    let certificate = Element::first(der)?.content;
-    let mut fields = Element::first(certificate)?.content;
-    const EXPLICIT_VERSION: u8 = 0xa0;
-    if fields.first() == Some(&EXPLICIT_VERSION) {
-        fields = Element::first(fields)?.rest;
+    if algorithms.is_empty() {
+        return Err(KeyError::Unsupported);
     }
-    for _ in ["serial", "signature", "issuer", "validity", "subject"] {
-        fields = Element::first(fields)?.rest;
-    }
-    Some(Element::first(fields)?.whole)
+    Ok(algorithms)
 }
 
-/// One DER element (ITU-T X.690) and what follows it.
-struct Element<'a> {
-    whole: &'a [u8],
-    content: &'a [u8],
-    rest: &'a [u8],
-}
-
-impl<'a> Element<'a> {
-    fn first(der: &'a [u8]) -> Option<Self> {
-        const LONG_FORM: u8 = 0x80;
-        let length = *der.get(1)?;
-        let (start, length) = if length < LONG_FORM {
-            (2, usize::from(length))
-        } else {
-            let digits = usize::from(length - LONG_FORM);
-            let bytes = der.get(2..2 + digits).filter(|_| digits <= 4)?;
-            let length = bytes
-                .iter()
-                .fold(0, |sum, byte| (sum << 8) | usize::from(*byte));
-            (2 + digits, length)
-        };
-        let end = start.checked_add(length)?;
-        Some(Self {
-            whole: der.get(..end)?,
-            content: der.get(start..end)?,
-            rest: der.get(end..)?,
-        })
-    }
+fn rsa_bits(key: &DecodingKey) -> Option<usize> {
+    let AlgorithmParameters::RSA(parameters) = Jwk::from_decoding_key(key, None).ok()?.algorithm
+    else {
+        return None;
+    };
+    let modulus = URL_SAFE_NO_PAD.decode(parameters.n).ok()?;
+    let leading = modulus.first()?.leading_zeros();
+    Some(modulus.len() * 8 - usize::try_from(leading).ok()?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ALGORITHMS;
 
-    fn verifiers(pem: &str) -> Result<Vec<Algorithm>, KeyError> {
-        let verifiers = Verifier::of(&Secret::new(pem.to_owned()), &Algorithm::ALL)?;
-        Ok(verifiers
-            .into_iter()
-            .map(|verifier| verifier.algorithm)
-            .collect())
+    fn verifies(pem: &str) -> Result<Vec<Algorithm>, KeyError> {
+        let all = crate::auth::known(&ALGORITHMS);
+        let key = VerifyingKey::new(&Secret::new(pem.to_owned()), &all)?;
+        Ok(key.algorithms)
     }
 
     macro_rules! key {
@@ -300,57 +287,105 @@ mod tests {
             (key!("rsa.pub.pem"), rsa.clone()),
             (key!("rsa.pub.pkcs1.pem"), rsa.clone()),
             (key!("rsa.crt.pem"), rsa.clone()),
+            (key!("rsa.p12.pem"), rsa.clone()),
             (key!("rsa.pem"), rsa.clone()),
             (key!("rsa.pkcs1.pem"), rsa),
             (key!("es256.pub.pem"), vec![ES256]),
+            (key!("es256.crt.pem"), vec![ES256]),
             (key!("es256.pem"), vec![ES256]),
             (key!("es256.sec1.pem"), vec![ES256]),
             (key!("es384.pub.pem"), vec![ES384]),
             (key!("es384.pem"), vec![ES384]),
-            (key!("es512.pub.pem"), vec![ES512]),
-            (key!("es512.pem"), vec![ES512]),
             (key!("ed25519.pub.pem"), vec![EdDSA]),
+            (key!("ed25519.crt.pem"), vec![EdDSA]),
             (key!("ed25519.pem"), vec![EdDSA]),
         ];
         for (pem, expected) in table {
-            assert_eq!(verifiers(pem), Ok(expected.clone()), "{pem}");
+            assert_eq!(verifies(pem), Ok(expected.clone()), "{pem}");
             let one_line = pem.trim_end().replace('\n', "\\n");
-            assert_eq!(verifiers(&one_line), Ok(expected), "{one_line}");
+            assert_eq!(verifies(&one_line), Ok(expected), "{one_line}");
             let windows = pem.replace('\n', "\r\n");
-            assert!(verifiers(&windows).is_ok(), "{windows}");
+            assert!(verifies(&windows).is_ok(), "{windows}");
         }
     }
 
     #[test]
     fn a_plain_secret_verifies_hmac_alone() {
         use Algorithm::*;
-        assert_eq!(verifiers("secret"), Ok(vec![HS256, HS384, HS512]));
+        assert_eq!(verifies("secret"), Ok(vec![HS256, HS384, HS512]));
     }
 
     #[test]
     fn a_pem_without_a_usable_key_is_an_error_and_no_plain_secret() {
         let truncated = &key!("rsa.pub.pem")[..200];
-        assert_eq!(verifiers(truncated), Err(KeyError::Unreadable));
-        assert_eq!(
-            verifiers("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"),
-            Err(KeyError::Unsupported)
-        );
-        assert_eq!(
-            verifiers("-----BEGIN CERTIFICATE-----\nMIIF\n-----END CERTIFICATE-----\n"),
-            Err(KeyError::Unreadable)
-        );
-        assert_eq!(
-            verifiers("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"),
-            Err(KeyError::NoKey("X509 CRL".into()))
-        );
-        assert_eq!(
-            verifiers(key!("rsa.encrypted.pem")),
-            Err(KeyError::Encrypted)
-        );
-        assert_eq!(
-            verifiers(key!("rsa1024.pub.pem")),
-            Err(KeyError::TooShort(1024))
-        );
+        assert_eq!(verifies(truncated), Err(KeyError::Unreadable));
+        let block = |tag: &str, lines: &str| {
+            format!("-----BEGIN {tag}-----\n{lines}\n-----END {tag}-----\n")
+        };
+        let encrypted = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA";
+        for (pem, expected) in [
+            (block("PUBLIC KEY", "AAAA"), KeyError::Unsupported),
+            (block("PRIVATE KEY", "AAAA"), KeyError::Unsupported),
+            (block("RSA PUBLIC KEY", "AAAA"), KeyError::Unsupported),
+            (block("EC PRIVATE KEY", "AAAA"), KeyError::Unsupported),
+            (block("OPENSSH PRIVATE KEY", "AAAA"), KeyError::Unsupported),
+            (block("CERTIFICATE", "MIIF"), KeyError::Certificate),
+            (
+                block("X509 CRL", "AAAA"),
+                KeyError::NoKey("X509 CRL".into()),
+            ),
+            (block("RSA PRIVATE KEY", encrypted), KeyError::Encrypted),
+            (key!("rsa.encrypted.pem").into(), KeyError::Encrypted),
+        ] {
+            assert_eq!(verifies(&pem), Err(expected), "{pem}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_would_verify_nothing_is_an_error() {
+        for (pem, expected) in [
+            (key!("rsa1024.pub.pem"), KeyError::RsaSize(1024)),
+            (key!("rsa1024.pem"), KeyError::Unsupported),
+            (key!("es512.pub.pem"), KeyError::Unsupported),
+            (key!("es512.pem"), KeyError::Unsupported),
+            // Its points have the length of those of P-256.
+            (key!("secp256k1.pub.pem"), KeyError::Unsupported),
+            // jsonwebtoken takes the kind of the issuer's key for that of the certified one.
+            (key!("rsa.by-ed25519.crt.pem"), KeyError::Certificate),
+        ] {
+            assert_eq!(verifies(pem), Err(expected), "{pem}");
+        }
+        for pem in [key!("es256.pub.pem"), key!("es384.pub.pem")] {
+            let whole = pem::parse(pem).unwrap();
+            let mut damaged = whole.contents().to_vec();
+            *damaged.last_mut().unwrap() ^= 1;
+            let damaged = pem::encode(&Pem::new(whole.tag(), damaged));
+            assert_eq!(verifies(&damaged), Err(KeyError::Unsupported), "{pem}");
+        }
+    }
+
+    #[test]
+    fn both_forms_of_an_ed25519_key_sign_and_verify() {
+        let with_public_half = Ed25519KeyPair::generate().unwrap().to_pkcs8().unwrap();
+        let pem = pem::encode(&Pem::new("PRIVATE KEY", with_public_half.as_ref()));
+        for pem in [&pem, key!("ed25519.pem")] {
+            let secret = Secret::new(pem.to_owned());
+            let signature = SigningKey::new(&secret, Algorithm::EdDSA).unwrap();
+            let signature = signature.sign("message").unwrap();
+            let key = VerifyingKey::new(&secret, &[Algorithm::EdDSA]).unwrap();
+            assert!(key.verifies(Algorithm::EdDSA, "message", &signature));
+            assert!(!key.verifies(Algorithm::EdDSA, "massage", &signature));
+        }
+    }
+
+    #[test]
+    fn a_key_pair_signs_although_its_certificate_stands_before_it() {
+        let exported = Secret::new(key!("rsa.p12.pem").to_owned());
+        let signature = SigningKey::new(&exported, Algorithm::RS256).unwrap();
+        let signature = signature.sign("message").unwrap();
+        let public = Secret::new(key!("rsa.pub.pem").to_owned());
+        let key = VerifyingKey::new(&public, &[Algorithm::RS256]).unwrap();
+        assert!(key.verifies(Algorithm::RS256, "message", &signature));
     }
 
     #[test]
@@ -367,11 +402,15 @@ mod tests {
             (key!("es256.pem"), Algorithm::ES384),
             (key!("ed25519.pem"), Algorithm::RS256),
             ("secret", Algorithm::RS256),
+            ("secret", Algorithm::EdDSA),
         ] {
             assert_eq!(
                 sign(pem, algorithm),
                 Some(KeyError::WrongAlgorithm(algorithm))
             );
+        }
+        for pem in [key!("es512.pem"), key!("rsa1024.pem")] {
+            assert_eq!(sign(pem, Algorithm::ES384), Some(KeyError::Unsupported));
         }
     }
 }

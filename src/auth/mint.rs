@@ -9,14 +9,13 @@ use super::{
     key::{KeyError, SigningKey},
 };
 use crate::{
-    config::{self, Algorithm},
+    config::{self, ALGORITHMS, Algorithm},
     id::{SessionId, UserId},
     secret::Secret,
 };
 
 /// Signs tokens that a [`TokenVerifier`](super::TokenVerifier) of the same configuration admits.
 pub struct TokenMinter {
-    algorithm: Algorithm,
     key: SigningKey,
     user_claim: String,
     session_claim: String,
@@ -47,12 +46,11 @@ impl TokenMinter {
         key: &Secret,
         algorithm: Option<Algorithm>,
     ) -> Result<Self, KeyError> {
-        let (algorithm, key) = match algorithm {
-            Some(algorithm) => (algorithm, SigningKey::new(key, algorithm)?),
+        let key = match algorithm {
+            Some(algorithm) => SigningKey::new(key, algorithm)?,
             None => fitting(key, &super::known(&auth.algorithms))?,
         };
         Ok(Self {
-            algorithm,
             key,
             user_claim: auth.user_claim.clone(),
             session_claim: auth.session_claim.clone(),
@@ -62,7 +60,7 @@ impl TokenMinter {
     }
 
     pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
+        self.key.algorithm()
     }
 
     /// A signed token in compact form.
@@ -84,27 +82,22 @@ impl TokenMinter {
         payload.insert(self.session_claim.clone(), claims.session.as_str().into());
         payload.extend(claims.extra.clone());
 
-        let header = json!({ "alg": self.algorithm.name(), "typ": "JWT" });
+        let header = json!({ "alg": self.algorithm(), "typ": "JWT" });
         let header = base64_encode(header.to_string());
         let message = format!(
             "{header}.{}",
             base64_encode(Value::Object(payload).to_string())
         );
-        let signature = base64_encode(self.key.sign(message.as_bytes())?);
+        let signature = self.key.sign(&message)?;
         Ok(format!("{message}.{signature}"))
     }
 }
 
-fn fitting(key: &Secret, preferred: &[Algorithm]) -> Result<(Algorithm, SigningKey), KeyError> {
-    let mut refused = None;
-    for algorithm in preferred.iter().copied().chain(Algorithm::ALL) {
-        match SigningKey::new(key, algorithm) {
-            Ok(key) => return Ok((algorithm, key)),
-            Err(KeyError::WrongAlgorithm(_)) => refused = Some(KeyError::Unsupported),
-            Err(error) => return Err(error),
-        }
-    }
-    Err(refused.unwrap_or(KeyError::Unsupported))
+fn fitting(key: &Secret, preferred: &[Algorithm]) -> Result<SigningKey, KeyError> {
+    let candidates = preferred.iter().copied().chain(super::known(&ALGORITHMS));
+    let mut keys = candidates.map(|algorithm| SigningKey::new(key, algorithm));
+    let found = keys.find(|key| !matches!(key, Err(KeyError::WrongAlgorithm(_))));
+    found.unwrap_or(Err(KeyError::Unsupported))
 }
 
 /// Whole seconds where they are exact, as other issuers write them.
@@ -123,6 +116,7 @@ mod tests {
         TokenVerifier,
         tests::{NOW, SESSION, USER, auth, formats, verifier},
     };
+    use crate::config::AlgorithmFamily;
 
     macro_rules! key {
         ($name:literal) => {
@@ -133,18 +127,18 @@ mod tests {
     #[test]
     fn what_is_minted_is_good_with_every_algorithm_and_with_no_other_key() {
         let rsa = (key!("rsa.pem"), key!("rsa.pub.pem"));
-        for (algorithm, (private, public)) in Algorithm::ALL.into_iter().map(|algorithm| {
-            let keys = match algorithm.name() {
-                "ES256" => (key!("es256.pem"), key!("es256.pub.pem")),
-                "ES384" => (key!("es384.pem"), key!("es384.pub.pem")),
-                "ES512" => (key!("es512.pem"), key!("es512.pub.pem")),
-                "EdDSA" => (key!("ed25519.pem"), key!("ed25519.pub.pem")),
-                name if name.starts_with("HS") => ("secret", "secret"),
+        for (name, algorithm, (private, public)) in ALGORITHMS.into_iter().map(|name| {
+            let algorithm: Algorithm = name.parse().unwrap();
+            let keys = match (algorithm, algorithm.family()) {
+                (Algorithm::ES256, _) => (key!("es256.pem"), key!("es256.pub.pem")),
+                (Algorithm::ES384, _) => (key!("es384.pem"), key!("es384.pub.pem")),
+                (_, AlgorithmFamily::Ed) => (key!("ed25519.pem"), key!("ed25519.pub.pem")),
+                (_, AlgorithmFamily::Hmac) => ("secret", "secret"),
                 _ => rsa,
             };
-            (algorithm, keys)
+            (name, algorithm, keys)
         }) {
-            let auth = auth(&[public], &[algorithm.name()]);
+            let auth = auth(&[public], &[name]);
             let minter =
                 TokenMinter::new(&auth, &Secret::new(private.into()), Some(algorithm)).unwrap();
             let formats = formats();
@@ -157,18 +151,15 @@ mod tests {
             };
             let token = minter.mint(&claims).unwrap();
             let identity = verifier(&auth).verify(&token, NOW).unwrap();
-            assert_eq!(identity.expires_at, Some(NOW + 60), "{algorithm}");
+            assert_eq!(identity.expires_at, Some(NOW + 60), "{name}");
             assert!(verifier(&auth).verify(&token, NOW + 60).is_err());
 
             let (message, signature) = token.rsplit_once('.').unwrap();
             let forged = format!("{}A.{signature}", &message[..message.len() - 1]);
-            assert!(verifier(&auth).verify(&forged, NOW).is_err(), "{algorithm}");
-            let other = Algorithm::ALL
-                .into_iter()
-                .find(|other| *other != algorithm)
-                .unwrap();
+            assert!(verifier(&auth).verify(&forged, NOW).is_err(), "{name}");
+            let other = ALGORITHMS.into_iter().find(|other| *other != name).unwrap();
             let mut confused = auth.clone();
-            confused.algorithms = vec![other.name().into()];
+            confused.algorithms = vec![other.to_owned()];
             assert!(
                 TokenVerifier::new(&confused, formats)
                     .unwrap()
@@ -190,7 +181,11 @@ mod tests {
             minted(key!("rsa.pem"), &["HS256", "PS384"]),
             Ok(Algorithm::PS384)
         );
-        assert_eq!(minted(key!("es512.pem"), &["HS256"]), Ok(Algorithm::ES512));
+        assert_eq!(minted(key!("es384.pem"), &["HS256"]), Ok(Algorithm::ES384));
+        assert_eq!(
+            minted(key!("es512.pem"), &["ES512"]),
+            Err(KeyError::Unsupported)
+        );
         assert_eq!(
             minted(key!("ed25519.pem"), &["HS256"]),
             Ok(Algorithm::EdDSA)

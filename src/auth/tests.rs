@@ -146,7 +146,7 @@ fn other_claims_and_header_members_have_no_effect_whatever_their_type() {
         br#"{"alg":"HS256"}"#,
         br#"{"alg":"HS256","kid":7}"#,
         br#"{"alg":"HS256","kid":null,"typ":["JWT"],"cty":1}"#,
-        br#"{"alg":"HS256","typ":"at+jwt","crit":["exp"],"b64":true,"jwk":{}}"#,
+        br#"{"alg":"HS256","typ":"at+jwt","CRIT":["exp"],"b64":true,"jwk":{}}"#,
         br#" { "alg" : "HS256" } "#,
         br#"{"alg":"none","alg":"HS256"}"#,
         br#"{"\u0061lg":"HS256"}"#,
@@ -160,6 +160,49 @@ fn other_claims_and_header_members_have_no_effect_whatever_their_type() {
             String::from_utf8_lossy(header)
         );
     }
+}
+
+#[test]
+fn a_header_with_members_that_must_be_understood_is_refused() {
+    for header in [
+        r#"{"alg":"HS256","crit":["exp"],"exp":1}"#,
+        r#"{"crit":["b64"],"b64":true,"alg":"HS256"}"#,
+        r#"{"alg":"HS256","crit":["b64"],"b64":false}"#,
+        r#"{"alg":"HS256","crit":["alg","typ"]}"#,
+        r#"{"alg":"HS256","crit":[]}"#,
+        r#"{"alg":"HS256","crit":""}"#,
+        r#"{"alg":"HS256","crit":"exp"}"#,
+        r#"{"alg":"HS256","crit":null}"#,
+        r#"{"alg":"HS256","crit":false}"#,
+        r#"{"alg":"HS256","crit":{}}"#,
+        r#"{"alg":"HS256","crit":["exp"],"crit":[]}"#,
+        r#"{"alg":"HS256","\u0063rit":["exp"]}"#,
+    ] {
+        let verdict = hs256().verify(&with_header(header), NOW);
+        assert_eq!(verdict, Err(TokenError::Critical), "{header}");
+    }
+}
+
+#[test]
+fn a_signature_counts_only_in_its_canonical_spelling() {
+    let pem = key!("rsa.pub.pem");
+    let auth = auth(&[pem], &["RS256"]);
+    let minter = mint::TokenMinter::new(&auth, &Secret::new(key!("rsa.pem").into()), None).unwrap();
+    let claims = mint::Claims {
+        user: &formats().parse_user(USER).unwrap(),
+        session: &formats().parse_session(SESSION).unwrap(),
+        issued_at: NOW,
+        ttl: None,
+        extra: &serde_json::Map::new(),
+    };
+    let token = minter.mint(&claims).unwrap();
+    assert!(verifier(&auth).verify(&token, NOW).is_ok());
+    // 256 bytes leave four bits of the last character without a meaning: A, Q, g or w, and no B.
+    let last = token.chars().last().unwrap();
+    let next = char::from(u8::try_from(last).unwrap() + 1);
+    let respelled = format!("{}{next}", &token[..token.len() - 1]);
+    let verdict = verifier(&auth).verify(&respelled, NOW);
+    assert_eq!(verdict, Err(TokenError::Signature));
 }
 
 #[test]
@@ -178,6 +221,13 @@ fn an_algorithm_that_is_not_allowed_is_refused() {
             "{header} {verdict:?}"
         );
     }
+    // Known to RFC 7518, configured, and still not supported.
+    let es512 = verifier(&auth(&["secret"], &["ES512", "HS256"]));
+    let verdict = es512.verify(&with_header(r#"{"alg":"ES512"}"#), NOW);
+    assert!(matches!(
+        verdict,
+        Err(TokenError::AlgorithmNotAllowed { .. })
+    ));
     for header in [
         "{}",
         r#"{"alg":null}"#,

@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::{Algorithm, Auth, Config, Cors, Topology};
+use super::{Algorithm, AlgorithmFamily, Auth, Config, Cors, Topology};
 use crate::secret::Secret;
 
 /// The shortest HMAC key for HS256, in bytes (RFC 7518, section 3.2).
@@ -27,6 +27,8 @@ fn algorithms(auth: &Auth, warnings: &mut Vec<String>) {
         let upper = name.to_uppercase();
         let remedy = if name.eq_ignore_ascii_case("none") {
             "unsigned tokens are never accepted; remove it".to_owned()
+        } else if name.eq_ignore_ascii_case("ES512") {
+            "it is not supported; sign with ES256 or ES384, and a key on P-256 or P-384".to_owned()
         } else if upper.parse::<Algorithm>().is_ok() {
             format!("names are case-sensitive; write {upper}")
         } else {
@@ -39,13 +41,13 @@ fn algorithms(auth: &Auth, warnings: &mut Vec<String>) {
     let Some(secret) = auth.secrets.first() else {
         return;
     };
-    let is_hmac: Vec<bool> = known(auth).map(Algorithm::is_hmac).collect();
+    let hmac: Vec<bool> = known(auth).map(is_hmac).collect();
     let (key, fitting) = if secret.is_pem() {
         ("a PEM key", "RS256, PS256, ES256 or EdDSA")
     } else {
         ("no PEM key", "HS256")
     };
-    if !is_hmac.contains(&!secret.is_pem()) {
+    if !hmac.contains(&!secret.is_pem()) {
         warnings.push(format!(
             "auth.algorithms: auth.secret is {key}, which none of {} can use, so every token is \
              refused; list {fitting}",
@@ -55,7 +57,7 @@ fn algorithms(auth: &Auth, warnings: &mut Vec<String>) {
 }
 
 fn hmac_keys(auth: &Auth, warnings: &mut Vec<String>) {
-    if !known(auth).any(Algorithm::is_hmac) {
+    if !known(auth).any(is_hmac) {
         return;
     }
     for (name, secret) in named_secrets("auth", &auth.secrets) {
@@ -225,4 +227,9 @@ pub fn named_secrets<'a>(
         };
         (name, secret)
     })
+}
+
+/// Whether it signs and verifies with the same secret.
+fn is_hmac(algorithm: Algorithm) -> bool {
+    algorithm.family() == AlgorithmFamily::Hmac
 }

@@ -249,7 +249,6 @@ async fn a_key_behind_other_lines_is_a_key_and_no_odd_secret() {
     for before in [
         "Bag Attributes\n    localKeyID: 01\nKey Attributes: <No Attributes>\n",
         "\n\n",
-        "\u{feff}",
     ] {
         let examined = Doctor::new()
             .env("JWT_SECRET", format!("{before}{key}"))

@@ -64,6 +64,45 @@ async fn all_that_is_missing_is_told_at_once() {
 }
 
 #[tokio::test]
+async fn a_key_that_verifies_nothing_is_told_with_its_remedy() {
+    for (key, algorithm, complaint) in [
+        (
+            "es512.pub.pem",
+            "ES512",
+            "P-521, and so ES512, is not supported",
+        ),
+        (
+            "secp256k1.pub.pem",
+            "ES256",
+            "use RSA of 2048 to 8192 bits, ECDSA on P-256",
+        ),
+        ("rsa1024.pub.pem", "RS256", "the RSA key has 1024 bits"),
+        (
+            "rsa.encrypted.pem",
+            "RS256",
+            "decrypt it with: openssl pkey",
+        ),
+        (
+            "rsa.by-ed25519.crt.pem",
+            "RS256",
+            "openssl x509 -in CERT -noout -pubkey",
+        ),
+    ] {
+        let path = format!("{}/tests/fixtures/keys/{key}", env!("CARGO_MANIFEST_DIR"));
+        let builder = Sockd::builder()
+            .without("JWT_SECRET")
+            .env("JWT_SECRET_FILE", path)
+            .env("JWT_ALGORITHMS", algorithm);
+        let (status, text) = builder.fails().await;
+        assert!(status.code().is_some_and(|code| code != 0), "{status}");
+        assert!(
+            text.contains("JWT secret 1 of 1 cannot be used") && text.contains(complaint),
+            "{key}: {text}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_taken_port_is_told_with_its_remedy() {
     let taken = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).expect("a port");
     let port = taken.local_addr().expect("its address").port();

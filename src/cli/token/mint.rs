@@ -22,7 +22,7 @@ use crate::{
         output::{self, Results},
         random,
     },
-    config::{Algorithm, Flag},
+    config::{ALGORITHMS, Algorithm, Flag},
     id::{IdFormats, InvalidId, SessionId, UserId},
 };
 
@@ -100,8 +100,8 @@ pub(super) fn run(args: MintArgs, context: &Context) -> Result<(), Failure> {
         Failure::usage(anyhow!("no key to sign with; set JWT_SECRET or give --key"))
     })?;
     let minter = TokenMinter::new(&auth, key, args.alg).map_err(Failure::usage)?;
-    let algorithm = minter.algorithm().name();
-    if !auth.algorithms.iter().any(|listed| listed == algorithm) {
+    let algorithm = format!("{:?}", minter.algorithm());
+    if !auth.algorithms.contains(&algorithm) {
         output::warning(format_args!(
             "the configured server takes {} alone and refuses {algorithm}; list it in JWT_ALGORITHMS",
             auth.algorithms.join(", ")
@@ -231,8 +231,7 @@ fn parse_key(text: &str) -> Result<PathBuf, String> {
 }
 
 fn algorithm_parser() -> impl TypedValueParser<Value = Algorithm> {
-    PossibleValuesParser::new(Algorithm::ALL.map(Algorithm::name))
-        .try_map(|name| name.parse::<Algorithm>())
+    PossibleValuesParser::new(ALGORITHMS).try_map(|name| name.parse::<Algorithm>())
 }
 
 fn made_up<T>(id: Result<T, InvalidId>) -> Result<T, Failure> {

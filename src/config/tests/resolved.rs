@@ -177,6 +177,13 @@ fn oddities_are_warnings() {
         warnings("hs256,HS256", JWT_SECRET)
             .contains("\"hs256\" verifies nothing; names are case-sensitive; write HS256")
     );
+    for listed in ["ES512", "RS256,ES512", "es512,RS256"] {
+        assert!(
+            warnings(listed, pem).contains("it is not supported; sign with ES256 or ES384"),
+            "{listed}"
+        );
+    }
+    assert!(warnings("ES512", pem).contains("which none of ES512 can use, so every token"));
     assert!(warnings("HS256,none", JWT_SECRET).contains("unsigned tokens are never accepted"));
     assert!(warnings("RS256", JWT_SECRET).contains("is no PEM key, which none of RS256 can use"));
     assert!(warnings("HS256", pem).contains("is a PEM key, which none of HS256 can use"));

@@ -96,7 +96,8 @@ async fn a_server_with_the_public_key_admits_tokens_of_every_algorithm() {
         (&["ES256"], Some("es256.pem"), Some("es256.pub.pem")),
         (&["ES256"], Some("es256.sec1.pem"), Some("es256.pub.pem")),
         (&["ES384"], Some("es384.pem"), Some("es384.pub.pem")),
-        (&["ES512"], Some("es512.pem"), Some("es512.pub.pem")),
+        (&["ES256"], Some("es256.pem"), Some("es256.crt.pem")),
+        (&["RS256"], Some("rsa.p12.pem"), Some("rsa.p12.pem")),
         (&["EdDSA"], Some("ed25519.pem"), Some("ed25519.pub.pem")),
     ] {
         let listed = algorithms.join(",");
@@ -155,7 +156,12 @@ async fn what_cannot_be_minted_says_why() {
         ),
         (&["--session", "x"], "see ids.session"),
         (&["--alg", "none"], "possible values: HS256"),
+        (&["--alg", "ES512"], "possible values: HS256"),
         (&["--alg", "RS256"], "the key cannot sign RS256"),
+        (
+            &["--key", &format!("@{}", key("es512.pem"))],
+            "P-521, and so ES512, is not supported",
+        ),
         (&["--key", "hunter2"], "write @FILE"),
         (&["--key", "@nope"], "nope cannot be read"),
         (&["--key", "@empty"], "empty holds no secret"),
