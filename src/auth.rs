@@ -7,6 +7,18 @@
 //! jsonwebtoken verifies and signs, and knows nothing of these rules. It does not know ES512 either,
 //! and takes a signature only in its canonical spelling. Unlike Node, sockd refuses `crit`.
 
+/// The text of a key of the tests.
+#[cfg(test)]
+macro_rules! key {
+    ($name:literal) => {
+        include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/fixtures/keys/",
+            $name
+        ))
+    };
+}
+
 pub mod key;
 pub mod mint;
 

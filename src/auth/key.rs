@@ -273,12 +273,6 @@ mod tests {
         Ok(key.algorithms)
     }
 
-    macro_rules! key {
-        ($name:literal) => {
-            include_str!(concat!("../../tests/fixtures/keys/", $name))
-        };
-    }
-
     #[test]
     fn every_spelling_of_a_key_is_read_and_never_with_hmac() {
         use Algorithm::*;

@@ -118,12 +118,6 @@ mod tests {
     };
     use crate::config::AlgorithmFamily;
 
-    macro_rules! key {
-        ($name:literal) => {
-            include_str!(concat!("../../tests/fixtures/keys/", $name))
-        };
-    }
-
     #[test]
     fn what_is_minted_is_good_with_every_algorithm_and_with_no_other_key() {
         let rsa = (key!("rsa.pem"), key!("rsa.pub.pem"));
