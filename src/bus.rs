@@ -1,10 +1,9 @@
 //! How a message reaches every node that has a user.
 //!
 //! Each user has a channel; a node hears it while it has a socket of the user. An event is
-//! delivered only when it comes back from the bus, on the node that sent it too: one path, so
-//! one order per user.
+//! delivered when it comes back from the bus, on the node that sent it too: one path, so one order
+//! per user. One that does not come back is delivered without the bus, in its place in that order.
 
-pub mod backlog;
 pub mod channels;
 pub mod peers;
 pub mod pending;
@@ -39,25 +38,26 @@ pub trait Listener: Send + Sync + 'static {
     /// to why it cannot be.
     fn missed(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
 
-    /// The same, where it can only have been messages on the channels of these users.
+    /// The same for these users alone, as far as it can be read, before events reach them that the
+    /// bus did not bring. May be dropped.
+    fn look<'a>(&'a self, users: &'a [UserId]) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+    /// The same as [`Self::missed`], where it can only have been messages on the channels of these users.
     fn missed_of(
         &self,
         users: Vec<UserId>,
     ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
 }
 
-/// Where an event is after [`Bus::emit`].
+/// How far [`Bus::emit`] has brought an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Emitted {
     /// Nowhere yet: this process is all there is, and the caller delivers.
     Here,
-    /// On its way to every node that has the user, and handed to the sockets of this one.
+    /// To every node that has the user. How many those are cannot always be known.
     Everywhere { nodes: Option<usize> },
-    /// On its way to the other nodes, certainly to `all` of them. This one does not hear it: the
-    /// caller delivers here, after it has made up for changes of session that it may have missed.
-    Elsewhere { all: bool },
-    /// Not on the bus: the caller delivers here. `alone` if that is certainly everyone.
-    Unsent { alone: bool },
+    /// To the sockets of this node, but maybe not to those of others.
+    Partly,
 }
 
 /// Why the bus cannot be relied on now; `/readyz` shows it.
@@ -75,7 +75,7 @@ impl Bus {
         }
     }
 
-    /// Sends an event to every node that has the user; see [`Emitted`] for what is left to do.
+    /// Sends an event to every node that has the user.
     pub async fn emit(&self, user: &UserId, event: &Event) -> Emitted {
         match self {
             Self::Local => Emitted::Here,

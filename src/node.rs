@@ -32,9 +32,6 @@ const DECISION_LIMIT: Duration = Duration::from_millis(2_500);
 const ANSWER_LIMIT: Duration = Duration::from_millis(1_500);
 /// How long it may take to read the active session before the announced one is trusted.
 const JUDGEMENT_LIMIT: Duration = Duration::from_secs(1);
-/// How long an event that goes past the bus waits for a look at the active session: a Redis that
-/// hangs must not hold events up.
-const LOOK_LIMIT: Duration = Duration::from_millis(500);
 /// Users in one step of a sweep: enough to fill a pipeline, too few to hold Redis up.
 const CHUNK: usize = 500;
 
@@ -230,32 +227,8 @@ impl Node {
                 let nodes = usize::from(self.hub.deliver(user, event) > 0);
                 Ok(Reach { nodes: Some(nodes) })
             }
-            Emitted::Elsewhere { all } => {
-                self.look_again(user).await;
-                self.hub.deliver(user, event);
-                all.then_some(Reach { nodes: None }).ok_or(BusUnavailable)
-            }
-            Emitted::Unsent { alone } => {
-                self.look_again(user).await;
-                let nodes = Some(usize::from(self.hub.deliver(user, event) > 0));
-                alone.then_some(Reach { nodes }).ok_or(BusUnavailable)
-            }
+            Emitted::Partly => Err(BusUnavailable),
         }
-    }
-
-    /// A node that does not hear the bus may have missed that a session was replaced. Before it
-    /// delivers by itself it looks, if the store can be read now.
-    async fn look_again(&self, user: &UserId) {
-        if !self.hub.has(user) || !self.sessions.is_connected() {
-            return;
-        }
-        let look = async {
-            let active = self.sessions.active(std::slice::from_ref(user)).await;
-            if let Some(active) = active.ok().and_then(|active| active.into_iter().next()?) {
-                self.enforce(user, &active).await;
-            }
-        };
-        timeout(LOOK_LIMIT, look).await.ok();
     }
 
     /// Makes the session the active one, and disconnects the sockets of all others on all nodes.
@@ -401,6 +374,18 @@ impl Listener for Node {
             // Ready again means that both are known to be good.
             self.store_state.look(&self.sessions).await;
             self.sweep().await.map_err(|error| chain(&error))
+        })
+    }
+
+    fn look<'a>(&'a self, users: &'a [UserId]) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(async move {
+            let present = users.iter().filter(|user| self.hub.has(user));
+            let present: Vec<UserId> = present.cloned().collect();
+            if !present.is_empty()
+                && let Err(error) = self.enforce_stored(&present).await
+            {
+                tracing::debug!(why = chain(&error), "cannot look at sessions");
+            }
         })
     }
 

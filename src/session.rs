@@ -146,14 +146,6 @@ impl SessionStore {
         }
     }
 
-    /// Whether the store can be asked now, without waiting for a connection.
-    pub fn is_connected(&self) -> bool {
-        match self {
-            Self::Memory(_) => true,
-            Self::Redis(sessions) => sessions.is_connected(),
-        }
-    }
-
     /// How long a session is remembered after its last claim.
     pub fn ttl(&self) -> Duration {
         match self {

@@ -30,7 +30,7 @@ struct Channel {
     requested: bool,
     /// Redis has confirmed it.
     heard: bool,
-    /// Who waits for that and, once it is so, who wants to know when it ends.
+    /// Who waits for that.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
@@ -79,16 +79,17 @@ impl Channels {
         (hearing, Some(confirmed))
     }
 
-    /// If messages on the user's channel are certain to arrive here: what resolves when they no
-    /// longer are.
-    pub fn heard(&self, user: &UserId) -> Option<oneshot::Receiver<()>> {
-        let mut state = self.lock();
-        let channel = state.users.get_mut(user).filter(|channel| channel.heard)?;
-        // Those who have got what they wanted meanwhile.
-        channel.waiting.retain(|waiting| !waiting.is_closed());
-        let (sender, ended) = oneshot::channel();
-        channel.waiting.push(sender);
-        Some(ended)
+    /// Whether messages on the user's channel are certain to arrive here.
+    pub fn is_heard(&self, user: &UserId) -> bool {
+        let state = self.lock();
+        state.users.get(user).is_some_and(|channel| channel.heard)
+    }
+
+    /// Whether anyone here wants the user's channel.
+    pub fn is_wanted(&self, user: &UserId) -> bool {
+        let state = self.lock();
+        let channel = state.users.get(user);
+        channel.is_some_and(|channel| channel.hearings > 0)
     }
 
     /// Waits until [`Self::take_changes`] may have something. Cancellation-safe.
@@ -144,9 +145,6 @@ impl Channels {
     pub fn lose(&self) {
         let mut state = self.lock();
         state.users.retain(|_, channel| {
-            if channel.heard {
-                channel.waiting.clear();
-            }
             channel.requested = false;
             channel.heard = false;
             channel.hearings > 0
@@ -204,10 +202,10 @@ mod tests {
                 unsubscribe: vec![]
             }
         );
-        assert!(channels.heard(&a).is_none());
+        assert!(!channels.is_heard(&a));
         channels.confirm(&changes.subscribe);
         let hearing = hear.now_or_never().unwrap();
-        assert!(channels.heard(&a).is_some());
+        assert!(channels.is_heard(&a));
         drop(hearing);
         let changes = channels.take_changes(10);
         assert_eq!(
@@ -217,7 +215,7 @@ mod tests {
                 unsubscribe: vec![a.clone()]
             }
         );
-        assert!(channels.heard(&a).is_none());
+        assert!(!channels.is_heard(&a));
     }
 
     #[test]
@@ -241,7 +239,8 @@ mod tests {
         channels.confirm(&channels.take_changes(10).subscribe);
         drop(dropped);
         channels.lose();
-        assert!(channels.heard(&kept).is_none());
+        assert!(!channels.is_heard(&kept));
+        assert!(channels.is_wanted(&kept) && !channels.is_wanted(&gone));
         let changes = channels.take_changes(10);
         assert_eq!(
             changes,
@@ -250,37 +249,6 @@ mod tests {
                 unsubscribe: vec![]
             }
         );
-    }
-
-    #[test]
-    fn whoever_counts_on_a_channel_learns_that_it_has_ended() {
-        let channels = Arc::new(Channels::default());
-        let a = user("a");
-        let subscribe = || channels.confirm(&channels.take_changes(10).subscribe);
-        let (hearing, _) = channels.want(&a);
-        subscribe();
-        let lost = channels.heard(&a).unwrap();
-        channels.lose();
-        assert!(lost.now_or_never().is_some());
-
-        subscribe();
-        let mut left = channels.heard(&a).unwrap();
-        drop(hearing);
-        assert!((&mut left).now_or_never().is_none());
-        subscribe();
-        assert!(left.now_or_never().is_some());
-    }
-
-    #[test]
-    fn whoever_no_longer_waits_is_forgotten() {
-        let channels = Arc::new(Channels::default());
-        let a = user("a");
-        let (_hearing, _) = channels.want(&a);
-        channels.confirm(&channels.take_changes(10).subscribe);
-        for _ in 0..100 {
-            drop(channels.heard(&a));
-        }
-        assert_eq!(channels.lock().users[&a].waiting.len(), 1);
     }
 
     #[test]

@@ -1,33 +1,21 @@
-//! Messages that this node has sent and whose return or answers it awaits.
+//! Messages that this node has sent and whose answers it awaits.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use crate::wire::Sequence;
-
-/// How many events that were delivered without the bus are remembered, should they come back.
-const REMEMBERED: usize = 64 * 1024;
 
 #[derive(Debug, Default)]
 pub struct Pending {
     last: AtomicU64,
-    echoes: Mutex<Echoes>,
     tallies: Mutex<HashMap<Sequence, Counted>>,
-}
-
-#[derive(Debug, Default)]
-struct Echoes {
-    awaited: HashMap<Sequence, oneshot::Sender<()>>,
-    given_up: HashSet<Sequence>,
-    /// The order of `given_up`, oldest first.
-    order: VecDeque<Sequence>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -40,32 +28,6 @@ struct Counted {
 impl Pending {
     pub fn next(&self) -> Sequence {
         self.last.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// Awaits the return of the message of this number.
-    pub fn expect(self: &Arc<Self>, seq: Sequence) -> Echo {
-        let (sender, arrived) = oneshot::channel();
-        self.echoes().awaited.insert(seq, sender);
-        Echo {
-            pending: self.clone(),
-            seq,
-            arrived,
-        }
-    }
-
-    /// The event of this number is delivered without the bus, and ignored should it come back.
-    pub fn give_up(&self, seq: Sequence) {
-        self.echoes().give_up(seq);
-    }
-
-    /// Our own event has come back; `false` if it was given up and delivered meanwhile.
-    pub fn echoed(&self, seq: Sequence) -> bool {
-        let mut echoes = self.echoes();
-        if let Some(awaited) = echoes.awaited.remove(&seq) {
-            awaited.send(()).ok();
-            return true;
-        }
-        !echoes.given_up.remove(&seq)
     }
 
     /// Counts the answers to a message until dropped.
@@ -95,55 +57,9 @@ impl Pending {
         }
     }
 
-    fn echoes(&self) -> MutexGuard<'_, Echoes> {
-        // No operation above leaves the state half-changed, so a poisoned lock is as good as new.
-        self.echoes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn tallies(&self) -> MutexGuard<'_, HashMap<Sequence, Counted>> {
+        // No operation above leaves the map half-changed, so a poisoned lock is as good as new.
         self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Echoes {
-    fn give_up(&mut self, seq: Sequence) {
-        self.given_up.insert(seq);
-        self.order.push_back(seq);
-        if self.order.len() > REMEMBERED {
-            let oldest = self.order.pop_front();
-            oldest.map(|oldest| self.given_up.remove(&oldest));
-        }
-    }
-}
-
-/// The return of one event.
-#[derive(Debug)]
-pub struct Echo {
-    pending: Arc<Pending>,
-    seq: Sequence,
-    arrived: oneshot::Receiver<()>,
-}
-
-impl Echo {
-    /// Resolves when the event has come back. Cancellation-safe.
-    pub async fn arrived(&mut self) {
-        (&mut self.arrived).await.ok();
-    }
-
-    /// From now on the event counts as delivered without the bus; `false` if it has come back.
-    pub fn give_up(self) -> bool {
-        let mut echoes = self.pending.echoes();
-        let awaited = echoes.awaited.remove(&self.seq).is_some();
-        if awaited {
-            echoes.give_up(self.seq);
-        }
-        awaited
-    }
-}
-
-impl Drop for Echo {
-    fn drop(&mut self) {
-        self.pending.echoes().awaited.remove(&self.seq);
     }
 }
 
@@ -192,38 +108,6 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-
-    #[test]
-    fn an_event_is_delivered_once_whether_it_comes_back_in_time_or_late() {
-        let pending = Arc::new(Pending::default());
-        let (timely, late, foreign) = (pending.next(), pending.next(), pending.next());
-        let mut echo = pending.expect(timely);
-        assert!(pending.echoed(timely));
-        assert!(echo.arrived().now_or_never().is_some());
-        assert!(!echo.give_up());
-
-        assert!(pending.expect(late).give_up());
-        assert!(!pending.echoed(late));
-
-        assert!(pending.echoed(foreign));
-    }
-
-    #[test]
-    fn an_event_whose_sender_left_is_still_delivered() {
-        let pending = Arc::new(Pending::default());
-        drop(pending.expect(1));
-        assert!(pending.echoes().awaited.is_empty());
-        assert!(pending.echoed(1));
-    }
-
-    #[test]
-    fn what_was_given_up_is_remembered_in_bounds() {
-        let pending = Arc::new(Pending::default());
-        for _ in 0..REMEMBERED + 10 {
-            pending.give_up(pending.next());
-        }
-        assert_eq!(pending.echoes().given_up.len(), REMEMBERED);
-    }
 
     #[test]
     fn a_tally_adds_up_the_answers_of_its_nodes() {

@@ -7,6 +7,7 @@
 
 mod emit;
 mod hello;
+mod lanes;
 
 use std::{
     sync::{
@@ -22,9 +23,9 @@ use tokio::{
     time::Instant,
 };
 
+use self::lanes::Lanes;
 use super::{
     Deaf, Listener,
-    backlog::Backlog,
     channels::{Channels, Hearing},
     peers::Peers,
     pending::{Pending, Tally},
@@ -56,15 +57,15 @@ pub struct RedisBus {
     was_ready: AtomicBool,
     /// Every user's channel is subscribed, on a connection that is not known to be lost.
     linked: AtomicBool,
-    /// Until then events need not be tried: Redis has just failed to take one.
+    /// Until then Redis is not asked to take an event: it has just not answered in time.
     mute_until: Mutex<Option<Instant>>,
     /// The newest of our own hellos that came back.
     hello: watch::Sender<Sequence>,
     hello_now: Notify,
     /// The present subscriber connection; messages of earlier ones are ignored.
     generation: AtomicU64,
-    /// There is one while the node makes up for what it has missed.
-    backlog: Mutex<Option<Backlog>>,
+    lanes: Mutex<Lanes>,
+    lanes_changed: Notify,
     /// Channels on which the node must hear itself beside that of all nodes.
     canaries: Mutex<Vec<String>>,
 }
@@ -88,7 +89,8 @@ impl RedisBus {
             hello: watch::Sender::new(0),
             hello_now: Notify::new(),
             generation: AtomicU64::new(0),
-            backlog: Mutex::new(None),
+            lanes: Mutex::default(),
+            lanes_changed: Notify::new(),
             canaries: Mutex::default(),
         }
     }
@@ -131,14 +133,23 @@ impl RedisBus {
     }
 
     pub(super) async fn run(self: Arc<Self>, listener: Arc<dyn Listener>) {
+        tokio::join!(
+            self.hear_forever(&listener),
+            self.deliver_late_events(&*listener)
+        );
+    }
+
+    async fn hear_forever(self: &Arc<Self>, listener: &Arc<dyn Listener>) {
         let mut backoff = Backoff::default();
         loop {
             let since = Instant::now();
-            let why = self.hear_for_a_while(&listener).await;
+            let why = self.hear_for_a_while(listener).await;
             self.generation.fetch_add(1, Ordering::AcqRel);
             self.linked.store(false, Ordering::Release);
             self.turn(Err(Deaf(why)));
             self.channels.lose();
+            self.lanes().give_up_all(Instant::now());
+            self.lanes_changed.notify_one();
             // The first attempt is made at once; one that took long needs no pause either.
             if since.elapsed() > HELLO_INTERVAL {
                 backoff.reset();
@@ -189,7 +200,7 @@ impl RedisBus {
     ) -> Result<(), String> {
         let started = Instant::now();
         // What an earlier attempt has held back is still to be told.
-        self.backlog().get_or_insert_default();
+        self.lanes().hold();
         let own = [self.names.node(&self.node), self.names.all().to_owned()];
         let heard = subscriber.subscribe(&own).await;
         heard.map_err(|error| self.explain(&error))?;
@@ -207,7 +218,8 @@ impl RedisBus {
             applied.map_err(|error| self.explain(&error))?;
         }
         listener.missed().await?;
-        self.pass_on_backlog(&**listener);
+        self.lanes()
+            .release(|user, message| listener.heard(user, message));
         // All that took a while.
         hello().await?;
         let users = self.channels.count();
@@ -216,13 +228,6 @@ impl RedisBus {
         self.linked.store(true, Ordering::Release);
         self.turn(Ok(()));
         Ok(())
-    }
-
-    fn pass_on_backlog(&self, listener: &dyn Listener) {
-        let mut backlog = self.backlog();
-        for (user, message) in backlog.take().unwrap_or_default().into_messages() {
-            self.pass_on(&user, message, listener);
-        }
     }
 
     async fn keep_subscribed(
@@ -251,7 +256,7 @@ impl RedisBus {
         subscriber: &mut Subscriber,
         listener: &Arc<dyn Listener>,
     ) -> Result<(), String> {
-        self.backlog().get_or_insert_default();
+        self.lanes().hold();
         let moved = subscriber.follow().await;
         let moved = moved.map_err(|error| self.explain(&error))?;
         self.set_canaries(subscriber);
@@ -259,7 +264,8 @@ impl RedisBus {
         let users: Vec<_> = users.flat_map(UserId::try_from).collect();
         tracing::debug!(users = users.len(), "followed channels to another node");
         listener.missed_of(users).await?;
-        self.pass_on_backlog(&**listener);
+        self.lanes()
+            .release(|user, message| listener.heard(user, message));
         // The command connection may not know yet.
         self.hello_now.notify_one();
         Ok(())
@@ -275,6 +281,9 @@ impl RedisBus {
         };
         if !changes.unsubscribe.is_empty() {
             let names = names(&changes.unsubscribe);
+            self.lanes()
+                .give_up_of(&changes.unsubscribe, Instant::now());
+            self.lanes_changed.notify_one();
             subscriber.unsubscribe(&names).await?;
         }
         if !changes.subscribe.is_empty() {
@@ -355,25 +364,14 @@ impl RedisBus {
             return Ok(());
         };
         let message = UserMessage::decode(bytes)?;
-        match &mut *self.backlog() {
-            Some(backlog) => {
-                backlog.keep(user, message);
-            }
-            None => self.pass_on(&user, message, listener),
-        }
+        let own = match &message {
+            UserMessage::Emit { from, seq, .. } if *from == self.node => Some(*seq),
+            _ => None,
+        };
+        self.lanes().heard(&user, message, own, |user, message| {
+            listener.heard(user, message);
+        });
         Ok(())
-    }
-
-    /// Hands a message to the node. Only now has an event of its own come back: one that waits in
-    /// a backlog may be lost with it.
-    fn pass_on(&self, user: &UserId, message: UserMessage, listener: &dyn Listener) {
-        if let UserMessage::Emit { from, seq, .. } = &message
-            && *from == self.node
-            && !self.pending.echoed(*seq)
-        {
-            return;
-        }
-        listener.heard(user, message);
     }
 
     fn on_node_message(&self, bytes: &[u8]) -> Result<(), DecodeError> {
@@ -407,9 +405,5 @@ impl RedisBus {
 
     fn canaries(&self) -> MutexGuard<'_, Vec<String>> {
         self.canaries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn backlog(&self) -> MutexGuard<'_, Option<Backlog>> {
-        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

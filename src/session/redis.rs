@@ -44,10 +44,6 @@ impl RedisSessions {
         }
     }
 
-    pub(super) fn is_connected(&self) -> bool {
-        self.link.current().is_some()
-    }
-
     pub(super) async fn claim(
         &self,
         user: &UserId,

@@ -19,6 +19,7 @@ mod faults;
 mod force_logout;
 mod handshake;
 mod internal;
+mod late;
 mod layers;
 mod limits;
 mod log;

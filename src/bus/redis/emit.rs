@@ -1,52 +1,49 @@
-//! How an event goes out, and who delivers it here: the bus that brings it back, or else the caller.
+//! How an event goes out over Redis, and is delivered here all the same if it does not come back.
 
 use std::{
-    sync::{PoisonError, atomic::Ordering},
+    sync::{MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
 use tokio::{
     sync::oneshot,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
-use super::{ECHO_LIMIT, RedisBus};
+use super::{
+    ECHO_LIMIT, RedisBus,
+    lanes::{Lanes, Late},
+};
 use crate::{
-    bus::{Emitted, pending::Echo},
+    bus::{Emitted, Listener},
     id::UserId,
     wire::{Event, Publication, Sequence, UserMessage},
 };
 
-/// How long an emit right after the start waits for the first connection.
-const START_LIMIT: Duration = Duration::from_secs(2);
+/// How long an emit right after the start waits for the bus, out of the time that it has.
+const START_LIMIT: Duration = Duration::from_millis(500);
 
-/// How a node hears an event of its own.
-enum Ears {
-    /// It has no socket of the user.
-    None,
-    /// It delivers what it hears back.
-    Open {
-        echo: Echo,
-        /// Resolves when it no longer hears the user's channel.
-        ended: oneshot::Receiver<()>,
-    },
-    /// It has to deliver by itself; what comes back all the same is ignored.
-    Deaf,
+/// How an event gets to the sockets of the node that sends it.
+enum Way {
+    /// It comes back over the bus; resolves on delivery.
+    Back(oneshot::Receiver<bool>),
+    /// The node does not hear the user's channel, and delivers without the bus.
+    Past(oneshot::Receiver<bool>),
+    /// The user has no sockets here.
+    None { deaf: bool },
 }
 
 impl RedisBus {
+    /// Returns once the sockets of this node have the event: within [`ECHO_LIMIT`] and
+    /// [`super::lanes::LOOK_LIMIT`]. If dropped before, they get it all the same.
     pub(in crate::bus) async fn emit(&self, user: &UserId, event: &Event) -> Emitted {
+        let started = Instant::now();
+        let deadline = started + ECHO_LIMIT;
         if !self.was_ready.load(Ordering::Relaxed) {
-            timeout(START_LIMIT, self.state.subscribe().wait_for(Result::is_ok))
+            let mut state = self.state.subscribe();
+            timeout(START_LIMIT, state.wait_for(Result::is_ok))
                 .await
                 .ok();
-        }
-        let Some(mut connection) = self.link.current() else {
-            self.doubt("no connection to Redis".to_owned());
-            return self.unsent();
-        };
-        if self.is_mute() {
-            return self.unsent();
         }
         let seq = self.pending.next();
         let message = UserMessage::Emit {
@@ -54,75 +51,166 @@ impl RedisBus {
             seq,
             event: event.clone(),
         };
-        let Publication { channel, message } = self.publication(user, &message);
-        let ears = self.ears(user, seq);
-        let started = Instant::now();
-        let deadline = started + ECHO_LIMIT;
-        let publish = connection.publish(channel, message);
-        let published = match timeout_at(deadline, publish).await {
-            Ok(published) => published.map_err(|error| self.grants.explain(&error)),
-            Err(_) => Err("Redis did not take an event in time".to_owned()),
+        let connection = self.link.current();
+        if connection.is_none() {
+            self.doubt("no connection to Redis".to_owned());
+        }
+        let Some(mut connection) = connection.filter(|_| !self.is_mute()) else {
+            if self.channels.is_wanted(user) {
+                self.deliver_late(user, seq, message, false).await.ok();
+            }
+            return self.unsent(user);
         };
-        match (published, ears) {
-            (Ok(nodes), Ears::None) => Emitted::Everywhere { nodes: Some(nodes) },
-            (Ok(_), Ears::Deaf) => Emitted::Elsewhere {
-                // What took the subscriptions of this node may have taken those of others.
-                all: self.linked.load(Ordering::Acquire) || self.peers().is_alone(),
-            },
-            (Ok(nodes), Ears::Open { mut echo, ended }) => {
-                let heard = async {
-                    tokio::select! {
-                        () = echo.arrived() => {}
-                        _ = ended => {}
-                    }
-                };
-                let late = timeout_at(deadline, heard).await.is_err();
-                if !echo.give_up() {
-                    return Emitted::Everywhere { nodes: Some(nodes) };
-                }
-                if late {
-                    self.doubt("an event did not come back in time".to_owned());
-                }
-                Emitted::Elsewhere { all: true }
+        let publication = self.publication(user, &message);
+        let way = self.send_back(user, seq, message, deadline);
+        let Publication { channel, message } = publication;
+        let published = match timeout_at(deadline, connection.publish(channel, message)).await {
+            Ok(Ok(nodes)) => {
+                self.lanes().taken(user, seq);
+                Some(nodes)
             }
-            (Err(why), ears) => {
-                // Redis may have got it all the same.
-                if let Ears::Open { echo, .. } = ears
-                    && !echo.give_up()
-                {
-                    return Emitted::Everywhere { nodes: None };
-                }
+            Ok(Err(error)) if !error.is_timeout() => {
                 if !self.link.is_newer_than(started) {
-                    self.set_mute_until(Instant::now() + ECHO_LIMIT);
-                    self.doubt(why);
+                    self.doubt(self.grants.explain(&error));
                 }
-                self.unsent()
+                None
             }
+            Ok(Err(_)) | Err(_) => {
+                self.unanswered_since(started);
+                None
+            }
+        };
+        if published.is_none() {
+            // Redis may have got it all the same, and it may be back.
+            self.lanes().give_up(user, seq, Instant::now());
+            self.lanes_changed.notify_one();
         }
-    }
-
-    fn unsent(&self) -> Emitted {
-        Emitted::Unsent {
-            alone: self.peers().is_alone(),
-        }
-    }
-
-    /// How this node will hear the event of this number.
-    fn ears(&self, user: &UserId, seq: Sequence) -> Ears {
-        // Looked at in this order, because the state turns before channels are lost, and after
-        // they are found again.
-        let heard = self.channels.heard(user);
-        let well = self.check().is_ok();
-        match heard {
-            Some(ended) if well || self.backlog().is_some() => Ears::Open {
-                echo: self.pending.expect(seq),
-                ended,
+        match (published, way) {
+            (Some(nodes), Way::Back(delivered)) => {
+                delivered.await.ok();
+                Emitted::Everywhere { nodes: Some(nodes) }
+            }
+            (Some(nodes), Way::None { deaf: false }) => Emitted::Everywhere { nodes: Some(nodes) },
+            (Some(_), way) => {
+                if let Way::Past(delivered) = way {
+                    delivered.await.ok();
+                }
+                // What took the subscriptions of this node may have taken those of others.
+                if self.linked.load(Ordering::Acquire) || self.peers().is_alone() {
+                    Emitted::Everywhere { nodes: None }
+                } else {
+                    Emitted::Partly
+                }
+            }
+            (None, Way::Back(delivered) | Way::Past(delivered)) => match delivered.await {
+                Ok(true) => Emitted::Everywhere { nodes: None },
+                _ => self.unsent(user),
             },
-            None if well => Ears::None,
-            _ => {
-                self.pending.give_up(seq);
-                Ears::Deaf
+            (None, Way::None { .. }) => self.unsent(user),
+        }
+    }
+    /// Readies the node for the event's return, or sees to it that it needs none.
+    fn send_back(
+        &self,
+        user: &UserId,
+        seq: Sequence,
+        message: UserMessage,
+        deadline: Instant,
+    ) -> Way {
+        // Looked at in this order, because the state turns before channels are lost, and after they
+        // are found again.
+        if self.channels.is_heard(user) {
+            let mut lanes = self.lanes();
+            if lanes.next_deadline().is_none() {
+                self.lanes_changed.notify_one();
             }
+            let delivered = lanes.send(user, seq, message, deadline);
+            drop(lanes);
+            // The channel may have been lost before the lanes knew of the event.
+            if !self.channels.is_heard(user) {
+                self.lanes().give_up(user, seq, Instant::now());
+                self.lanes_changed.notify_one();
+            }
+            return Way::Back(delivered);
+        }
+        let deaf = self.check().is_err();
+        if deaf && self.channels.is_wanted(user) {
+            return Way::Past(self.deliver_late(user, seq, message, true));
+        }
+        Way::None { deaf }
+    }
+
+    fn deliver_late(
+        &self,
+        user: &UserId,
+        seq: Sequence,
+        message: UserMessage,
+        may_return: bool,
+    ) -> oneshot::Receiver<bool> {
+        let now = Instant::now();
+        let delivered = self
+            .lanes()
+            .deliver_late(user, seq, message, may_return, now);
+        self.lanes_changed.notify_one();
+        delivered
+    }
+
+    fn unsent(&self, user: &UserId) -> Emitted {
+        if !self.peers().is_alone() {
+            return Emitted::Partly;
+        }
+        let nodes = usize::from(self.channels.is_wanted(user));
+        Emitted::Everywhere { nodes: Some(nodes) }
+    }
+
+    /// Delivers what does not come back in time, until dropped. One task for all, so that many events
+    /// share a look at the sessions.
+    pub(super) async fn deliver_late_events(&self, listener: &dyn Listener) {
+        loop {
+            let late = self.lanes().give_up_late(Instant::now());
+            for late in late {
+                match late {
+                    Late::Unheard => self.doubt("an event did not come back in time".to_owned()),
+                    Late::Untaken { due } => self.unanswered_since(due - ECHO_LIMIT),
+                }
+            }
+            if self.look(listener).await {
+                continue;
+            }
+            let next = self.lanes().next_deadline();
+            let late = async {
+                match next {
+                    Some(next) => sleep_until(next).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.lanes_changed.notified() => {}
+                () = late => {}
+            }
+        }
+    }
+
+    /// A node that may not have heard its users' channels may have missed that a session was replaced:
+    /// before it delivers without the bus it looks, if Redis answers.
+    async fn look(&self, listener: &dyn Listener) -> bool {
+        let Some(looks) = self.lanes().take_looks() else {
+            return false;
+        };
+        if self.link.current().is_some() && !self.is_mute() {
+            let look = listener.look(&looks.users);
+            timeout_at(looks.until, look).await.ok();
+        }
+        self.lanes()
+            .looked(&looks.users, |user, message| listener.heard(user, message));
+        true
+    }
+
+    /// Redis has not answered in time, unless on a link that is gone.
+    fn unanswered_since(&self, time: Instant) {
+        if !self.link.is_newer_than(time) {
+            self.set_mute_until(Instant::now() + ECHO_LIMIT);
+            self.doubt("Redis did not take an event in time".to_owned());
         }
     }
 
@@ -139,5 +227,10 @@ impl RedisBus {
             .mute_until
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = until.into();
+    }
+
+    pub(super) fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        // No operation on them is interrupted by a panic of their own.
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

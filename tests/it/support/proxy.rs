@@ -35,6 +35,8 @@ pub enum Weather {
     /// Connections stay open and are accepted, and pass nothing from now on. One that has lost
     /// bytes passes nothing ever after, as behind a firewall that has forgotten it.
     Blackhole(Which, Direction),
+    /// Connections pass nothing for now, and all of it later.
+    Held(Which, Direction),
 }
 
 /// Which connections.
@@ -53,6 +55,22 @@ pub enum Direction {
     Both,
     ToRedis,
     FromRedis,
+}
+
+impl Which {
+    fn hits(self, subscribes: bool) -> bool {
+        match self {
+            Self::All => true,
+            Self::Subscribers => subscribes,
+            Self::Commands => !subscribes,
+        }
+    }
+}
+
+impl Direction {
+    fn covers(self, way: Self) -> bool {
+        self == Self::Both || self == way
+    }
 }
 
 impl Proxy {
@@ -173,6 +191,15 @@ impl Flow {
             if self.loses() {
                 continue;
             }
+            let (subscribes, way) = (self.subscribes.subscribe(), self.way);
+            let is_held = |weather: &Weather| match *weather {
+                Weather::Held(which, held) => which.hits(*subscribes.borrow()) && held.covers(way),
+                _ => false,
+            };
+            self.weather
+                .wait_for(|weather| !is_held(weather))
+                .await
+                .ok();
             let weather = *self.weather.borrow();
             if let Weather::Slow(delay) = weather {
                 sleep(delay).await;
@@ -183,12 +210,7 @@ impl Flow {
 
     fn loses(&mut self) -> bool {
         if let Weather::Blackhole(which, way) = *self.weather.borrow() {
-            let hit = match which {
-                Which::All => true,
-                Which::Subscribers => *self.subscribes.borrow(),
-                Which::Commands => !*self.subscribes.borrow(),
-            };
-            self.lost |= hit && (way == Direction::Both || way == self.way);
+            self.lost |= which.hits(*self.subscribes.borrow()) && way.covers(self.way);
         }
         self.lost
     }

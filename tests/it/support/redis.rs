@@ -1,9 +1,11 @@
 //! A redis-server of the test's own.
 
 use std::{
-    net::TcpListener,
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
 };
 
 use redis::{Commands, Connection};
@@ -18,6 +20,27 @@ pub struct Redis {
     directory: TempDir,
     program: PathBuf,
     arguments: Vec<String>,
+}
+
+/// What a server has run, as MONITOR shows it.
+#[derive(Default)]
+pub struct Monitor(Arc<Mutex<Vec<String>>>);
+
+impl Monitor {
+    /// How many commands there were that mention all of this.
+    pub fn count(&self, words: &[&str]) -> usize {
+        let commands = self.0.lock().expect("the list is whole");
+        let is_meant = |line: &&String| words.iter().all(|word| line.contains(word));
+        commands.iter().filter(is_meant).count()
+    }
+
+    /// Waits until there was one.
+    pub async fn sees(&self, words: &[&str]) {
+        eventually(PATIENCE, "a command at Redis", || async {
+            self.count(words) > 0
+        })
+        .await;
+    }
 }
 
 impl Redis {
@@ -90,6 +113,26 @@ impl Redis {
     /// Forgets a user's session, as a flush or a lost replica would.
     pub fn forget(&self, user: &str) {
         let () = self.connection().del(key(user)).expect("DEL works");
+    }
+
+    /// Every command that it runs from now on.
+    pub fn monitor(&self) -> Monitor {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("Redis listens");
+        (&stream)
+            .write_all(b"MONITOR\r\n")
+            .expect("Redis takes a command");
+        let mut lines = BufReader::new(stream);
+        let mut line = String::new();
+        lines.read_line(&mut line).expect("Redis answers");
+        assert_eq!(line, "+OK\r\n");
+        let monitor = Monitor::default();
+        let commands = monitor.0.clone();
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                commands.lock().expect("the list is whole").push(line);
+            }
+        });
+        monitor
     }
 
     /// Kills the server and everything in it.

@@ -1,0 +1,345 @@
+//! The messages for each user's sockets here, in their order.
+//!
+//! Nearly all pass straight through. A message waits in its user's lane while the node catches up on
+//! what it has missed, or behind an event of the node's own that does not come back over the bus: such
+//! an event is *late*, and is delivered without the bus as soon as the user's session was looked at.
+//! Whatever the node hears of it afterwards is ignored.
+//!
+//! This is a state machine without I/O: the time is passed in, and `pass` hands a message to the node.
+
+mod lane;
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
+    time::Duration,
+};
+
+use tokio::{sync::oneshot, time::Instant};
+
+use self::lane::{Lane, Look, Message};
+use crate::{
+    id::UserId,
+    wire::{Sequence, UserMessage},
+};
+
+/// How long a late event waits for the look at its user's session: Redis may not answer.
+pub(super) const LOOK_LIMIT: Duration = Duration::from_millis(500);
+/// How many events heard on the bus may wait.
+const EVENTS: usize = 64 * 1024;
+/// How many bytes of their payloads may wait: a payload is up to a megabyte, and most are small.
+const BYTES: usize = 64 << 20;
+/// How many late events are remembered, should they come back.
+const REMEMBERED: usize = 64 * 1024;
+
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    /// Only those with something in them.
+    users: HashMap<UserId, Lane>,
+    /// When the node's own events become late, soonest first; many have come back already.
+    deadlines: VecDeque<(Instant, UserId, Sequence)>,
+    /// Whose sessions have to be looked at, and since when.
+    unseen: Vec<(Instant, UserId)>,
+    /// The node catches up: everything waits.
+    held: bool,
+    kept: Kept,
+    late: Remembered,
+}
+
+/// Why an event is late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Late {
+    /// Redis has taken it, and has not passed it on to this node.
+    Unheard,
+    /// Redis has not answered by this time.
+    Untaken { due: Instant },
+}
+
+/// Sessions to look at.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Looks {
+    pub users: Vec<UserId>,
+    /// The messages wait no longer than this.
+    pub until: Instant,
+}
+
+/// How much of what was heard waits.
+#[derive(Debug, Default)]
+struct Kept {
+    events: usize,
+    bytes: usize,
+}
+
+/// Late events that may still come back.
+#[derive(Debug, Default)]
+struct Remembered {
+    events: HashSet<Sequence>,
+    /// Oldest first.
+    order: VecDeque<Sequence>,
+}
+
+impl Lanes {
+    /// An own event goes out on the bus and is late at the deadline. Resolves on delivery, to whether
+    /// it came over the bus.
+    pub(super) fn send(
+        &mut self,
+        user: &UserId,
+        seq: Sequence,
+        message: UserMessage,
+        deadline: Instant,
+    ) -> oneshot::Receiver<bool> {
+        let (message, receiver) = Message::own(seq, message);
+        let lane = self.users.entry(user.clone()).or_default();
+        lane.sent.push_back(message);
+        let index = self.deadlines.partition_point(|(due, ..)| *due <= deadline);
+        self.deadlines.insert(index, (deadline, user.clone(), seq));
+        receiver
+    }
+
+    /// An own event that does not come back over the bus, because it is not sent at all or
+    /// (`may_return`) is not certain to be heard here.
+    pub(super) fn deliver_late(
+        &mut self,
+        user: &UserId,
+        seq: Sequence,
+        message: UserMessage,
+        may_return: bool,
+        now: Instant,
+    ) -> oneshot::Receiver<bool> {
+        let (message, receiver) = Message::own(seq, message);
+        let lane = self.users.entry(user.clone()).or_default();
+        // It must not pass those that were emitted before it.
+        lane.give_up(usize::MAX, &mut self.late);
+        lane.queue.push_back(message);
+        if may_return {
+            self.late.insert(seq);
+        }
+        self.want_look(user, now);
+        receiver
+    }
+
+    /// Redis has confirmed that it passes the event on.
+    pub(super) fn taken(&mut self, user: &UserId, seq: Sequence) {
+        if let Some(lane) = self.users.get_mut(user) {
+            let mut own = lane.sent.iter_mut().filter_map(|sent| sent.own.as_mut());
+            own.find(|own| own.seq == seq).map(|own| own.taken = true);
+        }
+    }
+
+    /// The event need not be awaited any longer, nor those of the user that were emitted before it.
+    pub(super) fn give_up(&mut self, user: &UserId, seq: Sequence, now: Instant) {
+        let Some(lane) = self.users.get_mut(user) else {
+            return;
+        };
+        if let Some(index) = lane.sent.iter().position(|sent| sent.is(seq)) {
+            lane.give_up(index + 1, &mut self.late);
+            self.want_look(user, now);
+        } else if lane.keeps_unseen(seq) {
+            self.want_look(user, now);
+        }
+    }
+
+    /// The users' channels are not heard any more.
+    pub(super) fn give_up_of(&mut self, users: &[UserId], now: Instant) {
+        for user in users {
+            if let Some(lane) = self.users.get_mut(user)
+                && !lane.sent.is_empty()
+            {
+                lane.give_up(usize::MAX, &mut self.late);
+                self.want_look(user, now);
+            }
+        }
+    }
+
+    /// No channel is heard any more.
+    pub(super) fn give_up_all(&mut self, now: Instant) {
+        let users: Vec<UserId> = self.users.keys().cloned().collect();
+        self.give_up_of(&users, now);
+    }
+
+    /// Gives up the events that are late by now, and tells why they are.
+    pub(super) fn give_up_late(&mut self, now: Instant) -> Vec<Late> {
+        let mut late = Vec::new();
+        while let Some((due, user, seq)) = self.deadlines.front().cloned() {
+            let lane = self.users.get(&user).filter(|lane| lane.awaits(seq));
+            if lane.is_some() && due > now {
+                break;
+            }
+            self.deadlines.pop_front();
+            let own = lane.and_then(|lane| lane.sent.iter().find_map(|sent| sent.own_if(seq)));
+            match own {
+                Some(own) if own.taken => late.push(Late::Unheard),
+                // A caller who has left may have done so before Redis could answer.
+                Some(own) if !own.delivered.is_closed() => late.push(Late::Untaken { due }),
+                _ => {}
+            }
+            self.give_up(&user, seq, due);
+        }
+        late
+    }
+
+    /// When [`Self::give_up_late`] has something to do next.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.front().map(|(deadline, ..)| *deadline)
+    }
+
+    /// A message on the user's channel; `own` if it is an event of this node.
+    pub(super) fn heard(
+        &mut self,
+        user: &UserId,
+        message: UserMessage,
+        own: Option<Sequence>,
+        mut pass: impl FnMut(&UserId, UserMessage),
+    ) {
+        if own.is_some_and(|seq| self.late.remove(seq)) {
+            return;
+        }
+        let mut entry = match self.users.entry(user.clone()) {
+            Entry::Occupied(entry) => entry,
+            Entry::Vacant(_) if !self.held => return pass(user, message),
+            Entry::Vacant(entry) => entry.insert_entry(Lane::default()),
+        };
+        let lane = entry.get_mut();
+        let waits = self.held || !lane.queue.is_empty();
+        if waits && !self.kept.add(&message) {
+            // An own event stays among those sent, and will be late.
+            if lane.is_empty() {
+                entry.remove();
+            }
+            return;
+        }
+        let sent = own.and_then(|seq| lane.sent.iter().position(|sent| sent.is(seq)));
+        let message = match sent.and_then(|index| lane.sent.remove(index)) {
+            Some(sent) => Message {
+                heard: true,
+                ..sent
+            },
+            None => Message::heard(message),
+        };
+        if waits {
+            lane.queue.push_back(message);
+        } else {
+            message.pass(user, &mut pass);
+            if lane.is_empty() {
+                entry.remove();
+            }
+        }
+    }
+
+    /// From now on everything waits, until [`Self::release`].
+    pub(super) fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// The node has caught up.
+    pub(super) fn release(&mut self, mut pass: impl FnMut(&UserId, UserMessage)) {
+        self.held = false;
+        let Self { users, kept, .. } = self;
+        users.retain(|user, lane| {
+            // The others go on after their look.
+            if let Look::Unneeded = lane.look {
+                lane.pass_heard(user, kept, &mut pass);
+            }
+            !lane.is_empty()
+        });
+    }
+
+    /// The sessions that must be looked at now; to be followed by [`Self::looked`].
+    pub(super) fn take_looks(&mut self) -> Option<Looks> {
+        let since = self.unseen.iter().map(|(since, _)| *since).min()?;
+        let users: Vec<UserId> = self.unseen.drain(..).map(|(_, user)| user).collect();
+        for user in &users {
+            if let Some(lane) = self.users.get_mut(user) {
+                let covers = lane.queue.len();
+                lane.look = Look::UnderWay {
+                    covers,
+                    again: None,
+                };
+            }
+        }
+        let until = since + LOOK_LIMIT;
+        Some(Looks { users, until })
+    }
+
+    /// The users' sessions were looked at, or could not be: what has waited for that goes on.
+    pub(super) fn looked(&mut self, users: &[UserId], mut pass: impl FnMut(&UserId, UserMessage)) {
+        for user in users {
+            let Some(lane) = self.users.get_mut(user) else {
+                continue;
+            };
+            let Look::UnderWay { covers, again } = std::mem::take(&mut lane.look) else {
+                continue;
+            };
+            for _ in 0..covers {
+                lane.pass_first(user, &mut self.kept, &mut pass);
+            }
+            // Messages that came while all was held back may follow a change that was not heard.
+            if !self.held {
+                lane.pass_heard(user, &mut self.kept, &mut pass);
+            }
+            if lane.is_empty() {
+                self.users.remove(user);
+            } else if let Some(since) = again {
+                self.want_look(user, since);
+            }
+        }
+    }
+
+    fn want_look(&mut self, user: &UserId, since: Instant) {
+        let Some(lane) = self.users.get_mut(user) else {
+            return;
+        };
+        match &mut lane.look {
+            Look::Unneeded => {
+                lane.look = Look::Wanted;
+                self.unseen.push((since, user.clone()));
+            }
+            Look::Wanted => {}
+            Look::UnderWay { again, .. } => {
+                again.get_or_insert(since);
+            }
+        }
+    }
+}
+
+impl Kept {
+    /// An event that does not fit is counted and dropped; a change of session always fits.
+    fn add(&mut self, message: &UserMessage) -> bool {
+        let UserMessage::Emit { event, .. } = message else {
+            return true;
+        };
+        let bytes = self.bytes + event.payload.get().len();
+        if self.events >= EVENTS || bytes > BYTES {
+            metrics::counter!("sockd_bus_messages_dropped_total").increment(1);
+            return false;
+        }
+        self.events += 1;
+        self.bytes = bytes;
+        true
+    }
+
+    fn remove(&mut self, message: &UserMessage) {
+        if let UserMessage::Emit { event, .. } = message {
+            self.events -= 1;
+            self.bytes -= event.payload.get().len();
+        }
+    }
+}
+
+impl Remembered {
+    fn insert(&mut self, seq: Sequence) {
+        self.events.insert(seq);
+        self.order.push_back(seq);
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.events.remove(&oldest);
+        }
+    }
+
+    fn remove(&mut self, seq: Sequence) -> bool {
+        self.events.remove(&seq)
+    }
+}
+
+#[cfg(test)]
+mod tests;
