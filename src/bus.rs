@@ -15,7 +15,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use thiserror::Error;
 
-use self::{channels::Hearing, pending::Tally, redis::RedisBus};
+use self::{channels::Hearing, peers::PeerTooOld, pending::Tally, redis::RedisBus};
 use crate::{
     id::{NodeId, UserId},
     wire::{Event, Publication, Sequence, UserMessage},
@@ -88,6 +88,15 @@ impl Bus {
         match self {
             Self::Local => Publication::default(),
             Self::Redis(bus) => bus.publication(user, message),
+        }
+    }
+
+    /// # Errors
+    /// Another node, of an older release, would ignore such a message.
+    pub fn check_peers(&self, message: &UserMessage) -> Result<(), PeerTooOld> {
+        match self {
+            Self::Local => Ok(()),
+            Self::Redis(bus) => bus.check_peers(message),
         }
     }
 

@@ -263,6 +263,9 @@ fn remedy(code: &str) -> &'static str {
         "INVALID_USER_ID" => ": the user id is not of its format; see ids.user",
         "NOT_FOUND" => ": it does not know the route; see that it is not older than this command",
         "PAYLOAD_TOO_LARGE" => ": the payload is too long; see internal.max_body",
+        "PEER_TOO_OLD" => {
+            ": another instance is of a release that cannot do this; its log says which. Upgrade that one first"
+        }
         "REDIS_UNAVAILABLE" => ": it does not reach Redis; try again when Redis is back",
         "SESSIONS_IN_REDIS" => {
             ": its sessions are in Redis; leave out --url and set redis.url or REDIS_HOST as it has it"

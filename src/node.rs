@@ -16,13 +16,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use self::{complaints::Complaints, store_state::StoreState};
 use crate::{
-    bus::{Bus, Emitted, Listener, channels::Hearing, pending::Tally},
+    bus::{Bus, Emitted, Listener, channels::Hearing, peers::PeerTooOld, pending::Tally},
     hub::{Admission, Farewell, Hub, Judgement, Lease, Outlet},
     id::{NodeId, SessionId, UserId},
     lifecycle::Lifecycle,
     redis::chain,
     session::{Claim, SessionError, SessionStore},
-    wire::{Event, Publication, Refusal, UserMessage},
+    wire::{Event, Refusal, UserMessage},
 };
 
 /// How long a handshake or a force-logout may take in all: answered within 3 s while Redis is
@@ -101,6 +101,8 @@ pub enum ForceLogoutError {
     Timeout(String),
     #[error("the session store failed")]
     Store(#[from] SessionError),
+    #[error("not every node could enforce it")]
+    PeerTooOld(#[from] PeerTooOld),
 }
 
 impl Node {
@@ -197,7 +199,8 @@ impl Node {
 
     async fn claim(&self, user: &UserId, session: &SessionId) -> Result<(), Refusal> {
         let tally = self.bus.tally();
-        let publication = self.announcement(user, session, tally.as_ref());
+        let message = self.announcement(session, tally.as_ref());
+        let publication = self.bus.publication(user, &message);
         match self.sessions.claim(user, session, &publication).await {
             Ok(Claim::Active) => Ok(()),
             Ok(Claim::Mismatch) => Err(Refusal::SessionMismatch),
@@ -242,12 +245,14 @@ impl Node {
     ) -> Result<LoggedOut, ForceLogoutError> {
         let deadline = Instant::now() + DECISION_LIMIT;
         let tally = self.bus.tally();
-        let publication = self.announcement(user, session, tally.as_ref());
-        let replaced = self.sessions.replace(user, session, &publication);
-        let replaced = match timeout_at(deadline, replaced).await {
-            Ok(replaced) => replaced.map_err(ForceLogoutError::from),
-            Err(_) => Err(ForceLogoutError::Timeout(self.reason())),
+        let message = self.announcement(session, tally.as_ref());
+        let publication = self.bus.publication(user, &message);
+        let replacing = async {
+            self.bus.check_peers(&message)?;
+            Ok(self.sessions.replace(user, session, &publication).await?)
         };
+        let replaced = timeout_at(deadline, replacing).await;
+        let replaced = replaced.unwrap_or_else(|_| Err(ForceLogoutError::Timeout(self.reason())));
         let nodes = replaced.inspect_err(|error| {
             self.complaints
                 .tell("cannot replace a session", chain(error));
@@ -271,16 +276,10 @@ impl Node {
         self.check().err().unwrap_or(unknown)
     }
 
-    fn announcement(
-        &self,
-        user: &UserId,
-        session: &SessionId,
-        tally: Option<&Tally>,
-    ) -> Publication {
+    fn announcement(&self, session: &SessionId, tally: Option<&Tally>) -> UserMessage {
         let (from, session) = (self.id.clone(), session.clone());
         let seq = tally.map_or(0, Tally::seq);
-        self.bus
-            .publication(user, &UserMessage::SessionChanged { from, seq, session })
+        UserMessage::SessionChanged { from, seq, session }
     }
 
     async fn await_answers(&self, tally: Option<&Tally>, nodes: usize) {

@@ -3,7 +3,7 @@
 mod bus;
 
 pub use self::bus::{
-    BUS_VERSION, DecodeError, Event, NodeMessage, Publication, Sequence, UserMessage,
+    BUS_VERSION, Build, DecodeError, Event, NodeMessage, Publication, Sequence, UserMessage,
 };
 
 use std::{borrow::Cow, collections::HashMap, fmt};
@@ -31,6 +31,7 @@ pub enum ErrorCode {
     NotFound,
     NotReady,
     PayloadTooLarge,
+    PeerTooOld,
     RedisUnavailable,
     RequestTimeout,
     SessionsInRedis,
@@ -54,7 +55,11 @@ impl ErrorCode {
             Self::PayloadTooLarge => 413,
             Self::UnsupportedEncoding => 415,
             Self::InternalError => 500,
-            Self::BusUnavailable | Self::Draining | Self::NotReady | Self::RedisUnavailable => 503,
+            Self::BusUnavailable
+            | Self::Draining
+            | Self::NotReady
+            | Self::PeerTooOld
+            | Self::RedisUnavailable => 503,
         }
     }
 }

@@ -27,7 +27,7 @@ use self::lanes::Lanes;
 use super::{
     Deaf, Listener,
     channels::{Channels, Hearing},
-    peers::Peers,
+    peers::{PeerTooOld, Peers},
     pending::{Pending, Tally},
     subscriber::{SubscribeError, Subscriber},
 };
@@ -104,6 +104,10 @@ impl RedisBus {
             channel: self.names.user(user),
             message: message.encode(),
         }
+    }
+
+    pub(super) fn check_peers(&self, message: &UserMessage) -> Result<(), PeerTooOld> {
+        self.peers().understand(message)
     }
 
     pub(super) fn tally(&self) -> Tally {
@@ -376,15 +380,16 @@ impl RedisBus {
 
     fn on_node_message(&self, bytes: &[u8]) -> Result<(), DecodeError> {
         match NodeMessage::decode(bytes)? {
-            NodeMessage::Hello { node, seq } if node == self.node => {
+            NodeMessage::Hello { node, seq, .. } if node == self.node => {
                 // A Redis that was frozen may tell what an earlier connection said after that of
                 // the present one.
                 self.hello.send_modify(|heard| *heard = seq.max(*heard));
             }
-            NodeMessage::Hello { node, .. } => {
-                let newcomer = self.peers().heard(node.clone(), Instant::now());
+            NodeMessage::Hello { node, build, .. } => {
+                let release = build.release.clone();
+                let newcomer = self.peers().heard(node.clone(), build, Instant::now());
                 if newcomer {
-                    tracing::info!(%node, "another node is there");
+                    tracing::info!(%node, release, "another node is there");
                     // A newcomer should know of us at once, and not after our next turn.
                     self.hello_now.notify_one();
                 }

@@ -107,8 +107,7 @@ async fn make_active(
     user: &UserId,
     session: &SessionId,
 ) -> Result<Json<ForceLogoutAnswer>, Error> {
-    let done = context.node.force_logout(user, session).await;
-    let done = done.map_err(|_| ErrorCode::RedisUnavailable)?;
+    let done = context.node.force_logout(user, session).await?;
     Ok(Json(ForceLogoutAnswer {
         ok: true,
         disconnected: done.disconnected,

@@ -6,7 +6,10 @@ use axum::{
 };
 use http::StatusCode;
 
-use crate::wire::{ErrorBody, ErrorCode};
+use crate::{
+    node::ForceLogoutError,
+    wire::{ErrorBody, ErrorCode},
+};
 
 /// An answer `{"ok":false,"error":"CODE"}` with the code's status.
 #[derive(Debug)]
@@ -15,6 +18,18 @@ pub(super) struct Error(ErrorCode);
 impl From<ErrorCode> for Error {
     fn from(code: ErrorCode) -> Self {
         Self(code)
+    }
+}
+
+/// The node has logged what went wrong.
+impl From<ForceLogoutError> for Error {
+    fn from(error: ForceLogoutError) -> Self {
+        Self(match error {
+            ForceLogoutError::Timeout(_) | ForceLogoutError::Store(_) => {
+                ErrorCode::RedisUnavailable
+            }
+            ForceLogoutError::PeerTooOld(_) => ErrorCode::PeerTooOld,
+        })
     }
 }
 

@@ -151,19 +151,13 @@ pub(super) async fn force_logout(
     let session = session.ok_or(ErrorCode::InvalidSessionId)?;
     drop(members);
     metrics::counter!("sockd_force_logouts_total").increment(1);
-    match context.node.force_logout(&user, &session).await {
-        Ok(done) => {
-            tracing::info!(%user, %session, disconnected = done.disconnected, "replaced a session");
-            let nodes = prefers_representation(&headers).then_some(done.nodes);
-            Ok(Json(ForceLogoutAnswer {
-                ok: true,
-                disconnected: done.disconnected,
-                nodes,
-            }))
-        }
-        // The node has said why.
-        Err(_) => Err(ErrorCode::RedisUnavailable.into()),
-    }
+    let done = context.node.force_logout(&user, &session).await?;
+    tracing::info!(%user, %session, disconnected = done.disconnected, "replaced a session");
+    Ok(Json(ForceLogoutAnswer {
+        ok: true,
+        disconnected: done.disconnected,
+        nodes: prefers_representation(&headers).then_some(done.nodes),
+    }))
 }
 
 /// `GET /internal/sessions`: the sessions of an instance in memory mode, ordered by user.

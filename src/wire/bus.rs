@@ -43,9 +43,43 @@ pub enum NodeMessage {
     /// The answer to a `SessionChanged`: how many sockets this node has disconnected.
     Disconnected { seq: Sequence, count: u64 },
     /// A node lives; said to all every few seconds. The node that says it expects to hear it.
-    Hello { node: NodeId, seq: Sequence },
+    Hello {
+        node: NodeId,
+        seq: Sequence,
+        #[serde(flatten)]
+        build: Build,
+    },
     /// A node has gone in good order.
     Bye { node: NodeId },
+}
+
+/// What a node runs, and what others may ask of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Build {
+    pub release: String,
+    /// The kinds of messages on users' channels that the node acts on.
+    pub capabilities: Vec<String>,
+}
+
+impl Build {
+    /// This very build.
+    pub fn own() -> Self {
+        Self {
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            capabilities: UserHeader::KINDS.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+/// What a node runs that does not say: the first release, whose kinds these are.
+impl Default for Build {
+    fn default() -> Self {
+        Self {
+            release: "0.1.0 or older".to_owned(),
+            capabilities: ["emit", "session_changed"].map(str::to_owned).to_vec(),
+        }
+    }
 }
 
 /// A message and the channel that it goes to.
@@ -152,6 +186,14 @@ fn decode<T: Body + DeserializeOwned>(line: &str) -> Result<T, DecodeError> {
 }
 
 impl UserMessage {
+    /// What a node must be capable of to act on the message; see [`Build::capabilities`].
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Emit { .. } => "emit",
+            Self::SessionChanged { .. } => "session_changed",
+        }
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Emit { from, seq, event } => {
@@ -280,9 +322,14 @@ mod tests {
     fn fields_of_a_later_release_are_no_hindrance() {
         let hello = br#"{"v":1,"kind":"hello","node":"n1","seq":1,"load":0.5,"zone":{"a":[]}}"#;
         let node = node();
+        let build = Build::default();
         assert_eq!(
             NodeMessage::decode(hello).unwrap(),
-            NodeMessage::Hello { node, seq: 1 }
+            NodeMessage::Hello {
+                node,
+                seq: 1,
+                build
+            }
         );
         let emit =
             b"{\"v\":1,\"kind\":\"emit\",\"ttl\":9,\"from\":\"n1\",\"seq\":1,\"event\":\"a\"}\n7";
@@ -294,6 +341,7 @@ mod tests {
         let (from, session) = (node(), SessionId::try_from("s").unwrap());
         let seq = 1;
         let event = EventName::try_from("a").unwrap();
+        let build = Build::own();
         let bodies = [
             encode(UserHeader::Emit {
                 from: from.clone(),
@@ -302,7 +350,12 @@ mod tests {
             }),
             encode(UserHeader::SessionChanged { from, seq, session }),
             NodeMessage::Disconnected { seq, count: 1 }.encode(),
-            NodeMessage::Hello { node: node(), seq }.encode(),
+            NodeMessage::Hello {
+                node: node(),
+                seq,
+                build,
+            }
+            .encode(),
             NodeMessage::Bye { node: node() }.encode(),
         ];
         let kinds = bodies.map(|body| serde_json::from_slice::<Envelope>(&body).unwrap().kind);
@@ -314,7 +367,40 @@ mod tests {
 
     #[test]
     fn node_messages_come_back_as_they_went() {
-        let message = NodeMessage::Disconnected { seq: 3, count: 2 };
-        assert_eq!(NodeMessage::decode(&message.encode()).unwrap(), message);
+        let (node, build) = (node(), Build::own());
+        for message in [
+            NodeMessage::Disconnected { seq: 3, count: 2 },
+            NodeMessage::Hello {
+                node,
+                seq: 4,
+                build,
+            },
+        ] {
+            assert_eq!(NodeMessage::decode(&message.encode()).unwrap(), message);
+        }
+    }
+
+    #[test]
+    fn a_message_is_of_the_kind_that_its_header_says() {
+        let (from, session) = (node(), SessionId::try_from("s").unwrap());
+        let event = Event {
+            name: EventName::try_from("a").unwrap(),
+            payload: RawValue::NULL.to_owned().into(),
+        };
+        let seq = 1;
+        let messages = [
+            UserMessage::Emit {
+                from: from.clone(),
+                seq,
+                event,
+            },
+            UserMessage::SessionChanged { from, seq, session },
+        ];
+        for (message, kind) in messages.iter().zip(UserHeader::KINDS) {
+            let header = String::from_utf8(message.encode()).unwrap();
+            let header = header.lines().next().unwrap();
+            let envelope: Envelope = serde_json::from_str(header).unwrap();
+            assert_eq!((message.kind(), envelope.kind.as_str()), (*kind, *kind));
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! Two releases of sockd side by side: what a node does with messages that it does not understand.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, eventually, jwt, redis::Redis, sockd::Sockd, websocket::WebSocket};
+use crate::{
+    force_logout::is_dismissed,
+    support::{PATIENCE, eventually, jwt, redis::Redis, sockd::Sockd, websocket::WebSocket},
+};
 
 const USER: &str = "sockd:user:USER";
 const NODE: &str = "sockd:@node:NODE";
@@ -115,6 +118,63 @@ async fn fields_that_only_a_newer_release_knows_do_no_harm() {
     }
 }
 
+#[tokio::test]
+async fn what_a_living_older_node_cannot_do_is_refused() {
+    let node = Neighbour::start().await;
+    let (sockd, user) = (&node.sockd, &node.user);
+    let mut socket = WebSocket::join(sockd.address(), user, &node.session).await;
+    // The first release does not say what it can do, and can do this.
+    node.greets("first", json!({})).await;
+    node.greets(
+        "old",
+        json!({ "release": "0.0.9", "capabilities": ["emit", "fax"] }),
+    )
+    .await;
+    let next = jwt::session();
+    let body = json!({ "userId": user, "sessionId": next });
+    let answer = sockd.post("/internal/force-logout", &body).await;
+    assert_eq!(answer.status(), 503);
+    assert_eq!(
+        answer.text().await.expect("a body"),
+        r#"{"ok":false,"error":"PEER_TOO_OLD"}"#
+    );
+    let log = sockd.log().text();
+    assert!(
+        log.contains("node old of release 0.0.9 does not know"),
+        "{log}"
+    );
+    // Nothing has changed, and what it can do it still gets.
+    let stored = node.redis.stored(user);
+    assert_eq!(stored, Some(format!("\"{}\"", node.session)));
+    sockd.emit(user, "profile:update", &json!("still")).await;
+    assert_eq!(socket.packet().await, r#"42["profile:update","still"]"#);
+    // It is upgraded, or goes.
+    node.say(ALL, br#"{"v":1,"kind":"bye","node":"old"}"#);
+    eventually(PATIENCE, "the news that it has gone", || async {
+        sockd.log().text().contains("another node has gone")
+    })
+    .await;
+    assert_eq!(sockd.force_logout(user, &next).await, 1);
+    is_dismissed(&mut socket).await;
+}
+
+#[tokio::test]
+async fn a_node_tells_its_release_and_what_it_can_do() {
+    let node = Neighbour::start().await;
+    let mut connection = node.redis.connection();
+    connection
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a time limit");
+    let mut subscriber = connection.as_pubsub();
+    subscriber.subscribe(ALL).expect("SUBSCRIBE works");
+    let said = subscriber.get_message().expect("a hello");
+    let said: String = said.get_payload().expect("text");
+    let said: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(said["kind"], "hello");
+    assert_eq!(said["release"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(said["capabilities"], json!(["emit", "session_changed"]));
+}
+
 /// A running node, and a stranger on its Redis.
 struct Neighbour {
     redis: Redis,
@@ -154,6 +214,20 @@ impl Neighbour {
             .query(&mut connection)
             .expect("PUBLISH works");
         assert_eq!(heard, 1, "{channel}");
+    }
+
+    /// Another node says hello, and is noticed.
+    async fn greets(&self, name: &str, mut more: Value) {
+        more["v"] = json!(1);
+        more["kind"] = json!("hello");
+        more["node"] = json!(name);
+        more["seq"] = json!(1);
+        self.say(ALL, more.to_string().as_bytes());
+        let noticed = format!("another node is there node={name}");
+        eventually(PATIENCE, "the news of another node", || async {
+            self.sockd.log().text().contains(&noticed)
+        })
+        .await;
     }
 
     /// How many messages the node says that it has ignored for this reason.

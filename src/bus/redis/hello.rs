@@ -6,7 +6,10 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{ECHO_LIMIT, HELLO_INTERVAL, RedisBus};
-use crate::{bus::Deaf, wire::NodeMessage};
+use crate::{
+    bus::Deaf,
+    wire::{Build, NodeMessage},
+};
 
 /// How often while it is in doubt whether it hears itself: soon sure, and soon well again.
 const DOUBT_INTERVAL: Duration = Duration::from_millis(250);
@@ -78,6 +81,7 @@ impl RedisBus {
         let message = NodeMessage::Hello {
             node: self.node.clone(),
             seq,
+            build: Build::own(),
         }
         .encode();
         let mut hello = self.hello.subscribe();
