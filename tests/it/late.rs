@@ -1,10 +1,16 @@
 //! Events whose way over Redis takes too long, so that their node delivers them without it.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use serde_json::json;
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
 
 use crate::{
     force_logout::is_dismissed,
@@ -65,6 +71,15 @@ impl Scene {
 
 fn event(payload: &str) -> String {
     format!(r#"42["profile:update","{payload}"]"#)
+}
+
+/// Which caller an event is of, and which of that caller's it is.
+fn numbered(packet: &str) -> (usize, usize) {
+    let payload = packet.strip_prefix(r#"42["profile:update",""#);
+    let payload = payload.and_then(|rest| rest.strip_suffix(r#""]"#));
+    let (caller, number) = payload.and_then(|text| text.split_once(':')).expect(packet);
+    let parse = |text: &str| text.parse().expect(packet);
+    (parse(caller), parse(number))
 }
 
 /// Emits in the background; resolves to the status and the time that it took.
@@ -155,12 +170,9 @@ async fn events_of_many_callers_come_once_and_share_their_looks_at_the_session()
         let mut turns = vec![0; callers];
         for _ in 0..callers * 3 {
             let packet = socket.packet().await;
-            let came = packet.strip_prefix(r#"42["profile:update",""#);
-            let came = came.and_then(|rest| rest.strip_suffix(r#""]"#));
-            let (caller, turn) = came.and_then(|came| came.split_once(':')).expect(&packet);
-            let due = &mut turns[caller.parse::<usize>().expect("a number")];
-            assert_eq!(turn, due.to_string(), "caller {caller}");
-            *due += 1;
+            let (caller, turn) = numbered(&packet);
+            assert_eq!(turn, turns[caller], "caller {caller}");
+            turns[caller] += 1;
         }
         let looks = monitor.count(&["\"GET\"", user]);
         assert!(looks < callers, "{looks} looks for {} events", callers * 3);
@@ -346,4 +358,63 @@ async fn an_event_that_comes_back_within_the_limit_raises_no_doubt() {
     assert_eq!(monitor.count(&["\"GET\"", &user]), 0);
     eventually(PATIENCE, "readiness", || sockd.is_ready_now()).await;
     scene.ends_with(&mut sockets, &user).await;
+}
+
+#[tokio::test]
+async fn events_of_a_caller_come_once_and_in_order_whatever_the_network_does() {
+    let scene = Scene::start().await;
+    let Scene {
+        redis,
+        proxy,
+        sockd,
+    } = &scene;
+    let (user, session) = (jwt::user(), jwt::session());
+    let mut socket = WebSocket::join(sockd.address(), &user, &session).await;
+    let over = AtomicBool::new(false);
+    let weathers = [
+        (ECHOES, 1_300),
+        (Weather::Fair, 200),
+        (ANSWERS, 700),
+        (ECHOES, 500),
+        (Weather::Cut, 300),
+        (Weather::Fair, 700),
+        (Weather::Held(Which::All, Direction::FromRedis), 1_200),
+        (ECHOES, 400),
+        (Weather::Slow(Duration::from_millis(300)), 1_500),
+        (
+            Weather::Blackhole(Which::Subscribers, Direction::FromRedis),
+            1_500,
+        ),
+        (Weather::Fair, 300),
+    ];
+    let spoiling = async {
+        for (weather, milliseconds) in weathers {
+            proxy.turn(weather);
+            sleep(Duration::from_millis(milliseconds)).await;
+        }
+        redis.freeze();
+        sleep(Duration::from_millis(1_200)).await;
+        redis.thaw();
+        over.store(true, Ordering::Relaxed);
+    };
+    let calling = (0..4).map(|caller| {
+        let (over, user) = (&over, &user);
+        async move {
+            let mut sent = 0;
+            while !over.load(Ordering::Relaxed) {
+                answered(emit(sockd, user, &format!("{caller}:{sent}"))).await;
+                sent += 1;
+            }
+            sent
+        }
+    });
+    let (sent, ()) = tokio::join!(join_all(calling), spoiling);
+    let mut next = vec![0; sent.len()];
+    for _ in 0..sent.iter().sum() {
+        let packet = socket.packet().await;
+        let (caller, number) = numbered(&packet);
+        assert_eq!(number, next[caller], "caller {caller} of {sent:?}");
+        next[caller] += 1;
+    }
+    scene.ends_with(&mut [socket], &user).await;
 }

@@ -35,7 +35,7 @@ enum Way {
 
 impl RedisBus {
     /// Returns once the sockets of this node have the event: within [`ECHO_LIMIT`] and
-    /// [`super::lanes::LOOK_LIMIT`]. If dropped before, they get it all the same.
+    /// [`super::lanes::LOOK_LIMIT`]. Dropped after the event was sent, they get it all the same.
     pub(in crate::bus) async fn emit(&self, user: &UserId, event: &Event) -> Emitted {
         let started = Instant::now();
         let deadline = started + ECHO_LIMIT;
@@ -109,6 +109,7 @@ impl RedisBus {
             (None, Way::None { .. }) => self.unsent(user),
         }
     }
+
     /// Readies the node for the event's return, or sees to it that it needs none.
     fn send_back(
         &self,

@@ -38,7 +38,7 @@ pub(super) struct Lanes {
     /// When the node's own events become late, soonest first; many have come back already.
     deadlines: VecDeque<(Instant, UserId, Sequence)>,
     /// Whose sessions have to be looked at, and since when.
-    unseen: Vec<(Instant, UserId)>,
+    unseen: HashMap<UserId, Instant>,
     /// The node catches up: everything waits.
     held: bool,
     kept: Kept,
@@ -119,9 +119,13 @@ impl Lanes {
 
     /// Redis has confirmed that it passes the event on.
     pub(super) fn taken(&mut self, user: &UserId, seq: Sequence) {
-        if let Some(lane) = self.users.get_mut(user) {
-            let mut own = lane.sent.iter_mut().filter_map(|sent| sent.own.as_mut());
-            own.find(|own| own.seq == seq).map(|own| own.taken = true);
+        let sent = self.users.get_mut(user).map(|lane| &mut lane.sent);
+        let mut own = sent
+            .into_iter()
+            .flatten()
+            .filter_map(|sent| sent.own.as_mut());
+        if let Some(own) = own.find(|own| own.seq == seq) {
+            own.taken = true;
         }
     }
 
@@ -245,8 +249,8 @@ impl Lanes {
 
     /// The sessions that must be looked at now; to be followed by [`Self::looked`].
     pub(super) fn take_looks(&mut self) -> Option<Looks> {
-        let since = self.unseen.iter().map(|(since, _)| *since).min()?;
-        let users: Vec<UserId> = self.unseen.drain(..).map(|(_, user)| user).collect();
+        let since = *self.unseen.values().min()?;
+        let users: Vec<UserId> = self.unseen.drain().map(|(user, _)| user).collect();
         for user in &users {
             if let Some(lane) = self.users.get_mut(user) {
                 let covers = lane.queue.len();
@@ -288,16 +292,14 @@ impl Lanes {
         let Some(lane) = self.users.get_mut(user) else {
             return;
         };
-        match &mut lane.look {
-            Look::Unneeded => {
-                lane.look = Look::Wanted;
-                self.unseen.push((since, user.clone()));
+        let first = match &mut lane.look {
+            Look::UnderWay { again, .. } => again.get_or_insert(since),
+            look => {
+                *look = Look::Wanted;
+                self.unseen.entry(user.clone()).or_insert(since)
             }
-            Look::Wanted => {}
-            Look::UnderWay { again, .. } => {
-                again.get_or_insert(since);
-            }
-        }
+        };
+        *first = since.min(*first);
     }
 }
 

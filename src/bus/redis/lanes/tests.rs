@@ -266,6 +266,22 @@ fn a_late_event_waits_no_longer_than_its_limit_whatever_others_do() {
 }
 
 #[test]
+fn a_look_lasts_no_longer_than_the_first_late_event_may_wait() {
+    let mut scene = Scene::new();
+    let _first = scene.deliver_late("u", 1);
+    let looks = scene.lanes.take_looks().unwrap();
+    let _second = scene.send("u", 2);
+    let due = scene.now + LIMIT;
+    // Nobody notices that its time is up before yet another is late.
+    scene.now = due + LOOK_LIMIT / 2;
+    let user = user("u");
+    scene.lanes.want_look(&user, scene.now);
+    scene.passes(Duration::ZERO);
+    scene.looked(&looks);
+    assert_eq!(scene.lanes.take_looks().unwrap().until, due + LOOK_LIMIT);
+}
+
+#[test]
 fn whether_redis_has_taken_a_late_event_is_told() {
     let mut scene = Scene::new();
     let due = scene.now + LIMIT;
