@@ -178,6 +178,11 @@ fn files() -> Vec<File> {
     found.iter().map(|path| read(path)).collect()
 }
 
+/// All of the program's code, a file each.
+pub fn sources() -> impl Iterator<Item = String> {
+    files().into_iter().map(|file| file.source)
+}
+
 fn read(path: &Path) -> File {
     let below = path.strip_prefix(source_folder()).expect("below src");
     let module = below.with_extension("");

@@ -2,7 +2,13 @@
 
 use std::{fs, path::Path, process::Command};
 
-use crate::support::{jwt, sockd::INTERNAL_SECRET};
+use serde_json::json;
+use sockd::wire::ErrorCode;
+
+use crate::{
+    layers,
+    support::{jwt, sockd::INTERNAL_SECRET},
+};
 
 const COMPLETIONS: [(&str, &str); 5] = [
     ("bash", "sockd.bash"),
@@ -47,6 +53,23 @@ fn the_example_has_every_key_with_its_default() {
         assert!(section.contains(&format!("{name} = ")), "{}", default.0);
     }
     assert_eq!(by_default.len(), by_example.len());
+}
+
+/// By text, so that an alias counts as well.
+#[test]
+fn no_name_of_the_last_release_is_gone() {
+    let fixture = repository().join("tests/fixtures/names.txt");
+    let names = fs::read_to_string(fixture).expect("a file");
+    let names = names
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let sources: String = layers::sources().collect();
+    let is_gone = |name: &&str| {
+        let code = serde_json::from_value::<ErrorCode>(json!(name));
+        code.is_err() && !sources.contains(&format!("\"{name}\""))
+    };
+    let gone: Vec<&str> = names.filter(is_gone).collect();
+    assert!(gone.is_empty(), "these need an alias: {gone:?}");
 }
 
 /// Every key with its value, as `config show` tells them with this file, which is without mistakes.
