@@ -38,11 +38,11 @@ pub trait Listener: Send + Sync + 'static {
     /// to why it cannot be.
     fn missed(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
 
-    /// The same for these users alone, as far as it can be read, before events reach them that the
-    /// bus did not bring. May be dropped.
+    /// Compares these users' sockets with the stored sessions before events are delivered to them
+    /// without the bus; does nothing where the store cannot be read. May be dropped at any time.
     fn look<'a>(&'a self, users: &'a [UserId]) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-    /// The same as [`Self::missed`], where it can only have been messages on the channels of these users.
+    /// Like [`Self::missed`], where it can only have been messages on the channels of these users.
     fn missed_of(
         &self,
         users: Vec<UserId>,

@@ -380,10 +380,10 @@ impl Listener for Node {
         Box::pin(async move {
             let present = users.iter().filter(|user| self.hub.has(user));
             let present: Vec<UserId> = present.cloned().collect();
-            if !present.is_empty()
-                && let Err(error) = self.enforce_stored(&present).await
-            {
-                tracing::debug!(why = chain(&error), "cannot look at sessions");
+            for chunk in present.chunks(CHUNK) {
+                if let Err(error) = self.enforce_stored(chunk).await {
+                    tracing::debug!(why = chain(&error), "cannot look at sessions");
+                }
             }
         })
     }

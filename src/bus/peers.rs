@@ -27,7 +27,7 @@ struct Peer {
     build: Build,
 }
 
-/// A living node would ignore the message.
+/// A live node would ignore the message.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("node {node} of release {release} does not know {kind:?}; upgrade it first")]
 pub struct PeerTooOld {
@@ -47,7 +47,7 @@ impl Peers {
     }
 
     /// # Errors
-    /// One of the nodes would not act on the message.
+    /// One of the nodes is not capable of acting on the message.
     pub fn understand(&self, message: &UserMessage) -> Result<(), PeerTooOld> {
         let kind = message.kind();
         for (node, Peer { build, .. }) in &self.known {

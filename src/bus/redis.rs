@@ -57,7 +57,7 @@ pub struct RedisBus {
     was_ready: AtomicBool,
     /// Every user's channel is subscribed, on a connection that is not known to be lost.
     linked: AtomicBool,
-    /// Until then Redis is not asked to take an event: it has just not answered in time.
+    /// No event is sent to Redis before this time, because it has just failed to answer one.
     mute_until: Mutex<Option<Instant>>,
     /// The newest of our own hellos that came back.
     hello: watch::Sender<Sequence>,

@@ -53,17 +53,17 @@ pub enum NodeMessage {
     Bye { node: NodeId },
 }
 
-/// What a node runs, and what others may ask of it.
+/// The release that a node runs, and what it is capable of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Build {
     pub release: String,
-    /// The kinds of messages on users' channels that the node acts on.
+    /// The kinds of messages on users' channels that it acts on.
     pub capabilities: Vec<String>,
 }
 
 impl Build {
-    /// This very build.
+    /// What this process runs.
     pub fn own() -> Self {
         Self {
             release: env!("CARGO_PKG_VERSION").to_owned(),
@@ -72,7 +72,7 @@ impl Build {
     }
 }
 
-/// What a node runs that does not say: the first release, whose kinds these are.
+/// What a node runs whose hello does not tell: the first release, which knows these kinds.
 impl Default for Build {
     fn default() -> Self {
         Self {
@@ -186,7 +186,7 @@ fn decode<T: Body + DeserializeOwned>(line: &str) -> Result<T, DecodeError> {
 }
 
 impl UserMessage {
-    /// What a node must be capable of to act on the message; see [`Build::capabilities`].
+    /// The capability that a node needs to act on the message; see [`Build::capabilities`].
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Emit { .. } => "emit",

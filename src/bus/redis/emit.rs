@@ -1,4 +1,4 @@
-//! How an event goes out over Redis, and is delivered here all the same if it does not come back.
+//! Sends events over Redis, and delivers those directly that do not come back in time.
 
 use std::{
     sync::{MutexGuard, PoisonError, atomic::Ordering},
@@ -23,19 +23,19 @@ use crate::{
 /// How long an emit right after the start waits for the bus, out of the time that it has.
 const START_LIMIT: Duration = Duration::from_millis(500);
 
-/// How an event gets to the sockets of the node that sends it.
+/// How an event reaches the sockets of the node that sends it.
 enum Way {
     /// It comes back over the bus; resolves on delivery.
     Back(oneshot::Receiver<bool>),
-    /// The node does not hear the user's channel, and delivers without the bus.
+    /// The node is not subscribed to the user's channel and delivers it without the bus.
     Past(oneshot::Receiver<bool>),
     /// The user has no sockets here.
     None { deaf: bool },
 }
 
 impl RedisBus {
-    /// Returns once the sockets of this node have the event: within [`ECHO_LIMIT`] and
-    /// [`super::lanes::LOOK_LIMIT`]. Dropped after the event was sent, they get it all the same.
+    /// Returns once the event was delivered to the sockets of this node, within [`ECHO_LIMIT`] plus
+    /// [`super::lanes::LOOK_LIMIT`]. An event that was sent is delivered even if this is dropped.
     pub(in crate::bus) async fn emit(&self, user: &UserId, event: &Event) -> Emitted {
         let started = Instant::now();
         let deadline = started + ECHO_LIMIT;
@@ -81,7 +81,7 @@ impl RedisBus {
             }
         };
         if published.is_none() {
-            // Redis may have got it all the same, and it may be back.
+            // Redis may have received it anyway, and it may be back already.
             self.lanes().give_up(user, seq, Instant::now());
             self.lanes_changed.notify_one();
         }
@@ -110,7 +110,7 @@ impl RedisBus {
         }
     }
 
-    /// Readies the node for the event's return, or sees to it that it needs none.
+    /// Prepares for the event's return, or delivers it without one.
     fn send_back(
         &self,
         user: &UserId,
@@ -164,8 +164,8 @@ impl RedisBus {
         Emitted::Everywhere { nodes: Some(nodes) }
     }
 
-    /// Delivers what does not come back in time, until dropped. One task for all, so that many events
-    /// share a look at the sessions.
+    /// Delivers late events until dropped. One task serves all users, so that many events share one
+    /// look at the sessions.
     pub(super) async fn deliver_late_events(&self, listener: &dyn Listener) {
         loop {
             let late = self.lanes().give_up_late(Instant::now());
@@ -192,8 +192,8 @@ impl RedisBus {
         }
     }
 
-    /// A node that may not have heard its users' channels may have missed that a session was replaced:
-    /// before it delivers without the bus it looks, if Redis answers.
+    /// A node that delivers without the bus may have missed that a session was replaced, so it looks
+    /// first, unless Redis does not answer. Returns whether there was anything to deliver.
     async fn look(&self, listener: &dyn Listener) -> bool {
         let Some(looks) = self.lanes().take_looks() else {
             return false;
@@ -207,7 +207,7 @@ impl RedisBus {
         true
     }
 
-    /// Redis has not answered in time, unless on a link that is gone.
+    /// Notes that Redis has not answered since then. Silence on an earlier link does not count.
     fn unanswered_since(&self, time: Instant) {
         if !self.link.is_newer_than(time) {
             self.set_mute_until(Instant::now() + ECHO_LIMIT);
@@ -231,7 +231,7 @@ impl RedisBus {
     }
 
     pub(super) fn lanes(&self) -> MutexGuard<'_, Lanes> {
-        // No operation on them is interrupted by a panic of their own.
+        // No operation leaves them half-changed, so a poisoned lock is as good as new.
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

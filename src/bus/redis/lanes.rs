@@ -1,11 +1,11 @@
-//! The messages for each user's sockets here, in their order.
+//! Keeps the messages for each user's sockets on this node in order.
 //!
-//! Nearly all pass straight through. A message waits in its user's lane while the node catches up on
-//! what it has missed, or behind an event of the node's own that does not come back over the bus: such
-//! an event is *late*, and is delivered without the bus as soon as the user's session was looked at.
-//! Whatever the node hears of it afterwards is ignored.
+//! Most messages pass straight through. A message waits in its user's lane while the node catches up
+//! on what it missed, or behind a *late* event: one that this node sent and that did not come back over
+//! the bus in time. A late event is delivered without the bus once the user's session was looked at; if
+//! it comes back after all, it is ignored.
 //!
-//! This is a state machine without I/O: the time is passed in, and `pass` hands a message to the node.
+//! This is a state machine without I/O: time is passed in, and `pass` hands a message to the node.
 
 mod lane;
 
@@ -24,7 +24,7 @@ use crate::{
 
 /// How long a late event waits for the look at its user's session: Redis may not answer.
 pub(super) const LOOK_LIMIT: Duration = Duration::from_millis(500);
-/// How many events heard on the bus may wait.
+/// How many events from the bus may wait.
 const EVENTS: usize = 64 * 1024;
 /// How many bytes of their payloads may wait: a payload is up to a megabyte, and most are small.
 const BYTES: usize = 64 << 20;
@@ -35,11 +35,11 @@ const REMEMBERED: usize = 64 * 1024;
 pub(super) struct Lanes {
     /// Only those with something in them.
     users: HashMap<UserId, Lane>,
-    /// When the node's own events become late, soonest first; many have come back already.
+    /// When own events become late, soonest first. Those that have come back are removed lazily.
     deadlines: VecDeque<(Instant, UserId, Sequence)>,
-    /// Whose sessions have to be looked at, and since when.
+    /// Users whose sessions have to be looked at, and since when.
     unseen: HashMap<UserId, Instant>,
-    /// The node catches up: everything waits.
+    /// The node is catching up, so everything waits.
     held: bool,
     kept: Kept,
     late: Remembered,
@@ -48,9 +48,9 @@ pub(super) struct Lanes {
 /// Why an event is late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Late {
-    /// Redis has taken it, and has not passed it on to this node.
+    /// Redis has taken it but not passed it on to this node.
     Unheard,
-    /// Redis has not answered by this time.
+    /// Redis had not answered at this time.
     Untaken { due: Instant },
 }
 
@@ -78,8 +78,8 @@ struct Remembered {
 }
 
 impl Lanes {
-    /// An own event goes out on the bus and is late at the deadline. Resolves on delivery, to whether
-    /// it came over the bus.
+    /// Expects an own event back over the bus; at the deadline it is late. The receiver gets, on
+    /// delivery, whether the event came over the bus.
     pub(super) fn send(
         &mut self,
         user: &UserId,
@@ -95,8 +95,8 @@ impl Lanes {
         receiver
     }
 
-    /// An own event that does not come back over the bus, because it is not sent at all or
-    /// (`may_return`) is not certain to be heard here.
+    /// Queues an own event that is late from the start: it is not sent, or (`may_return`) it is sent
+    /// but this node is not certain to hear it.
     pub(super) fn deliver_late(
         &mut self,
         user: &UserId,
@@ -129,7 +129,7 @@ impl Lanes {
         }
     }
 
-    /// The event need not be awaited any longer, nor those of the user that were emitted before it.
+    /// Makes the event late now, and with it the user's events that were sent before it.
     pub(super) fn give_up(&mut self, user: &UserId, seq: Sequence, now: Instant) {
         let Some(lane) = self.users.get_mut(user) else {
             return;
@@ -142,7 +142,7 @@ impl Lanes {
         }
     }
 
-    /// The users' channels are not heard any more.
+    /// Makes all events of these users late, because their channels are no longer subscribed.
     pub(super) fn give_up_of(&mut self, users: &[UserId], now: Instant) {
         for user in users {
             if let Some(lane) = self.users.get_mut(user)
@@ -154,13 +154,13 @@ impl Lanes {
         }
     }
 
-    /// No channel is heard any more.
+    /// Makes all events late, because no channel is subscribed any longer.
     pub(super) fn give_up_all(&mut self, now: Instant) {
         let users: Vec<UserId> = self.users.keys().cloned().collect();
         self.give_up_of(&users, now);
     }
 
-    /// Gives up the events that are late by now, and tells why they are.
+    /// Makes those events late whose deadline has passed, and returns why.
     pub(super) fn give_up_late(&mut self, now: Instant) -> Vec<Late> {
         let mut late = Vec::new();
         while let Some((due, user, seq)) = self.deadlines.front().cloned() {
@@ -172,7 +172,7 @@ impl Lanes {
             let own = lane.and_then(|lane| lane.sent.iter().find_map(|sent| sent.own_if(seq)));
             match own {
                 Some(own) if own.taken => late.push(Late::Unheard),
-                // A caller who has left may have done so before Redis could answer.
+                // If the caller has gone, its PUBLISH may never have been sent.
                 Some(own) if !own.delivered.is_closed() => late.push(Late::Untaken { due }),
                 _ => {}
             }
@@ -181,12 +181,12 @@ impl Lanes {
         late
     }
 
-    /// When [`Self::give_up_late`] has something to do next.
+    /// When to call [`Self::give_up_late`] next.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.front().map(|(deadline, ..)| *deadline)
     }
 
-    /// A message on the user's channel; `own` if it is an event of this node.
+    /// Takes a message from the user's channel; `own` is its number if this node sent it as an event.
     pub(super) fn heard(
         &mut self,
         user: &UserId,
@@ -229,17 +229,17 @@ impl Lanes {
         }
     }
 
-    /// From now on everything waits, until [`Self::release`].
+    /// Makes everything wait until [`Self::release`].
     pub(super) fn hold(&mut self) {
         self.held = true;
     }
 
-    /// The node has caught up.
+    /// Ends [`Self::hold`]: the node has caught up.
     pub(super) fn release(&mut self, mut pass: impl FnMut(&UserId, UserMessage)) {
         self.held = false;
         let Self { users, kept, .. } = self;
         users.retain(|user, lane| {
-            // The others go on after their look.
+            // Lanes with a look pending are passed on after it.
             if let Look::Unneeded = lane.look {
                 lane.pass_heard(user, kept, &mut pass);
             }
@@ -247,7 +247,7 @@ impl Lanes {
         });
     }
 
-    /// The sessions that must be looked at now; to be followed by [`Self::looked`].
+    /// The sessions to look at now, if any; [`Self::looked`] must follow.
     pub(super) fn take_looks(&mut self) -> Option<Looks> {
         let since = *self.unseen.values().min()?;
         let users: Vec<UserId> = self.unseen.drain().map(|(user, _)| user).collect();
@@ -264,7 +264,7 @@ impl Lanes {
         Some(Looks { users, until })
     }
 
-    /// The users' sessions were looked at, or could not be: what has waited for that goes on.
+    /// Passes on what waited for these looks, whether or not they succeeded.
     pub(super) fn looked(&mut self, users: &[UserId], mut pass: impl FnMut(&UserId, UserMessage)) {
         for user in users {
             let Some(lane) = self.users.get_mut(user) else {
@@ -276,7 +276,8 @@ impl Lanes {
             for _ in 0..covers {
                 lane.pass_first(user, &mut self.kept, &mut pass);
             }
-            // Messages that came while all was held back may follow a change that was not heard.
+            // While the node catches up, messages that came after the look began may follow a change
+            // of session that it missed.
             if !self.held {
                 lane.pass_heard(user, &mut self.kept, &mut pass);
             }

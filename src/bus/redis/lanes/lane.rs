@@ -1,4 +1,4 @@
-//! One user's messages.
+//! The messages of one user.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use crate::{
     wire::{Sequence, UserMessage},
 };
 
-/// One user's messages: first what waits here, then what is still on its way.
+/// The messages of one user: those that wait here, then those still on the bus.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     pub(super) queue: VecDeque<Message>,
@@ -25,7 +25,7 @@ pub(super) enum Look {
     #[default]
     Unneeded,
     Wanted,
-    /// For so many at the head of the queue; those behind may want one of their own, and since when.
+    /// `covers` the head of the queue; messages behind it need one `again`, since that time.
     UnderWay {
         covers: usize,
         again: Option<Instant>,
@@ -43,9 +43,9 @@ pub(super) struct Message {
 #[derive(Debug)]
 pub(super) struct Own {
     pub(super) seq: Sequence,
-    /// Redis has confirmed that it passes the event on.
+    /// Redis has answered the PUBLISH.
     pub(super) taken: bool,
-    /// Told on delivery, with whether the event came over the bus.
+    /// Gets, on delivery, whether the event came over the bus.
     pub(super) delivered: oneshot::Sender<bool>,
 }
 
@@ -54,7 +54,7 @@ impl Lane {
         self.queue.is_empty() && self.sent.is_empty()
     }
 
-    /// The first so many of those sent are late.
+    /// Makes the first `count` of the sent events late.
     pub(super) fn give_up(&mut self, count: usize, late: &mut Remembered) {
         let count = count.min(self.sent.len());
         for message in self.sent.drain(..count) {
@@ -65,7 +65,7 @@ impl Lane {
         }
     }
 
-    /// Whether the event is still to come back, or has, and waits here for what may take long.
+    /// Whether the event is still on the bus, or has come back and waits for the node to catch up.
     pub(super) fn awaits(&self, seq: Sequence) -> bool {
         self.sent.iter().any(|sent| sent.is(seq)) || self.keeps_unseen(seq)
     }
@@ -93,7 +93,7 @@ impl Lane {
         }
     }
 
-    /// Passes on what has only waited for others.
+    /// Passes on the messages at the head that need no look themselves.
     pub(super) fn pass_heard(
         &mut self,
         user: &UserId,
