@@ -78,10 +78,10 @@ impl SessionStore {
         }
     }
 
-    /// Makes the session the active one, whatever was there; answers how many nodes were told.
+    /// Makes the session the active one, whatever was there; returns how many nodes were told.
     ///
     /// # Errors
-    /// The store cannot be reached or refuses.
+    /// The store cannot be reached, or refuses, and then nothing has changed and nobody was told.
     pub async fn replace(
         &self,
         user: &UserId,

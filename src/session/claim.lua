@@ -3,7 +3,7 @@
 -- ARGV    1 the session as JSON, 2 the TTL in seconds, 3 the channel and 4 the message of an adoption,
 --         5 and 6 a stored text that the caller has read, and what it means: 'same' or 'none',
 --         7 PUBLISH or SPUBLISH
--- Answers {'adopted', nodes told}, {'active'}, or {'other', the stored text}.
+-- Returns {'adopted', nodes told}, {'active'}, or {'other', the stored text}.
 local stored = redis.call('GET', KEYS[1])
 local meaning
 if not stored then
@@ -18,7 +18,8 @@ if meaning == 'same' then
   redis.pcall('EXPIRE', KEYS[1], ARGV[2])
   return {'active'}
 elseif meaning == 'none' then
-  -- In this order, so that nothing has changed where the message is refused.
+  -- What can be refused comes first and changes nothing; see replace.lua.
+  redis.call('SET', KEYS[1], ARGV[1], stored and 'NX' or 'XX')
   local told = redis.call(ARGV[7], ARGV[3], ARGV[4])
   redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
   return {'adopted', told}

@@ -1,6 +1,7 @@
 //! Redis answers and says no: what still works then, and what sockd says of it.
 
 mod acl;
+mod changes;
 
 use std::time::Duration;
 
@@ -117,6 +118,9 @@ async fn still_lets_the_active_session_in(
     let sockd = Sockd::with_redis(redis).await;
     let (user, session) = (jwt::user(), jwt::session());
     let mut socket = WebSocket::join(sockd.address(), &user, &session).await;
+    let lost = jwt::user();
+    let mut of_lost = WebSocket::join(sockd.address(), &lost, &session).await;
+    redis.forget(&lost);
     damage().await;
     assert_not_ready(&sockd, NOTICED, &[said, remedy]).await;
 
@@ -126,7 +130,12 @@ async fn still_lets_the_active_session_in(
         let refusal = refused(&sockd, &jwt::user(), &jwt::session()).await;
         assert_eq!(refusal, UNAVAILABLE);
     }
-    assert_unavailable(&sockd, &user).await;
+    // Where there is no key, nothing that is read speaks for the live socket.
+    assert_eq!(refused(&sockd, &lost, &jwt::session()).await, UNAVAILABLE);
+    for user in [&user, &lost] {
+        assert_unavailable(&sockd, user).await;
+    }
+    assert_eq!(redis.stored(&lost), None);
     let told = || {
         let text = sockd.log().text();
         let lines = text.lines().filter(|line| line.contains("WARN"));
@@ -137,8 +146,10 @@ async fn still_lets_the_active_session_in(
     assert_eq!(told(), 1, "told once, and not per handshake");
 
     // No socket was touched: an event is the next thing that comes.
-    sockd.emit(&user, "profile:update", &json!(1)).await;
-    assert_eq!(socket.packet().await, r#"42["profile:update",1]"#);
+    for (user, socket) in [(&user, &mut socket), (&lost, &mut of_lost)] {
+        sockd.emit(user, "profile:update", &json!(1)).await;
+        assert_eq!(socket.packet().await, r#"42["profile:update",1]"#);
+    }
     let examined = Doctor::of(redis).examine();
     assert_eq!(examined.code, Some(1), "{}", examined.stdout);
     examined.assert(check, "fail", &[remedy]);

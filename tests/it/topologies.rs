@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     PATIENCE, eventually, http, jwt,
+    redis::key,
     sockd::Sockd,
     websocket::{Came, WebSocket},
 };
@@ -132,6 +133,32 @@ async fn everything_works_for(user: String, nodes: [&Sockd; 2]) {
     let refused = stranger.connect(&jwt::token(&user, &session)).await;
     assert_eq!(refused, r#"44{"message":"SESSION_MISMATCH"}"#);
     WebSocket::join(nodes[1].address(), &user, &newer).await;
+}
+
+/// A user's key is lost and no server takes a write: a force-logout is refused on either node, and no
+/// socket hears of it.
+async fn a_refused_logout_touches_nobody(nodes: [&Sockd; 2], servers: &mut [redis::Connection]) {
+    let mut pair = Pair::join(nodes).await;
+    for server in &mut *servers {
+        // Only one of a Cluster's masters has it.
+        redis::cmd("DEL").arg(key(&pair.user)).exec(server).ok();
+    }
+    let mut set_limit = |limit: &str| {
+        for server in &mut *servers {
+            let mut command = redis::cmd("CONFIG");
+            let set = command.arg("SET").arg("maxmemory").arg(limit).exec(server);
+            set.expect("CONFIG SET works");
+        }
+    };
+    set_limit("1");
+    for node in nodes {
+        let body = json!({ "userId": pair.user, "sessionId": jwt::session() });
+        let answer = node.post("/internal/force-logout", &body).await;
+        assert_eq!(answer.status(), 503);
+    }
+    pair.hears_again(nodes, "after a refusal").await;
+    set_limit("0");
+    pair.log_out(nodes[0]).await;
 }
 
 /// What an emit answers to those who want to know more.

@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use super::{
-    PASSWORD, Pair, RECOVERY, emit_and_ask, everything_works_for, grant, is_unready, sessions_ls,
-    tell,
+    PASSWORD, Pair, RECOVERY, a_refused_logout_touches_nobody, emit_and_ask, everything_works_for,
+    grant, is_unready, sessions_ls, tell,
 };
 use crate::doctor::Doctor;
 use crate::support::{
@@ -54,6 +54,17 @@ async fn two_nodes_serve_users_on_every_shard_together() {
         assert_eq!(row["online"], 2);
     }
     assert_eq!(rows.len(), 6, "{rows:?}");
+}
+
+#[tokio::test]
+async fn a_refused_logout_touches_nobody_in_a_cluster() {
+    let cluster = Cluster::start().await;
+    let (a, b) = (cluster.sockd().await, cluster.sockd().await);
+    let mut masters: Vec<_> = cluster.nodes[..3]
+        .iter()
+        .map(|node| node.connection())
+        .collect();
+    a_refused_logout_touches_nobody([&a, &b], &mut masters).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use super::{PASSWORD, Pair, RECOVERY, everything_works, grant, is_unready, sessions_ls, tell};
+use super::{
+    PASSWORD, Pair, RECOVERY, a_refused_logout_touches_nobody, everything_works, grant, is_unready,
+    sessions_ls, tell,
+};
 use crate::support::{PATIENCE, eventually, sentinel::Sentinels, sockd::Sockd, within};
 
 #[tokio::test]
@@ -20,6 +23,14 @@ async fn two_nodes_find_the_master_and_serve_a_user_together() {
     let row = row.expect("the user is listed");
     assert_eq!(row["sessionId"], pair.session.as_str());
     assert_eq!(row["online"], 2);
+}
+
+#[tokio::test]
+async fn a_refused_logout_touches_nobody_under_sentinels() {
+    let sentinels = Sentinels::start().await;
+    let (a, b) = (sentinels.sockd().await, sentinels.sockd().await);
+    let mut master = [sentinels.servers[0].connection()];
+    a_refused_logout_touches_nobody([&a, &b], &mut master).await;
 }
 
 #[tokio::test]
