@@ -32,7 +32,7 @@ use tokio::time::timeout;
 use self::refusal::{Grants, Refusal, said};
 pub use self::{
     connection::Connection,
-    link::{Backoff, Link, NotConnected, watch_over},
+    link::{Backoff, Demoted, Link, NotConnected, watch_over},
 };
 use crate::{
     config::{self, Topology},
@@ -182,12 +182,12 @@ pub async fn connect_with_pushes(
     match &config.topology {
         Topology::Standalone { url } => {
             let connection = open(config, url, response_timeout, on_push).await?;
-            Ok(Connection::Standalone(connection))
+            Ok(Connection::Server(connection))
         }
         Topology::Sentinel(place) => {
             let master = sentinel::master(config, place).await?;
             let connection = open_master(config, &master, response_timeout, on_push).await?;
-            Ok(Connection::Master(connection))
+            Ok(Connection::Server(connection))
         }
         Topology::Cluster { nodes } => {
             let connection = cluster::connect(config, nodes, on_push).await?;
@@ -230,13 +230,13 @@ async fn open_master(
     on_push: impl Fn(PushInfo) + Send + Sync + 'static,
 ) -> Result<MultiplexedConnection, ConnectError> {
     let mut connection = open(config, url, response_timeout, on_push).await?;
-    let role = ::redis::cmd("ROLE");
-    let role = timeout(config.command_timeout, role.query_async(&mut connection)).await;
-    match role.unwrap_or_else(|elapsed| Err(io::Error::from(elapsed).into())) {
-        Ok(role) if connection::is_replica(&role) => Err(ConnectError::NotMaster {
+    let is_replica = connection::is_replica(&mut connection);
+    let is_replica = timeout(config.command_timeout, is_replica).await;
+    match is_replica.unwrap_or_else(|elapsed| Err(io::Error::from(elapsed).into())) {
+        Ok(true) => Err(ConnectError::NotMaster {
             url: url.to_owned(),
         }),
-        Ok(_) => Ok(connection),
+        Ok(false) => Ok(connection),
         Err(error) => Err(ConnectError::new(url, config, &error)),
     }
 }

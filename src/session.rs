@@ -11,7 +11,6 @@ use thiserror::Error;
 use self::{memory::MemorySessions, redis::RedisSessions};
 use crate::{
     id::{SessionId, UserId},
-    redis::refusal::{Grants, Refusal},
     wire::Publication,
 };
 
@@ -38,6 +37,8 @@ pub enum Claim {
 pub enum SessionError {
     #[error("no connection to Redis")]
     NotConnected(#[from] crate::redis::NotConnected),
+    #[error(transparent)]
+    Demoted(#[from] crate::redis::Demoted),
     #[error("Redis failed")]
     Redis(#[from] ::redis::RedisError),
     /// What it said, and what an operator can do about it.
@@ -45,17 +46,6 @@ pub enum SessionError {
     Refused(String),
     #[error("the stored session of {user} is not one that sockd understands")]
     Unintelligible { user: UserId },
-}
-
-impl SessionError {
-    fn with_remedy(self, grants: &Grants) -> Self {
-        match self {
-            Self::Redis(error) if Refusal::of(&error).is_some() => {
-                Self::Refused(grants.explain(&error))
-            }
-            other => other,
-        }
-    }
 }
 
 impl SessionStore {
@@ -73,7 +63,7 @@ impl SessionStore {
             Self::Memory(sessions) => Ok(sessions.claim(user, session)),
             Self::Redis(sessions) => {
                 let done = sessions.claim(user, session, announcement).await;
-                done.map_err(|error| error.with_remedy(&sessions.grants))
+                done.map_err(|error| sessions.explain(error))
             }
         }
     }
@@ -95,7 +85,7 @@ impl SessionStore {
             }
             Self::Redis(sessions) => {
                 let done = sessions.replace(user, session, announcement).await;
-                done.map_err(|error| error.with_remedy(&sessions.grants))
+                done.map_err(|error| sessions.explain(error))
             }
         }
     }
@@ -109,7 +99,7 @@ impl SessionStore {
             Self::Memory(sessions) => Ok(users.iter().map(|user| sessions.active(user)).collect()),
             Self::Redis(sessions) => {
                 let done = sessions.active(users).await;
-                done.map_err(|error| error.with_remedy(&sessions.grants))
+                done.map_err(|error| sessions.explain(error))
             }
         }
     }
@@ -127,7 +117,7 @@ impl SessionStore {
             }
             Self::Redis(sessions) => {
                 let done = sessions.renew(held).await;
-                done.map_err(|error| error.with_remedy(&sessions.grants))
+                done.map_err(|error| sessions.explain(error))
             }
         }
     }
@@ -141,7 +131,7 @@ impl SessionStore {
             Self::Memory(_) => Ok(()),
             Self::Redis(sessions) => {
                 let done = sessions.check().await;
-                done.map_err(|error| error.with_remedy(&sessions.grants))
+                done.map_err(|error| sessions.explain(error))
             }
         }
     }

@@ -125,7 +125,10 @@ impl RedisBus {
     }
 
     pub(super) fn check(&self) -> Result<(), Deaf> {
-        self.state.borrow().clone()
+        self.state.borrow().clone()?;
+        // What a replica passes on does not reach the nodes that are at its master.
+        let role = self.link.check_role();
+        role.map_err(|demoted| Deaf(demoted.to_string()))
     }
 
     pub(super) async fn leave(&self) {
@@ -174,7 +177,8 @@ impl RedisBus {
         };
         let bus = self.clone();
         let canary = move |number| bus.names.canary(&bus.node, number);
-        let opened = Subscriber::open(&self.link.config, canary, on_push).await;
+        let link = Some(self.link.clone());
+        let opened = Subscriber::open(&self.link.config, link, canary, on_push).await;
         let (subscriber, mut watch) = match opened {
             Ok(opened) => opened,
             Err(error) => return self.explain(&error),

@@ -271,10 +271,10 @@ impl Shards {
             _ => on_push(push),
         };
         let connection = connect_to_master(&self.config, master, on_push).await?;
-        let watched = Connection::Master(connection.clone());
+        let watched = Connection::Server(connection.clone());
         let shard = Shard {
             connection: connection.clone(),
-            _watched: self.watches.add(watched, end).await,
+            _watched: self.watches.add(watched, end, None).await,
         };
         self.connections.insert(master.to_owned(), shard);
         Ok(connection)

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::shards::Shards;
 use crate::{
     config::{self, Topology},
-    redis::{ConnectError, Connection, connect_with_pushes, watch_over},
+    redis::{ConnectError, Connection, Link, connect_with_pushes, watch_over},
 };
 
 /// How many connections may be opened before their watch is taken up: one to each master, and the
@@ -40,12 +40,14 @@ pub enum SubscribeError {
 
 impl Subscriber {
     /// Opens what connections it takes; messages go to `on_push`, which must not block. The watch
-    /// tells when one of them is lost, and with it some subscriptions.
+    /// tells when one of them is lost, and with it some subscriptions. A server that becomes a replica
+    /// is heard until the `successor` has found the master.
     ///
     /// # Errors
     /// Redis cannot be reached.
     pub async fn open(
         config: &Arc<config::Redis>,
+        successor: Option<Link>,
         canary: impl Fn(u32) -> String + Send + Sync + 'static,
         on_push: impl Fn(PushInfo) + Send + Sync + 'static,
     ) -> Result<(Self, Watch), SubscribeError> {
@@ -66,11 +68,9 @@ impl Subscriber {
         // A Redis that is held up for a moment must not cost all subscriptions, so that commands
         // wait as long as the connection lives.
         let connection = connect_with_pushes(config, None, on_push).await?;
-        let watched = watches.add(connection.clone(), end).await;
+        let watched = watches.add(connection.clone(), end, successor).await;
         match connection {
-            Connection::Standalone(one) | Connection::Master(one) => {
-                Ok((Self::Plain(one, watched), watch))
-            }
+            Connection::Server(one) => Ok((Self::Plain(one, watched), watch)),
             Connection::Cluster(_) => unreachable!("the topology is not that of a Cluster"),
         }
     }
@@ -168,12 +168,15 @@ impl Watches {
         &self,
         connection: Connection,
         mut end: mpsc::Receiver<()>,
+        successor: Option<Link>,
     ) -> oneshot::Sender<()> {
         let (needed, unneeded) = oneshot::channel();
         let limit = self.limit;
         let watch = Box::pin(async move {
             tokio::select! {
-                why = watch_over(connection, limit, &mut end) => Some(why.to_owned()),
+                lost = watch_over(connection, limit, &mut end, successor.as_ref()) => {
+                    Some(lost.why().to_owned())
+                }
                 _ = unneeded => None,
             }
         });

@@ -122,7 +122,7 @@ async fn try_rights(
     };
     let canary_name = move |number| names.canary("doctor", number);
     let shared = Arc::new(redis.clone());
-    let opened = Subscriber::open(&shared, canary_name, on_push);
+    let opened = Subscriber::open(&shared, None, canary_name, on_push);
     let opened = timeout(redis.connect_timeout + ECHO_LIMIT, opened).await;
     let mut ears = match opened {
         Ok(Ok((ears, _watch))) => ears,

@@ -90,7 +90,7 @@ pub async fn connect_to_masters(config: &config::Redis) -> Result<Vec<Connection
     .await;
     opened
         .into_iter()
-        .map(|opened| opened.map(Connection::Standalone))
+        .map(|opened| opened.map(Connection::Server))
         .collect()
 }
 

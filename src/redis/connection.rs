@@ -1,6 +1,6 @@
 //! What commands go over: one server, or all of a Cluster.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use ::redis::{
     Cmd, Pipeline, RedisFuture, RedisResult, Value,
@@ -13,9 +13,8 @@ use futures_util::future::join_all;
 /// A connection that many callers share; commands on it are pipelined.
 #[derive(Clone)]
 pub enum Connection {
-    Standalone(MultiplexedConnection),
-    /// To what was said to be the master, by Sentinels or by a Cluster.
-    Master(MultiplexedConnection),
+    /// To one server.
+    Server(MultiplexedConnection),
     /// To all nodes, each command going where its key is.
     Cluster(ClusterConnection),
 }
@@ -51,7 +50,7 @@ impl Connection {
     /// The command that publishes: in a Cluster a message stays on the shard of its channel.
     pub fn publish_command(&self) -> &'static str {
         match self {
-            Self::Standalone(_) | Self::Master(_) => "PUBLISH",
+            Self::Server(_) => "PUBLISH",
             Self::Cluster(_) => "SPUBLISH",
         }
     }
@@ -111,35 +110,49 @@ impl Connection {
         counts.into_iter().collect()
     }
 
+    /// Whether it leads to a replica; a Cluster's commands find the masters by themselves.
+    ///
+    /// # Errors
+    /// Redis cannot be reached.
+    pub async fn is_replica(&mut self) -> RedisResult<bool> {
+        match self {
+            Self::Server(one) => is_replica(one).await,
+            Self::Cluster(_) => Ok(false),
+        }
+    }
+
     pub(super) async fn pulse(&mut self) -> Pulse {
-        let command = match self {
-            Self::Master(_) => "ROLE",
-            Self::Standalone(_) | Self::Cluster(_) => "PING",
+        let is_replica = match self {
+            Self::Server(one) => is_replica(one).await,
+            Self::Cluster(_) => {
+                let ping = ::redis::cmd("PING").query_async::<Value>(self).await;
+                ping.map(|_| false)
+            }
         };
-        match ::redis::cmd(command).query_async::<Value>(self).await {
+        match is_replica {
             Err(error) if error.is_io_error() || error.is_timeout() => Pulse::Missed,
-            Ok(role) if is_replica(&role) => Pulse::Demoted,
-            // An error that Redis itself tells, such as LOADING, is a sign of life.
+            Ok(true) => Pulse::Demoted,
+            // An error that Redis itself tells, such as BUSY, is a sign of life.
             _ => Pulse::Beats,
         }
     }
 }
 
-/// Whether this is how a replica answers ROLE.
-pub(super) fn is_replica(role: &Value) -> bool {
-    let Value::Array(parts) = role else {
-        return false;
-    };
-    let role = parts
-        .first()
-        .and_then(|role| ::redis::from_redis_value_ref::<String>(role).ok());
-    role.is_some_and(|role| role == "slave" || role == "replica")
+/// Whether the server is a replica. HELLO tells, and unlike ROLE no ACL can forbid it
+/// (<https://redis.io/docs/latest/commands/hello/>).
+pub(super) async fn is_replica(server: &mut MultiplexedConnection) -> RedisResult<bool> {
+    let hello = ::redis::cmd("HELLO");
+    let hello: HashMap<String, Value> = hello.query_async(server).await?;
+    let role = hello
+        .get("role")
+        .map(::redis::from_redis_value_ref::<String>);
+    Ok(role.is_some_and(|role| role.is_ok_and(|role| role == "replica")))
 }
 
 impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         match self {
-            Self::Standalone(one) | Self::Master(one) => one.req_packed_command(command),
+            Self::Server(one) => one.req_packed_command(command),
             Self::Cluster(cluster) => cluster.req_packed_command(command),
         }
     }
@@ -151,16 +164,14 @@ impl ConnectionLike for Connection {
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
         match self {
-            Self::Standalone(one) | Self::Master(one) => {
-                one.req_packed_commands(commands, offset, count)
-            }
+            Self::Server(one) => one.req_packed_commands(commands, offset, count),
             Self::Cluster(cluster) => cluster.req_packed_commands(commands, offset, count),
         }
     }
 
     fn get_db(&self) -> i64 {
         match self {
-            Self::Standalone(one) | Self::Master(one) => one.get_db(),
+            Self::Server(one) => one.get_db(),
             Self::Cluster(cluster) => cluster.get_db(),
         }
     }
@@ -169,8 +180,7 @@ impl ConnectionLike for Connection {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Standalone(_) => "Standalone",
-            Self::Master(_) => "Master",
+            Self::Server(_) => "Server",
             Self::Cluster(_) => "Cluster",
         })
     }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use ::redis::{PushInfo, PushKind};
 use thiserror::Error;
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, timeout},
 };
 
@@ -49,10 +49,19 @@ fn random_fraction() -> f64 {
 /// The command connection of this process, supervised: it is opened again whenever it ends.
 #[derive(Debug, Clone)]
 pub struct Link {
-    /// With the time since when it is there.
-    connection: watch::Receiver<Option<(Connection, Instant)>>,
-    renewal: Arc<Notify>,
+    state: watch::Receiver<State>,
+    /// When another connection was last asked for.
+    renewal: watch::Sender<Option<Instant>>,
     pub config: Arc<config::Redis>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// With the time since when it is there.
+    connection: Option<(Connection, Instant)>,
+    /// The last server that was there was a replica, and no master has been found since. It can be
+    /// read, so the connection serves, but what is written or published there may reach nobody.
+    is_demoted: bool,
 }
 
 /// There was no connection to Redis within the time that the caller had.
@@ -60,23 +69,34 @@ pub struct Link {
 #[error("no connection to Redis")]
 pub struct NotConnected;
 
+/// Redis is there, but not as a master.
+#[derive(Debug, Error)]
+#[error(
+    "Redis at {at} is a replica, so sockd keeps looking for the master: wait for the failover to \
+     end, or point redis.url to its master, which INFO replication names"
+)]
+pub struct Demoted {
+    at: String,
+}
+
 impl Link {
     /// Starts to connect at once and goes on until the process ends.
     pub fn start(config: config::Redis, lifecycle: &Lifecycle) -> Self {
         let config = Arc::new(config);
-        let (publish, connection) = watch::channel(None);
-        let renewal = Arc::<Notify>::default();
-        lifecycle.spawn(supervise(config.clone(), renewal.clone(), publish));
+        let (publish, state) = watch::channel(State::default());
+        let renewal = watch::Sender::new(None);
+        lifecycle.spawn(supervise(config.clone(), renewal.subscribe(), publish));
         Self {
-            connection,
+            state,
             renewal,
             config,
         }
     }
 
-    /// The connection works, but not with the servers that it should: it is replaced by another.
+    /// The connection works, but not with the servers that it should: it is replaced by another, and
+    /// serves until then.
     pub fn renew(&self) {
-        self.renewal.notify_one();
+        self.renewal.send_replace(Some(Instant::now()));
     }
 
     /// The connection, waiting for one for as long as the caller lets it. Cancellation-safe.
@@ -84,34 +104,59 @@ impl Link {
     /// # Errors
     /// The process is ending.
     pub async fn connection(&self) -> Result<Connection, NotConnected> {
-        let mut connection = self.connection.clone();
-        let found = connection
-            .wait_for(Option::is_some)
+        let mut state = self.state.clone();
+        let found = state
+            .wait_for(|state| state.connection.is_some())
             .await
             .map_err(|_| NotConnected)?;
+        let found = found.connection.as_ref();
         found
-            .as_ref()
             .map(|(connection, _)| connection.clone())
             .ok_or(NotConnected)
     }
 
     /// The connection, if there is one now.
     pub fn current(&self) -> Option<Connection> {
-        let present = self.connection.borrow();
-        present.as_ref().map(|(connection, _)| connection.clone())
+        let state = self.state.borrow();
+        let present = state.connection.as_ref();
+        present.map(|(connection, _)| connection.clone())
+    }
+
+    /// # Errors
+    /// The server is a replica: others may be using its master already.
+    pub fn check_role(&self) -> Result<(), Demoted> {
+        if self.state.borrow().is_demoted {
+            let at = self.config.topology.to_string();
+            return Err(Demoted { at });
+        }
+        Ok(())
+    }
+
+    /// Connects again, and resolves when that has led to a master.
+    async fn find_master(&self) {
+        let asked = Instant::now();
+        self.renew();
+        let is_found = |state: &State| !state.is_demoted && state.is_newer_than(asked);
+        self.state.clone().wait_for(is_found).await.ok();
     }
 
     /// Whether the present connection is younger: what failed on the one before says nothing of it.
     pub fn is_newer_than(&self, time: Instant) -> bool {
-        let present = self.connection.borrow();
-        present.as_ref().is_some_and(|(_, since)| *since > time)
+        self.state.borrow().is_newer_than(time)
+    }
+}
+
+impl State {
+    fn is_newer_than(&self, time: Instant) -> bool {
+        let present = self.connection.as_ref();
+        present.is_some_and(|(_, since)| *since > time)
     }
 }
 
 async fn supervise(
     config: Arc<config::Redis>,
-    renewal: Arc<Notify>,
-    publish: watch::Sender<Option<(Connection, Instant)>>,
+    mut renewal: watch::Receiver<Option<Instant>>,
+    publish: watch::Sender<State>,
 ) {
     let mut backoff = Backoff::default();
     let mut told = String::new();
@@ -124,50 +169,88 @@ async fn supervise(
             }
         };
         match connect_with_pushes(&config, Some(config.command_timeout), on_push).await {
-            Ok(connection) => {
-                tracing::info!(at, "connected to Redis");
-                told.clear();
+            Ok(mut connection) => {
+                // Before anyone uses it.
+                let pulse = timeout(config.command_timeout, connection.pulse()).await;
+                let is_demoted = pulse == Ok(Pulse::Demoted);
                 let since = Instant::now();
-                publish.send_replace(Some((connection.clone(), since)));
-                let why = tokio::select! {
-                    why = watch_over(connection.clone(), config.command_timeout, &mut end) => {
-                        // One to a Cluster may still reach all masters but one.
-                        if !connection.is_cluster() {
-                            publish.send_replace(None);
+                publish.send_replace(State {
+                    connection: Some((connection.clone(), since)),
+                    is_demoted,
+                });
+                if is_demoted {
+                    let why = Demoted { at: at.clone() }.to_string();
+                    tell_once(&mut told, why);
+                } else {
+                    tracing::info!(at, "connected to Redis");
+                    told.clear();
+                    let why = tokio::select! {
+                        lost = watch_over(connection.clone(), config.command_timeout, &mut end, None) => {
+                            publish.send_modify(|state| match lost {
+                                Lost::Demoted => state.is_demoted = true,
+                                // One to a Cluster may still reach all masters but one.
+                                Lost::Closed | Lost::Silent if connection.is_cluster() => {}
+                                Lost::Closed | Lost::Silent => state.connection = None,
+                            });
+                            lost.why()
                         }
-                        why
+                        // It serves until there is another.
+                        _ = renewal.wait_for(|asked| *asked > Some(since)) => {
+                            "its view of the servers is old"
+                        }
+                    };
+                    tracing::warn!(at, why, "lost the connection to Redis, connecting again");
+                    // A Redis that accepts and hangs up at once must not be hammered.
+                    if since.elapsed() > LONGEST_PAUSE {
+                        backoff.reset();
+                        continue;
                     }
-                    // It serves until there is another.
-                    () = renewal.notified() => "its view of the servers is old",
-                };
-                tracing::warn!(at, why, "lost the connection to Redis; connecting again");
-                // A Redis that accepts and hangs up at once must not be hammered.
-                if since.elapsed() > LONGEST_PAUSE {
-                    backoff.reset();
-                    continue;
                 }
             }
             Err(error) => {
-                publish.send_replace(None);
-                let why = chain(&error);
-                if why != told {
-                    tracing::warn!(why, "cannot connect to Redis; trying on");
-                    told = why;
-                }
+                publish.send_modify(|state| state.connection = None);
+                tell_once(&mut told, chain(&error));
             }
         }
         backoff.pause().await;
     }
 }
 
+/// Logs why there is no master, unless that is what was said last.
+fn tell_once(told: &mut String, why: String) {
+    if why != *told {
+        tracing::warn!(why, "cannot connect to Redis, retrying");
+        *told = why;
+    }
+}
+
+/// How a connection was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    Closed,
+    Silent,
+    Demoted,
+}
+
+impl Lost {
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Closed => "it was closed",
+            Self::Silent => "it does not answer",
+            Self::Demoted => "it leads to a replica, and not to the master",
+        }
+    }
+}
+
 /// Resolves when the connection is lost, to how: its `end` was told, its signs of life stay away for
-/// longer than the `limit` several times over, or it leads to a server that is not the master any
-/// more.
+/// longer than the `limit` several times over, or it leads to a replica. With a `successor`, a replica
+/// is not left before that one has found a master.
 pub async fn watch_over(
     mut connection: Connection,
     limit: Duration,
     end: &mut mpsc::Receiver<()>,
-) -> &'static str {
+    successor: Option<&Link>,
+) -> Lost {
     let mut tick = tokio::time::interval(PING_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The library's connection to a Cluster can stand still by itself when slots move under load.
@@ -179,17 +262,25 @@ pub async fn watch_over(
     let mut lost = 0;
     while lost < tolerated {
         tokio::select! {
-            _ = end.recv() => return "it was closed",
+            _ = end.recv() => return Lost::Closed,
             _ = tick.tick() => {}
         }
         tokio::select! {
-            _ = end.recv() => return "it was closed",
+            _ = end.recv() => return Lost::Closed,
             pulse = timeout(limit, connection.pulse()) => match pulse.unwrap_or(Pulse::Missed) {
                 Pulse::Beats => lost = 0,
                 Pulse::Missed => lost += 1,
-                Pulse::Demoted => return "it leads to a replica, and not to the master",
+                Pulse::Demoted => {
+                    if let Some(link) = successor {
+                        tokio::select! {
+                            _ = end.recv() => return Lost::Closed,
+                            () = link.find_master() => {}
+                        }
+                    }
+                    return Lost::Demoted;
+                }
             },
         }
     }
-    "it does not answer"
+    Lost::Silent
 }

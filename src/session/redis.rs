@@ -9,7 +9,10 @@ use ::redis::{
 use super::{Claim, SessionError};
 use crate::{
     id::{SessionId, UserId},
-    redis::{Connection, Link, refusal::Grants},
+    redis::{
+        Connection, Link,
+        refusal::{Grants, Refusal},
+    },
     wire::Publication,
 };
 
@@ -30,7 +33,7 @@ pub struct RedisSessions {
     link: Link,
     key_prefix: String,
     pub(super) ttl: Duration,
-    pub(super) grants: Grants,
+    grants: Grants,
 }
 
 impl RedisSessions {
@@ -44,6 +47,31 @@ impl RedisSessions {
         }
     }
 
+    /// Puts what an operator can do behind what Redis has refused, and looks for the master where
+    /// that was a replica.
+    pub(super) fn explain(&self, error: SessionError) -> SessionError {
+        let SessionError::Redis(error) = error else {
+            return error;
+        };
+        match Refusal::of(&error) {
+            None => SessionError::Redis(error),
+            Some(refusal) => {
+                if refusal == Refusal::ReadOnly {
+                    self.link.renew();
+                }
+                SessionError::Refused(self.grants.explain(&error))
+            }
+        }
+    }
+
+    /// The connection, if what is written there lasts: a replica may be set to take writes, and loses
+    /// them.
+    async fn writable(&self) -> Result<Connection, SessionError> {
+        let connection = self.link.connection().await?;
+        self.link.check_role()?;
+        Ok(connection)
+    }
+
     pub(super) async fn claim(
         &self,
         user: &UserId,
@@ -51,6 +79,12 @@ impl RedisSessions {
         announcement: &Publication,
     ) -> Result<Claim, SessionError> {
         let mut connection = self.link.connection().await?;
+        if let Err(demoted) = self.link.check_role() {
+            let refusal = demoted.into();
+            return self
+                .claim_by_reading(&mut connection, user, session, refusal)
+                .await;
+        }
         let (mut read, mut meaning) = (String::new(), "");
         for _ in 0..CLAIM_ATTEMPTS {
             let answer: Result<Vec<Value>, _> = CLAIM
@@ -68,7 +102,7 @@ impl RedisSessions {
                 // Redis lives and said no.
                 Err(error) if error.code().is_some() => {
                     return self
-                        .claim_without_script(&mut connection, user, session, error)
+                        .claim_by_reading(&mut connection, user, session, error.into())
                         .await;
                 }
                 answer => answer?,
@@ -95,14 +129,14 @@ impl RedisSessions {
         Err(SessionError::Unintelligible { user: user.clone() })
     }
 
-    /// Where Redis refuses to run or to write (full, read-only, a narrow ACL), reading is enough
-    /// to know the active session again; nothing can be adopted.
-    async fn claim_without_script(
+    /// Where Redis refuses to run or to write (full, a replica, a narrow ACL), reading is enough to
+    /// know the active session again; nothing can be adopted.
+    async fn claim_by_reading(
         &self,
         connection: &mut Connection,
         user: &UserId,
         session: &SessionId,
-        refusal: ::redis::RedisError,
+        refusal: SessionError,
     ) -> Result<Claim, SessionError> {
         let stored: Option<String> = connection.get(self.key(user)).await?;
         match stored
@@ -112,7 +146,7 @@ impl RedisSessions {
         {
             Some(Stored::Session(stored)) if stored == session.as_str() => Ok(Claim::Active),
             Some(Stored::Session(_) | Stored::Other) => Ok(Claim::Mismatch),
-            Some(Stored::None) | None => Err(refusal.into()),
+            Some(Stored::None) | None => Err(refusal),
         }
     }
 
@@ -122,7 +156,7 @@ impl RedisSessions {
         session: &SessionId,
         announcement: &Publication,
     ) -> Result<usize, SessionError> {
-        let mut connection = self.link.connection().await?;
+        let mut connection = self.writable().await?;
         let told = REPLACE
             .key(self.key(user))
             .arg(to_json(session))
@@ -159,7 +193,7 @@ impl RedisSessions {
     }
 
     pub(super) async fn renew(&self, held: &[(UserId, SessionId)]) -> Result<(), SessionError> {
-        let mut connection = self.link.connection().await?;
+        let mut connection = self.writable().await?;
         for (user, session) in held {
             let _: i64 = RENEW
                 .key(self.key(user))
@@ -173,7 +207,7 @@ impl RedisSessions {
 
     /// On a key that is not there each of these changes nothing, but is refused as it would be.
     pub(super) async fn check(&self) -> Result<(), SessionError> {
-        let mut connection = self.link.connection().await?;
+        let mut connection = self.writable().await?;
         let key = format!("{}{NOBODY}", self.key_prefix);
         let expiry = SetExpiry::EX(self.ttl.as_secs());
         let only_if_there = SetOptions::default().conditional_set(ExistenceCheck::XX);

@@ -31,6 +31,7 @@ async fn a_full_redis_still_lets_the_active_session_in() {
         async || set(&redis, "maxmemory", "0"),
         ["OOM", "raise its maxmemory"],
         "writes",
+        200,
     )
     .await;
 }
@@ -43,13 +44,15 @@ async fn a_read_only_redis_still_lets_the_active_session_in() {
         &redis,
         async || {
             // As in a failover: the other one follows until it has all, and then leads.
-            follow(&master, &redis).await;
-            run(&master, &["REPLICAOF", "NO", "ONE"]);
-            follow(&redis, &master).await;
+            master.follow(&redis).await;
+            master.lead();
+            redis.follow(&master).await;
         },
-        async || run(&redis, &["REPLICAOF", "NO", "ONE"]),
-        ["READONLY", "point redis.url to its master"],
+        async || redis.lead(),
+        ["is a replica", "point redis.url to its master"],
         "writes",
+        // Others may be at the master already, and hear nothing of it.
+        503,
     )
     .await;
 }
@@ -64,15 +67,18 @@ async fn a_redis_that_cannot_save_still_lets_the_active_session_in() {
         async || {
             directory.close().expect("the folder can be deleted");
             set(&redis, "save", "3600 1");
-            run(&redis, &["BGSAVE"]);
+            redis.run(&["BGSAVE"]);
             eventually(PATIENCE, "a save that fails", async || {
-                info(&redis, "persistence").contains("rdb_last_bgsave_status:err")
+                redis
+                    .info("persistence")
+                    .contains("rdb_last_bgsave_status:err")
             })
             .await;
         },
         async || set(&redis, "save", ""),
         ["MISCONF", "cannot save to its disk"],
         "writes",
+        200,
     )
     .await;
 }
@@ -86,6 +92,7 @@ async fn a_redis_without_its_replicas_still_lets_the_active_session_in() {
         async || set(&redis, "min-replicas-to-write", "0"),
         ["NOREPLICAS", "min-replicas-to-write"],
         "writes",
+        200,
     )
     .await;
 }
@@ -95,7 +102,7 @@ async fn an_acl_that_lets_read_alone_still_lets_the_active_session_in() {
     let redis = Redis::start().await;
     let change = |rules: &str| {
         let user = "ACL SETUSER default".split(' ');
-        run(&redis, &user.chain(rules.split(' ')).collect::<Vec<_>>());
+        redis.run(&user.chain(rules.split(' ')).collect::<Vec<_>>());
     };
     still_lets_the_active_session_in(
         &redis,
@@ -103,6 +110,7 @@ async fn an_acl_that_lets_read_alone_still_lets_the_active_session_in() {
         async || change("+@all"),
         ["NOPERM", "ACL SETUSER default +set"],
         "rights",
+        200,
     )
     .await;
 }
@@ -114,6 +122,7 @@ async fn still_lets_the_active_session_in(
     mend: impl AsyncFnOnce(),
     [said, remedy]: [&str; 2],
     check: &str,
+    emits_are: u16,
 ) {
     let sockd = Sockd::with_redis(redis).await;
     let (user, session) = (jwt::user(), jwt::session());
@@ -147,7 +156,9 @@ async fn still_lets_the_active_session_in(
 
     // No socket was touched: an event is the next thing that comes.
     for (user, socket) in [(&user, &mut socket), (&lost, &mut of_lost)] {
-        sockd.emit(user, "profile:update", &json!(1)).await;
+        let body = json!({ "userId": user, "event": "profile:update", "payload": 1 });
+        let answer = sockd.post("/internal/emit", &body).await;
+        assert_eq!(answer.status(), emits_are);
         assert_eq!(socket.packet().await, r#"42["profile:update",1]"#);
     }
     let examined = Doctor::of(redis).examine();
@@ -220,10 +231,7 @@ async fn a_redis_that_is_loading_is_not_taken_for_one_without_sessions() {
     let mut redis = Redis::start_with(&slow.split(' ').collect::<Vec<_>>()).await;
     let (user, session) = (jwt::user(), jwt::session());
     for number in 0..300 {
-        run(
-            &redis,
-            &["SET", &format!("other:{number}"), &"x".repeat(2_048)],
-        );
+        redis.run(&["SET", &format!("other:{number}"), &"x".repeat(2_048)]);
     }
     // No sweep does what the way back from an outage has to do.
     let builder = Sockd::builder().redis(&redis);
@@ -236,7 +244,7 @@ async fn a_redis_that_is_loading_is_not_taken_for_one_without_sessions() {
     // Nobody tells the node that the session was replaced.
     let session = jwt::session();
     redis.store(&user, &format!("\"{session}\""), 1_000);
-    run(&redis, &["SAVE"]);
+    redis.run(&["SAVE"]);
     redis.kill();
     let client = redis::Client::open(redis.url()).expect("a Redis URL");
     let loading = async {
@@ -310,34 +318,6 @@ fn fill(redis: &Redis) {
     set(redis, "maxmemory", "4mb");
 }
 
-/// Waits until the one has all that the other has.
-async fn follow(replica: &Redis, master: &Redis) {
-    run(
-        replica,
-        &["REPLICAOF", "127.0.0.1", &master.port.to_string()],
-    );
-    eventually(PATIENCE, "the replication link", async || {
-        let state = info(replica, "replication");
-        state.contains("master_link_status:up") && state.contains("master_sync_in_progress:0")
-    })
-    .await;
-}
-
-fn info(redis: &Redis, section: &str) -> String {
-    cmd("INFO")
-        .arg(section)
-        .query(&mut redis.connection())
-        .expect("INFO works")
-}
-
 fn set(redis: &Redis, name: &str, value: &str) {
-    run(redis, &["CONFIG", "SET", name, value]);
-}
-
-fn run(redis: &Redis, command: &[&str]) {
-    let mut connection = redis.connection();
-    let answer = cmd(command[0])
-        .arg(&command[1..])
-        .query::<redis::Value>(&mut connection);
-    answer.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    redis.run(&["CONFIG", "SET", name, value]);
 }

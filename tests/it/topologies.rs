@@ -1,6 +1,7 @@
-//! The ways in which people run Redis: under Sentinels, and as a Cluster.
+//! The ways in which people run Redis: behind a name that moves, under Sentinels, and as a Cluster.
 
 mod cluster;
+mod name;
 mod sentinel;
 
 use std::time::{Duration, Instant};

@@ -55,7 +55,8 @@ impl RedisBus {
         if connection.is_none() {
             self.doubt("no connection to Redis".to_owned());
         }
-        let Some(mut connection) = connection.filter(|_| !self.is_mute()) else {
+        let is_usable = self.link.check_role().is_ok() && !self.is_mute();
+        let Some(mut connection) = connection.filter(|_| is_usable) else {
             if self.channels.is_wanted(user) {
                 self.deliver_late(user, seq, message, false).await.ok();
             }
@@ -85,6 +86,23 @@ impl RedisBus {
             self.lanes().give_up(user, seq, Instant::now());
             self.lanes_changed.notify_one();
         }
+        // No node has received it: the user is offline, or connected where another server was promoted.
+        let published = match (published, &way) {
+            (Some(0), Way::Past(_) | Way::None { .. }) => {
+                match timeout_at(deadline, connection.is_replica()).await {
+                    Ok(Ok(false)) => published,
+                    Ok(Ok(true)) => {
+                        self.link.renew();
+                        if let Way::Past(delivered) = way {
+                            delivered.await.ok();
+                        }
+                        return Emitted::Partly;
+                    }
+                    Ok(Err(_)) | Err(_) => None,
+                }
+            }
+            _ => published,
+        };
         match (published, way) {
             (Some(nodes), Way::Back(delivered)) => {
                 delivered.await.ok();
@@ -157,7 +175,8 @@ impl RedisBus {
     }
 
     fn unsent(&self, user: &UserId) -> Emitted {
-        if !self.peers().is_alone() {
+        // While Redis is away no node admits anyone, but behind a replica there is a master.
+        if self.link.check_role().is_err() || !self.peers().is_alone() {
             return Emitted::Partly;
         }
         let nodes = usize::from(self.channels.is_wanted(user));

@@ -5,7 +5,7 @@ use std::path::Path;
 use redis::cmd;
 use serde_json::json;
 
-use super::{assert_not_ready, run};
+use super::assert_not_ready;
 use crate::{
     doctor::Doctor,
     support::{PATIENCE, eventually, jwt, redis::Redis, sockd::Sockd, websocket::WebSocket},
@@ -47,7 +47,7 @@ async fn each_right_that_the_acl_lacks_is_named_by_the_server_and_by_the_doctor(
         user.exec(&mut redis.connection())
             .expect("ACL SETUSER works");
         // What is in the cache already need not be loaded.
-        run(&redis, &["SCRIPT", "FLUSH"]);
+        redis.run(&["SCRIPT", "FLUSH"]);
 
         let examined = Doctor::new()
             .env("SOCKD_REDIS__URL", narrow(&redis))
@@ -82,7 +82,7 @@ async fn the_user_of_the_readme_is_all_that_sockd_needs() {
     };
     let redis = Redis::start().await;
     let create = |command: &str| {
-        run(&redis, &command.split_whitespace().collect::<Vec<_>>());
+        redis.run(&command.split_whitespace().collect::<Vec<_>>());
         format!("redis://sockd:PASSWORD@127.0.0.1:{}", redis.port)
     };
     let url = create(server);

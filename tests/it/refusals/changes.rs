@@ -3,7 +3,7 @@
 use redis::{Commands, cmd};
 use serde_json::json;
 
-use super::{UNAVAILABLE, assert_unavailable, refused, run};
+use super::{UNAVAILABLE, assert_unavailable, refused};
 use crate::support::{
     PATIENCE, jwt,
     redis::{Redis, key},
@@ -123,5 +123,5 @@ async fn start_as_narrow(redis: &Redis) -> Sockd {
 
 fn change_narrow(redis: &Redis, rules: &str) {
     let user = "ACL SETUSER narrow".split(' ');
-    run(redis, &user.chain(rules.split(' ')).collect::<Vec<_>>());
+    redis.run(&user.chain(rules.split(' ')).collect::<Vec<_>>());
 }

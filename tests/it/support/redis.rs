@@ -92,6 +92,36 @@ impl Redis {
             .expect("a connection to the test's redis-server")
     }
 
+    /// Gives it a command that it must take.
+    pub fn run(&self, command: &[&str]) {
+        let mut connection = self.connection();
+        let answer = redis::cmd(command[0])
+            .arg(&command[1..])
+            .query::<redis::Value>(&mut connection);
+        answer.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    }
+
+    pub fn info(&self, section: &str) -> String {
+        let mut info = redis::cmd("INFO");
+        let info = info.arg(section).query(&mut self.connection());
+        info.expect("INFO works")
+    }
+
+    /// Makes it a replica, and waits until it has all that the other has.
+    pub async fn follow(&self, master: &Self) {
+        self.run(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]);
+        eventually(PATIENCE, "the replication link", async || {
+            let state = self.info("replication");
+            state.contains("master_link_status:up") && state.contains("master_sync_in_progress:0")
+        })
+        .await;
+    }
+
+    /// Makes it a master.
+    pub fn lead(&self) {
+        self.run(&["REPLICAOF", "NO", "ONE"]);
+    }
+
     /// The text under a user's key, as the TypeScript server would find it.
     pub fn stored(&self, user: &str) -> Option<String> {
         self.connection().get(key(user)).expect("GET works")
