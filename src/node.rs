@@ -131,6 +131,7 @@ impl Node {
         node.lifecycle.spawn(node.bus.clone().run(node.clone()));
         node.lifecycle
             .spawn(node.clone().sweep_forever(sweep_interval));
+        node.lifecycle.spawn(node.clone().renew_forever());
         let me = node.clone();
         node.lifecycle
             .spawn(async move { me.store_state.watch(&me.sessions).await });

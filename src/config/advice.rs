@@ -195,13 +195,6 @@ fn times_and_sizes(config: &Config, warnings: &mut Vec<String>) {
                 .to_owned(),
         );
     }
-    if config.sessions.ttl <= config.sessions.sweep_interval {
-        warnings.push(
-            "sessions.ttl: not longer than sessions.sweep_interval, which renews it, so sessions \
-             end under live sockets; lengthen it"
-                .to_owned(),
-        );
-    }
     if config.limits.inbound_burst < config.socketio.max_payload {
         warnings.push(
             "limits.inbound_burst: less than socketio.max_payload, so a client that sends a \

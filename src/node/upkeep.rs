@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::{CHUNK, DECISION_LIMIT, Node};
 use crate::{
@@ -15,11 +15,15 @@ use crate::{
 /// How often sockets are looked through for tokens that have run out.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often sessions are renewed within their TTL: there is room for an outage of half of it.
+const RENEWALS: u32 = 4;
+/// How often it is tried within the TTL after that has failed.
+const RENEWAL_ATTEMPTS: u32 = 32;
+
 impl Node {
     pub(super) async fn sweep_forever(self: Arc<Self>, period: Duration) {
         let mut tick = interval(period);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut renewed = Instant::now();
         loop {
             tick.tick().await;
             // A sweep that Redis does not answer must not delay the one after it for long.
@@ -31,25 +35,40 @@ impl Node {
             if let SessionStore::Memory(sessions) = &self.sessions {
                 sessions.forget_expired();
             }
-            // A quarter of the TTL leaves room for an outage of half of it.
-            if renewed.elapsed() > self.sessions.ttl() / 4 {
-                renewed = Instant::now();
-                self.renew_all().await;
-            }
         }
     }
 
     /// A session with a live socket is not forgotten, however long the socket lives.
-    async fn renew_all(&self) {
+    pub(super) async fn renew_forever(self: Arc<Self>) {
+        let ttl = self.sessions.ttl();
+        let mut pause = ttl / RENEWALS;
+        loop {
+            sleep(pause).await;
+            pause = match self.renew_all().await {
+                Ok(()) => ttl / RENEWALS,
+                Err(why) => {
+                    self.complaints.tell("cannot renew sessions", why);
+                    ttl / RENEWAL_ATTEMPTS
+                }
+            };
+        }
+    }
+
+    /// Chunk by chunk, each in its time: where one shard of a Cluster fails, the others go on.
+    async fn renew_all(&self) -> Result<(), String> {
+        let mut outcome = Ok(());
         for chunk in self.hub.presences().chunks(CHUNK) {
             let held: Vec<_> = chunk
                 .iter()
                 .map(|Presence { user, session }| (user.clone(), session.clone()))
                 .collect();
-            if let Err(error) = self.sessions.renew(&held).await {
-                self.complaints.tell("cannot renew sessions", chain(&error));
-            }
+            let renewed = match timeout(DECISION_LIMIT, self.sessions.renew(&held)).await {
+                Ok(renewed) => renewed.map_err(|error| chain(&error)),
+                Err(_) => Err("Redis does not answer in time".to_owned()),
+            };
+            outcome = outcome.and(renewed);
         }
+        outcome
     }
 
     pub(super) async fn expire_forever(self: Arc<Self>) {

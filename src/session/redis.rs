@@ -194,15 +194,17 @@ impl RedisSessions {
 
     pub(super) async fn renew(&self, held: &[(UserId, SessionId)]) -> Result<(), SessionError> {
         let mut connection = self.writable().await?;
-        for (user, session) in held {
-            let _: i64 = RENEW
-                .key(self.key(user))
-                .arg(to_json(session))
-                .arg(self.ttl.as_secs())
-                .invoke_async(&mut connection)
-                .await?;
-        }
-        Ok(())
+        // A pipeline cannot load what it finds missing.
+        RENEW.load_async(&mut connection).await?;
+        let renew = |(user, session): &(UserId, SessionId)| {
+            let mut renew = ::redis::cmd("EVALSHA");
+            renew.arg(RENEW.get_hash()).arg(1).arg(self.key(user));
+            renew.arg(to_json(session)).arg(self.ttl.as_secs());
+            renew
+        };
+        let renewed = connection.each(held.iter().map(renew).collect()).await?;
+        let renewed: Result<Vec<Value>, _> = renewed.into_iter().collect();
+        Ok(renewed.map(drop)?)
     }
 
     /// On a key that is not there each of these changes nothing, but is refused as it would be.

@@ -31,6 +31,7 @@ mod nodes;
 mod outage;
 mod races;
 mod refusals;
+mod renewal;
 mod repository;
 mod session;
 mod shutdown;

@@ -193,7 +193,6 @@ fn oddities_are_warnings() {
     );
     for (key, value, warning) in [
         ("server.drain_window", "10s", "shorten it"),
-        ("sessions.ttl", "5s", "lengthen it"),
         ("limits.inbound_burst", "1KiB", "raise it"),
     ] {
         let warnings = Start::new().flag("--set", key, value).loaded().warnings;
