@@ -140,7 +140,8 @@ impl Link {
         self.state.clone().wait_for(is_found).await.ok();
     }
 
-    /// Whether the present connection is younger: what failed on the one before says nothing of it.
+    /// Whether the present connection is younger: errors from an earlier connection do not count
+    /// against it.
     pub fn is_newer_than(&self, time: Instant) -> bool {
         self.state.borrow().is_newer_than(time)
     }

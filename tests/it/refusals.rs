@@ -272,7 +272,7 @@ async fn a_redis_that_is_loading_is_not_taken_for_one_without_sessions() {
 }
 
 /// Waits until `/readyz` is 503 and its reason has all of the words.
-async fn assert_not_ready(sockd: &Sockd, limit: Duration, words: &[&str]) {
+pub async fn assert_not_ready(sockd: &Sockd, limit: Duration, words: &[&str]) {
     let what = format!("a reason with {words:?}");
     eventually(limit, &what, async || {
         let answer = sockd.get("/readyz").await;

@@ -68,6 +68,28 @@ async fn a_refused_logout_touches_nobody_in_a_cluster() {
 }
 
 #[tokio::test]
+async fn sessions_with_a_live_socket_are_renewed_on_every_shard() {
+    let cluster = Cluster::start().await;
+    let builder = cluster.configure(Sockd::builder());
+    let node = builder.env("SOCKD_SESSIONS__TTL", "20s").start().await;
+    node.is_ready(PATIENCE).await;
+    let mut sockets = Vec::new();
+    for master in 0..3 {
+        let user = user_on(&cluster, master);
+        sockets.push(WebSocket::join(node.address(), &user, &jwt::session()).await);
+        let ask = |command: &str, argument: Option<u32>| -> i64 {
+            let mut command = redis::cmd(command);
+            command.arg(key(&user)).arg(argument);
+            let answer = command.query(&mut cluster.nodes[master].connection());
+            answer.expect("the master takes it")
+        };
+        // Soon forgotten, were it not renewed every 5 s.
+        ask("EXPIRE", Some(10));
+        eventually(PATIENCE, "a renewal", async || ask("TTL", None) > 10).await;
+    }
+}
+
+#[tokio::test]
 async fn a_promoted_replica_is_found_after_its_master_was_killed() {
     let mut cluster = Cluster::start().await;
     let (a, b) = (cluster.sockd().await, cluster.sockd().await);
