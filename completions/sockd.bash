@@ -345,7 +345,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__emit)
-            opts="-h -V --batch --concurrency --failed --require-online --json --url --secret-file --config --help --version"
+            opts="-h -V --batch --concurrency --failed --require-online --json --url --secret-file --proxy --config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -383,7 +383,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__force__subcmd__logout)
-            opts="-h -V --json --url --secret-file --config --help --version"
+            opts="-h -V --json --url --secret-file --proxy --config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -731,7 +731,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__sessions__subcmd__ls)
-            opts="-h -V --user --limit --json --url --secret-file --config --help --version"
+            opts="-h -V --user --limit --json --proxy --url --secret-file --config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -54,12 +54,14 @@ complete -c sockd -n "__fish_sockd_using_subcommand emit" -l secret-file -d 'A f
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -l require-online -d 'Fail with exit code 5 if the user has no socket'
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -l json -d 'Print the result as JSON'
+complete -c sockd -n "__fish_sockd_using_subcommand emit" -l proxy -d 'Call the instance through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly'
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -s V -l version -d 'Print version'
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l url -d 'The instance\'s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]' -r
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l secret-file -d 'A file that holds the secret for the internal API, - for stdin [default: the configured secret]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l json -d 'Print the result as JSON'
+complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l proxy -d 'Call the instance through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly'
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -s V -l version -d 'Print version'
 complete -c sockd -n "__fish_sockd_using_subcommand token; and not __fish_seen_subcommand_from mint check help" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
@@ -108,6 +110,7 @@ complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_su
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l secret-file -d 'A file that holds the secret for an instance\'s internal API, - for stdin; Redis does not need it [default: the configured secret]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l json -d 'Print one JSON object a line'
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l proxy -d 'Call the instance through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -s V -l version -d 'Print version'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from help" -f -a "ls" -d 'List the active sessions, from Redis or from an instance that keeps them in memory'

@@ -26,6 +26,16 @@ pub struct Client {
     http: reqwest::Client,
 }
 
+/// How an instance is reached. Proxies in the environment are mostly meant for the outside, and not
+/// to be shown the secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Direct,
+    /// Through the proxy of `http_proxy`, `https_proxy` or `all_proxy`, in either case, but for hosts in
+    /// `no_proxy`; an instance on this machine is called directly all the same.
+    EnvironmentProxy,
+}
+
 /// Why a call has failed. Neither the secret nor a payload is ever part of the text.
 #[derive(Debug, Error)]
 pub enum ClientError {
@@ -100,7 +110,7 @@ impl Client {
     ///
     /// # Errors
     /// A URL that is not plain http or https, or a secret that no header can carry.
-    pub fn new(url: &str, secret: &Secret) -> Result<Self, ClientError> {
+    pub fn new(url: &str, secret: &Secret, way: Way) -> Result<Self, ClientError> {
         let base = parse_base(url)?;
         let mut authorization = HeaderValue::from_str(&format!("Bearer {}", secret.expose()))
             .map_err(|_| ClientError::Secret)?;
@@ -116,7 +126,7 @@ impl Client {
             .timeout(ANSWER_TIMEOUT)
             // A redirect could carry the secret to a stranger.
             .redirect(redirect::Policy::none());
-        if is_loopback(&base) {
+        if way == Way::Direct || is_loopback(&base) {
             builder = builder.no_proxy();
         }
         if base.scheme() == "http" {
@@ -320,7 +330,7 @@ mod tests {
     use super::*;
 
     fn client(url: &str) -> Result<Client, ClientError> {
-        Client::new(url, &Secret::new("s3cret-value".into()))
+        Client::new(url, &Secret::new("s3cret-value".into()), Way::Direct)
     }
 
     #[test]
@@ -361,7 +371,7 @@ mod tests {
     #[test]
     fn a_secret_that_no_header_can_carry_is_refused_and_none_is_shown() {
         let secret = Secret::new("line\nbreak".into());
-        let error = Client::new("http://h", &secret).unwrap_err();
+        let error = Client::new("http://h", &secret, Way::Direct).unwrap_err();
         assert!(matches!(error, ClientError::Secret));
         assert!(!format!("{error:?} {error}").contains("break"));
         let shown = format!("{:?}", client("http://h").unwrap());

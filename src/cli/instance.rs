@@ -9,7 +9,11 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 
 use super::{Context, failure::Failure};
-use crate::{client::Client, config, secret::Secret};
+use crate::{
+    client::{Client, Way},
+    config,
+    secret::Secret,
+};
 
 /// The options of all commands that call a running instance.
 #[derive(Debug, Args)]
@@ -23,6 +27,11 @@ pub(super) struct Instance {
     /// secret]
     #[arg(long, value_name = "PATH")]
     pub(super) secret_file: Option<PathBuf>,
+
+    /// Call the instance through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name;
+    /// without this it is called directly
+    #[arg(long)]
+    pub(super) proxy: bool,
 }
 
 impl Instance {
@@ -48,7 +57,12 @@ impl Instance {
                 (url.unwrap_or(listening), secret)
             }
         };
-        Ok(Client::new(&url, &secret)?)
+        let way = if self.proxy {
+            Way::EnvironmentProxy
+        } else {
+            Way::Direct
+        };
+        Ok(Client::new(&url, &secret, way)?)
     }
 }
 

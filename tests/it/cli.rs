@@ -5,6 +5,7 @@ mod config;
 mod emit;
 mod force_logout;
 mod output;
+mod proxy;
 mod serve;
 mod sessions;
 mod token;
