@@ -3,6 +3,7 @@
 mod dev;
 mod error;
 mod internal;
+mod prefer;
 mod unread;
 
 use std::{

@@ -18,7 +18,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use super::{Context, error::Error};
+use super::{Context, error::Error, prefer::preference};
 use crate::{
     id::{IdFormat, UserId},
     secret::Secret,
@@ -253,13 +253,7 @@ fn id(members: &Members<'_>, key: &str, format: &IdFormat) -> Option<String> {
 
 /// Whether the caller wants more than the TypeScript server answered (RFC 7240, 4.2).
 fn prefers_representation(headers: &HeaderMap) -> bool {
-    let prefers = headers
-        .get_all("prefer")
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    prefers
-        .flat_map(|value| value.split(','))
-        .any(|token| token.trim() == "return=representation")
+    preference(headers, "return").is_some_and(|form| form.eq_ignore_ascii_case("representation"))
 }
 
 #[cfg(test)]

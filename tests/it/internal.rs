@@ -394,7 +394,16 @@ async fn a_richer_answer_is_for_those_who_ask_for_it() {
         answer(asked(LOGOUT, logout.clone())).await,
         (200, r#"{"ok":true,"disconnected":0,"nodes":0}"#.to_owned())
     );
-    let minimal = post(&sockd, LOGOUT, logout).header("prefer", "return=minimal");
+    let spelled = post(&sockd, EMIT, event(&user))
+        .header("prefer", "respond-async; x=\"return=minimal, \"")
+        .header("prefer", "Return = \"representation\" ; y");
+    assert_eq!(
+        answer(spelled).await,
+        (200, r#"{"ok":true,"online":false,"nodes":0}"#.to_owned())
+    );
+    let minimal = post(&sockd, LOGOUT, logout)
+        .header("prefer", "return=minimal")
+        .header("prefer", "return=representation");
     assert_eq!(
         answer(minimal).await,
         (200, r#"{"ok":true,"disconnected":0}"#.to_owned())
