@@ -277,7 +277,7 @@ impl Gateway {
             head
         };
         let Ok(answer) = tungstenite::handshake::server::create_response(&head) else {
-            return refuse(EngineError::BadRequest);
+            return refuse_upgrade(&head);
         };
         let Some(on_upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
             return refuse(EngineError::BadRequest);
@@ -393,6 +393,18 @@ fn sid_of_open_packet(body: &[u8]) -> Option<Sid> {
 
 fn refuse<B: From<String>>(error: EngineError) -> Response<B> {
     json(EngineError::STATUS, error.body())
+}
+
+/// A client with another version of WebSocket is told the one that is spoken (RFC 6455, 4.4).
+fn refuse_upgrade(head: &Request<()>) -> Response<Body> {
+    let mut response = refuse(EngineError::BadRequest);
+    let version = HeaderValue::from_static("13");
+    if head.headers().get(header::SEC_WEBSOCKET_VERSION) != Some(&version) {
+        response
+            .headers_mut()
+            .insert(header::SEC_WEBSOCKET_VERSION, version);
+    }
+    response
 }
 
 fn fail(code: ErrorCode) -> Response<Body> {

@@ -1,7 +1,13 @@
 //! From polling to WebSocket by hand, with events in the middle.
 
 use crate::support::{
-    PATIENCE, http, jwt, polling::Polling, sockd::Sockd, websocket::WebSocket, within,
+    PATIENCE,
+    http::{self, RawConnection},
+    jwt,
+    polling::Polling,
+    sockd::Sockd,
+    websocket::WebSocket,
+    within,
 };
 
 #[tokio::test]
@@ -131,4 +137,33 @@ async fn an_upgrade_that_comes_to_nothing_leaves_the_polling_as_it_was() {
     let body = serde_json::json!(1);
     sockd.emit(&user, "profile:update", &body).await;
     assert_eq!(websocket.packet().await, r#"42["profile:update",1]"#);
+}
+
+#[tokio::test]
+async fn another_version_of_websocket_is_refused_with_the_one_that_is_spoken() {
+    let sockd = Sockd::start().await;
+    let key = "dGhlIHNhbXBsZSBub25jZQ==";
+    for (version, key, is_told) in [
+        ("sec-websocket-version: 8", key, true),
+        ("sec-websocket-version: 14", key, true),
+        ("sec-websocket-version:", key, true),
+        ("x: y", key, true),
+        ("sec-websocket-version: 13", "short", false),
+    ] {
+        let mut connection = RawConnection::open(sockd.address()).await;
+        let request = format!(
+            "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nhost: sockd\r\n\
+             upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-key: {key}\r\n{version}\r\n\r\n"
+        );
+        connection.send(&request).await;
+        let answer = connection.read_answer().await;
+        assert!(
+            answer.starts_with("HTTP/1.1 400 ")
+                && answer.ends_with(r#"{"code":3,"message":"Bad request"}"#),
+            "{request}{answer}"
+        );
+        let lower = answer.to_lowercase();
+        let found = lower.contains("\r\nsec-websocket-version: 13\r\n");
+        assert_eq!(found, is_told, "{request}{answer}");
+    }
 }
