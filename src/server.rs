@@ -1,7 +1,9 @@
 //! The composition root: puts the parts together, accepts connections, and ends in good order.
 
+mod accept;
+mod connection;
+
 use std::{
-    convert::Infallible,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
@@ -9,21 +11,17 @@ use std::{
 };
 
 use anyhow::Context;
-use axum::body::Body;
-use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    net::{TcpListener, TcpStream, lookup_host},
-    sync::watch,
-    time::{Instant, sleep, timeout, timeout_at},
+    net::{TcpListener, lookup_host},
+    time::{Instant, timeout_at},
 };
 
 use crate::{
     auth::TokenVerifier,
     bus::{Bus, redis::RedisBus},
     config::{self, Config},
-    gateway::{self, Gateway},
+    gateway::Gateway,
     http::{Api, Dev},
     id::NodeId,
     lifecycle::{IgnoredSignals, Lifecycle, Signals},
@@ -41,8 +39,6 @@ const LEAVE_LIMIT: Duration = Duration::from_millis(100);
 const LOG_LIMIT: Duration = Duration::from_secs(3);
 /// The same when the drain has used up the shutdown limit; part of [`LAST_MOMENT`].
 const LAST_LOG_LIMIT: Duration = Duration::from_millis(200);
-/// How long to wait when the system has no room for another connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A server that is bound but does not answer yet.
 pub struct Server {
@@ -109,14 +105,14 @@ impl Server {
             None => "in this process alone, forgotten at its end".to_owned(),
         };
         tracing::info!(%address, sessions, version = env!("CARGO_PKG_VERSION"), "listening");
-        let accept = accept_until_closed(
+        let accept = accept::run(
             self.listener,
             self.config.server.clone(),
             self.gateway.clone(),
             self.api,
             self.lifecycle.clone(),
         );
-        self.lifecycle.spawn(accept);
+        self.lifecycle.spawn_awaited(accept);
         let signal = self.signals.next().await;
         let config::Server {
             drain_window,
@@ -221,102 +217,4 @@ fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     TcpListener::from_std(socket.into())
-}
-
-async fn accept_until_closed(
-    listener: TcpListener,
-    config: config::Server,
-    gateway: Gateway,
-    api: Api,
-    lifecycle: Lifecycle,
-) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = lifecycle.closed() => return,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                tune(&stream, &config);
-                let connection = serve(
-                    stream,
-                    config.clone(),
-                    gateway.clone(),
-                    api.clone(),
-                    lifecycle.clone(),
-                );
-                lifecycle.spawn_awaited(connection);
-            }
-            // The client's own fault, or one of the system that passes.
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-fn tune(stream: &TcpStream, config: &config::Server) {
-    let socket = SockRef::from(stream);
-    let keepalive = TcpKeepalive::new().with_time(config.tcp_keepalive);
-    let tuned = stream
-        .set_nodelay(true)
-        .and_then(|()| socket.set_tcp_keepalive(&keepalive))
-        .and_then(|()| socket.set_tcp_user_timeout(Some(config.tcp_user_timeout)));
-    if let Err(error) = tuned {
-        tracing::debug!(%error, "cannot tune a connection that is gone already");
-    }
-}
-
-/// Serves one connection until it ends or, in a drain, until its present request is answered; the
-/// drain's window is the time for a request that is not there yet.
-async fn serve(
-    stream: TcpStream,
-    config: config::Server,
-    gateway: Gateway,
-    api: Api,
-    lifecycle: Lifecycle,
-) {
-    let (has_asked, mut asked) = watch::channel(false);
-    let answer = service_fn(move |request: Request<Incoming>| {
-        has_asked.send_replace(true);
-        let (gateway, api) = (gateway.clone(), api.clone());
-        async move {
-            let request = request.map(Body::new);
-            let response = if request.uri().path().starts_with(gateway::PATH) {
-                gateway.serve(request).await
-            } else {
-                api.serve(request).await
-            };
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let connection = http1::Builder::new()
-        .keep_alive(!lifecycle.is_draining())
-        .timer(TokioTimer::new())
-        .header_read_timeout(config.header_timeout)
-        .max_buf_size(config.max_header_size)
-        .serve_connection(TokioIo::new(stream), answer)
-        .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection ended early");
-            }
-            return;
-        }
-        () = lifecycle.drained() => {}
-    }
-    // Who comes during the drain is still told that it is one. A browser keeps connections ready on
-    // which it may never ask anything.
-    let first_request = timeout(config.drain_window, asked.wait_for(|asked| *asked));
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        asked = first_request => if asked.is_err() {
-            return;
-        }
-    }
-    connection.as_mut().graceful_shutdown();
-    connection.await.ok();
 }

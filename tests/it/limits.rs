@@ -1,11 +1,14 @@
 //! How long a message, a head and a body may be, to the byte, and how long they may take.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 
 use crate::support::{
-    PATIENCE, http,
+    PATIENCE, eventually, http,
     http::RawConnection,
     jwt,
     polling::Polling,
@@ -162,4 +165,42 @@ async fn a_client_that_sends_more_than_its_budget_is_closed() {
     assert_eq!(websocket.packet().await, r#"42["profile:update",1]"#);
     while websocket.try_send(event(60_000)).await {}
     assert!(matches!(websocket.next(PATIENCE).await, Came::Closed(_)));
+}
+
+#[tokio::test]
+async fn a_lack_of_file_descriptors_is_logged_at_its_beginning_and_at_its_end() {
+    let sockd = Sockd::start().await;
+    let open = std::fs::read_dir(format!("/proc/{}/fd", sockd.pid())).expect("it lives");
+    let limit = format!("--nofile={0}:{0}", open.count() + 5);
+    let limited = Command::new("prlimit")
+        .args(["--pid", &sockd.pid().to_string(), &limit])
+        .status();
+    assert!(
+        limited.is_ok_and(|status| status.success()),
+        "prlimit works"
+    );
+    let count = |text: &str| sockd.log().text().matches(text).count();
+    let mut connections = Vec::new();
+    for _ in 0..20 {
+        connections.push(RawConnection::open(sockd.address()).await);
+    }
+    eventually(PATIENCE, "the warning", async || {
+        count("cannot accept connections") == 1
+    })
+    .await;
+    // It is tried ten times a second; each connection that ends makes room for one that waits.
+    for _ in 0..10 {
+        let mut first = connections.remove(0);
+        let read = tokio::time::timeout(Duration::from_millis(150), first.read_answer()).await;
+        assert!(read.is_err(), "{read:?}");
+    }
+    assert_eq!(count("connections are accepted again"), 0);
+    drop(connections);
+    let health = format!("{}/healthz", sockd.url());
+    eventually(PATIENCE, "the end of it", async || {
+        http::get(&health).await;
+        count("connections are accepted again") == 1
+    })
+    .await;
+    assert_eq!(count("cannot accept connections"), 1);
 }
