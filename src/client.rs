@@ -272,6 +272,7 @@ fn remedy(code: &str) -> &'static str {
         "INVALID_SESSION_ID" => ": the session id is not of its format; see ids.session",
         "INVALID_USER_ID" => ": the user id is not of its format; see ids.user",
         "NOT_FOUND" => ": it does not know the route; see that it is not older than this command",
+        "OVERLOADED" => ": it runs internal.concurrency requests already; try again",
         "PAYLOAD_TOO_LARGE" => ": the payload is too long; see internal.max_body",
         "PEER_TOO_OLD" => {
             ": another instance is of a release that cannot do this; its log says which. Upgrade that one first"

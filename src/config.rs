@@ -71,8 +71,10 @@ pub struct Server {
     pub port: u16,
     /// How many connections the kernel holds for `accept`.
     pub backlog: u32,
-    /// How long a client may take to send a request's head.
+    /// How long a client may take to send a request's head, from its first byte.
     pub header_timeout: Duration,
+    /// How long a connection may stay open after an answer without another request.
+    pub keep_alive: Duration,
     /// How long a client may take to send a request's body.
     pub body_timeout: Duration,
     /// The longest head of a request, in bytes.
@@ -137,6 +139,8 @@ pub struct Internal {
     pub secrets: Vec<Secret>,
     /// The longest body of a request, in bytes.
     pub max_body: usize,
+    /// How many requests run at once.
+    pub concurrency: usize,
 }
 
 /// Who may read `/metrics` and the reason of `/readyz`, besides callers of the internal routes.

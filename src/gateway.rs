@@ -16,9 +16,8 @@ use engineioxide::service::NotFoundService;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 use socketioxide::{ParserConfig, SocketIo, service::SocketIoService, socket::Sid};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 use tower_service::Service;
 
 use self::{
@@ -32,6 +31,7 @@ use crate::{
     config,
     lifecycle::Lifecycle,
     node::Node,
+    stream::Stream,
     wire::{ErrorBody, ErrorCode},
 };
 
@@ -308,16 +308,11 @@ impl Gateway {
         sid: Option<Sid>,
         connection: Arc<Connection>,
     ) {
-        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+        let Some((tcp, read)) = Stream::into_tcp(upgraded) else {
             tracing::error!("an upgraded stream is not the TCP stream that was accepted");
             return connection.abandon_upgrade();
         };
-        let mut guard = Guard::new(
-            parts.io.into_inner(),
-            &parts.read_buf,
-            connection.clone(),
-            self.allowance,
-        );
+        let mut guard = Guard::new(tcp, &read, connection.clone(), self.allowance);
         // The framework stops the polling when it gets the stream, and ends the session when nothing
         // comes of it. So it gets it only once the client has shown that the way is free.
         if sid.is_some() {

@@ -1,5 +1,6 @@
 //! The way in for backends and operators: the internal API, health and metrics.
 
+mod carried;
 mod dev;
 mod error;
 mod internal;
@@ -7,6 +8,7 @@ mod prefer;
 mod unread;
 
 use std::{
+    future::{Future, ready},
     sync::{Arc, Once},
     time::Duration,
 };
@@ -15,10 +17,10 @@ use axum::{
     Json, Router,
     body::Body,
     extract::State,
-    middleware,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use futures_util::future::{Either, FutureExt};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header, uri::PathAndQuery};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
@@ -26,10 +28,11 @@ use serde_json::json;
 use tower::ServiceExt;
 
 pub use self::dev::Dev;
-use self::error::Error;
+use self::{carried::Carrier, error::Error};
 use crate::{
     config::{self, Config},
     id::{IdFormats, SupportedEvents},
+    lifecycle::Lifecycle,
     node::Node,
     telemetry,
     wire::{ErrorBody, ErrorCode},
@@ -39,7 +42,8 @@ use crate::{
 #[derive(Clone)]
 pub struct Api {
     router: Router,
-    body_timeout: Duration,
+    context: Arc<Context>,
+    carrier: Carrier,
 }
 
 /// What the handlers need.
@@ -63,6 +67,7 @@ impl Api {
         node: Arc<Node>,
         metrics: PrometheusHandle,
         dev: Option<Dev>,
+        lifecycle: &Lifecycle,
     ) -> Self {
         let mut router = Router::new()
             .route("/healthz", get(health))
@@ -74,13 +79,12 @@ impl Api {
         if dev.is_some() {
             router = dev::routes(router);
         }
-        let body_timeout = config.server.body_timeout;
         let context = Arc::new(Context {
             node,
             internal: config.internal.clone(),
             ids: config.ids.clone(),
             events: config.events.clone(),
-            body_timeout,
+            body_timeout: config.server.body_timeout,
             metrics,
             readers: config.metrics.clone(),
             refused_metrics: Once::new(),
@@ -90,27 +94,43 @@ impl Api {
             .fallback(not_found)
             // Express, whose callers these are, knows no 405.
             .method_not_allowed_fallback(not_found)
-            .layer(middleware::from_fn_with_state(
-                context.clone(),
-                internal::guard,
-            ))
-            .layer(middleware::map_response(name_charset))
-            .with_state(context);
+            .with_state(context.clone());
         Self {
             router,
-            body_timeout,
+            context,
+            carrier: Carrier::new(config.internal.concurrency, lifecycle.clone()),
         }
     }
 
-    /// Answers a request.
-    pub async fn serve(&self, mut request: Request<Body>) -> Response {
+    /// Answers a request. An internal one starts at once, and is carried out even if the returned
+    /// future is dropped.
+    pub fn serve(
+        &self,
+        mut request: Request<Body>,
+    ) -> impl Future<Output = Response> + Send + use<> {
         if let Some(uri) = canonical(request.uri()) {
             *request.uri_mut() = uri;
         }
-        let request = unread::read_on(request, self.body_timeout);
-        let Ok(response) = self.router.clone().oneshot(request).await;
-        response
+        let request = unread::read_on(request, self.context.body_timeout);
+        let answer = if internal::is_route(request.uri().path()) {
+            match internal::check_caller(request.headers(), &self.context) {
+                Err(code) => Either::Left(ready(Error::from(code).into_response())),
+                Ok(()) => {
+                    let name = request.uri().path().to_owned();
+                    let work = internal::log_answer(name, route(self.router.clone(), request));
+                    Either::Right(Either::Left(self.carrier.carry_out(work)))
+                }
+            }
+        } else {
+            Either::Right(Either::Right(route(self.router.clone(), request)))
+        };
+        answer.map(name_charset)
     }
+}
+
+async fn route(router: Router, request: Request<Body>) -> Response {
+    let Ok(response) = router.oneshot(request).await;
+    response
 }
 
 /// The address in lower case and without a slash at its end, as Express matches routes.
@@ -200,7 +220,7 @@ async fn render_metrics(
 }
 
 /// Callers of the TypeScript server saw JSON with its charset.
-async fn name_charset(mut response: Response) -> Response {
+fn name_charset(mut response: Response) -> Response {
     let json = HeaderValue::from_static("application/json");
     if let Some(found) = response.headers_mut().get_mut(header::CONTENT_TYPE)
         && *found == json

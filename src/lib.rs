@@ -4,7 +4,8 @@
 //!
 //! 1. [`id`], [`secret`], [`wire`]: the words of the domain; no I/O.
 //! 2. [`config`]: what the operator chose, resolved; [`lifecycle`] ends things in order.
-//! 3. [`auth`] verifies tokens, [`redis`] connects, [`telemetry`] says what happens.
+//! 3. [`auth`] verifies tokens, [`redis`] connects, [`telemetry`] says what happens, [`stream`] is
+//!    what HTTP is read from.
 //! 4. [`session`] knows each user's active session, [`bus`] reaches the other nodes, [`hub`] holds
 //!    this process's sockets.
 //! 5. [`node`]: the use cases, made of the three above: admit, emit, force-logout, enforce, sweep.
@@ -36,5 +37,6 @@ pub mod redis;
 pub mod secret;
 pub mod server;
 pub mod session;
+pub mod stream;
 pub mod telemetry;
 pub mod wire;

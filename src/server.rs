@@ -74,7 +74,7 @@ impl Server {
             &lifecycle,
         );
         let gateway = Gateway::new(&config, node.clone(), verifier, &lifecycle);
-        let api = Api::new(&config, node, telemetry::metrics()?, dev);
+        let api = Api::new(&config, node, telemetry::metrics()?, dev, &lifecycle);
         Ok(Self {
             config,
             listener,

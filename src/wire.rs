@@ -30,6 +30,7 @@ pub enum ErrorCode {
     InvalidUserId,
     NotFound,
     NotReady,
+    Overloaded,
     PayloadTooLarge,
     PeerTooOld,
     RedisUnavailable,
@@ -59,6 +60,7 @@ impl ErrorCode {
             | Self::Draining
             | Self::NotReady
             | Self::PeerTooOld
+            | Self::Overloaded
             | Self::RedisUnavailable => 503,
         }
     }

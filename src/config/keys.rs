@@ -47,7 +47,13 @@ pub(super) static SETTINGS: &[Setting] = &[
         "server.header_timeout",
         LIMIT,
         Is("10s"),
-        "Time for a request's head: a few packets even on a phone, and no longer for the half-open.",
+        "Time for a request's head from its first byte: a few packets even on a phone.",
+    ),
+    setting(
+        "server.keep_alive",
+        LIMIT,
+        Is("75s"),
+        "How long a connection may be idle between requests; more than the 60 s of proxies, so that they close first.",
     ),
     setting(
         "server.body_timeout",
@@ -252,6 +258,12 @@ pub(super) static SETTINGS: &[Setting] = &[
         size(1, 1 << 30),
         Is("1MiB"),
         "Longest body of an internal request; events are news, not downloads.",
+    ),
+    setting(
+        "internal.concurrency",
+        number(1, 65_535),
+        Is("1024"),
+        "Internal requests that run at once, others wait: room for a burst while Redis hangs, and 1 GiB of bodies at most.",
     ),
     // Who may read `/metrics`.
     setting(

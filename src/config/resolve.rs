@@ -55,6 +55,7 @@ impl Settings {
             internal: Internal {
                 secrets: self.secrets("internal", &mut problems),
                 max_body: self.size("internal.max_body"),
+                concurrency: self.number("internal.concurrency"),
             },
             metrics: Metrics {
                 secret: self.secret("metrics.secret", &mut problems),
@@ -132,6 +133,7 @@ impl Settings {
             port: self.number("server.port"),
             backlog: self.number("server.backlog"),
             header_timeout: self.duration("server.header_timeout"),
+            keep_alive: self.duration("server.keep_alive"),
             body_timeout: self.duration("server.body_timeout"),
             max_header_size: self.size("server.max_header_size"),
             tcp_keepalive: self.duration("server.tcp_keepalive"),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,9 +10,8 @@ use std::{
 use axum::{
     Json,
     body::{Body, Bytes},
-    extract::{Query, Request, State},
-    middleware::Next,
-    response::{IntoResponse, Response},
+    extract::{Query, State},
+    response::Response,
 };
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -33,26 +33,16 @@ const BROWSER_HEADERS: [&str; 3] = ["sec-fetch-mode", "sec-fetch-site", "sec-ch-
 /// The most sessions in one answer.
 const PAGE: usize = 1_000;
 
-/// Lets in callers that are no browsers and know the secret; before any body is read.
-pub(super) async fn guard(
-    State(context): State<Arc<Context>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let route = request.uri().path().to_owned();
-    if route != "/internal" && !route.starts_with("/internal/") {
-        return next.run(request).await;
-    }
-    if let Err(code) = check_caller(request.headers(), &context) {
-        return Error::from(code).into_response();
-    }
-    let started = Instant::now();
-    let response = next.run(request).await;
-    tracing::debug!(route, status = response.status().as_u16(), elapsed = ?started.elapsed(), "answered");
-    response
+/// Whether the path is one for backends and operators only.
+pub(super) fn is_route(path: &str) -> bool {
+    path == "/internal" || path.starts_with("/internal/")
 }
 
-fn check_caller(headers: &HeaderMap, context: &Context) -> Result<(), ErrorCode> {
+/// Lets in callers that are no browsers and know the secret; before any body is read.
+///
+/// # Errors
+/// Why the caller is refused.
+pub(super) fn check_caller(headers: &HeaderMap, context: &Context) -> Result<(), ErrorCode> {
     let given = |name: &&str| {
         let mut values = headers.get_all(*name).iter();
         values.any(|value| !value.is_empty())
@@ -63,6 +53,14 @@ fn check_caller(headers: &HeaderMap, context: &Context) -> Result<(), ErrorCode>
     knows_one_of(&context.internal.secrets, headers)
         .then_some(())
         .ok_or(ErrorCode::Unauthorized)
+}
+
+/// Logs how a request was answered, and after how long.
+pub(super) async fn log_answer(route: String, answer: impl Future<Output = Response>) -> Response {
+    let started = Instant::now();
+    let response = answer.await;
+    tracing::debug!(route, status = response.status().as_u16(), elapsed = ?started.elapsed(), "answered");
+    response
 }
 
 /// Whether the caller sends one of these secrets as its bearer token.

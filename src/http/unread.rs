@@ -83,8 +83,11 @@ impl Drop for Unread {
 
 async fn discard(mut body: Body) {
     let mut read = 0;
-    while let Some(Ok(frame)) = body.frame().await
+    // Once it has been answered, hyper tells the end of a body of known length only with the next
+    // request.
+    while !body.is_end_stream()
         && read < EXCESS
+        && let Some(Ok(frame)) = body.frame().await
     {
         read += frame.data_ref().map_or(0, Bytes::len);
     }

@@ -167,6 +167,8 @@ fn values_out_of_range_are_refused() {
         ("server.port", "-1"),
         ("server.backlog", "0"),
         ("server.header_timeout", "0s"),
+        ("server.keep_alive", "0s"),
+        ("internal.concurrency", "0"),
         ("server.shutdown_timeout", "2d"),
         ("server.max_header_size", "1KiB"),
         ("socketio.ping_interval", "0ms"),

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -48,6 +49,21 @@ impl RawConnection {
     /// Sends what may no longer be read.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).await.is_ok()
+    }
+
+    /// Says that nothing more will be sent; answers can still be read.
+    pub async fn half_close(&mut self) {
+        self.stream
+            .shutdown()
+            .await
+            .expect("the connection is open");
+    }
+
+    /// Ends the connection as a process that is killed, or a firewall, may do it.
+    pub fn reset(self) {
+        SockRef::from(&self.stream)
+            .set_linger(Some(Duration::ZERO))
+            .expect("an option of the connection");
     }
 
     /// Reads on until these bytes have come.

@@ -1,0 +1,333 @@
+//! The TCP stream under hyper: what it means that a peer sends no more, and how long one may be silent.
+//!
+//! hyper drops a request as soon as its caller's half of the connection has ended. Its `half_close`
+//! prevents that, but then it no longer notices that a client with a waiting poll is gone. So the stream
+//! keeps the end of input to itself while a request is under way that outlives it.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::{
+    body::{Body, Frame, Incoming, SizeHint},
+    upgrade::Upgraded,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Instant, Sleep, sleep_until},
+};
+
+/// An accepted connection, until it is upgraded.
+#[derive(Debug)]
+pub struct Stream {
+    tcp: TcpStream,
+    requests: Requests,
+    alarm: Pin<Box<Sleep>>,
+    /// Whether the peer has to read before more of an answer can be written.
+    is_blocked: bool,
+}
+
+/// The requests of one connection, one at a time.
+#[derive(Debug, Clone)]
+pub struct Requests {
+    state: Arc<Mutex<State>>,
+    header_timeout: Duration,
+    keep_alive: Duration,
+}
+
+#[derive(Debug)]
+struct State {
+    is_under_way: bool,
+    /// Whether the present request, or else the last one, outlives the end of input.
+    outlives_end: bool,
+    /// Whether the end of input has come and was kept from hyper.
+    has_ended: bool,
+    /// Whether the body of the present request lacks bytes that will not come.
+    is_truncated: bool,
+    has_head_begun: bool,
+    /// When a peer that is silent, or slow with its head, is given up.
+    deadline: Instant,
+    /// Who reads from the stream.
+    reader: Option<Waker>,
+    /// Who reads the body of the present request.
+    body: Option<Waker>,
+}
+
+/// A request from the end of its head until its answer is there.
+#[derive(Debug)]
+pub struct UnderWay(Requests);
+
+/// The body of a request. Without it the end of input in the middle of a body would stay unknown.
+#[derive(Debug)]
+pub struct RequestBody {
+    body: Incoming,
+    requests: Requests,
+}
+
+impl Stream {
+    /// A head may take `header_timeout` from its first byte, and the first head as long to begin. A
+    /// later one has to begin within `keep_alive` after the answer before it.
+    pub fn new(tcp: TcpStream, header_timeout: Duration, keep_alive: Duration) -> Self {
+        let deadline = Instant::now() + header_timeout;
+        let state = State {
+            is_under_way: false,
+            outlives_end: false,
+            has_ended: false,
+            is_truncated: false,
+            has_head_begun: false,
+            deadline,
+            reader: None,
+            body: None,
+        };
+        Self {
+            tcp,
+            requests: Requests {
+                state: Arc::new(Mutex::new(state)),
+                header_timeout,
+                keep_alive,
+            },
+            alarm: Box::pin(sleep_until(deadline)),
+            is_blocked: false,
+        }
+    }
+
+    pub fn requests(&self) -> Requests {
+        self.requests.clone()
+    }
+
+    /// The TCP stream of an upgraded connection, and what hyper has read from it already. `None`: it
+    /// was not a `Stream`.
+    pub fn into_tcp(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {
+        let parts = upgraded.downcast::<TokioIo<Self>>().ok()?;
+        Some((parts.io.into_inner().tcp, parts.read_buf))
+    }
+
+    /// Notes how a write went.
+    fn written(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        length: usize,
+        context: &Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let was_blocked = self.is_blocked;
+        self.is_blocked = written.is_pending();
+        if was_blocked && !self.is_blocked {
+            self.requests.wait_for_next();
+            // The end of input may have been kept until now.
+            context.waker().wake_by_ref();
+        }
+        match written {
+            // The peer reads no more answers. Requests that it has sent before are still to be read.
+            Poll::Ready(Err(error)) if is_gone(&error) => Poll::Ready(Ok(length)),
+            written => written,
+        }
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        match Pin::new(&mut this.tcp).poll_read(context, buffer) {
+            Poll::Ready(Ok(())) if buffer.filled().len() == before => {
+                if this.requests.keep_end(this.is_blocked, context.waker()) {
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Ok(())) => {
+                this.requests.note_bytes();
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                let deadline = this.requests.deadline(context.waker());
+                let Some(deadline) = deadline.filter(|_| !this.is_blocked) else {
+                    return Poll::Pending;
+                };
+                if this.alarm.deadline() != deadline {
+                    this.alarm.as_mut().reset(deadline);
+                }
+                ready!(this.alarm.as_mut().poll(context));
+                tracing::debug!("a connection was silent, or slow with a head, for too long");
+                // As if the peer had ended it.
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.tcp).poll_write(context, bytes);
+        this.written(written, bytes.len(), context)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.tcp).poll_write_vectored(context, slices);
+        let length = slices.iter().map(|slice| slice.len()).sum();
+        this.written(written, length, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_shutdown(context)
+    }
+}
+
+impl Requests {
+    /// Notes a request whose head has been read. One that outlives the end of input is answered
+    /// although its caller sends no more; any other is dropped then.
+    pub fn begin(&self, outlives_end: bool) -> UnderWay {
+        let mut state = self.lock();
+        state.is_under_way = true;
+        state.outlives_end = outlives_end;
+        state.is_truncated = false;
+        state.body = None;
+        UnderWay(self.clone())
+    }
+
+    pub fn body(&self, body: Incoming) -> RequestBody {
+        RequestBody {
+            body,
+            requests: self.clone(),
+        }
+    }
+
+    /// From now on the next head is waited for.
+    fn wait_for_next(&self) {
+        let mut state = self.lock();
+        state.has_head_begun = false;
+        state.deadline = Instant::now() + self.keep_alive;
+    }
+
+    fn note_bytes(&self) {
+        let mut state = self.lock();
+        if !state.is_under_way && !state.has_head_begun {
+            state.has_head_begun = true;
+            state.deadline = Instant::now() + self.header_timeout;
+        }
+    }
+
+    /// Whether the end of input, which has come, is to be kept from hyper for now.
+    fn keep_end(&self, is_blocked: bool, reader: &Waker) -> bool {
+        let mut state = self.lock();
+        let is_wanted = state.is_under_way || is_blocked;
+        if !is_wanted || !state.outlives_end || state.is_truncated {
+            return false;
+        }
+        state.has_ended = true;
+        state.reader = Some(reader.clone());
+        let body = state.body.take();
+        drop(state);
+        // Who reads the body looks whether it is whole.
+        body.into_iter().for_each(Waker::wake);
+        true
+    }
+
+    /// The time limit of a silent peer; none while it waits for an answer.
+    fn deadline(&self, reader: &Waker) -> Option<Instant> {
+        let mut state = self.lock();
+        match &mut state.reader {
+            Some(known) => known.clone_from(reader),
+            none => *none = Some(reader.clone()),
+        }
+        (!state.is_under_way).then_some(state.deadline)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No operation leaves the state half-changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.wait_for_next();
+        let mut state = self.0.lock();
+        state.is_under_way = false;
+        let reader = state.reader.take();
+        drop(state);
+        // There is a deadline now, and perhaps an end that was kept.
+        reader.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let is_under_way = self.requests.lock().is_under_way;
+        if !is_under_way {
+            // What came since the answer was the rest of this body, and no head.
+            self.requests.wait_for_next();
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        // Before the body is looked at: hyper sees the end only after it has passed on what came.
+        let has_ended = {
+            let mut state = self.requests.lock();
+            state.body = Some(context.waker().clone());
+            state.has_ended
+        };
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if frame.is_pending() && has_ended {
+            let mut state = self.requests.lock();
+            state.is_truncated = true;
+            let reader = state.reader.take();
+            drop(state);
+            reader.into_iter().for_each(Waker::wake);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
