@@ -271,6 +271,7 @@ fn remedy(code: &str) -> &'static str {
         "INVALID_EVENT" => ": the event is not supported there; see events.supported",
         "INVALID_SESSION_ID" => ": the session id is not of its format; see ids.session",
         "INVALID_USER_ID" => ": the user id is not of its format; see ids.user",
+        "LOCAL_ONLY" => ": it runs with --dev, for its own machine only; call it as localhost",
         "NOT_FOUND" => ": it does not know the route; see that it is not older than this command",
         "OVERLOADED" => ": it runs internal.concurrency requests already; try again",
         "PAYLOAD_TOO_LARGE" => ": the payload is too long; see internal.max_body",

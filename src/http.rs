@@ -3,6 +3,7 @@
 mod carried;
 mod dev;
 mod error;
+mod host;
 mod internal;
 mod prefer;
 mod unread;
@@ -100,6 +101,13 @@ impl Api {
             context,
             carrier: Carrier::new(config.internal.concurrency, lifecycle.clone()),
         }
+    }
+
+    /// The answer to a request that is not served on any route, the Socket.IO endpoint included:
+    /// one without a sound `Host`, and with `--dev` one for another host than this machine.
+    pub fn refusal<B>(&self, request: &Request<B>) -> Option<Response> {
+        let code = host::check(request, self.context.dev.is_some()).err()?;
+        Some(name_charset(Error::from(code).into_response()))
     }
 
     /// Answers a request. An internal one starts at once, and is carried out even if the returned

@@ -25,9 +25,11 @@ pub enum ErrorCode {
     Forbidden,
     InternalError,
     InvalidEvent,
+    InvalidHost,
     InvalidJson,
     InvalidSessionId,
     InvalidUserId,
+    LocalOnly,
     NotFound,
     NotReady,
     Overloaded,
@@ -45,11 +47,12 @@ impl ErrorCode {
     pub fn status(self) -> u16 {
         match self {
             Self::InvalidEvent
+            | Self::InvalidHost
             | Self::InvalidJson
             | Self::InvalidSessionId
             | Self::InvalidUserId => 400,
             Self::Unauthorized => 401,
-            Self::Forbidden => 403,
+            Self::Forbidden | Self::LocalOnly => 403,
             Self::NotFound => 404,
             Self::RequestTimeout => 408,
             Self::SessionsInRedis => 409,

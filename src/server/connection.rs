@@ -36,17 +36,20 @@ pub(super) async fn serve(
     let answer = service_fn(move |request: Request<Incoming>| {
         has_asked.send_replace(true);
         let is_client = request.uri().path().starts_with(gateway::PATH);
+        let refusal = api.refusal(&request);
         // A client that hangs up while it polls is gone; anybody else may still read the answer.
-        let under_way = requests.begin(!is_client);
+        let under_way = requests.begin(!is_client || refusal.is_some());
         let keep_alive = keep_alive
             .clone()
             .filter(|_| stays_open(request.version(), request.headers()));
         let request = request.map(|body| Body::new(requests.body(body)));
-        let answer = if is_client {
-            let gateway = gateway.clone();
-            Either::Left(async move { gateway.serve(request).await })
-        } else {
-            Either::Right(api.serve(request))
+        let answer = match refusal {
+            Some(refusal) => Either::Left(std::future::ready(refusal)),
+            None if is_client => {
+                let gateway = gateway.clone();
+                Either::Right(Either::Left(async move { gateway.serve(request).await }))
+            }
+            None => Either::Right(Either::Right(api.serve(request))),
         };
         let draining = draining.clone();
         async move {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use serde_json::Map;
 
 use crate::{
@@ -40,6 +40,7 @@ pub(super) async fn run(flags: Vec<Flag>) -> Result<(), Failure> {
     let address = server
         .local_addr()
         .context("the system does not tell the address")?;
+    check_reachable(address)?;
     output::note(Welcome {
         url: url(address),
         dev: &dev,
@@ -109,6 +110,17 @@ fn made_up_session(ids: &IdFormats) -> anyhow::Result<SessionId> {
 fn random_hex() -> anyhow::Result<String> {
     let bytes = random::bytes()?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Only requests to `localhost` and loopback addresses are answered, which other addresses never get.
+fn check_reachable(address: SocketAddr) -> Result<(), Failure> {
+    let ip = address.ip().to_canonical();
+    if ip.is_loopback() || ip.is_unspecified() {
+        return Ok(());
+    }
+    Err(Failure::usage(anyhow!(
+        "--dev answers only this machine, and {ip} is for others too; leave out --host, or give 127.0.0.1, or :: in a container"
+    )))
 }
 
 /// The address as somebody on this machine types it.
@@ -253,6 +265,22 @@ mod tests {
     fn a_path_stays_one_word_in_a_shell() {
         assert_eq!(quoted("/tmp/a-1/secret"), "/tmp/a-1/secret");
         assert_eq!(quoted("/tmp/it's me"), r"'/tmp/it'\''s me'");
+    }
+
+    #[test]
+    fn an_address_that_only_others_use_is_refused() {
+        for address in ["127.0.0.1:1", "[::1]:1", "[::]:1", "0.0.0.0:1"] {
+            assert!(
+                check_reachable(address.parse().unwrap()).is_ok(),
+                "{address}"
+            );
+        }
+        for address in ["10.0.0.1:1", "[fe80::1]:1", "[::ffff:10.0.0.1]:1"] {
+            assert!(
+                check_reachable(address.parse().unwrap()).is_err(),
+                "{address}"
+            );
+        }
     }
 
     #[test]
