@@ -236,7 +236,7 @@ pub struct Limits {
     pub inbound_burst: usize,
     /// Bytes a second that one client may send in the long run.
     pub inbound_rate: usize,
-    /// Refused handshakes on one connection before it is closed.
+    /// CONNECTs on one connection, whatever their answers; one more closes it.
     pub handshake_attempts: u32,
 }
 

@@ -15,8 +15,8 @@
 //! 8. [`cli`]: the commands.
 //!
 //! Each layer uses only those above it in this list, and siblings never use each other, but for
-//! layer 1, whose modules may. Only `gateway` names socketioxide or engineioxide; only `gateway`,
-//! `http` and `server` name axum; only `redis`, `session`, `bus` and `checkup` name the redis crate;
+//! layer 1, whose modules may. Only `gateway` names the protocol crates of socketioxide; only
+//! `gateway`, `http` and `server` name axum; only `redis`, `session`, `bus` and `checkup` name the redis crate;
 //! commands other than `serve` reach a node only through `client`, sessions in Redis only through
 //! `session`, and Redis itself only through `checkup`, which leaves nothing in it.
 //! `tests/it/layers.rs` reads this list and holds all of it.

@@ -66,6 +66,8 @@ impl Server {
         lifecycle.spawn(ignored.log());
         let id = NodeId::try_from(uuid::Uuid::new_v4().to_string())?;
         let (sessions, bus) = stores(&config, &id, &lifecycle);
+        // Before anybody looks a figure up.
+        let metrics = telemetry::metrics()?;
         let node = Node::start(
             id,
             sessions,
@@ -74,7 +76,7 @@ impl Server {
             &lifecycle,
         );
         let gateway = Gateway::new(&config, node.clone(), verifier, &lifecycle);
-        let api = Api::new(&config, node, telemetry::metrics()?, dev, &lifecycle);
+        let api = Api::new(&config, node, metrics, dev, &lifecycle);
         Ok(Self {
             config,
             listener,

@@ -1,9 +1,11 @@
 //! Everything that leaves a process: HTTP bodies, refusals of a handshake, messages on the bus.
 
 mod bus;
+mod event;
 
-pub use self::bus::{
-    BUS_VERSION, Build, DecodeError, Event, NodeMessage, Publication, Sequence, UserMessage,
+pub use self::{
+    bus::{BUS_VERSION, Build, DecodeError, NodeMessage, Publication, Sequence, UserMessage},
+    event::{Event, Frame},
 };
 
 use std::{borrow::Cow, collections::HashMap, fmt};

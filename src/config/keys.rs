@@ -459,7 +459,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         "limits.handshake_attempts",
         number(1, 1_000_000),
         Is("10"),
-        "Refused handshakes before a connection is closed: room for a new token, none for guessing.",
+        "CONNECTs on one connection, whatever their answers: room for a new token, none for guessing.",
     ),
     // What is logged, and how.
     setting(

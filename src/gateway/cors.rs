@@ -13,6 +13,16 @@ use crate::config::Cors;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE");
 
+/// What of a request's headers matters here.
+pub(super) fn asking(request: &HeaderMap) -> HeaderMap {
+    let names = [ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS];
+    let found = names.into_iter().filter_map(|name| {
+        let value = request.get(&name)?.clone();
+        Some((name, value))
+    });
+    found.collect()
+}
+
 /// Adds what every answer has.
 pub(super) fn allow_origin(cors: &Cors, request: &HeaderMap, response: &mut HeaderMap) {
     let allowed = match cors {

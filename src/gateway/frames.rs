@@ -1,202 +1,330 @@
-//! The lengths of the WebSocket messages that a client sends, seen while they pass by.
-//!
-//! The framework refuses a message that is too long, but hangs up without saying why. Counting
-//! here lets the connection be closed with the status 1009 that clients know (RFC 6455, 7.4.1).
+//! The frames of a client's WebSocket (RFC 6455), read without a buffer of their own: what is whole
+//! is read where it lies, and only the tail of what is not whole is kept.
 
-use super::packets::NameScanner;
+use std::io::Cursor;
 
-/// What is wrong with a client's message.
+use tungstenite::protocol::frame::{
+    FrameHeader,
+    coding::{Control, Data, OpCode},
+};
+
+/// The longest payload of a control frame (RFC 6455, 5.5).
+const LONGEST_CONTROL: usize = 125;
+
+/// What a client has sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Message<'a> {
+    Text(&'a str),
+    Binary(&'a [u8]),
+    Ping(&'a [u8]),
+    /// With its status, as it was sent.
+    Close(&'a [u8]),
+}
+
+/// Why a WebSocket has to be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// It is longer than it may be.
+pub(super) enum Violation {
+    Protocol,
+    NotText,
     TooLong,
-    /// It asks for a namespace of a name that none can have.
-    Unreadable,
 }
 
-/// Reads frame headers and skips payloads (RFC 6455, 5.2).
-#[derive(Debug)]
-pub(super) struct FrameScanner {
-    limit: u64,
-    header: Vec<u8>,
-    /// Bytes of the present frame's payload that have not passed yet.
-    rest: u64,
-    /// Bytes of the present message, over all its fragments.
-    message: u64,
-    name: NameScanner,
-    /// The present frame's payload may hold a part of a namespace's name.
-    in_name: bool,
+/// Reads frames for one client.
+#[derive(Default)]
+pub(super) struct Frames(Option<Box<Unfinished>>);
+
+#[derive(Default)]
+struct Unfinished {
+    /// The bytes of a frame that is not whole.
+    frame: Vec<u8>,
+    /// The opcode of a message of which fragments have come.
+    opcode: Option<Data>,
+    message: Vec<u8>,
+}
+
+/// A frame's head, judged.
+struct Head {
+    opcode: OpCode,
+    is_final: bool,
     mask: [u8; 4],
-    /// Bytes of the present frame's payload that have passed, to know their place in the mask.
-    passed: usize,
+    length: usize,
+    payload: usize,
 }
 
-impl FrameScanner {
-    pub(super) fn new(limit: u64) -> Self {
-        Self {
-            limit,
-            header: Vec::with_capacity(14),
-            rest: 0,
-            message: 0,
-            name: NameScanner::default(),
-            in_name: false,
-            mask: [0; 4],
-            passed: 0,
-        }
-    }
-
-    /// Takes the next bytes from the client.
+impl Frames {
+    /// Reads on, and hands out each message until one is answered with `false`. Returns how many of
+    /// the bytes were read.
     ///
     /// # Errors
-    /// The message that they begin or continue is announced to be too long, or is not to be read.
-    pub(super) fn scan(&mut self, mut bytes: &[u8]) -> Result<(), Fault> {
+    /// The first violation of the protocol; nothing more can be read then.
+    pub(super) fn read(
+        &mut self,
+        mut bytes: &mut [u8],
+        limit: usize,
+        mut take: impl FnMut(Message<'_>) -> bool,
+    ) -> Result<usize, Violation> {
+        let given = bytes.len();
         while !bytes.is_empty() {
-            if self.rest > 0 {
-                let passing = self.rest.min(bytes.len() as u64);
-                let (payload, behind) = bytes.split_at(passing as usize);
-                self.rest -= passing;
-                bytes = behind;
-                self.scan_name(payload)?;
-                continue;
-            }
-            self.header.push(bytes[0]);
-            bytes = &bytes[1..];
-            if let Some((opcode, length)) = parse_header(&self.header) {
-                self.begin_frame(opcode, length)?;
+            let mut kept = self.0.as_mut().map_or(Vec::new(), |unfinished| {
+                std::mem::take(&mut unfinished.frame)
+            });
+            let goes_on = if kept.is_empty() {
+                match self.head(bytes, limit)? {
+                    Some(head) if head.length <= bytes.len() => {
+                        let (frame, rest) = bytes.split_at_mut(head.length);
+                        bytes = rest;
+                        self.take_frame(&head, &mut frame[head.payload..], &mut take)?
+                    }
+                    _ => {
+                        kept.extend_from_slice(bytes);
+                        bytes = &mut [];
+                        self.unfinished().frame = kept;
+                        true
+                    }
+                }
+            } else {
+                let head = self.head(&kept, limit)?;
+                let missing = head.as_ref().map_or(1, |head| head.length - kept.len());
+                let (more, rest) = bytes.split_at_mut(missing.min(bytes.len()));
+                bytes = rest;
+                kept.extend_from_slice(more);
+                match self.head(&kept, limit)? {
+                    Some(head) if head.length == kept.len() => {
+                        self.take_frame(&head, &mut kept[head.payload..], &mut take)?
+                    }
+                    _ => {
+                        self.unfinished().frame = kept;
+                        true
+                    }
+                }
+            };
+            if !goes_on {
+                break;
             }
         }
-        Ok(())
+        Ok(given - bytes.len())
     }
 
-    fn begin_frame(&mut self, opcode: u8, length: u64) -> Result<(), Fault> {
-        if let Some(mask) = self.header.last_chunk() {
-            self.mask = *mask;
+    /// The head of the frame that the bytes begin, if they hold all of it.
+    fn head(&self, bytes: &[u8], limit: usize) -> Result<Option<Head>, Violation> {
+        let mut cursor = Cursor::new(bytes);
+        let parsed = FrameHeader::parse(&mut cursor).map_err(|_| Violation::Protocol)?;
+        let Some((header, length)) = parsed else {
+            return Ok(None);
+        };
+        // A client's frames are masked, and no extension was agreed on.
+        let (Some(mask), false) = (header.mask, header.rsv1 | header.rsv2 | header.rsv3) else {
+            return Err(Violation::Protocol);
+        };
+        let begun = self.0.as_ref().filter(|begun| begun.opcode.is_some());
+        let is_sound = match header.opcode {
+            OpCode::Control(_) => header.is_final && length <= LONGEST_CONTROL as u64,
+            OpCode::Data(Data::Continue) => begun.is_some(),
+            OpCode::Data(_) => begun.is_none(),
+        };
+        if !is_sound {
+            return Err(Violation::Protocol);
         }
-        self.header.clear();
-        self.rest = length;
-        self.passed = 0;
-        self.in_name = opcode <= OPCODE_TEXT;
-        match opcode {
-            // A control frame may stand between the fragments of a message.
-            0x8.. => return Ok(()),
-            0x0 => self.message = self.message.saturating_add(length),
-            _ => {
-                self.message = length;
-                self.name = match opcode {
-                    OPCODE_TEXT => NameScanner::of_message(),
-                    _ => NameScanner::default(),
-                };
-            }
+        let before = match header.opcode {
+            OpCode::Control(_) => 0,
+            OpCode::Data(_) => begun.map_or(0, |begun| begun.message.len()),
+        };
+        if length > (limit - before) as u64 {
+            return Err(Violation::TooLong);
         }
-        if self.message > self.limit {
-            return Err(Fault::TooLong);
-        }
-        Ok(())
+        let payload = cursor.position() as usize;
+        Ok(Some(Head {
+            opcode: header.opcode,
+            is_final: header.is_final,
+            mask,
+            length: payload + length as usize,
+            payload,
+        }))
     }
 
-    fn scan_name(&mut self, payload: &[u8]) -> Result<(), Fault> {
-        if self.in_name && self.name.is_reading() {
-            let (mask, passed) = (self.mask, self.passed);
-            let unmasked = |(at, byte): (usize, &u8)| byte ^ mask[(passed + at) % 4];
-            self.passed += payload.len();
-            if !self.name.read(payload.iter().enumerate().map(unmasked)) {
-                return Err(Fault::Unreadable);
+    fn take_frame(
+        &mut self,
+        head: &Head,
+        payload: &mut [u8],
+        take: &mut impl FnMut(Message<'_>) -> bool,
+    ) -> Result<bool, Violation> {
+        unmask(payload, head.mask);
+        let goes_on = match head.opcode {
+            OpCode::Control(Control::Ping) => take(Message::Ping(payload)),
+            OpCode::Control(Control::Close) => {
+                check_close(payload)?;
+                take(Message::Close(payload))
             }
-        }
-        Ok(())
+            OpCode::Control(_) => true,
+            OpCode::Data(kind) if head.is_final && kind != Data::Continue => {
+                take(message(kind, payload)?)
+            }
+            OpCode::Data(kind) => {
+                let begun = self.unfinished();
+                begun.message.extend_from_slice(payload);
+                let kind = *begun.opcode.get_or_insert(kind);
+                if head.is_final {
+                    let whole = std::mem::take(&mut begun.message);
+                    begun.opcode = None;
+                    take(message(kind, &whole)?)
+                } else {
+                    true
+                }
+            }
+        };
+        let is_done = |left: &mut Box<Unfinished>| left.frame.is_empty() && left.opcode.is_none();
+        self.0.take_if(is_done);
+        Ok(goes_on)
+    }
+
+    fn unfinished(&mut self) -> &mut Unfinished {
+        self.0.get_or_insert_default()
     }
 }
 
-const OPCODE_TEXT: u8 = 0x1;
+fn message(kind: Data, payload: &[u8]) -> Result<Message<'_>, Violation> {
+    Ok(match kind {
+        Data::Text => Message::Text(std::str::from_utf8(payload).map_err(|_| Violation::NotText)?),
+        _ => Message::Binary(payload),
+    })
+}
 
-/// The opcode and the payload's length, once the header is whole.
-fn parse_header(header: &[u8]) -> Option<(u8, u64)> {
-    let (first, second) = (*header.first()?, *header.get(1)?);
-    let mask = if second & 0x80 == 0 { 0 } else { 4 };
-    let (extended, length) = match second & 0x7f {
-        126 => (
-            2,
-            u64::from(u16::from_be_bytes(header.get(2..4)?.try_into().ok()?)),
-        ),
-        127 => (8, u64::from_be_bytes(header.get(2..10)?.try_into().ok()?)),
-        short => (0, u64::from(short)),
-    };
-    (header.len() == 2 + extended + mask).then_some((first & 0x0f, length))
+/// RFC 6455, 5.5.1 and 7.4: nothing, or a status that may be sent and a text.
+fn check_close(payload: &[u8]) -> Result<(), Violation> {
+    match payload.split_first_chunk() {
+        None if payload.is_empty() => Ok(()),
+        None => Err(Violation::Protocol),
+        Some((status, reason)) => match u16::from_be_bytes(*status) {
+            1000..=1003 | 1007..=1014 | 3000..=4999 => std::str::from_utf8(reason)
+                .map(drop)
+                .map_err(|_| Violation::NotText),
+            _ => Err(Violation::Protocol),
+        },
+    }
+}
+
+fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+    let (words, rest) = payload.as_chunks_mut();
+    for word in words {
+        *word = (u32::from_ne_bytes(*word) ^ u32::from_ne_bytes(mask)).to_ne_bytes();
+    }
+    for (byte, mask) in rest.iter_mut().zip(mask) {
+        *byte ^= mask;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn frame(opcode: u8, payload: usize) -> Vec<u8> {
-        let mut frame = vec![opcode];
-        match payload {
-            0..126 => frame.push(0x80 | payload as u8),
-            126..65_536 => {
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mask = [7, 99, 250, 1];
+        let mut frame = vec![first];
+        match payload.len() {
+            length @ 0..126 => frame.push(0x80 | length as u8),
+            length @ 126..65_536 => {
                 frame.push(0x80 | 126);
-                frame.extend((payload as u16).to_be_bytes());
+                frame.extend((length as u16).to_be_bytes());
             }
-            _ => {
+            length => {
                 frame.push(0x80 | 127);
-                frame.extend((payload as u64).to_be_bytes());
+                frame.extend((length as u64).to_be_bytes());
             }
         }
-        frame.extend([0; 4]);
-        frame.extend(vec![b'x'; payload]);
+        frame.extend(mask);
+        frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(a, b)| a ^ b));
         frame
     }
 
+    /// What is read of the bytes when they come in pieces of that length.
+    fn read(bytes: &[u8], piece: usize, limit: usize) -> Result<Vec<String>, Violation> {
+        let mut frames = Frames::default();
+        let mut heard = Vec::new();
+        for piece in bytes.chunks(piece) {
+            frames.read(&mut piece.to_vec(), limit, |message| {
+                heard.push(match message {
+                    Message::Binary(bytes) => format!("Binary({})", bytes.len()),
+                    Message::Text(text) if text.len() > 20 => format!("Text({})", text.len()),
+                    message => format!("{message:?}"),
+                });
+                true
+            })?;
+        }
+        if heard.iter().all(|text| !text.contains("begun")) {
+            assert!(frames.0.is_none(), "an idle client keeps no buffer");
+        }
+        Ok(heard)
+    }
+
     #[test]
-    fn a_message_of_the_limit_passes_and_one_byte_more_does_not() {
-        for size in [100, 125, 126, 65_535, 65_536, 1_000_000] {
-            let mut scanner = FrameScanner::new(size as u64);
-            assert_eq!(scanner.scan(&frame(0x81, size)), Ok(()), "{size}");
-            assert_eq!(scanner.scan(&frame(0x82, size)), Ok(()), "{size}");
+    fn messages_are_read_whatever_pieces_they_come_in() {
+        let long = "x".repeat(70_000);
+        let bytes = [
+            frame(0x81, b"42[\"a\"]"),
+            frame(0x01, b"frag"),
+            frame(0x89, b"ping"),
+            frame(0x00, b"men"),
+            frame(0x8a, b""),
+            frame(0x80, b"ts"),
+            frame(0x82, &[0; 300]),
+            frame(0x81, long.as_bytes()),
+            frame(0x81, b""),
+            frame(0x88, &[3, 232]),
+        ];
+        let expected = [
+            r#"Text("42[\"a\"]")"#,
+            "Ping([112, 105, 110, 103])",
+            r#"Text("fragments")"#,
+            "Binary(300)",
+            "Text(70000)",
+            r#"Text("")"#,
+            "Close([3, 232])",
+        ];
+        for piece in [1, 2, 3, 7, 64, 1_000, 100_000] {
             assert_eq!(
-                scanner.scan(&frame(0x81, size + 1)),
-                Err(Fault::TooLong),
-                "{size}"
+                read(&bytes.concat(), piece, 70_000).unwrap(),
+                expected,
+                "{piece}"
             );
         }
     }
 
     #[test]
-    fn a_great_namespace_is_found_under_its_mask_and_over_fragments() {
-        let masked = |opcode: u8, text: &[u8]| {
-            let mask = [7, 99, 250, 1];
-            let mut frame = vec![opcode, 0x80 | text.len() as u8];
-            frame.extend(mask);
-            frame.extend(text.iter().zip(mask.iter().cycle()).map(|(a, b)| a ^ b));
-            frame
-        };
-        let fill = |scanner: &mut FrameScanner| {
-            (0..20).try_for_each(|_| scanner.scan(&masked(0x00, &[b'n'; 100])))
-        };
-        let mut scanner = FrameScanner::new(1_000_000);
-        scanner.scan(&masked(0x01, b"4")).unwrap();
-        scanner.scan(&masked(0x89, b"a ping")).unwrap();
-        scanner.scan(&masked(0x00, b"0/")).unwrap();
-        assert_eq!(fill(&mut scanner), Err(Fault::Unreadable));
-        for (opcode, head) in [(0x01, &b"40{"[..]), (0x01, b"40/a,"), (0x02, b"40/")] {
-            let mut scanner = FrameScanner::new(1_000_000);
-            scanner.scan(&masked(opcode, head)).unwrap();
-            assert_eq!(fill(&mut scanner), Ok(()), "{head:?}");
+    fn a_message_may_be_as_long_as_the_limit_over_all_its_fragments() {
+        let fits = [frame(0x01, &[b'x'; 60]), frame(0x80, &[b'x'; 40])].concat();
+        let too_long = [frame(0x01, &[b'x'; 60]), frame(0x80, &[b'x'; 41])].concat();
+        for piece in [1, 1_000] {
+            assert_eq!(read(&fits, piece, 100).unwrap(), ["Text(100)"]);
+            assert_eq!(read(&too_long, piece, 100), Err(Violation::TooLong));
         }
+        // The head alone tells.
+        let head = &frame(0x82, &[0; 101])[..8];
+        assert_eq!(read(head, 1_000, 100), Err(Violation::TooLong));
     }
 
     #[test]
-    fn fragments_add_up_and_control_frames_do_not_count() {
-        let mut scanner = FrameScanner::new(10);
-        let pieces = [
-            frame(0x01, 6),
-            frame(0x89, 100),
-            frame(0x00, 4),
-            frame(0x80, 0),
-        ];
-        for byte in pieces.concat() {
-            assert_eq!(scanner.scan(&[byte]), Ok(()));
+    fn what_rfc_6455_forbids_is_a_violation() {
+        let unmasked = vec![0x81, 0x01, b'2'];
+        for (bytes, violation) in [
+            (unmasked, Violation::Protocol),
+            (frame(0xc1, b"2"), Violation::Protocol),
+            (frame(0x83, b"2"), Violation::Protocol),
+            (frame(0x8b, b""), Violation::Protocol),
+            (frame(0x80, b"2"), Violation::Protocol),
+            (frame(0x09, b""), Violation::Protocol),
+            (frame(0x89, &[0; 126]), Violation::Protocol),
+            (
+                [frame(0x01, b"2"), frame(0x81, b"2")].concat(),
+                Violation::Protocol,
+            ),
+            (frame(0x88, b"x"), Violation::Protocol),
+            (frame(0x88, &[3, 237]), Violation::Protocol),
+            (frame(0x88, &[3, 232, 0xff]), Violation::NotText),
+            (frame(0x81, &[0xff]), Violation::NotText),
+        ] {
+            for piece in [1, 1_000] {
+                assert_eq!(read(&bytes, piece, 1_000), Err(violation), "{bytes:?}");
+            }
         }
-        assert_eq!(scanner.scan(&frame(0x01, 6)), Ok(()));
-        assert_eq!(scanner.scan(&frame(0x80, 5)), Err(Fault::TooLong));
     }
 }

@@ -1,11 +1,15 @@
 //! What a request to the Socket.IO endpoint asks for, judged as Engine.IO's own server does.
 
-use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
-use socketioxide::socket::Sid;
-use std::fmt;
+use std::borrow::Cow;
 
-use super::connection::Credentials;
-use crate::{auth::trim, secret::Secret};
+use axum::body::Body;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
+};
+use tungstenite::handshake::derive_accept_key;
+
+use super::{entrance::Credentials, packet::Token};
 
 /// Why Engine.IO refuses a request, as `{"code":N,"message":"…"}` with status 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,30 +37,32 @@ impl EngineError {
     pub(super) const STATUS: StatusCode = StatusCode::BAD_REQUEST;
 }
 
-/// What a well-formed request asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+/// What a well-formed request asks for; `C` is a connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Asked<C> {
     /// Open a connection that polls.
     Open,
     /// Wait for what there is for the client.
-    Poll(Sid),
+    Poll(C),
     /// Take what the client sends.
-    Post(Sid),
-    /// Open a WebSocket, for a new connection or one that polls so far.
-    WebSocket(Option<Sid>),
+    Post(C),
+    /// Open a connection on a WebSocket.
+    WebSocket,
+    /// Move a connection that polls to a WebSocket.
+    Upgrade(C),
 }
 
 /// The request's query, each key with its first value.
 #[derive(Debug, Default)]
-struct Query {
-    eio: Option<String>,
-    transport: Option<String>,
-    sid: Option<String>,
-    token: Option<String>,
+struct Query<'a> {
+    eio: Option<Cow<'a, str>>,
+    transport: Option<Cow<'a, str>>,
+    sid: Option<Cow<'a, str>>,
+    token: Option<Cow<'a, str>>,
 }
 
-impl Query {
-    fn of(uri: &Uri) -> Self {
+impl<'a> Query<'a> {
+    fn of(uri: &'a Uri) -> Self {
         let mut query = Self::default();
         for (key, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
         {
@@ -67,7 +73,7 @@ impl Query {
                 "token" => &mut query.token,
                 _ => continue,
             };
-            slot.get_or_insert_with(|| value.into_owned());
+            slot.get_or_insert(value);
         }
         query
     }
@@ -77,97 +83,109 @@ impl Query {
 ///
 /// # Errors
 /// What is wrong with the request.
-pub(super) fn parse<B>(
+pub(super) fn parse<B, C>(
     request: &Request<B>,
-    is_known: impl FnOnce(Sid) -> bool,
-) -> Result<Asked, EngineError> {
+    find: impl FnOnce(&str) -> Option<C>,
+) -> Result<Asked<C>, EngineError> {
     let query = Query::of(request.uri());
     let websocket = match query.transport.as_deref() {
         Some("websocket") => true,
         Some("polling") => false,
         _ => return Err(EngineError::TransportUnknown),
     };
-    let sid = match &query.sid {
-        Some(text) => {
-            let sid = text.parse().ok().filter(|sid| is_known(*sid));
-            Some(sid.ok_or(EngineError::SessionIdUnknown)?)
-        }
+    let connection = match &query.sid {
+        Some(sid) => Some(find(sid).ok_or(EngineError::SessionIdUnknown)?),
         None => None,
     };
-    if sid.is_none() && request.method() != Method::GET {
+    if connection.is_none() && request.method() != Method::GET {
         return Err(EngineError::BadHandshakeMethod);
     }
-    if websocket != is_upgrade(request.headers()) {
+    if websocket != has_token(request.headers(), header::UPGRADE, "websocket") {
         return Err(EngineError::BadRequest);
     }
-    if sid.is_none() && query.eio.as_deref() != Some("4") {
+    if connection.is_none() && query.eio.as_deref() != Some("4") {
         return Err(EngineError::UnsupportedProtocolVersion);
     }
-    match (sid, request.method()) {
-        (sid, &Method::GET) if websocket => Ok(Asked::WebSocket(sid)),
+    match (connection, request.method()) {
+        (None, _) if websocket => Ok(Asked::WebSocket),
         (None, _) => Ok(Asked::Open),
-        (Some(sid), &Method::GET) => Ok(Asked::Poll(sid)),
-        (Some(sid), &Method::POST) => Ok(Asked::Post(sid)),
+        (Some(connection), &Method::GET) if websocket => Ok(Asked::Upgrade(connection)),
+        (Some(connection), &Method::GET) => Ok(Asked::Poll(connection)),
+        (Some(connection), &Method::POST) => Ok(Asked::Post(connection)),
         _ => Err(EngineError::BadRequest),
     }
 }
 
-fn is_upgrade(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::UPGRADE)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+/// Whether a header that is a list has this token, in any case; its lines are one list (RFC 9110,
+/// 5.3).
+fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    list(headers, name).any(|found| found.eq_ignore_ascii_case(token))
 }
 
-/// The tokens that a request carries; the handshake looks at them later.
-pub(super) fn credentials<B>(request: &Request<B>) -> Credentials {
-    let secret = |text: String| (!trim(&text).is_empty()).then(|| Secret::new(text));
+fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(name).into_iter();
+    let lines = lines.filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim)
+}
+
+/// The answer that accepts a WebSocket (RFC 6455, 4.2), with the first subprotocol that is offered,
+/// as in Node: browsers give up without.
+///
+/// # Errors
+/// The request cannot become a WebSocket.
+pub(super) fn accept_websocket<B>(request: &Request<B>) -> Result<Response<Body>, EngineError> {
+    let headers = request.headers();
+    let key = headers.get(header::SEC_WEBSOCKET_KEY);
+    let key = key.filter(|key| STANDARD.decode(key).is_ok_and(|key| key.len() == 16));
+    let version = headers.get(header::SEC_WEBSOCKET_VERSION);
+    let is_good = request.method() == Method::GET
+        && request.version() >= Version::HTTP_11
+        && has_token(headers, header::CONNECTION, "upgrade")
+        && version.is_some_and(|version| version == "13");
+    let key = key.filter(|_| is_good).ok_or(EngineError::BadRequest)?;
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let answer = response.headers_mut();
+    let accept = derive_accept_key(key.as_bytes());
+    let accept = HeaderValue::from_str(&accept).map_err(|_| EngineError::BadRequest)?;
+    answer.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    answer.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    answer.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if let Some(protocol) = list(headers, header::SEC_WEBSOCKET_PROTOCOL).next() {
+        let is_name = |text: &str| HeaderName::from_bytes(text.as_bytes()).is_ok();
+        let protocol = Some(protocol).filter(|protocol| is_name(protocol));
+        let protocol = protocol.and_then(|protocol| HeaderValue::from_str(protocol).ok());
+        answer.insert(
+            header::SEC_WEBSOCKET_PROTOCOL,
+            protocol.ok_or(EngineError::BadRequest)?,
+        );
+    }
+    Ok(response)
+}
+
+/// The token that a request carries: its header's, else its query's. CONNECT looks at it later.
+pub(super) fn credentials<B>(request: &Request<B>) -> Option<Credentials> {
     let authorization = request.headers().get(header::AUTHORIZATION);
-    Credentials {
-        authorization: authorization
-            .and_then(|value| secret(String::from_utf8_lossy(value.as_bytes()).into_owned())),
-        query: Query::of(request.uri()).token.and_then(secret),
-    }
-}
-
-impl Asked {
-    /// The request's address as the framework wants it, without anything else of the client's.
-    pub(super) fn uri(self) -> Uri {
-        let (transport, sid) = match self {
-            Self::Open => ("polling", None),
-            Self::Poll(sid) | Self::Post(sid) => ("polling", Some(sid)),
-            Self::WebSocket(sid) => ("websocket", sid),
-        };
-        let sid = sid.map_or(String::new(), |sid| format!("&sid={sid}"));
-        let text = format!("{}?EIO=4&transport={transport}{sid}", super::PATH);
-        text.parse()
-            .expect("a session id has no special characters")
-    }
-}
-
-impl fmt::Display for Asked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Open => "open",
-            Self::Poll(_) => "poll",
-            Self::Post(_) => "post",
-            Self::WebSocket(None) => "websocket",
-            Self::WebSocket(Some(_)) => "upgrade",
-        })
-    }
+    let token = authorization
+        .and_then(|value| Token::new(&String::from_utf8_lossy(value.as_bytes())))
+        .or_else(|| Token::new(&Query::of(request.uri()).token?));
+    token.map(Credentials::Token)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn judge(method: &str, query: &str, upgrade: bool) -> Result<Asked, EngineError> {
+    fn judge(method: &str, query: &str, upgrade: bool) -> Result<Asked<()>, EngineError> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("/socket.io/{query}"));
         if upgrade {
             request = request.header("upgrade", "WebSocket");
         }
-        parse(&request.body(()).unwrap(), |_| true)
+        parse(&request.body(()).unwrap(), |sid| {
+            (sid == "good").then_some(())
+        })
     }
 
     #[test]
@@ -208,22 +226,79 @@ mod tests {
         );
         assert_eq!(
             judge("GET", "?EIO=4&transport=websocket", true),
-            Ok(Asked::WebSocket(None))
+            Ok(Asked::WebSocket)
         );
+    }
+
+    fn token(request: http::request::Builder) -> Option<String> {
+        match credentials(&request.body(()).unwrap())? {
+            Credentials::Token(token) => Some(token.0.expose().to_owned()),
+            _ => None,
+        }
     }
 
     #[test]
     fn the_first_of_a_repeated_key_counts_and_blanks_do_not() {
         let request = Request::get("/socket.io/?token=&token=b").header("authorization", "  ");
-        let found = credentials(&request.body(()).unwrap());
-        assert!(found.authorization.is_none() && found.query.is_none());
-        let request = Request::get("/socket.io/?token=a%20b&token=c")
-            .body(())
-            .unwrap();
-        assert!(
-            credentials(&request)
-                .query
-                .is_some_and(|token| token.expose() == "a b")
-        );
+        assert_eq!(token(request), None);
+        let request = Request::get("/socket.io/?token=a%20b&token=c");
+        assert_eq!(token(request), Some("a b".to_owned()));
+        let request = Request::get("/socket.io/?token=a").header("authorization", "b");
+        assert_eq!(token(request), Some("b".to_owned()));
+    }
+
+    fn accept(headers: &[(&str, &str)]) -> Result<Response<Body>, EngineError> {
+        let request = Request::get("/socket.io/?EIO=4&transport=websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        });
+        accept_websocket(&request.body(()).unwrap())
+    }
+
+    #[test]
+    fn header_lines_of_one_name_are_one_list() {
+        for headers in [
+            &[("connection", "keep-alive"), ("connection", "Upgrade")][..],
+            &[("connection", "keep-alive, upgrade")],
+            &[("connection", "UPGRADE"), ("connection", "close")],
+        ] {
+            let answer = accept(headers).unwrap();
+            let accepted = &answer.headers()["sec-websocket-accept"];
+            assert_eq!(accepted, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        }
+        assert!(accept(&[("connection", "keep-alive")]).is_err());
+    }
+
+    #[test]
+    fn the_first_subprotocol_that_is_offered_is_taken() {
+        let connection = ("connection", "upgrade");
+        for (headers, expected) in [
+            (&[connection][..], None),
+            (&[connection, ("sec-websocket-protocol", "v1")], Some("v1")),
+            (
+                &[connection, ("sec-websocket-protocol", "b , a")],
+                Some("b"),
+            ),
+            (
+                &[
+                    connection,
+                    ("sec-websocket-protocol", "x"),
+                    ("sec-websocket-protocol", "y"),
+                ],
+                Some("x"),
+            ),
+        ] {
+            let answer = accept(headers).unwrap();
+            let found = answer.headers().get("sec-websocket-protocol");
+            assert_eq!(
+                found.map(HeaderValue::as_bytes),
+                expected.map(str::as_bytes)
+            );
+        }
+        for bad in ["", "a b", ",a"] {
+            assert!(accept(&[connection, ("sec-websocket-protocol", bad)]).is_err());
+        }
     }
 }

@@ -66,10 +66,7 @@ async fn emit(
     let payload = members
         .get("payload")
         .map_or(RawValue::NULL, |payload| *payload);
-    let event = Event {
-        name,
-        payload: payload.to_owned().into(),
-    };
+    let event = Event::new(name, payload.get());
     let reach = context
         .node
         .emit(&dev.user, &event)

@@ -106,13 +106,7 @@ pub(super) async fn emit(
         let payload = members
             .get("payload")
             .map_or(RawValue::NULL, |payload| *payload);
-        (
-            user,
-            Event {
-                name,
-                payload: payload.to_owned().into(),
-            },
-        )
+        (user, Event::new(name, payload.get()))
     };
     // A large body and its copy need not both wait for Redis.
     drop(body);

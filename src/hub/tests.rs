@@ -1,5 +1,3 @@
-use serde_json::value::RawValue;
-
 use super::*;
 use crate::id::EventName;
 
@@ -31,11 +29,7 @@ fn session(text: &str) -> SessionId {
 }
 
 fn event(name: &str) -> Event {
-    let payload = RawValue::from_string("1".into()).unwrap();
-    Event {
-        name: EventName::try_from(name).unwrap(),
-        payload: payload.into(),
-    }
+    Event::new(EventName::try_from(name).unwrap(), "1")
 }
 
 fn enter(hub: &Arc<Hub>, session_text: &str) -> (Lease, Arc<Ear>) {

@@ -1,20 +1,12 @@
 //! What nodes say to each other. The messages are versioned, so that two releases can run side by
 //! side during a rolling upgrade.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
+use super::Event;
 use crate::id::{EventName, NodeId, SessionId};
-
-/// An event on its way to a user's sockets. The payload is raw JSON and shared, never copied.
-#[derive(Debug, Clone)]
-pub struct Event {
-    pub name: EventName,
-    pub payload: Arc<RawValue>,
-}
 
 /// The number that a node gives to a message that it wants to recognise again.
 pub type Sequence = u64;
@@ -204,7 +196,7 @@ impl UserMessage {
                     event: name,
                 });
                 bytes.push(b'\n');
-                bytes.extend_from_slice(event.payload.get().as_bytes());
+                bytes.extend_from_slice(event.payload());
                 bytes
             }
             Self::SessionChanged { from, seq, session } => {
@@ -225,16 +217,10 @@ impl UserMessage {
         let (line, payload) = text.split_once('\n').unwrap_or((text, "null"));
         Ok(match decode(line)? {
             UserHeader::Emit { from, seq, event } => {
-                let payload =
-                    RawValue::from_string(payload.to_owned()).map_err(DecodeError::Malformed)?;
-                Self::Emit {
-                    from,
-                    seq,
-                    event: Event {
-                        name: event,
-                        payload: payload.into(),
-                    },
-                }
+                let payload: &RawValue =
+                    serde_json::from_str(payload).map_err(DecodeError::Malformed)?;
+                let event = Event::new(event, payload.get());
+                Self::Emit { from, seq, event }
             }
             UserHeader::SessionChanged { from, seq, session } => {
                 Self::SessionChanged { from, seq, session }
@@ -265,12 +251,8 @@ mod tests {
 
     #[test]
     fn an_emit_keeps_its_payload_to_the_byte() {
-        let payload =
-            RawValue::from_string(r#"{"n":9007199254740993,"s":"\ud83d\n"}"#.into()).unwrap();
-        let event = Event {
-            name: EventName::try_from("a:b").unwrap(),
-            payload: payload.into(),
-        };
+        let payload = r#"{"n":9007199254740993,"s":"\ud83d\n"}"#;
+        let event = Event::new(EventName::try_from("a:b").unwrap(), payload);
         let bytes = UserMessage::Emit {
             from: node(),
             seq: 7,
@@ -280,10 +262,7 @@ mod tests {
         let Ok(UserMessage::Emit { seq: 7, event, .. }) = UserMessage::decode(&bytes) else {
             panic!("{:?}", String::from_utf8(bytes));
         };
-        assert_eq!(
-            event.payload.get(),
-            r#"{"n":9007199254740993,"s":"\ud83d\n"}"#
-        );
+        assert_eq!(event.payload(), payload.as_bytes());
     }
 
     #[test]
@@ -383,10 +362,7 @@ mod tests {
     #[test]
     fn a_message_is_of_the_kind_that_its_header_says() {
         let (from, session) = (node(), SessionId::try_from("s").unwrap());
-        let event = Event {
-            name: EventName::try_from("a").unwrap(),
-            payload: RawValue::NULL.to_owned().into(),
-        };
+        let event = Event::new(EventName::try_from("a").unwrap(), "null");
         let seq = 1;
         let messages = [
             UserMessage::Emit {

@@ -10,7 +10,9 @@ const POLLING: &str = "?EIO=4&transport=polling";
 
 async fn ask(sockd: &Sockd, method: Method, query: &str, headers: &[(&str, &str)]) -> Response {
     let url = format!("{}/socket.io/{query}", sockd.url());
-    let mut request = http::client().request(method, url);
+    // A CONNECT, so that the next poll is answered at once.
+    let body = if method == Method::POST { "40" } else { "" };
+    let mut request = http::client().request(method, url).body(body);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

@@ -12,7 +12,15 @@ use self::paths::{NamedPath, paths};
 
 /// Other crates, and the modules that may name them.
 const FOREIGN: [(&[&str], &[&str]); 3] = [
-    (&["socketioxide", "engineioxide"], &["gateway"]),
+    (
+        &[
+            "engineioxide_core",
+            "socketioxide",
+            "socketioxide_core",
+            "socketioxide_parser_common",
+        ],
+        &["gateway"],
+    ),
     (&["axum"], &["gateway", "http", "server"]),
     (&["redis"], &["redis", "session", "bus", "checkup"]),
 ];

@@ -310,7 +310,7 @@ impl Kept {
         let UserMessage::Emit { event, .. } = message else {
             return true;
         };
-        let bytes = self.bytes + event.payload.get().len();
+        let bytes = self.bytes + event.payload().len();
         if self.events >= EVENTS || bytes > BYTES {
             metrics::counter!("sockd_bus_messages_dropped_total").increment(1);
             return false;
@@ -323,7 +323,7 @@ impl Kept {
     fn remove(&mut self, message: &UserMessage) {
         if let UserMessage::Emit { event, .. } = message {
             self.events -= 1;
-            self.bytes -= event.payload.get().len();
+            self.bytes -= event.payload().len();
         }
     }
 }

@@ -1,4 +1,3 @@
-use serde_json::value::RawValue;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::*;
@@ -17,10 +16,7 @@ fn emit_of(seq: Sequence, payload: &str) -> UserMessage {
     UserMessage::Emit {
         from: NodeId::try_from("n").unwrap(),
         seq,
-        event: Event {
-            name: EventName::try_from("a").unwrap(),
-            payload: RawValue::from_string(payload.to_owned()).unwrap().into(),
-        },
+        event: Event::new(EventName::try_from("a").unwrap(), payload),
     }
 }
 

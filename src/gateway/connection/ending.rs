@@ -1,0 +1,189 @@
+//! How a connection ends.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{
+    super::{packet, ticker::Tick},
+    LastWord, Phase, Transport,
+    locked::Locked,
+};
+use crate::{
+    hub::Farewell,
+    wire::{EVENT_EXPIRED, EVENT_LOGOUT, Frame},
+};
+
+/// How long a dismissed client has to take what it is told on a WebSocket.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
+/// How long on polling, where it has to come for it.
+const POLL_LIMIT: Duration = Duration::from_secs(3);
+/// How long a stream is read on after its end was said, lest a reset outrun what the client was told.
+const LINGER_LIMIT: Duration = Duration::from_secs(2);
+
+macro_rules! endings {
+    ($($ending:ident => $label:literal,)*) => {
+        /// Why a connection is ended by us.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(in crate::gateway) enum Ending {
+            $($ending,)*
+        }
+
+        impl Ending {
+            pub(in crate::gateway) const ALL: [Self; [$($label),*].len()] = [$(Self::$ending),*];
+
+            pub(in crate::gateway) fn label(self) -> &'static str {
+                match self {
+                    $(Self::$ending => $label,)*
+                }
+            }
+        }
+    };
+}
+
+endings! {
+    Dismissed => "dismissed",
+    Draining => "draining",
+    Flooding => "flooding",
+    MessageTooLong => "message_too_long",
+    NotJoined => "not_joined",
+    NotText => "not_text",
+    OverlappingPolls => "overlapping_polls",
+    OverlappingPosts => "overlapping_posts",
+    PingTimeout => "ping_timeout",
+    ProtocolViolated => "protocol_violated",
+    SlowReader => "slow_reader",
+    TooManyConnects => "too_many_refusals",
+    Unreadable => "unreadable",
+    WriteStalled => "write_stalled",
+}
+
+impl Ending {
+    /// The status of the close frame (RFC 6455, 7.4.1), where it says more than that this is the end.
+    fn status(self) -> Option<u16> {
+        match self {
+            Self::Draining => Some(1001),
+            Self::ProtocolViolated => Some(1002),
+            Self::NotText => Some(1007),
+            Self::MessageTooLong => Some(1009),
+            _ => None,
+        }
+    }
+}
+
+impl Locked<'_> {
+    /// Ends the connection. A WebSocket is told so, and polls are.
+    pub(in crate::gateway) fn end(&mut self, ending: Ending) {
+        match self.phase {
+            Phase::Open => {}
+            // It was told already.
+            Phase::Closing => return self.finish(LastWord::Close),
+            Phase::Ended(_) => return,
+        }
+        self.count(ending);
+        if matches!(self.transport, Transport::WebSocket(_)) {
+            let status = ending.status().map(u16::to_be_bytes);
+            self.close(status.as_ref().map_or(&[], |status| status.as_slice()));
+        } else {
+            self.finish(match ending {
+                Ending::Draining => LastWord::Noop,
+                _ => LastWord::Close,
+            });
+        }
+    }
+
+    /// Ends it without a word to a client that does not read.
+    pub(super) fn cut(&mut self, ending: Ending) {
+        self.count(ending);
+        self.finish(LastWord::Close);
+    }
+
+    fn count(&self, ending: Ending) {
+        let connection = self.connection;
+        connection.engine.meters.ended(ending).increment(1);
+        tracing::debug!(sid = %connection.sid, ?ending, "ending a connection");
+    }
+
+    /// Says the end of a WebSocket, in the place of what still waits.
+    fn close(&mut self, status: &[u8]) {
+        self.outbox.abandon();
+        self.outbox.push(close_frame(status));
+        self.phase = Phase::Closing;
+        self.cut_at = self.connection.engine.ticker.after(LINGER_LIMIT);
+        self.flush();
+    }
+
+    /// Tells a client why it has to go, and that it has to: all in one write.
+    pub(super) fn dismiss(&mut self, farewell: Farewell) {
+        if self.phase != Phase::Open || !self.is_member() {
+            return;
+        }
+        let (event, reason) = match farewell {
+            Farewell::SessionReplaced => (EVENT_LOGOUT, "SESSION_REPLACED"),
+            Farewell::TokenExpired => (EVENT_EXPIRED, "TOKEN_EXPIRED"),
+        };
+        metrics::counter!("sockd_sockets_dismissed_total", "event" => event).increment(1);
+        tracing::info!(sid = %self.connection.sid, ?farewell, "dismissing a socket");
+        self.count(Ending::Dismissed);
+        // It has to know, however much waits already.
+        let event = Frame::text(&[r#"42[""#, event, r#"",{"reason":""#, reason, r#""}]"#]);
+        self.push(event);
+        self.push(packet::DISCONNECT);
+        self.phase = Phase::Closing;
+        let limit = match &self.transport {
+            Transport::WebSocket(_) => {
+                self.outbox.push(close_frame(&[]));
+                FAREWELL_LIMIT
+            }
+            _ => POLL_LIMIT,
+        };
+        self.cut_at = self.connection.engine.ticker.after(limit);
+        self.flush();
+    }
+
+    /// The client has moved to a WebSocket while it was being dismissed.
+    pub(super) fn say_end(&mut self) {
+        self.outbox.push(close_frame(&[]));
+        self.cut_at = self.connection.engine.ticker.after(FAREWELL_LIMIT);
+    }
+
+    /// The client has ended the connection with a packet.
+    pub(super) fn closed_by_client(&mut self) {
+        if matches!(self.transport, Transport::WebSocket(_)) {
+            self.close(&[]);
+        } else {
+            self.finish(LastWord::Noop);
+        }
+    }
+
+    /// The client has closed the WebSocket: its status is sent back (RFC 6455, 5.5.1).
+    pub(super) fn closed_by_frame(&mut self, payload: &[u8]) {
+        if self.phase == Phase::Open {
+            self.close(payload.get(..2).unwrap_or_default());
+        }
+    }
+
+    /// Lets go of everything but the place in the hub.
+    pub(super) fn finish(&mut self, last_word: LastWord) {
+        if matches!(self.phase, Phase::Ended(_)) {
+            return;
+        }
+        self.phase = Phase::Ended(last_word);
+        self.transport = Transport::None;
+        self.outbox = Default::default();
+        self.credentials = None;
+        self.waiting = Vec::new();
+        self.ping_at = Tick::NEVER;
+        self.join_by = Tick::NEVER;
+        self.cut_at = Tick::NEVER;
+        self.connection.engine.registry.remove(&self.connection.sid);
+        self.wakes_task = true;
+        self.wakes_poll = true;
+    }
+}
+
+fn close_frame(payload: &[u8]) -> Frame {
+    let head = [0x88, payload.len() as u8];
+    let bytes = [&head, payload].concat();
+    Frame::raw(Bytes::from(bytes), head.len())
+}

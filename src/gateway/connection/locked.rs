@@ -1,0 +1,186 @@
+//! A connection under its lock: what is sent, what is due, and what follows once the lock is free.
+
+use std::{
+    io,
+    ops::{Deref, DerefMut},
+    sync::MutexGuard,
+};
+
+use super::{
+    super::{outbox::Written, packet, ticker::Tick},
+    Connection, Ending, LastWord, Membership, Phase, State, Transport, Upgrade,
+};
+use crate::{node::Admitted, wire::Frame};
+
+/// When it is dropped, whoever has to go on is woken, and the ticker learns what is due next.
+pub(super) struct Locked<'a> {
+    pub(super) connection: &'a Connection,
+    state: Option<MutexGuard<'a, State>>,
+    /// Whether the task has to go on.
+    pub(super) wakes_task: bool,
+    /// Whether the poll has to go on.
+    pub(super) wakes_poll: bool,
+}
+
+impl<'a> Locked<'a> {
+    pub(super) fn new(connection: &'a Connection, state: MutexGuard<'a, State>) -> Self {
+        Self {
+            connection,
+            state: Some(state),
+            wakes_task: false,
+            wakes_poll: false,
+        }
+    }
+
+    /// Sends a packet now, or lets it wait; ends a connection for which too much waits already.
+    pub(super) fn send(&mut self, frame: Frame) {
+        let limit = self.connection.engine.limits.outbound_buffer;
+        if !self.outbox.has_room(&frame, limit) {
+            return self.end(Ending::SlowReader);
+        }
+        let state = &mut **self;
+        let written = match &mut state.transport {
+            Transport::WebSocket(stream) => state.outbox.write_or_push(frame, stream),
+            _ => return self.push(frame),
+        };
+        self.written(written);
+    }
+
+    /// Lets a packet wait, without limit.
+    pub(super) fn push(&mut self, frame: Frame) {
+        self.outbox.push(frame);
+        self.wakes_poll = true;
+    }
+
+    /// Writes what waits for a WebSocket.
+    pub(super) fn flush(&mut self) {
+        let state = &mut **self;
+        if let Transport::WebSocket(stream) = &mut state.transport {
+            let written = state.outbox.write_to(stream);
+            self.written(written);
+        }
+    }
+
+    fn written(&mut self, written: io::Result<Written>) {
+        let engine = &self.connection.engine;
+        let state = self.state.as_mut().expect("it is there until the drop");
+        match written {
+            Ok(Written::All) => {
+                if state.phase == Phase::Open {
+                    state.cut_at = Tick::NEVER;
+                } else if let Transport::WebSocket(stream) = &mut state.transport {
+                    stream.finish();
+                }
+            }
+            Ok(written) => {
+                let has_moved = written == Written::Some || state.cut_at == Tick::NEVER;
+                if has_moved && state.phase == Phase::Open {
+                    state.cut_at = engine.ticker.after(engine.limits.write_stall);
+                }
+                // It waits until the stream takes more.
+                self.wakes_task = true;
+            }
+            Err(_) => self.finish(LastWord::Close),
+        }
+    }
+
+    /// Does what is due. Returns the place in the hub of a client that is gone.
+    pub(super) fn tick(&mut self, now: Tick) -> Option<Admitted> {
+        if now < self.wake_at {
+            return None;
+        }
+        self.wake_at = Tick::NEVER;
+        if self.cut_at <= now {
+            match self.phase {
+                Phase::Open => self.cut(Ending::WriteStalled),
+                Phase::Closing | Phase::Ended(_) => self.finish(LastWord::Close),
+            }
+        }
+        if self.join_by <= now && self.phase == Phase::Open {
+            self.end(Ending::NotJoined);
+        }
+        if self.ping_at <= now {
+            self.beat();
+        }
+        if self.phase == Phase::Open {
+            return None;
+        }
+        match std::mem::replace(&mut self.membership, Membership::Out) {
+            Membership::In(admitted) => Some(admitted),
+            other => {
+                self.membership = other;
+                None
+            }
+        }
+    }
+
+    /// Pings, or gives up a client that has not answered.
+    fn beat(&mut self) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        if self.awaits_pong {
+            return self.end(Ending::PingTimeout);
+        }
+        let engine = &self.connection.engine;
+        self.awaits_pong = true;
+        self.ping_at = engine.ticker.after(engine.socketio.ping_timeout);
+        self.send(packet::PING);
+    }
+
+    pub(super) fn pong(&mut self) {
+        let engine = &self.connection.engine;
+        if self.awaits_pong {
+            self.awaits_pong = false;
+            self.ping_at = engine.ticker.after(engine.socketio.ping_interval);
+        }
+    }
+
+    pub(super) fn is_probed(&self) -> bool {
+        matches!(self.transport, Transport::Polling(Upgrade::Probed))
+    }
+
+    /// When the ticker has to call.
+    fn due_at(&self) -> Tick {
+        match self.phase {
+            Phase::Open => self.ping_at.min(self.join_by).min(self.cut_at),
+            Phase::Closing => self.cut_at,
+            Phase::Ended(_) => Tick::NEVER,
+        }
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        self.state.as_ref().expect("it is there until the drop")
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        self.state.as_mut().expect("it is there until the drop")
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let is_gone = self.phase != Phase::Open && matches!(self.membership, Membership::In(_));
+        let ticker = &self.connection.engine.ticker;
+        // A place in the hub is given up at once, but by the ticker: the hub may be calling now.
+        let due = if is_gone { ticker.now() } else { self.due_at() };
+        let is_sooner = due < self.wake_at;
+        if is_sooner {
+            self.wake_at = due;
+        }
+        let (wakes_task, wakes_poll) = (self.wakes_task, self.wakes_poll);
+        let task = wakes_task.then(|| self.task.take()).flatten();
+        let poll = wakes_poll.then(|| self.poll.take()).flatten();
+        self.state = None;
+        if is_sooner {
+            ticker.schedule(due, self.connection.me.clone());
+        }
+        task.into_iter().chain(poll).for_each(|waker| waker.wake());
+    }
+}

@@ -1,0 +1,260 @@
+//! What the transports ask of a connection: packets to carry, and bytes to write and read.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+
+use super::{
+    super::{packet, stream::Stream},
+    Connection, Ending, LastWord, Phase, Transport, Upgrade,
+    locked::Locked,
+};
+use crate::wire::Frame;
+
+impl Connection {
+    /// Whether the client polls.
+    pub(in crate::gateway) fn is_polling(&self) -> bool {
+        matches!(self.lock().transport, Transport::Polling(_))
+    }
+
+    /// Begins a poll; `None` while another waits, as no client's code has two.
+    pub(in crate::gateway) fn begin_poll(self: &Arc<Self>) -> Option<PendingPoll> {
+        let mut locked = self.lock();
+        if std::mem::replace(&mut locked.is_polled, true) {
+            locked.end(Ending::OverlappingPolls);
+            return None;
+        }
+        Some(PendingPoll {
+            connection: self.clone(),
+            is_answered: false,
+        })
+    }
+
+    /// Begins to take a POST; `None` while another is under way.
+    pub(in crate::gateway) fn begin_post(&self) -> Option<Posting<'_>> {
+        let mut locked = self.lock();
+        if std::mem::replace(&mut locked.is_posting, true) {
+            locked.end(Ending::OverlappingPosts);
+            return None;
+        }
+        Some(Posting(self))
+    }
+
+    /// Whether the connection has ended otherwise than the client or a drain wants it.
+    pub(in crate::gateway) fn is_ended_by_us(&self) -> bool {
+        self.lock().phase == Phase::Ended(LastWord::Close)
+    }
+
+    /// Begins an upgrade; `false` if there is one already.
+    pub(in crate::gateway) fn begin_upgrade(&self) -> bool {
+        let mut locked = self.lock();
+        let may = matches!(locked.transport, Transport::Polling(Upgrade::None));
+        if may {
+            locked.transport = Transport::Polling(Upgrade::Asked);
+        }
+        may
+    }
+
+    /// The WebSocket works: the client's polls come to an end.
+    pub(in crate::gateway) fn probed(&self) {
+        let mut locked = self.lock();
+        if let Transport::Polling(upgrade) = &mut locked.transport {
+            *upgrade = Upgrade::Probed;
+            locked.wakes_poll = true;
+        }
+    }
+
+    /// Whether the client has probed its WebSocket.
+    pub(in crate::gateway) fn is_probed(&self) -> bool {
+        self.lock().is_probed()
+    }
+
+    /// The upgrade came to nothing, and has cost the client nothing.
+    pub(in crate::gateway) fn abandon_upgrade(&self) {
+        if let Transport::Polling(upgrade) = &mut self.lock().transport {
+            *upgrade = Upgrade::None;
+        }
+    }
+
+    /// Moves the client to its WebSocket; `false` if it is gone.
+    pub(in crate::gateway) fn upgrade(&self, stream: Stream) -> bool {
+        let mut locked = self.lock();
+        let Transport::Polling(_) = locked.transport else {
+            return false;
+        };
+        locked.transport = Transport::WebSocket(stream);
+        locked.wakes_poll = true;
+        if locked.phase == Phase::Closing {
+            locked.say_end();
+        }
+        locked.flush();
+        true
+    }
+
+    /// Resolves when there is no connection to upgrade any more.
+    pub(in crate::gateway) fn poll_ended(&self, context: &Context<'_>) -> Poll<()> {
+        let mut locked = self.lock();
+        if matches!(locked.phase, Phase::Ended(_)) {
+            return Poll::Ready(());
+        }
+        keep(&mut locked.task, context);
+        Poll::Pending
+    }
+
+    /// Answers a ping of the client's WebSocket.
+    pub(in crate::gateway) fn receive_ping(&self, payload: &[u8]) -> bool {
+        let mut locked = self.lock();
+        locked.charge(super::PACKET_COST);
+        if locked.phase == Phase::Open {
+            locked.send(pong(payload));
+        }
+        locked.phase == Phase::Open
+    }
+
+    /// The client has closed its WebSocket.
+    pub(in crate::gateway) fn receive_close(&self, payload: &[u8]) {
+        self.lock().closed_by_frame(payload);
+    }
+
+    /// Writes what waits, and reads what the client has sent; `None` once the connection has ended.
+    pub(in crate::gateway) fn poll_stream(
+        &self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Option<usize>> {
+        let mut locked = self.lock();
+        keep(&mut locked.task, context);
+        if !locked.outbox.is_empty() && locked.poll_write(context).is_ready() {
+            // The stream is at its end.
+            return Poll::Ready(None);
+        }
+        // So many turns, and others have theirs.
+        for _ in 0..8 {
+            let Transport::WebSocket(stream) = &mut locked.transport else {
+                return Poll::Ready(None);
+            };
+            let read = match stream.poll_read(context, buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(read) => read.unwrap_or(0),
+            };
+            if read == 0 {
+                locked.finish(LastWord::Close);
+                return Poll::Ready(None);
+            }
+            locked.charge(read);
+            // After the end was said, what comes is only read so that it is out of the way.
+            if locked.phase == Phase::Open {
+                return Poll::Ready(Some(read));
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_packets(&self, context: &Context<'_>) -> Poll<Bytes> {
+        let mut locked = self.lock();
+        match (locked.phase, &locked.transport) {
+            (Phase::Ended(LastWord::Close), _) => {
+                return Poll::Ready(Bytes::from_static(packet::CLOSE));
+            }
+            (Phase::Ended(LastWord::Noop), _) | (_, Transport::WebSocket(_)) => {
+                return Poll::Ready(Bytes::from_static(packet::NOOP));
+            }
+            _ => {}
+        }
+        if !locked.outbox.is_empty() {
+            let limit = self.engine.socketio.max_payload;
+            let packets = locked.outbox.take_payload(limit);
+            // The client has been told to go.
+            if locked.phase == Phase::Closing && locked.outbox.is_empty() {
+                locked.finish(LastWord::Close);
+            }
+            return Poll::Ready(packets);
+        }
+        if locked.is_probed() {
+            return Poll::Ready(Bytes::from_static(packet::NOOP));
+        }
+        keep(&mut locked.poll, context);
+        Poll::Pending
+    }
+}
+
+impl Locked<'_> {
+    /// Writes until all is written, or the stream takes no more; resolves when it has failed.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            self.flush();
+            // The task is here already.
+            self.wakes_task = false;
+            let state = &mut **self;
+            let Transport::WebSocket(stream) = &mut state.transport else {
+                return Poll::Ready(());
+            };
+            if state.outbox.is_empty() {
+                return Poll::Pending;
+            }
+            match stream.poll_write_ready(context) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => {
+                    self.finish(LastWord::Close);
+                    return Poll::Ready(());
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+/// A poll that waits for packets. As in Node, a client that hangs up before it is answered has lost
+/// its transport, and the connection ends.
+pub(in crate::gateway) struct PendingPoll {
+    connection: Arc<Connection>,
+    is_answered: bool,
+}
+
+impl Future for PendingPoll {
+    type Output = Bytes;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Bytes> {
+        let packets = self.connection.poll_packets(context);
+        self.is_answered = packets.is_ready();
+        packets
+    }
+}
+
+impl Drop for PendingPoll {
+    fn drop(&mut self) {
+        let mut locked = self.connection.lock();
+        locked.is_polled = false;
+        if !self.is_answered {
+            locked.finish(LastWord::Noop);
+        }
+    }
+}
+
+/// A POST that is under way until this is dropped.
+pub(in crate::gateway) struct Posting<'a>(&'a Connection);
+
+impl Drop for Posting<'_> {
+    fn drop(&mut self) {
+        self.0.lock().is_posting = false;
+    }
+}
+
+/// The pong frame that answers a ping (RFC 6455, 5.5.3).
+pub(in crate::gateway) fn pong(payload: &[u8]) -> Frame {
+    let head = [0x8a, payload.len() as u8];
+    Frame::raw([&head, payload].concat().into(), head.len())
+}
+
+fn keep(kept: &mut Option<Waker>, context: &Context<'_>) {
+    match kept {
+        Some(waker) => waker.clone_from(context.waker()),
+        None => *kept = Some(context.waker().clone()),
+    }
+}

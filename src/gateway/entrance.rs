@@ -1,0 +1,153 @@
+//! CONNECT: who the client is, whether it may come in, and what it is told.
+
+use std::sync::Arc;
+
+use metrics::Counter;
+
+use super::{
+    connection::Connection,
+    packet::{Auth, Token},
+};
+use crate::{
+    auth::{Identity, TokenVerifier, strip_bearer, unix_time},
+    config::OnExpiry,
+    hub::Outlet,
+    lifecycle::Lifecycle,
+    node::{Applicant, Node},
+    wire::Refusal,
+};
+
+/// What the request that opened a connection carried, for a CONNECT without a token.
+pub(super) enum Credentials {
+    Token(Token),
+    /// The token was good. What it has proven stays, and the token has gone.
+    Identity(Identity),
+    /// The token was bad, and has gone.
+    Bad,
+}
+
+/// Lets clients in.
+pub(super) struct Entrance {
+    node: Arc<Node>,
+    verifier: TokenVerifier,
+    on_expiry: OnExpiry,
+    lifecycle: Lifecycle,
+    admitted: Counter,
+    refused: [(Refusal, Counter); 4],
+}
+
+impl Entrance {
+    pub(super) fn new(
+        node: Arc<Node>,
+        verifier: TokenVerifier,
+        on_expiry: OnExpiry,
+        lifecycle: &Lifecycle,
+    ) -> Self {
+        let counter =
+            |answer: String| metrics::counter!("sockd_handshakes_total", "answer" => answer);
+        let refusals = [
+            Refusal::TokenMissing,
+            Refusal::TokenInvalid,
+            Refusal::SessionMismatch,
+            Refusal::AuthUnavailable,
+        ];
+        Self {
+            node,
+            verifier,
+            on_expiry,
+            lifecycle: lifecycle.clone(),
+            admitted: counter("ok".to_owned()),
+            refused: refusals.map(|refusal| (refusal, counter(refusal.to_string()))),
+        }
+    }
+
+    /// Answers a CONNECT of the client, and those that it sends meanwhile.
+    pub(super) fn join(&self, connection: Arc<Connection>, auth: Auth) {
+        self.lifecycle.spawn(async move {
+            let entrance = &connection.engine().entrance;
+            let mut next = Some(auth);
+            while let Some(auth) = next {
+                next = entrance.answer(&connection, auth).await;
+            }
+        });
+    }
+
+    async fn answer(&self, connection: &Arc<Connection>, auth: Auth) -> Option<Auth> {
+        let credentials = connection.take_credentials();
+        let is_by_credentials = auth.token.is_none();
+        let identity = match (auth.token, &credentials) {
+            (Some(token), _) => self.verify(&token),
+            (None, Some(credentials)) => self.judge(credentials),
+            (None, None) => Err(Refusal::TokenMissing),
+        };
+        let admission = match &identity {
+            Ok(identity) => {
+                let applicant = self.applicant(identity);
+                let admission = self.node.admit(&applicant, connection.clone()).await;
+                admission.map(|admitted| (identity, admitted))
+            }
+            Err(refusal) => Err(*refusal),
+        };
+        let (identity, admitted) = match admission {
+            Ok(admission) => admission,
+            Err(refusal) => {
+                let counter = self.refused.iter().find(|(known, _)| *known == refusal);
+                counter.inspect(|(_, counter)| counter.increment(1));
+                tracing::debug!(sid = %connection.sid(), %refusal, "refused a handshake");
+                connection.keep_credentials(credentials);
+                return connection.refuse(refusal);
+            }
+        };
+        let Identity { user, session, .. } = identity;
+        tracing::debug!(%user, %session, sid = %connection.sid(), "a socket is in");
+        self.admitted.increment(1);
+        connection.keep_credentials(credentials.map(|mut credentials| {
+            *credentials = match &*credentials {
+                _ if is_by_credentials => Credentials::Identity(identity.clone()),
+                unused => match self.judge(unused) {
+                    Ok(identity) => Credentials::Identity(identity),
+                    Err(_) => Credentials::Bad,
+                },
+            };
+            credentials
+        }));
+        if !connection.welcome() {
+            return None;
+        }
+        if let Err(farewell) = admitted.activate() {
+            connection.dismiss(farewell);
+        }
+        connection.entered(admitted)
+    }
+
+    fn judge(&self, credentials: &Credentials) -> Result<Identity, Refusal> {
+        match credentials {
+            Credentials::Token(token) => self.verify(token),
+            Credentials::Identity(identity) => {
+                let is_over = identity.expires_at.is_some_and(|at| unix_time() >= at);
+                if is_over {
+                    return Err(Refusal::TokenInvalid);
+                }
+                Ok(identity.clone())
+            }
+            Credentials::Bad => Err(Refusal::TokenInvalid),
+        }
+    }
+
+    fn verify(&self, token: &Token) -> Result<Identity, Refusal> {
+        let token = strip_bearer(token.0.expose());
+        self.verifier.verify(token, unix_time()).map_err(|error| {
+            tracing::debug!(%error, "refused a token");
+            Refusal::TokenInvalid
+        })
+    }
+
+    fn applicant(&self, identity: &Identity) -> Applicant {
+        let expires_at = identity.expires_at;
+        Applicant {
+            user: identity.user.clone(),
+            session: identity.session.clone(),
+            expires_at: expires_at.filter(|_| self.on_expiry == OnExpiry::Disconnect),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What waits for one client, in the order in which it must get it.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+};
+
+use bytes::{Bytes, BytesMut};
+
+use super::{packet::SEPARATOR, stream::Stream};
+use crate::wire::Frame;
+
+/// Frames that go out in one system call.
+const BATCH: usize = 64;
+
+/// The queue of one client, whatever its transport.
+#[derive(Default)]
+pub(super) struct Outbox {
+    frames: VecDeque<Frame>,
+    /// Bytes of the first frame that have gone already.
+    written: usize,
+    /// What the queue costs in memory.
+    weight: usize,
+}
+
+/// What came of writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    All,
+    Some,
+    None,
+}
+
+impl Outbox {
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Whether another frame may wait; one alone always may, however large events may be.
+    pub(super) fn has_room(&self, frame: &Frame, limit: usize) -> bool {
+        self.is_empty() || self.weight + weight(frame) <= limit
+    }
+
+    pub(super) fn push(&mut self, frame: Frame) {
+        self.weight += weight(&frame);
+        self.frames.push_back(frame);
+    }
+
+    /// Writes a frame at once where nothing waits before it; what the stream does not take, waits.
+    pub(super) fn write_or_push(
+        &mut self,
+        frame: Frame,
+        stream: &mut Stream,
+    ) -> io::Result<Written> {
+        if !self.is_empty() {
+            self.push(frame);
+            return Ok(Written::None);
+        }
+        let written = match stream.try_write(&[IoSlice::new(frame.bytes())]) {
+            Ok(bytes) if bytes == frame.bytes().len() => return Ok(Written::All),
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
+        self.push(frame);
+        self.written = written;
+        Ok(if written == 0 {
+            Written::None
+        } else {
+            Written::Some
+        })
+    }
+
+    /// Writes what the stream takes now.
+    pub(super) fn write_to(&mut self, stream: &mut Stream) -> io::Result<Written> {
+        let mut written = Written::None;
+        while !self.frames.is_empty() {
+            let mut slices = [IoSlice::new(&[]); BATCH];
+            let mut count = 0;
+            let mut skip = self.written;
+            for (slice, frame) in slices.iter_mut().zip(&self.frames) {
+                *slice = IoSlice::new(&frame.bytes()[std::mem::take(&mut skip)..]);
+                count += 1;
+            }
+            match stream.try_write(&slices[..count]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(bytes) => self.advance(bytes),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            written = Written::Some;
+        }
+        Ok(Written::All)
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.written += bytes;
+        while let Some(first) = self.frames.front()
+            && self.written >= first.bytes().len()
+        {
+            self.written -= first.bytes().len();
+            self.weight -= weight(first);
+            self.frames.pop_front();
+        }
+        self.release_if_empty();
+    }
+
+    /// The packets for one answer to a poll: at least one, and others while they fit.
+    pub(super) fn take_payload(&mut self, limit: usize) -> Bytes {
+        let (mut count, mut length) = (0, 0);
+        for frame in &self.frames {
+            let longer = length + usize::from(count > 0) + frame.packet().len();
+            if count > 0 && longer > limit {
+                break;
+            }
+            count += 1;
+            length = longer;
+        }
+        let weight = self.frames.iter().take(count).map(weight).sum::<usize>();
+        self.weight -= weight;
+        let mut packets = self.frames.drain(..count).map(|frame| frame.packet());
+        let mut payload = packets.next().unwrap_or_default();
+        if count > 1 {
+            let mut joined = BytesMut::with_capacity(length);
+            joined.extend_from_slice(&payload);
+            for packet in packets.by_ref() {
+                joined.extend_from_slice(&[SEPARATOR]);
+                joined.extend_from_slice(&packet);
+            }
+            payload = joined.freeze();
+        }
+        drop(packets);
+        self.release_if_empty();
+        payload
+    }
+
+    /// Forgets all but the rest of a frame that has begun to go out.
+    pub(super) fn abandon(&mut self) {
+        let keep = usize::from(self.written > 0);
+        self.frames.truncate(keep);
+        self.weight = self.frames.iter().map(weight).sum();
+        self.release_if_empty();
+    }
+
+    /// An idle client owns no queue.
+    fn release_if_empty(&mut self) {
+        if self.frames.is_empty() {
+            *self = Self::default();
+        }
+    }
+}
+
+fn weight(frame: &Frame) -> usize {
+    frame.bytes().len() + size_of::<Frame>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(text: &str) -> Frame {
+        Frame::text(&[text])
+    }
+
+    #[test]
+    fn a_poll_takes_packets_while_they_fit_and_one_at_least() {
+        let mut outbox = Outbox::default();
+        for text in ["4aaaa", "4bb", "4c"] {
+            outbox.push(frame(text));
+        }
+        assert_eq!(outbox.take_payload(3), "4aaaa");
+        assert_eq!(outbox.take_payload(6), "4bb\u{1e}4c");
+        assert!(outbox.is_empty());
+        assert_eq!(outbox.weight, 0);
+    }
+
+    #[test]
+    fn what_is_written_is_counted_off_over_the_bounds_of_frames() {
+        let mut outbox = Outbox::default();
+        for text in ["4a", "4bb", "4c"] {
+            outbox.push(frame(text));
+        }
+        outbox.advance(1);
+        assert_eq!((outbox.frames.len(), outbox.written), (3, 1));
+        outbox.advance(6);
+        assert_eq!((outbox.frames.len(), outbox.written), (2, 3));
+        // The rest of a frame that has begun must follow, whatever else is forgotten.
+        outbox.abandon();
+        assert_eq!((outbox.frames.len(), outbox.written), (1, 3));
+        outbox.advance(2);
+        assert!(outbox.is_empty());
+        assert_eq!((outbox.weight, outbox.written), (0, 0));
+    }
+
+    #[test]
+    fn one_frame_always_fits_and_many_small_ones_are_weighed_with_their_queue() {
+        let mut outbox = Outbox::default();
+        let great = frame(&"x".repeat(1_000));
+        assert!(outbox.has_room(&great, 100));
+        outbox.push(great);
+        assert!(!outbox.has_room(&frame("4"), 1_000));
+        let mut outbox = Outbox::default();
+        let mut count = 0;
+        while outbox.has_room(&frame("4"), 1_000) {
+            outbox.push(frame("4"));
+            count += 1;
+        }
+        assert_eq!(count, 1_000 / (3 + size_of::<Frame>()));
+    }
+}

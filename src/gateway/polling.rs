@@ -1,0 +1,81 @@
+//! HTTP long-polling: packets go out with polls and come in with POSTs.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::body::{Body, HttpBody};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use tokio::time::timeout;
+
+use super::{
+    connection::{Connection, Ending},
+    packet::{self, SEPARATOR},
+};
+
+/// What came of a POST.
+pub(super) enum Posted {
+    Taken,
+    /// Something in it has ended the connection.
+    Refused,
+    TooLong,
+    TooSlow,
+}
+
+/// Waits for packets; `None` where the client has two polls at once.
+pub(super) async fn poll(connection: &Arc<Connection>) -> Option<Bytes> {
+    let pending = connection.begin_poll()?;
+    Some(pending.await)
+}
+
+/// Takes what the client has sent.
+pub(super) async fn post(connection: &Connection, body: Body, within: Duration) -> Posted {
+    let Some(_posting) = connection.begin_post() else {
+        return Posted::Refused;
+    };
+    let limit = connection.engine().socketio.max_payload;
+    let body = match timeout(within, read_to_end(body, limit)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(Unread::TooLong)) => {
+            connection.end(Ending::MessageTooLong);
+            return Posted::TooLong;
+        }
+        Ok(Err(Unread::Broken)) => return Posted::Refused,
+        Err(_) => return Posted::TooSlow,
+    };
+    connection.charge(body.len());
+    // As Node reads it: a byte that is no UTF-8 becomes U+FFFD.
+    let text = String::from_utf8_lossy(&body);
+    let mut packets = text.split(char::from(SEPARATOR));
+    let goes_on = packets.all(|packet| match packet::binary_length(packet) {
+        Some(length) => connection.receive_binary(length),
+        None => connection.receive(packet::read(packet)),
+    });
+    if !goes_on && connection.is_ended_by_us() {
+        return Posted::Refused;
+    }
+    Posted::Taken
+}
+
+/// Why there is no body.
+enum Unread {
+    TooLong,
+    Broken,
+}
+
+/// The whole body, copied: its pieces would each keep the buffer that they were read into, which
+/// makes a body of one-byte chunks cost many times its length.
+async fn read_to_end(mut body: Body, limit: usize) -> Result<BytesMut, Unread> {
+    if body.size_hint().lower() > limit as u64 {
+        return Err(Unread::TooLong);
+    }
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() {
+            if bytes.len() + data.len() > limit {
+                return Err(Unread::TooLong);
+            }
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(bytes)
+}

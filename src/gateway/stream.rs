@@ -1,0 +1,59 @@
+//! The stream under a WebSocket: plain TCP; others can come.
+
+use std::{
+    io::{self, IoSlice},
+    net::Shutdown,
+    task::{Context, Poll, ready},
+};
+
+use hyper::upgrade::Upgraded;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+pub(super) enum Stream {
+    Tcp(TcpStream),
+}
+
+impl Stream {
+    /// The stream that was accepted, and what the client has sent right behind its request. That is
+    /// copied: the original pins the buffer that the request was read into.
+    pub(super) fn of(upgraded: Upgraded) -> Option<(Self, Vec<u8>)> {
+        let (tcp, early) = crate::stream::Stream::into_tcp(upgraded)?;
+        Some((Self::Tcp(tcp), early.to_vec()))
+    }
+
+    pub(super) fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let Self::Tcp(stream) = self;
+        loop {
+            ready!(stream.poll_read_ready(context))?;
+            match stream.try_read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read),
+            }
+        }
+    }
+
+    pub(super) fn poll_write_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self::Tcp(stream) = self;
+        stream.poll_write_ready(context)
+    }
+
+    pub(super) fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let Self::Tcp(stream) = self;
+        match slices {
+            [slice] => stream.try_write(slice),
+            slices => stream.try_write_vectored(slices),
+        }
+    }
+
+    /// Nothing more will be written.
+    pub(super) fn finish(&mut self) {
+        let Self::Tcp(stream) = self;
+        // A client that is gone already needs no end.
+        SockRef::from(&*stream).shutdown(Shutdown::Write).ok();
+    }
+}

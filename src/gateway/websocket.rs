@@ -1,0 +1,203 @@
+//! WebSocket: packets as frames, over a stream that the connection writes to by itself.
+
+use std::{
+    cell::RefCell,
+    future::{Future, poll_fn},
+    io::IoSlice,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use hyper::upgrade::OnUpgrade;
+use tokio::time::timeout;
+
+use super::{
+    connection::{Connection, Ending, pong},
+    engine::Engine,
+    entrance::Credentials,
+    frames::{Frames, Message, Violation},
+    packet::{self, Packet},
+    stream::Stream,
+};
+
+/// What is read at once. It is one buffer per thread, as no client keeps any of it.
+const SCRATCH: usize = 64 << 10;
+
+thread_local! {
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into());
+}
+
+/// Opens a connection on the WebSocket that the request is about to become.
+pub(super) async fn open(
+    engine: Arc<Engine>,
+    on_upgrade: OnUpgrade,
+    credentials: Option<Credentials>,
+) {
+    if let Some((stream, early)) = upgraded(on_upgrade).await {
+        let connection = Connection::open_websocket(&engine, credentials, stream);
+        carry(connection, Frames::default(), early);
+    }
+}
+
+/// Moves a client that polls to the WebSocket that the request is about to become, if the client
+/// shows that the way is free, and asks for it.
+pub(super) async fn upgrade(connection: Arc<Connection>, on_upgrade: OnUpgrade) {
+    let Some((mut stream, mut early)) = upgraded(on_upgrade).await else {
+        return connection.abandon_upgrade();
+    };
+    let mut frames = Frames::default();
+    let limit = connection.engine().socketio.upgrade_timeout;
+    let probe = probe(&connection, &mut stream, &mut frames, &mut early);
+    if timeout(limit, probe).await != Ok(true) {
+        tracing::debug!(sid = %connection.sid(), "an upgrade came to nothing");
+        // Before the stream is closed, so that the client may try again at once.
+        connection.abandon_upgrade();
+        stream.try_write(&[IoSlice::new(b"\x88\x00")]).ok();
+    } else if connection.upgrade(stream) {
+        carry(connection, frames, early);
+    }
+}
+
+/// Answers probes on a stream that is not the connection's yet; whether the client wants to move
+/// there. What has come behind that is left over.
+async fn probe(
+    connection: &Connection,
+    stream: &mut Stream,
+    frames: &mut Frames,
+    early: &mut Vec<u8>,
+) -> bool {
+    let limit = connection.engine().socketio.max_payload;
+    loop {
+        if early.is_empty() {
+            early.resize(512, 0);
+            let read = poll_fn(|context| match connection.poll_ended(context) {
+                Poll::Ready(()) => Poll::Ready(Ok(0)),
+                Poll::Pending => stream.poll_read(context, early),
+            });
+            let read = read.await.unwrap_or(0);
+            early.truncate(read);
+            if read == 0 {
+                return false;
+            }
+            connection.charge(read);
+        }
+        let mut wanted = None;
+        let read = frames.read(early, limit, |message| {
+            let answer = match message {
+                Message::Text(text) => match packet::read(text) {
+                    Ok(Packet::Probe) => {
+                        connection.probed();
+                        Some(packet::PONG_PROBE)
+                    }
+                    Ok(Packet::Upgrade) if connection.is_probed() => {
+                        wanted = Some(true);
+                        None
+                    }
+                    _ => {
+                        wanted = Some(false);
+                        None
+                    }
+                },
+                Message::Ping(payload) => Some(pong(payload)),
+                Message::Binary(_) | Message::Close(_) => {
+                    wanted = Some(false);
+                    None
+                }
+            };
+            // Who does not even take these is not to be waited for.
+            let written = answer.is_none_or(|answer| {
+                let bytes = answer.bytes();
+                stream.try_write(&[IoSlice::new(bytes)]).ok() == Some(bytes.len())
+            });
+            if !written {
+                wanted = Some(false);
+            }
+            wanted.is_none()
+        });
+        match read {
+            Ok(read) => drop(early.drain(..read)),
+            Err(_) => return false,
+        }
+        if let Some(wanted) = wanted {
+            return wanted;
+        }
+    }
+}
+
+async fn upgraded(on_upgrade: OnUpgrade) -> Option<(Stream, Vec<u8>)> {
+    match on_upgrade.await {
+        Ok(upgraded) => {
+            let stream = Stream::of(upgraded);
+            if stream.is_none() {
+                tracing::error!("an upgraded stream is not the one that was accepted");
+            }
+            stream
+        }
+        Err(error) => {
+            tracing::debug!(%error, "a client left in the middle of its upgrade");
+            None
+        }
+    }
+}
+
+/// Carries packets for a connection from now on, in a task that owns next to nothing. It is not on
+/// the tracker of the process' tasks, as it ends with its connection, and the drain ends those.
+fn carry(connection: Arc<Connection>, frames: Frames, mut early: Vec<u8>) {
+    let mut carrier = Carrier { connection, frames };
+    carrier.read(&mut early);
+    tokio::spawn(carrier);
+}
+
+struct Carrier {
+    connection: Arc<Connection>,
+    frames: Frames,
+}
+
+impl Carrier {
+    fn read(&mut self, bytes: &mut [u8]) {
+        let connection = &self.connection;
+        let limit = connection.engine().socketio.max_payload;
+        let read = self.frames.read(bytes, limit, |message| match message {
+            Message::Text(text) => connection.receive(packet::read(text)),
+            Message::Binary(bytes) => connection.receive_binary(bytes.len()),
+            Message::Ping(payload) => connection.receive_ping(payload),
+            Message::Close(payload) => {
+                connection.receive_close(payload);
+                false
+            }
+        });
+        if let Err(violation) = read {
+            connection.end(match violation {
+                Violation::Protocol => Ending::ProtocolViolated,
+                Violation::NotText => Ending::NotText,
+                Violation::TooLong => Ending::MessageTooLong,
+            });
+        }
+    }
+}
+
+impl Future for Carrier {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        BUFFER.with_borrow_mut(|buffer| {
+            loop {
+                match std::task::ready!(self.connection.poll_stream(context, buffer)) {
+                    Some(read) => self.read(&mut buffer[..read]),
+                    None => return Poll::Ready(()),
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_task_of_an_idle_client_is_small() {
+        assert_eq!(size_of::<Carrier>(), 16);
+    }
+}

@@ -1,0 +1,120 @@
+//! An event of a backend, encoded once for all of its sockets.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tungstenite::protocol::frame::{
+    FrameHeader,
+    coding::{Data, OpCode},
+};
+
+use crate::id::EventName;
+
+/// An event on its way to a user's sockets: the packet that every client gets, in one buffer that
+/// all of them share.
+#[derive(Debug, Clone)]
+pub struct Event {
+    pub name: EventName,
+    frame: Frame,
+    payload_length: usize,
+}
+
+impl Event {
+    /// The payload must be JSON, which is checked where it comes in.
+    pub fn new(name: EventName, payload: &str) -> Self {
+        let quoted = serde_json::to_string(name.as_str()).expect("a text can be JSON");
+        // What a client gets beside the payload goes here, behind it.
+        let frame = Frame::text(&["42[", &quoted, ",", payload, "]"]);
+        Self {
+            name,
+            frame,
+            payload_length: payload.len(),
+        }
+    }
+
+    /// The payload's JSON, as it was given.
+    pub fn payload(&self) -> &[u8] {
+        let end = self.frame.bytes.len() - "]".len();
+        &self.frame.bytes[end - self.payload_length..end]
+    }
+
+    pub fn frame(&self) -> &Frame {
+        &self.frame
+    }
+}
+
+/// A packet as a WebSocket frame of the server (RFC 6455, 5.2); polling takes what is behind the
+/// frame's header.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    bytes: Bytes,
+    header: usize,
+}
+
+impl Frame {
+    /// A text message of these parts.
+    pub fn text(parts: &[&str]) -> Self {
+        let length = parts.iter().map(|part| part.len()).sum::<usize>();
+        let head = FrameHeader {
+            opcode: OpCode::Data(Data::Text),
+            ..FrameHeader::default()
+        };
+        let header = head.len(length as u64);
+        let mut bytes = BytesMut::with_capacity(header + length).writer();
+        head.format(length as u64, &mut bytes)
+            .expect("a buffer in memory takes all");
+        let mut bytes = bytes.into_inner();
+        parts
+            .iter()
+            .for_each(|part| bytes.extend_from_slice(part.as_bytes()));
+        Self {
+            bytes: bytes.freeze(),
+            header,
+        }
+    }
+
+    /// A frame whose bytes are known, with a header of that length.
+    pub const fn from_static(bytes: &'static [u8], header: usize) -> Self {
+        Self {
+            bytes: Bytes::from_static(bytes),
+            header,
+        }
+    }
+
+    /// Bytes that are already a frame.
+    pub fn raw(bytes: Bytes, header: usize) -> Self {
+        Self { bytes, header }
+    }
+
+    /// The whole frame.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The packet without the frame's header.
+    pub fn packet(&self) -> Bytes {
+        self.bytes.slice(self.header..)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_frame_whose_packet_and_payload_are_parts_of_it() {
+        let event = Event::new(EventName::try_from(r#"a"b"#).unwrap(), r#"{"n":1.0}"#);
+        let packet = r#"42["a\"b",{"n":1.0}]"#;
+        assert_eq!(event.frame().packet(), packet);
+        assert_eq!(event.payload(), br#"{"n":1.0}"#);
+        let header = [0x81, packet.len() as u8];
+        assert_eq!(event.frame().bytes()[..2], header);
+    }
+
+    #[test]
+    fn the_header_grows_with_the_packet() {
+        for (length, header) in [(125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
+            let frame = Frame::text(&[&"x".repeat(length)]);
+            assert_eq!(frame.bytes().len(), length + header, "{length}");
+            assert_eq!(frame.packet().len(), length);
+        }
+    }
+}
