@@ -4,12 +4,9 @@
 //! finds it. It goes through three stages: in its *handshake*, *admitted* (its session is proven,
 //! events wait until its client knows), and *live*.
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use dashmap::{DashMap, mapref::multiple::RefMulti};
@@ -43,11 +40,9 @@ pub enum Farewell {
 pub struct Hub {
     users: DashMap<UserId, User>,
     last_socket: AtomicU64,
-    /// When the tokens of the sockets run out, in Unix seconds, soonest first.
-    expiries: Mutex<BTreeSet<(u64, SocketKey)>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone)]
 struct SocketKey {
     user: UserId,
     number: u64,
@@ -93,7 +88,6 @@ pub struct Presence {
 pub struct Lease {
     hub: Arc<Hub>,
     key: SocketKey,
-    expires_at: Option<u64>,
 }
 
 /// What [`Lease::admit`] found.
@@ -110,7 +104,6 @@ impl Hub {
         self: &Arc<Self>,
         user: &UserId,
         session: &SessionId,
-        expires_at: Option<u64>,
         outlet: Arc<dyn Outlet>,
     ) -> Lease {
         let number = self.last_socket.fetch_add(1, Ordering::Relaxed);
@@ -133,7 +126,6 @@ impl Hub {
         Lease {
             hub: self.clone(),
             key,
-            expires_at,
         }
     }
 
@@ -186,21 +178,6 @@ impl Hub {
         }
     }
 
-    /// Revokes the sockets whose tokens have run out; answers those to dismiss.
-    pub fn expire(&self, now: u64) -> Vec<Arc<dyn Outlet>> {
-        let mut due = Vec::new();
-        let mut expiries = self.expiries();
-        while expiries.first().is_some_and(|(at, _)| *at <= now) {
-            due.extend(expiries.pop_first());
-        }
-        drop(expiries);
-        let expire = |(_, key): (u64, SocketKey)| {
-            let mut user = self.users.get_mut(&key.user)?;
-            user.socket(key.number)?.revoke(Farewell::TokenExpired)
-        };
-        due.into_iter().filter_map(expire).collect()
-    }
-
     /// The users who have sockets here.
     pub fn presences(&self) -> Vec<Presence> {
         let presence = |user: RefMulti<'_, UserId, User>| {
@@ -233,11 +210,6 @@ impl Hub {
     fn forget_if_empty(&self, user: &UserId) {
         self.users
             .remove_if(user, |_, user| user.sockets.is_empty() && user.holds == 0);
-    }
-
-    fn expiries(&self) -> MutexGuard<'_, BTreeSet<(u64, SocketKey)>> {
-        // A set is whole between two of its operations, so a poisoned lock is as good as new.
-        self.expiries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -358,10 +330,6 @@ impl Lease {
                 socket.stage = Stage::Admitted {
                     waiting: Vec::new(),
                 };
-                drop(user);
-                if let Some(at) = self.expires_at {
-                    self.hub.expiries().insert((at, self.key.clone()));
-                }
                 Admission::Admitted
             }
             Stage::Admitted { .. } | Stage::Live | Stage::Revoked(_) => Admission::Admitted,
@@ -395,9 +363,6 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(at) = self.expires_at {
-            self.hub.expiries().remove(&(at, self.key.clone()));
-        }
         if let Some(mut user) = self.hub.users.get_mut(&self.key.user) {
             user.sockets
                 .retain(|socket| socket.number != self.key.number);

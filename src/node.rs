@@ -48,15 +48,6 @@ pub struct Node {
     me: Weak<Self>,
 }
 
-/// A client that asks to come in, with its token already verified.
-#[derive(Debug, Clone)]
-pub struct Applicant {
-    pub user: UserId,
-    pub session: SessionId,
-    /// The Unix second at which the socket has to go; `None` if it may stay.
-    pub expires_at: Option<u64>,
-}
-
 /// A socket's right to be here. It ends when this is dropped.
 pub struct Admitted {
     lease: Lease,
@@ -106,7 +97,7 @@ pub enum ForceLogoutError {
 }
 
 impl Node {
-    /// Puts the parts together and starts what runs by itself: the bus, the sweep, the expiry.
+    /// Puts the parts together and starts what runs by itself: the bus and the sweep.
     pub fn start(
         id: NodeId,
         sessions: SessionStore,
@@ -135,7 +126,6 @@ impl Node {
         let me = node.clone();
         node.lifecycle
             .spawn(async move { me.store_state.watch(&me.sessions).await });
-        node.lifecycle.spawn(node.clone().expire_forever());
         node
     }
 
@@ -157,7 +147,7 @@ impl Node {
         self.store_state.check()
     }
 
-    /// Lets a client in, if its session is the active one or can become it.
+    /// Lets a client in whose token is good, if its session is the active one or can become it.
     ///
     /// The order is what makes single login a guarantee: first the socket is in the hub, then the
     /// node hears the user's channel, then the session is claimed. Whatever replaces the session
@@ -167,15 +157,11 @@ impl Node {
     /// Why the client has to stay outside.
     pub async fn admit(
         &self,
-        applicant: &Applicant,
+        user: &UserId,
+        session: &SessionId,
         outlet: Arc<dyn Outlet>,
     ) -> Result<Admitted, Refusal> {
-        let Applicant {
-            user,
-            session,
-            expires_at,
-        } = applicant;
-        let lease = self.hub.register(user, session, *expires_at, outlet);
+        let lease = self.hub.register(user, session, outlet);
         let admission = async {
             let hearing = self.bus.hear(user).await;
             loop {

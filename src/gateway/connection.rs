@@ -54,6 +54,8 @@ struct State {
     poll: Option<Waker>,
     is_polled: bool,
     is_posting: bool,
+    /// What answers to polls weigh that have not gone out yet.
+    in_flight: usize,
     /// `None` where the request that opened the connection carried nothing, and once it is used up.
     credentials: Option<Box<Credentials>>,
     /// CONNECTs that came while another was under way.
@@ -70,6 +72,9 @@ struct State {
     awaits_pong: bool,
     /// Until when the client has to have joined.
     join_by: Tick,
+    /// The Unix second at which the client's token runs out, and when to look.
+    expires_at: Option<u64>,
+    expiry_at: Tick,
     /// When the connection is cut off, unless the client reads on or is done.
     cut_at: Tick,
     /// When the ticker calls next.
@@ -155,6 +160,7 @@ impl Connection {
             poll: None,
             is_polled: false,
             is_posting: false,
+            in_flight: 0,
             credentials: credentials.map(Box::new),
             waiting: Vec::new(),
             connects: 0,
@@ -165,6 +171,8 @@ impl Connection {
             ping_at: ticker.after(engine.socketio.ping_interval),
             awaits_pong: false,
             join_by: ticker.after(engine.socketio.connect_timeout),
+            expires_at: None,
+            expiry_at: Tick::NEVER,
             cut_at: Tick::NEVER,
             wake_at: Tick::NEVER,
         };
@@ -224,8 +232,8 @@ impl Connection {
         self.lock().credentials = credentials;
     }
 
-    /// The client is let in, and told so; `false` if it is gone.
-    pub(super) fn welcome(&self) -> bool {
+    /// The client is let in until that Unix second, and told so; `false` if it is gone.
+    pub(super) fn welcome(&self, expires_at: Option<u64>) -> bool {
         let mut locked = self.lock();
         if locked.phase != Phase::Open {
             return false;
@@ -233,6 +241,8 @@ impl Connection {
         let sid = self.engine.registry.new_sid();
         locked.membership = Membership::Entering;
         locked.join_by = Tick::NEVER;
+        locked.expires_at = expires_at;
+        locked.look_for_expiry();
         locked.send(packet::connected(sid));
         true
     }
@@ -392,6 +402,7 @@ impl Locked<'_> {
             }
         };
         let engine = &self.connection.engine;
+        self.expiry_at = Tick::NEVER;
         self.join_by = engine.ticker.after(engine.socketio.connect_timeout);
         admitted
     }
@@ -411,7 +422,10 @@ impl Outlet for Connection {
     }
 
     fn dismiss(&self, farewell: Farewell) {
-        self.lock().dismiss(farewell);
+        let is_told = self.lock().dismiss(farewell);
+        if is_told {
+            tracing::info!(sid = %self.sid, ?farewell, "dismissing a socket");
+        }
     }
 }
 
@@ -428,5 +442,19 @@ impl fmt::Debug for Connection {
         f.debug_struct("Connection")
             .field("sid", &self.sid.as_str())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_client_is_small() {
+        let size = size_of::<Connection>();
+        assert!(
+            size <= 368,
+            "with its two counts no longer in 384 bytes: {size}"
+        );
     }
 }

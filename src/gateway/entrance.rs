@@ -13,7 +13,7 @@ use crate::{
     config::OnExpiry,
     hub::Outlet,
     lifecycle::Lifecycle,
-    node::{Applicant, Node},
+    node::Node,
     wire::Refusal,
 };
 
@@ -82,8 +82,8 @@ impl Entrance {
         };
         let admission = match &identity {
             Ok(identity) => {
-                let applicant = self.applicant(identity);
-                let admission = self.node.admit(&applicant, connection.clone()).await;
+                let Identity { user, session, .. } = identity;
+                let admission = self.node.admit(user, session, connection.clone()).await;
                 admission.map(|admitted| (identity, admitted))
             }
             Err(refusal) => Err(*refusal),
@@ -98,7 +98,11 @@ impl Entrance {
                 return connection.refuse(refusal);
             }
         };
-        let Identity { user, session, .. } = identity;
+        let Identity {
+            user,
+            session,
+            expires_at,
+        } = identity;
         tracing::debug!(%user, %session, sid = %connection.sid(), "a socket is in");
         self.admitted.increment(1);
         connection.keep_credentials(credentials.map(|mut credentials| {
@@ -111,7 +115,8 @@ impl Entrance {
             };
             credentials
         }));
-        if !connection.welcome() {
+        let expires_at = expires_at.filter(|_| self.on_expiry == OnExpiry::Disconnect);
+        if !connection.welcome(expires_at) {
             return None;
         }
         if let Err(farewell) = admitted.activate() {
@@ -140,14 +145,5 @@ impl Entrance {
             tracing::debug!(%error, "refused a token");
             Refusal::TokenInvalid
         })
-    }
-
-    fn applicant(&self, identity: &Identity) -> Applicant {
-        let expires_at = identity.expires_at;
-        Applicant {
-            user: identity.user.clone(),
-            session: identity.session.clone(),
-            expires_at: expires_at.filter(|_| self.on_expiry == OnExpiry::Disconnect),
-        }
     }
 }

@@ -36,9 +36,11 @@ impl Outbox {
         self.frames.is_empty()
     }
 
-    /// Whether another frame may wait; one alone always may, however large events may be.
-    pub(super) fn has_room(&self, frame: &Frame, limit: usize) -> bool {
-        self.is_empty() || self.weight + weight(frame) <= limit
+    /// Whether another frame may wait, with so much on its way already; one alone always may, however
+    /// large events may be.
+    pub(super) fn has_room(&self, frame: &Frame, in_flight: usize, limit: usize) -> bool {
+        let held = self.weight + in_flight;
+        held == 0 || held + weight(frame) <= limit
     }
 
     pub(super) fn push(&mut self, frame: Frame) {
@@ -197,15 +199,16 @@ mod tests {
     fn one_frame_always_fits_and_many_small_ones_are_weighed_with_their_queue() {
         let mut outbox = Outbox::default();
         let great = frame(&"x".repeat(1_000));
-        assert!(outbox.has_room(&great, 100));
+        assert!(outbox.has_room(&great, 0, 100));
         outbox.push(great);
-        assert!(!outbox.has_room(&frame("4"), 1_000));
+        assert!(!outbox.has_room(&frame("4"), 0, 1_000));
         let mut outbox = Outbox::default();
         let mut count = 0;
-        while outbox.has_room(&frame("4"), 1_000) {
+        while outbox.has_room(&frame("4"), 0, 1_000) {
             outbox.push(frame("4"));
             count += 1;
         }
         assert_eq!(count, 1_000 / (3 + size_of::<Frame>()));
+        assert!(!Outbox::default().has_room(&frame("4"), 1_000, 1_000));
     }
 }

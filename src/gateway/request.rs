@@ -93,7 +93,8 @@ pub(super) fn parse<B, C>(
         Some("polling") => false,
         _ => return Err(EngineError::TransportUnknown),
     };
-    let connection = match &query.sid {
+    // To Engine.IO's own server, an empty one is none.
+    let connection = match query.sid.as_deref().filter(|sid| !sid.is_empty()) {
         Some(sid) => Some(find(sid).ok_or(EngineError::SessionIdUnknown)?),
         None => None,
     };

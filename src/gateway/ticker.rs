@@ -15,6 +15,8 @@ use tokio::{
 /// By what part of its delay a moment may come late, so that many clients are served at once and an
 /// idle process sleeps.
 const LATENESS: u64 = 256;
+/// By how many milliseconds it may come late at most.
+const LATEST: u64 = 1_000;
 
 /// A moment in milliseconds since the process started to let clients in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,7 +60,7 @@ impl<T: Timed> Ticker<T> {
     /// A moment that is not sooner than that, and hardly later.
     pub(super) fn after(&self, delay: Duration) -> Tick {
         let at = self.started.elapsed().saturating_add(delay);
-        let step = (delay.as_millis() as u64 / LATENESS).max(1);
+        let step = (delay.as_millis() as u64 / LATENESS).clamp(1, LATEST);
         let step = step.next_power_of_two();
         Tick((at.as_micros().div_ceil(1_000) as u64).next_multiple_of(step))
     }

@@ -1,3 +1,5 @@
+use std::sync::Mutex;
+
 use super::*;
 use crate::id::EventName;
 
@@ -34,7 +36,7 @@ fn event(name: &str) -> Event {
 
 fn enter(hub: &Arc<Hub>, session_text: &str) -> (Lease, Arc<Ear>) {
     let ear = Arc::new(Ear::default());
-    let lease = hub.register(&user(), &session(session_text), None, ear.clone());
+    let lease = hub.register(&user(), &session(session_text), ear.clone());
     (lease, ear)
 }
 
@@ -115,24 +117,6 @@ fn a_socket_revoked_before_its_client_knows_is_told_at_once() {
     assert_eq!((revoked.count, revoked.outlets.len()), (1, 0));
     assert_eq!(lease.activate(), Err(Farewell::SessionReplaced));
     assert!(ear.heard().is_empty());
-}
-
-#[test]
-fn tokens_run_out_in_their_order_and_only_when_due() {
-    let hub = Arc::new(Hub::default());
-    let enter = |expires_at| {
-        let ear = Arc::new(Ear::default());
-        let lease = hub.register(&user(), &session("a"), Some(expires_at), ear);
-        lease.admit();
-        lease.activate().unwrap();
-        lease
-    };
-    let _soon = enter(10);
-    let _never = enter(9_000_000_000_000_000);
-    assert!(hub.expire(9).is_empty());
-    assert_eq!(hub.expire(10).len(), 1);
-    assert!(hub.expire(10).is_empty());
-    assert_eq!(hub.count(), 1);
 }
 
 #[test]

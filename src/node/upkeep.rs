@@ -5,15 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::{CHUNK, DECISION_LIMIT, Node};
-use crate::{
-    auth::unix_time,
-    hub::{Farewell, Presence},
-    redis::chain,
-    session::SessionStore,
-};
-
-/// How often sockets are looked through for tokens that have run out.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
+use crate::{hub::Presence, redis::chain, session::SessionStore};
 
 /// How often sessions are renewed within their TTL: there is room for an outage of half of it.
 const RENEWALS: u32 = 4;
@@ -69,16 +61,5 @@ impl Node {
             outcome = outcome.and(renewed);
         }
         outcome
-    }
-
-    pub(super) async fn expire_forever(self: Arc<Self>) {
-        let mut tick = interval(EXPIRY_INTERVAL);
-        loop {
-            tick.tick().await;
-            self.hub
-                .expire(unix_time())
-                .iter()
-                .for_each(|outlet| outlet.dismiss(Farewell::TokenExpired));
-        }
     }
 }

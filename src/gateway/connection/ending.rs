@@ -113,17 +113,17 @@ impl Locked<'_> {
         self.flush();
     }
 
-    /// Tells a client why it has to go, and that it has to: all in one write.
-    pub(super) fn dismiss(&mut self, farewell: Farewell) {
+    /// Tells a client why it has to go, and that it has to: all in one write. `false` if it is on its
+    /// way already.
+    pub(super) fn dismiss(&mut self, farewell: Farewell) -> bool {
         if self.phase != Phase::Open || !self.is_member() {
-            return;
+            return false;
         }
         let (event, reason) = match farewell {
             Farewell::SessionReplaced => (EVENT_LOGOUT, "SESSION_REPLACED"),
             Farewell::TokenExpired => (EVENT_EXPIRED, "TOKEN_EXPIRED"),
         };
         metrics::counter!("sockd_sockets_dismissed_total", "event" => event).increment(1);
-        tracing::info!(sid = %self.connection.sid, ?farewell, "dismissing a socket");
         self.count(Ending::Dismissed);
         // It has to know, however much waits already.
         let event = Frame::text(&[r#"42[""#, event, r#"",{"reason":""#, reason, r#""}]"#]);
@@ -139,6 +139,7 @@ impl Locked<'_> {
         };
         self.cut_at = self.connection.engine.ticker.after(limit);
         self.flush();
+        true
     }
 
     /// The client has moved to a WebSocket while it was being dismissed.
@@ -175,6 +176,7 @@ impl Locked<'_> {
         self.waiting = Vec::new();
         self.ping_at = Tick::NEVER;
         self.join_by = Tick::NEVER;
+        self.expiry_at = Tick::NEVER;
         self.cut_at = Tick::NEVER;
         self.connection.engine.registry.remove(&self.connection.sid);
         self.wakes_task = true;

@@ -4,13 +4,17 @@ use std::{
     io,
     ops::{Deref, DerefMut},
     sync::MutexGuard,
+    time::Duration,
 };
 
 use super::{
     super::{outbox::Written, packet, ticker::Tick},
     Connection, Ending, LastWord, Membership, Phase, State, Transport, Upgrade,
 };
-use crate::{node::Admitted, wire::Frame};
+use crate::{auth::unix_time, hub::Farewell, node::Admitted, wire::Frame};
+
+/// The clock of the system may be set, so the end of a token is looked for more than once.
+const LONGEST_LOOK: Duration = Duration::from_secs(60);
 
 /// When it is dropped, whoever has to go on is woken, and the ticker learns what is due next.
 pub(super) struct Locked<'a> {
@@ -35,7 +39,7 @@ impl<'a> Locked<'a> {
     /// Sends a packet now, or lets it wait; ends a connection for which too much waits already.
     pub(super) fn send(&mut self, frame: Frame) {
         let limit = self.connection.engine.limits.outbound_buffer;
-        if !self.outbox.has_room(&frame, limit) {
+        if !self.outbox.has_room(&frame, self.in_flight, limit) {
             return self.end(Ending::SlowReader);
         }
         let state = &mut **self;
@@ -99,6 +103,9 @@ impl<'a> Locked<'a> {
         if self.join_by <= now && self.phase == Phase::Open {
             self.end(Ending::NotJoined);
         }
+        if self.expiry_at <= now {
+            self.look_for_expiry();
+        }
         if self.ping_at <= now {
             self.beat();
         }
@@ -112,6 +119,21 @@ impl<'a> Locked<'a> {
                 None
             }
         }
+    }
+
+    /// Dismisses a client whose token has run out, or asks for another look.
+    pub(super) fn look_for_expiry(&mut self) {
+        self.expiry_at = match self.expires_at {
+            Some(at) if unix_time() >= at => {
+                self.dismiss(Farewell::TokenExpired);
+                Tick::NEVER
+            }
+            Some(at) => {
+                let left = Duration::from_secs(at.saturating_sub(unix_time()));
+                self.connection.engine.ticker.after(left.min(LONGEST_LOOK))
+            }
+            None => Tick::NEVER,
+        };
     }
 
     /// Pings, or gives up a client that has not answered.
@@ -143,7 +165,10 @@ impl<'a> Locked<'a> {
     /// When the ticker has to call.
     fn due_at(&self) -> Tick {
         match self.phase {
-            Phase::Open => self.ping_at.min(self.join_by).min(self.cut_at),
+            Phase::Open => {
+                let limits = self.join_by.min(self.expiry_at).min(self.cut_at);
+                self.ping_at.min(limits)
+            }
             Phase::Closing => self.cut_at,
             Phase::Ended(_) => Tick::NEVER,
         }

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Weak},
     task::{Context, Poll, Waker},
 };
 
@@ -170,11 +170,17 @@ impl Connection {
         if !locked.outbox.is_empty() {
             let limit = self.engine.socketio.max_payload;
             let packets = locked.outbox.take_payload(limit);
+            locked.in_flight += packets.len();
             // The client has been told to go.
             if locked.phase == Phase::Closing && locked.outbox.is_empty() {
                 locked.finish(LastWord::Close);
             }
-            return Poll::Ready(packets);
+            let connection = self.me.clone();
+            let answer = Answer {
+                packets,
+                connection,
+            };
+            return Poll::Ready(Bytes::from_owner(answer));
         }
         if locked.is_probed() {
             return Poll::Ready(Bytes::from_static(packet::NOOP));
@@ -233,6 +239,26 @@ impl Drop for PendingPoll {
         locked.is_polled = false;
         if !self.is_answered {
             locked.finish(LastWord::Noop);
+        }
+    }
+}
+
+/// Packets on their way to a client, which count as its own until they are written.
+struct Answer {
+    packets: Bytes,
+    connection: Weak<Connection>,
+}
+
+impl AsRef<[u8]> for Answer {
+    fn as_ref(&self) -> &[u8] {
+        &self.packets
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.upgrade() {
+            connection.lock().in_flight -= self.packets.len();
         }
     }
 }
