@@ -18,6 +18,9 @@ use crate::{
     stream::Stream,
 };
 
+/// Lines of a request's head, whose bytes are limited as well.
+const MAX_HEADERS: usize = 256;
+
 /// Serves the connection until it ends or, in a drain, until its present request is answered; the
 /// drain's window is the time for a request that is not there yet.
 pub(super) async fn serve(
@@ -71,6 +74,7 @@ pub(super) async fn serve(
         // The stream has limits of its own, which tell a slow head from an idle connection.
         .header_read_timeout(None)
         .max_buf_size(config.max_header_size)
+        .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), answer)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);

@@ -37,6 +37,8 @@ def open_socket(id, url, options):
         report("disconnect", id=id, reason=reason)
 
     async def on_event(name, *args):
+        if delay := options.get("handlerDelay"):
+            await asyncio.sleep(delay / 1000)
         report("event", id=id, name=name, args=json.dumps(args, separators=(",", ":")))
 
     client.on("connect", on_connect)

@@ -216,7 +216,7 @@ impl Crowd {
 }
 
 /// A figure of `/metrics`, summed over its labels.
-async fn figure(sockd: &Sockd, name: &str) -> f64 {
+pub(crate) async fn figure(sockd: &Sockd, name: &str) -> f64 {
     let text = sockd.metrics().await;
     let values = text.lines().filter_map(|line| {
         let rest = line.strip_prefix(name)?;

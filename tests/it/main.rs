@@ -14,6 +14,7 @@ mod cors;
 mod doctor;
 mod emit;
 mod engine;
+mod exactness;
 mod expiry;
 mod faults;
 mod force_logout;

@@ -1,5 +1,7 @@
 //! From polling to WebSocket by hand, with events in the middle.
 
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
 use crate::support::{
     PATIENCE,
     http::{self, RawConnection},
@@ -166,4 +168,73 @@ async fn another_version_of_websocket_is_refused_with_the_one_that_is_spoken() {
         let found = lower.contains("\r\nsec-websocket-version: 13\r\n");
         assert_eq!(found, is_told, "{request}{answer}");
     }
+}
+
+#[tokio::test]
+async fn an_upgrade_given_up_after_its_probe_leaves_the_polling_as_it_was() {
+    let sockd = Sockd::builder()
+        .env("SOCKD_SOCKETIO__UPGRADE_TIMEOUT", "500ms")
+        .start()
+        .await;
+    let (user, session) = (jwt::user(), jwt::session());
+    let mut polling = Polling::join(sockd.address(), &user, &session).await;
+    let query = format!("&sid={}", polling.sid);
+    for (number, last) in [None, Some("1"), Some("42[\"a\"]"), Some("x")]
+        .into_iter()
+        .enumerate()
+    {
+        let mut websocket = WebSocket::open_with(sockd.address(), &query, &[]).await;
+        websocket.send("2probe").await;
+        assert_eq!(websocket.packet().await, "3probe");
+        // The way back is free already, and polls end at once.
+        assert_eq!(polling.poll().await.text().await.expect("a body"), "6");
+        match last {
+            Some(last) => websocket.send(last).await,
+            None => assert_eq!(websocket.closed(PATIENCE).await, None),
+        }
+        let body = serde_json::json!(number);
+        sockd.emit(&user, "profile:update", &body).await;
+        let event = format!(r#"42["profile:update",{number}]"#);
+        assert_eq!(polling.packet().await, event);
+        if last.is_some() {
+            assert_eq!(websocket.closed(PATIENCE).await, None, "{last:?}");
+        }
+    }
+    let mut websocket = WebSocket::open_with(sockd.address(), &query, &[]).await;
+    websocket.send("2probe").await;
+    assert_eq!(websocket.packet().await, "3probe");
+    websocket.send("5").await;
+    let body = serde_json::json!("moved");
+    sockd.emit(&user, "profile:update", &body).await;
+    assert_eq!(websocket.packet().await, r#"42["profile:update","moved"]"#);
+}
+
+#[tokio::test]
+async fn what_websocket_allows_around_and_inside_messages_is_allowed_in_an_upgrade() {
+    let sockd = Sockd::start().await;
+    let (user, session) = (jwt::user(), jwt::session());
+    let polling = Polling::join(sockd.address(), &user, &session).await;
+    let query = format!("&sid={}", polling.sid);
+    let mut websocket = WebSocket::open_with(sockd.address(), &query, &[]).await;
+    let (ping, pong) = (
+        OpCode::Control(Control::Ping),
+        OpCode::Control(Control::Pong),
+    );
+    let (text, more) = (OpCode::Data(Data::Text), OpCode::Data(Data::Continue));
+    websocket.send_frame(ping, b"there?", true).await;
+    websocket.send_frame(pong, b"", true).await;
+    websocket.send_frame(text, b"2pr", false).await;
+    websocket.send_frame(ping, b"still there?", true).await;
+    websocket.send_frame(more, b"", false).await;
+    websocket.send_frame(more, b"obe", true).await;
+    assert_eq!(websocket.packet().await, "3probe");
+    websocket.send_frame(ping, b"", true).await;
+    websocket.send_frame(text, b"5", true).await;
+    websocket.send_frame(text, b"42[\"a", false).await;
+    let body = serde_json::json!(1);
+    sockd.emit(&user, "profile:update", &body).await;
+    assert_eq!(websocket.packet().await, r#"42["profile:update",1]"#);
+    websocket.send_frame(more, b"\"]", true).await;
+    sockd.emit(&user, "profile:update", &body).await;
+    assert_eq!(websocket.packet().await, r#"42["profile:update",1]"#);
 }

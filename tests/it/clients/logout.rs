@@ -139,3 +139,29 @@ async fn a_client_whose_token_runs_out_is_told_and_stays_away() {
     }
     crowd.all_stay_away(&clients, &sockd).await;
 }
+
+#[tokio::test]
+async fn a_client_whose_handler_takes_its_time_stays_away_as_well() {
+    let sockd = Sockd::start().await;
+    let (user, session) = (jwt::user(), jwt::session());
+    let mut crowd = Crowd::start().await;
+    let mut clients = every_client();
+    clients.retain(Client::is_python);
+    let token = jwt::token(&user, &session);
+    let options = json!({ "auth": { "token": token }, "handlerDelay": 50 });
+    for client in &clients {
+        crowd.connect(client, &sockd.url(), &options);
+    }
+    for client in &clients {
+        crowd.joined(client).await;
+    }
+    let told = sockd.force_logout(&user, &jwt::session()).await;
+    assert_eq!(told, clients.len() as u64);
+    for client in &clients {
+        let mut reports = [crowd.next(client).await, crowd.next(client).await];
+        reports.sort_by_key(|report| report["on"].as_str().map(str::to_owned));
+        assert_eq!(reports[0]["reason"], "server disconnect", "{}", client.id);
+        assert_eq!(reports[1]["name"], "auth:logout", "{}", client.id);
+    }
+    crowd.all_stay_away(&clients, &sockd).await;
+}

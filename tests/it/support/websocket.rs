@@ -7,7 +7,14 @@ use serde_json::json;
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Message, client::IntoClientRequest, protocol::frame::coding::CloseCode},
+    tungstenite::{
+        Message,
+        client::IntoClientRequest,
+        protocol::frame::{
+            Frame, FrameHeader,
+            coding::{CloseCode, OpCode},
+        },
+    },
 };
 
 use super::{PATIENCE, jwt, within};
@@ -125,6 +132,20 @@ impl WebSocket {
     pub async fn send_binary(&mut self, bytes: Vec<u8>) {
         self.stream
             .send(Message::binary(bytes))
+            .await
+            .expect("the server reads");
+    }
+
+    /// Sends a frame as it is: a control frame, or a fragment of a message.
+    pub async fn send_frame(&mut self, opcode: OpCode, payload: &[u8], is_final: bool) {
+        let header = FrameHeader {
+            opcode,
+            is_final,
+            ..FrameHeader::default()
+        };
+        let frame = Frame::from_payload(header, payload.to_vec().into());
+        self.stream
+            .send(Message::Frame(frame))
             .await
             .expect("the server reads");
     }
