@@ -1,12 +1,15 @@
-//! One client's connection, whatever its transport: its states, what it may cost, and how it ends.
+//! One client's connection on any transport: its states, its limits, and how it ends.
 //!
-//! It is open, then closing (on a WebSocket the last frames are still going out, on polling they are
-//! still to be fetched), then ended. Meanwhile its client joins the namespace, and may leave it.
-//! Everything is decided under one short lock, and nothing is called under it that could wait. The
-//! hub calls in with a lock of its own; so a socket's place in the hub is given up only without ours,
-//! by whoever calls from elsewhere.
+//! A connection is open, then closing (its last packets are on their way, or wait for the next poll),
+//! then ended. While it is open, its client can join and leave the namespace. All of that is decided
+//! under one short lock, under which nothing waits. The hub calls [`Outlet`] while it holds a lock of
+//! its own, so an [`Admitted`], whose drop takes the hub's lock, is never dropped under ours.
+//!
+//! `locked` is the connection under its lock, `incoming` what its client sends, `transports` what
+//! carries packets for it, `ending` how it ends.
 
 mod ending;
+mod incoming;
 mod locked;
 mod transports;
 
@@ -33,9 +36,6 @@ use crate::{
     wire::{Event, Refusal},
 };
 
-/// What a packet or a frame costs of the budget beside its bytes, so that many small ones count.
-const PACKET_COST: usize = 16;
-
 pub(super) struct Connection {
     engine: Arc<Engine>,
     me: Weak<Self>,
@@ -54,20 +54,20 @@ struct State {
     poll: Option<Waker>,
     is_polled: bool,
     is_posting: bool,
-    /// What answers to polls weigh that have not gone out yet.
+    /// Bytes of answers to polls that are not written yet.
     in_flight: usize,
-    /// `None` where the request that opened the connection carried nothing, and once it is used up.
+    /// What the request that opened the connection carried, for a CONNECT without a token.
     credentials: Option<Box<Credentials>>,
     /// CONNECTs that came while another was under way.
     waiting: Vec<Auth>,
     connects: u32,
-    /// Attachments that the last event has announced, and their bytes so far.
+    /// Attachments that are still to come, and the bytes of those that came.
     attachments: u32,
     attached: u32,
     /// Bytes that the client may send now, as of that tick.
     allowance: u32,
     allowed_at: Tick,
-    /// When to ping or, while a pong is awaited, when to give the client up.
+    /// When to ping or, while a pong is awaited, when the ping times out.
     ping_at: Tick,
     awaits_pong: bool,
     /// Until when the client has to have joined.
@@ -91,9 +91,9 @@ enum Phase {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LastWord {
-    /// The connection is over. A client in Python takes it for more: it stays away.
+    /// The connection is over. Python clients do not reconnect after it.
     Close,
-    /// Nothing: the next poll will find no connection, and the client comes back.
+    /// Nothing. The next poll finds no connection, after which every client reconnects.
     Noop,
 }
 
@@ -101,9 +101,9 @@ enum Membership {
     Out,
     /// The session is being checked.
     Joining,
-    /// It was good, and the client has been told so; its events begin to flow.
+    /// The client knows that it is in, and its events begin to flow.
     Entering,
-    /// The client has left before it was all the way in.
+    /// The client has left before that was done.
     Leaving,
     In(Admitted),
 }
@@ -118,9 +118,9 @@ enum Transport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Upgrade {
     None,
-    /// A WebSocket was opened for it.
+    /// A WebSocket is open.
     Asked,
-    /// It works: polls are to come to an end.
+    /// The WebSocket works, and polls return at once.
     Probed,
 }
 
@@ -183,7 +183,7 @@ impl Connection {
             state: Mutex::new(state),
         });
         engine.registry.insert(connection.clone());
-        // The guard's end asks the ticker for the first call.
+        // Dropping the guard schedules the first tick.
         drop(connection.lock());
         connection
     }
@@ -200,7 +200,7 @@ impl Connection {
         self.lock().end(ending);
     }
 
-    /// Takes bytes off what the client may send; ends a connection that has sent too much.
+    /// Takes bytes off the client's budget; ends the connection of a client that exceeds it.
     pub(super) fn charge(&self, bytes: usize) {
         self.lock().charge(bytes);
     }
@@ -211,7 +211,7 @@ impl Connection {
         let left = locked.receive(packet);
         let goes_on = locked.phase == Phase::Open;
         drop(locked);
-        // Without the lock, and before the client's next packet is looked at.
+        // Not under the lock, and before the client's next packet.
         drop(left);
         goes_on
     }
@@ -223,7 +223,7 @@ impl Connection {
         locked.phase == Phase::Open
     }
 
-    /// What the request that opened the connection carried, for whoever judges a CONNECT.
+    /// Takes what the request that opened the connection carried, to judge a CONNECT by it.
     pub(super) fn take_credentials(&self) -> Option<Box<Credentials>> {
         self.lock().credentials.take()
     }
@@ -232,7 +232,7 @@ impl Connection {
         self.lock().credentials = credentials;
     }
 
-    /// The client is let in until that Unix second, and told so; `false` if it is gone.
+    /// Lets the client in until that Unix second, and tells it so; `false` if it is gone.
     pub(super) fn welcome(&self, expires_at: Option<u64>) -> bool {
         let mut locked = self.lock();
         if locked.phase != Phase::Open {
@@ -241,19 +241,19 @@ impl Connection {
         let sid = self.engine.registry.new_sid();
         locked.membership = Membership::Entering;
         locked.join_by = Tick::NEVER;
+        locked.send(packet::connected(sid));
         locked.expires_at = expires_at;
         locked.look_for_expiry();
-        locked.send(packet::connected(sid));
         true
     }
 
-    /// The client's events flow. Returns what it wants next, if it has left and wants to join again.
+    /// The client's events flow. Returns its next CONNECT, if it has left meanwhile.
     pub(super) fn entered(&self, admitted: Admitted) -> Option<Auth> {
         let mut locked = self.lock();
         let next = match locked.membership {
             Membership::Entering if locked.phase == Phase::Open => {
                 locked.membership = Membership::In(admitted);
-                // Two in one breath make one socket.
+                // CONNECTs sent together make one socket.
                 locked.waiting = Vec::new();
                 return None;
             }
@@ -265,7 +265,7 @@ impl Connection {
         next
     }
 
-    /// The client is told why it stays outside. Returns the CONNECT that it has sent meanwhile.
+    /// Tells the client why it is refused. Returns the CONNECT that it has sent meanwhile.
     pub(super) fn refuse(&self, refusal: Refusal) -> Option<Auth> {
         let mut locked = self.lock();
         if locked.phase != Phase::Open {
@@ -276,139 +276,9 @@ impl Connection {
     }
 
     fn lock(&self) -> Locked<'_> {
-        // What one call leaves half-changed can only be this one client's.
+        // A panic can have left only this one client half-changed.
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         Locked::new(self, state)
-    }
-}
-
-impl Locked<'_> {
-    fn charge(&mut self, bytes: usize) {
-        let limits = &self.connection.engine.limits;
-        let now = self.connection.engine.ticker.now();
-        let earned = now
-            .since(self.allowed_at)
-            .saturating_mul(limits.inbound_rate as u64);
-        let allowance = u64::from(self.allowance).saturating_add(earned / 1_000);
-        let allowance = allowance.min(limits.inbound_burst as u64) as usize;
-        self.allowed_at = now;
-        match allowance.checked_sub(bytes) {
-            Some(left) => self.allowance = left as u32,
-            None => {
-                self.allowance = 0;
-                self.end(Ending::Flooding);
-            }
-        }
-    }
-
-    fn receive(&mut self, packet: Result<Packet, Unreadable>) -> Option<Admitted> {
-        self.charge(PACKET_COST);
-        if self.phase != Phase::Open {
-            return None;
-        }
-        // The attachments of an event follow right behind it.
-        let packet = packet.ok().filter(|packet| {
-            let is_message = !matches!(packet, Packet::Pong | Packet::Close | Packet::Noop);
-            self.attachments == 0 || !is_message
-        });
-        match packet {
-            Some(Packet::Pong) => self.pong(),
-            Some(Packet::Close) => self.closed_by_client(),
-            Some(Packet::Noop | Packet::Upgrade) => {}
-            Some(Packet::Connect(auth)) => self.connect(auth),
-            Some(Packet::ConnectElsewhere(name)) => {
-                if self.may_connect() {
-                    self.send(packet::unknown_namespace(&name));
-                }
-            }
-            Some(Packet::Disconnect) => return self.leave(),
-            Some(Packet::Message { attachments }) if self.is_member() => {
-                // An acknowledgement that a client has asked for would be answered here.
-                self.attachments = attachments as u32;
-                self.attached = 0;
-            }
-            Some(Packet::Message { .. } | Packet::Elsewhere | Packet::Probe) | None => {
-                self.end(Ending::Unreadable);
-            }
-        }
-        None
-    }
-
-    fn receive_binary(&mut self, length: usize) {
-        self.charge(PACKET_COST);
-        if self.phase != Phase::Open {
-            return;
-        }
-        let longest = self.connection.engine.socketio.max_payload;
-        let attached = self.attached as usize + length;
-        if self.attachments == 0 || attached > longest {
-            return self.end(Ending::Unreadable);
-        }
-        self.attachments -= 1;
-        self.attached = attached as u32;
-    }
-
-    /// Counts a CONNECT, whatever its answer will be; `false` if there were too many.
-    fn may_connect(&mut self) -> bool {
-        self.connects += 1;
-        let may = self.connects <= self.connection.engine.limits.handshake_attempts;
-        if !may {
-            self.end(Ending::TooManyConnects);
-        }
-        may
-    }
-
-    fn connect(&mut self, auth: Auth) {
-        if !self.may_connect() {
-            return;
-        }
-        match self.membership {
-            Membership::Out => {
-                self.membership = Membership::Joining;
-                let connection = self.connection.me.upgrade();
-                if let Some(connection) = connection {
-                    self.connection.engine.entrance.join(connection, auth);
-                }
-            }
-            // It counts if this one is refused, or if the client has left meanwhile.
-            Membership::Joining | Membership::Entering | Membership::Leaving => {
-                self.waiting.push(auth);
-            }
-            Membership::In(_) => {}
-        }
-    }
-
-    fn next_auth(&mut self) -> Option<Auth> {
-        if self.waiting.is_empty() {
-            self.membership = Membership::Out;
-            return None;
-        }
-        self.membership = Membership::Joining;
-        Some(self.waiting.remove(0))
-    }
-
-    /// The client leaves the namespace. Whoever joins nothing after that is closed as before.
-    fn leave(&mut self) -> Option<Admitted> {
-        let admitted = match std::mem::replace(&mut self.membership, Membership::Out) {
-            Membership::In(admitted) => Some(admitted),
-            Membership::Entering => {
-                self.membership = Membership::Leaving;
-                None
-            }
-            outside => {
-                self.membership = outside;
-                self.end(Ending::Unreadable);
-                return None;
-            }
-        };
-        let engine = &self.connection.engine;
-        self.expiry_at = Tick::NEVER;
-        self.join_by = engine.ticker.after(engine.socketio.connect_timeout);
-        admitted
-    }
-
-    fn is_member(&self) -> bool {
-        matches!(self.membership, Membership::Entering | Membership::In(_))
     }
 }
 
@@ -422,17 +292,14 @@ impl Outlet for Connection {
     }
 
     fn dismiss(&self, farewell: Farewell) {
-        let is_told = self.lock().dismiss(farewell);
-        if is_told {
-            tracing::info!(sid = %self.sid, ?farewell, "dismissing a socket");
-        }
+        self.lock().dismiss(farewell);
     }
 }
 
 impl Timed for Connection {
     fn tick(&self, now: Tick) {
         let left = self.lock().tick(now);
-        // Without the lock.
+        // Not under the lock.
         drop(left);
     }
 }

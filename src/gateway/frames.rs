@@ -1,5 +1,5 @@
-//! The frames of a client's WebSocket (RFC 6455), read without a buffer of their own: what is whole
-//! is read where it lies, and only the tail of what is not whole is kept.
+//! Reads the frames of a client's WebSocket (RFC 6455). Whole frames are read in place, and only the
+//! beginning of an unfinished one is kept.
 
 use std::io::Cursor;
 
@@ -35,9 +35,9 @@ pub(super) struct Frames(Option<Box<Unfinished>>);
 
 #[derive(Default)]
 struct Unfinished {
-    /// The bytes of a frame that is not whole.
+    /// The bytes of an unfinished frame.
     frame: Vec<u8>,
-    /// The opcode of a message of which fragments have come.
+    /// The opcode of an unfinished message, if there is one.
     opcode: Option<Data>,
     message: Vec<u8>,
 }
@@ -52,8 +52,7 @@ struct Head {
 }
 
 impl Frames {
-    /// Reads on, and hands out each message until one is answered with `false`. Returns how many of
-    /// the bytes were read.
+    /// Calls `take` with each message until it returns `false`. Returns how many bytes were read.
     ///
     /// # Errors
     /// The first violation of the protocol; nothing more can be read then.

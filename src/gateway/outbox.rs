@@ -1,4 +1,4 @@
-//! What waits for one client, in the order in which it must get it.
+//! The queue of one client.
 
 use std::{
     collections::VecDeque,
@@ -13,11 +13,11 @@ use crate::wire::Frame;
 /// Frames that go out in one system call.
 const BATCH: usize = 64;
 
-/// The queue of one client, whatever its transport.
+/// Packets on their way to one client, in order.
 #[derive(Default)]
 pub(super) struct Outbox {
     frames: VecDeque<Frame>,
-    /// Bytes of the first frame that have gone already.
+    /// Bytes of the first frame that are written already.
     written: usize,
     /// What the queue costs in memory.
     weight: usize,
@@ -36,8 +36,8 @@ impl Outbox {
         self.frames.is_empty()
     }
 
-    /// Whether another frame may wait, with so much on its way already; one alone always may, however
-    /// large events may be.
+    /// Whether another frame may be queued, with `in_flight` bytes already on their way. A single
+    /// frame always may, whatever its size.
     pub(super) fn has_room(&self, frame: &Frame, in_flight: usize, limit: usize) -> bool {
         let held = self.weight + in_flight;
         held == 0 || held + weight(frame) <= limit
@@ -48,7 +48,7 @@ impl Outbox {
         self.frames.push_back(frame);
     }
 
-    /// Writes a frame at once where nothing waits before it; what the stream does not take, waits.
+    /// Writes a frame at once if nothing is queued; queues what the stream does not take.
     pub(super) fn write_or_push(
         &mut self,
         frame: Frame,
@@ -137,7 +137,7 @@ impl Outbox {
         payload
     }
 
-    /// Forgets all but the rest of a frame that has begun to go out.
+    /// Drops everything but the rest of a frame that is partly written.
     pub(super) fn abandon(&mut self) {
         let keep = usize::from(self.written > 0);
         self.frames.truncate(keep);
@@ -145,7 +145,7 @@ impl Outbox {
         self.release_if_empty();
     }
 
-    /// An idle client owns no queue.
+    /// An empty queue owns no memory.
     fn release_if_empty(&mut self) {
         if self.frames.is_empty() {
             *self = Self::default();

@@ -59,7 +59,7 @@ pub(super) enum Packet {
     Message {
         attachments: usize,
     },
-    /// A packet for a namespace that nobody can have joined.
+    /// A packet for another namespace, which nobody can have joined.
     Elsewhere,
 }
 
@@ -93,7 +93,7 @@ impl Token {
     }
 }
 
-/// A packet that cannot be read; its connection ends.
+/// A packet that cannot be read, which ends its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unreadable;
 
@@ -121,8 +121,8 @@ pub(super) fn read(text: &str) -> Result<Packet, Unreadable> {
     }
 }
 
-/// The length of a binary packet on polling, where it is base64 behind a `b`. Node decodes it
-/// leniently, so nothing can be wrong with it.
+/// The length of a binary packet on polling, which is base64 behind a `b`. Node decodes it leniently,
+/// so it is always valid.
 pub(super) fn binary_length(text: &str) -> Option<usize> {
     let encoded = text.strip_prefix('b')?;
     Some(encoded.len() / 4 * 3)
@@ -133,9 +133,9 @@ fn read_message(message: Str) -> Result<Packet, Unreadable> {
         max_incoming_binaries: MOST_ATTACHMENTS,
         ..ParseConfig::default()
     };
-    // The parser would keep a whole event until its attachments have come; we keep their number.
+    // The parser would keep an event until all its attachments came; we only count them.
     let state = ParserState::default();
-    // It takes CONNECT_ERROR for unreadable, which Node reads and ignores.
+    // It refuses CONNECT_ERROR, which Node reads and ignores.
     let (is_error, message) = match message.strip_prefix('4') {
         Some(rest) => (true, Str::from(format!("0{rest}"))),
         None => (false, message),
@@ -197,7 +197,7 @@ fn check_event(data: &Value) -> Result<(), Unreadable> {
     let name = name.ok_or(Unreadable)?.get();
     match name.as_bytes()[0] {
         b'-' | b'0'..=b'9' => Ok(()),
-        // Half a surrogate pair, which cannot be read here, is in no reserved name.
+        // A name that is not UTF-8, with half a surrogate pair, is not a reserved one.
         b'"' => match serde_json::from_str::<Cow<'_, str>>(name) {
             Ok(name) if RESERVED.contains(&&*name) => Err(Unreadable),
             _ => Ok(()),
@@ -212,7 +212,7 @@ fn check_list(data: &Value) -> Result<(), Unreadable> {
     read.map(drop).map_err(|_| Unreadable)
 }
 
-/// The first element of a list, of which the rest is only seen to be JSON.
+/// The first element of a list; the rest is only checked to be JSON.
 struct List<'a>(Option<&'a RawValue>);
 
 impl<'de> Deserialize<'de> for List<'de> {
@@ -244,7 +244,7 @@ fn read_auth(json: &str) -> Result<Auth, Unreadable> {
     });
     let token = token.filter(|token| token.get().starts_with('"'));
     let token = token.and_then(|token| {
-        // JavaScript reads half a surrogate pair, which is no part of any token.
+        // JavaScript reads half a surrogate pair; such a token is invalid.
         let text = serde_json::from_str::<Cow<'_, str>>(token.get());
         Token::new(&text.unwrap_or(Cow::Borrowed("\u{fffd}")))
     });
@@ -280,7 +280,7 @@ impl<'de> Deserialize<'de> for TokenMember<'de> {
     }
 }
 
-/// The answer to a CONNECT that was accepted; what more a client is told goes here.
+/// The answer to a CONNECT that was accepted. Anything else a client is told then goes here.
 pub(super) fn connected(sid: Sid) -> Frame {
     Frame::text(&[r#"40{"sid":""#, sid.as_str(), r#""}"#])
 }

@@ -15,13 +15,13 @@ use super::{
 /// What came of a POST.
 pub(super) enum Posted {
     Taken,
-    /// Something in it has ended the connection.
+    /// It has ended the connection.
     Refused,
     TooLong,
     TooSlow,
 }
 
-/// Waits for packets; `None` where the client has two polls at once.
+/// Waits for packets; `None` if the client has another poll under way.
 pub(super) async fn poll(connection: &Arc<Connection>) -> Option<Bytes> {
     let pending = connection.begin_poll()?;
     Some(pending.await)

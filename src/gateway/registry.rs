@@ -14,9 +14,9 @@ use super::connection::Connection;
 
 /// Characters of an id that name the node.
 const NODE: usize = 4;
-/// Characters of an id that are random; they tell 12 bytes.
+/// Characters of an id that are random: 96 bits.
 const RANDOM: usize = 16;
-/// So many handshakes can enter a connection at once.
+/// Each shard has a lock of its own.
 const SHARDS: usize = 16;
 
 /// The id of a transport or a socket: URL-safe, and not to be guessed.
@@ -47,7 +47,7 @@ pub(super) struct Registry {
     shards: [Mutex<HashSet<BySid>>; SHARDS],
 }
 
-/// A connection as its sid, which is thereby stored once.
+/// A connection that is found by its sid, which is stored only in the connection.
 struct BySid(Arc<Connection>);
 
 impl Borrow<[u8]> for BySid {
@@ -78,7 +78,7 @@ impl Registry {
         }
     }
 
-    /// An id that was never given before.
+    /// A new random id.
     pub(super) fn new_sid(&self) -> Sid {
         let mut sid = [0; NODE + RANDOM];
         sid[..NODE].copy_from_slice(&self.node);
@@ -98,7 +98,7 @@ impl Registry {
 
     pub(super) fn remove(&self, sid: &Sid) {
         let removed = self.shard(&sid.0).take(&sid.0[..]);
-        // Without the lock: it may be the last reference.
+        // Not under the lock: it may be the last reference.
         drop(removed);
     }
 
@@ -132,7 +132,7 @@ fn random<const CHARACTERS: usize>() -> [u8; CHARACTERS] {
     let mut characters = [0; CHARACTERS];
     URL_SAFE_NO_PAD
         .encode_slice(bytes, &mut characters)
-        .expect("four characters tell three bytes");
+        .expect("four characters encode three bytes");
     characters
 }
 

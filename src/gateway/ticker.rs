@@ -12,11 +12,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// By what part of its delay a moment may come late, so that many clients are served at once and an
-/// idle process sleeps.
+/// A tick may be late by this part of its delay, so that many connections share one.
 const LATENESS: u64 = 256;
-/// By how many milliseconds it may come late at most.
-const LATEST: u64 = 1_000;
+/// It is not rounded to more than this many milliseconds.
+const COARSEST: u64 = 1_000;
 
 /// A moment in milliseconds since the process started to let clients in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +36,7 @@ pub(super) trait Timed: Send + Sync + 'static {
     fn tick(&self, now: Tick);
 }
 
-/// Wakes what has asked for it.
+/// Calls what is due.
 pub(super) struct Ticker<T> {
     started: Instant,
     due: Mutex<BTreeMap<Tick, Vec<Weak<T>>>>,
@@ -57,15 +56,15 @@ impl<T: Timed> Ticker<T> {
         Tick(self.started.elapsed().as_millis() as u64)
     }
 
-    /// A moment that is not sooner than that, and hardly later.
+    /// The moment after a delay, rounded up.
     pub(super) fn after(&self, delay: Duration) -> Tick {
         let at = self.started.elapsed().saturating_add(delay);
-        let step = (delay.as_millis() as u64 / LATENESS).clamp(1, LATEST);
+        let step = (delay.as_millis() as u64 / LATENESS).clamp(1, COARSEST);
         let step = step.next_power_of_two();
         Tick((at.as_micros().div_ceil(1_000) as u64).next_multiple_of(step))
     }
 
-    /// Wakes it once, at that moment or as soon as possible if it is over.
+    /// Calls [`Timed::tick`] once, at that moment or as soon as possible.
     pub(super) fn schedule(&self, at: Tick, timed: Weak<T>) {
         let is_first = {
             let mut due = self.due();

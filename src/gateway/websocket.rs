@@ -21,7 +21,7 @@ use super::{
     stream::Stream,
 };
 
-/// What is read at once. It is one buffer per thread, as no client keeps any of it.
+/// Bytes that are read at once, into one buffer per thread: connections keep none of it.
 const SCRATCH: usize = 64 << 10;
 
 thread_local! {
@@ -40,8 +40,8 @@ pub(super) async fn open(
     }
 }
 
-/// Moves a client that polls to the WebSocket that the request is about to become, if the client
-/// shows that the way is free, and asks for it.
+/// Upgrades a client that polls to the WebSocket that the request is about to become, once the client
+/// has probed it and asks for it.
 pub(super) async fn upgrade(connection: Arc<Connection>, on_upgrade: OnUpgrade) {
     let Some((mut stream, mut early)) = upgraded(on_upgrade).await else {
         return connection.abandon_upgrade();
@@ -50,7 +50,7 @@ pub(super) async fn upgrade(connection: Arc<Connection>, on_upgrade: OnUpgrade) 
     let limit = connection.engine().socketio.upgrade_timeout;
     let probe = probe(&connection, &mut stream, &mut frames, &mut early);
     if timeout(limit, probe).await != Ok(true) {
-        tracing::debug!(sid = %connection.sid(), "an upgrade came to nothing");
+        tracing::debug!(sid = %connection.sid(), "an upgrade failed");
         // Before the stream is closed, so that the client may try again at once.
         connection.abandon_upgrade();
         stream.try_write(&[IoSlice::new(b"\x88\x00")]).ok();
@@ -59,8 +59,8 @@ pub(super) async fn upgrade(connection: Arc<Connection>, on_upgrade: OnUpgrade) 
     }
 }
 
-/// Answers probes on a stream that is not the connection's yet; whether the client wants to move
-/// there. What has come behind that is left over.
+/// Answers probes on a stream that is not the connection's yet. Returns whether the client asks for
+/// the upgrade; what came behind that stays in `early`.
 async fn probe(
     connection: &Connection,
     stream: &mut Stream,
@@ -105,7 +105,7 @@ async fn probe(
                     None
                 }
             };
-            // Who does not even take these is not to be waited for.
+            // A client with no room for these few bytes does not read at all.
             let written = answer.is_none_or(|answer| {
                 let bytes = answer.bytes();
                 stream.try_write(&[IoSlice::new(bytes)]).ok() == Some(bytes.len())
@@ -141,8 +141,8 @@ async fn upgraded(on_upgrade: OnUpgrade) -> Option<(Stream, Vec<u8>)> {
     }
 }
 
-/// Carries packets for a connection from now on, in a task that owns next to nothing. It is not on
-/// the tracker of the process' tasks, as it ends with its connection, and the drain ends those.
+/// Carries packets for a connection in a task of its own. The task ends with the connection, which the
+/// registry holds and a drain ends, so it is not tracked a second time: that costs 100 bytes a client.
 fn carry(connection: Arc<Connection>, frames: Frames, mut early: Vec<u8>) {
     let mut carrier = Carrier { connection, frames };
     carrier.read(&mut early);

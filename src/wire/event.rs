@@ -21,7 +21,7 @@ impl Event {
     /// The payload must be JSON, which is checked where it comes in.
     pub fn new(name: EventName, payload: &str) -> Self {
         let quoted = serde_json::to_string(name.as_str()).expect("a text can be JSON");
-        // What a client gets beside the payload goes here, behind it.
+        // Anything that follows the payload goes here.
         let frame = Frame::text(&["42[", &quoted, ",", payload, "]"]);
         Self {
             name,

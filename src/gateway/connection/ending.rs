@@ -14,11 +14,11 @@ use crate::{
     wire::{EVENT_EXPIRED, EVENT_LOGOUT, Frame},
 };
 
-/// How long a dismissed client has to take what it is told on a WebSocket.
+/// How long a dismissed client on a WebSocket has to read why.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
-/// How long on polling, where it has to come for it.
+/// How long a dismissed client that polls has to fetch why; a token's socket has to go within 5 s.
 const POLL_LIMIT: Duration = Duration::from_secs(3);
-/// How long a stream is read on after its end was said, lest a reset outrun what the client was told.
+/// How long a stream is read after its close frame, so that no reset overtakes that frame.
 const LINGER_LIMIT: Duration = Duration::from_secs(2);
 
 macro_rules! endings {
@@ -59,7 +59,7 @@ endings! {
 }
 
 impl Ending {
-    /// The status of the close frame (RFC 6455, 7.4.1), where it says more than that this is the end.
+    /// The status of the close frame (RFC 6455, 7.4.1), where one fits.
     fn status(self) -> Option<u16> {
         match self {
             Self::Draining => Some(1001),
@@ -72,15 +72,15 @@ impl Ending {
 }
 
 impl Locked<'_> {
-    /// Ends the connection. A WebSocket is told so, and polls are.
+    /// Ends the connection, and tells its WebSocket or the poll that waits.
     pub(in crate::gateway) fn end(&mut self, ending: Ending) {
         match self.phase {
             Phase::Open => {}
-            // It was told already.
+            // The client knows already.
             Phase::Closing => return self.finish(LastWord::Close),
             Phase::Ended(_) => return,
         }
-        self.count(ending);
+        self.ending = Some(ending);
         if matches!(self.transport, Transport::WebSocket(_)) {
             let status = ending.status().map(u16::to_be_bytes);
             self.close(status.as_ref().map_or(&[], |status| status.as_slice()));
@@ -92,19 +92,13 @@ impl Locked<'_> {
         }
     }
 
-    /// Ends it without a word to a client that does not read.
+    /// Ends the connection of a client that does not read, without telling it.
     pub(super) fn cut(&mut self, ending: Ending) {
-        self.count(ending);
+        self.ending = Some(ending);
         self.finish(LastWord::Close);
     }
 
-    fn count(&self, ending: Ending) {
-        let connection = self.connection;
-        connection.engine.meters.ended(ending).increment(1);
-        tracing::debug!(sid = %connection.sid, ?ending, "ending a connection");
-    }
-
-    /// Says the end of a WebSocket, in the place of what still waits.
+    /// Sends a close frame instead of what is queued.
     fn close(&mut self, status: &[u8]) {
         self.outbox.abandon();
         self.outbox.push(close_frame(status));
@@ -113,19 +107,18 @@ impl Locked<'_> {
         self.flush();
     }
 
-    /// Tells a client why it has to go, and that it has to: all in one write. `false` if it is on its
-    /// way already.
-    pub(super) fn dismiss(&mut self, farewell: Farewell) -> bool {
+    /// Tells a client why it has to go and ends the connection, in one write.
+    pub(super) fn dismiss(&mut self, farewell: Farewell) {
         if self.phase != Phase::Open || !self.is_member() {
-            return false;
+            return;
         }
         let (event, reason) = match farewell {
             Farewell::SessionReplaced => (EVENT_LOGOUT, "SESSION_REPLACED"),
             Farewell::TokenExpired => (EVENT_EXPIRED, "TOKEN_EXPIRED"),
         };
         metrics::counter!("sockd_sockets_dismissed_total", "event" => event).increment(1);
-        self.count(Ending::Dismissed);
-        // It has to know, however much waits already.
+        self.ending = Some(Ending::Dismissed);
+        // Whatever is queued already, the client has to know.
         let event = Frame::text(&[r#"42[""#, event, r#"",{"reason":""#, reason, r#""}]"#]);
         self.push(event);
         self.push(packet::DISCONNECT);
@@ -139,10 +132,9 @@ impl Locked<'_> {
         };
         self.cut_at = self.connection.engine.ticker.after(limit);
         self.flush();
-        true
     }
 
-    /// The client has moved to a WebSocket while it was being dismissed.
+    /// A client that is being dismissed has moved to a WebSocket.
     pub(super) fn say_end(&mut self) {
         self.outbox.push(close_frame(&[]));
         self.cut_at = self.connection.engine.ticker.after(FAREWELL_LIMIT);
@@ -164,7 +156,7 @@ impl Locked<'_> {
         }
     }
 
-    /// Lets go of everything but the place in the hub.
+    /// Releases everything but the admission.
     pub(super) fn finish(&mut self, last_word: LastWord) {
         if matches!(self.phase, Phase::Ended(_)) {
             return;

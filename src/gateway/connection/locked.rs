@@ -13,10 +13,10 @@ use super::{
 };
 use crate::{auth::unix_time, hub::Farewell, node::Admitted, wire::Frame};
 
-/// The clock of the system may be set, so the end of a token is looked for more than once.
+/// The system's clock can be set, so a token is looked at again at least this often.
 const LONGEST_LOOK: Duration = Duration::from_secs(60);
 
-/// When it is dropped, whoever has to go on is woken, and the ticker learns what is due next.
+/// A locked connection. Dropping it unlocks, schedules the next tick and wakes who has to go on.
 pub(super) struct Locked<'a> {
     pub(super) connection: &'a Connection,
     state: Option<MutexGuard<'a, State>>,
@@ -24,6 +24,8 @@ pub(super) struct Locked<'a> {
     pub(super) wakes_task: bool,
     /// Whether the poll has to go on.
     pub(super) wakes_poll: bool,
+    /// Why the connection has begun to end, to be counted and logged.
+    pub(super) ending: Option<Ending>,
 }
 
 impl<'a> Locked<'a> {
@@ -33,10 +35,11 @@ impl<'a> Locked<'a> {
             state: Some(state),
             wakes_task: false,
             wakes_poll: false,
+            ending: None,
         }
     }
 
-    /// Sends a packet now, or lets it wait; ends a connection for which too much waits already.
+    /// Sends or queues a packet; ends the connection of a client for which too much is queued.
     pub(super) fn send(&mut self, frame: Frame) {
         let limit = self.connection.engine.limits.outbound_buffer;
         if !self.outbox.has_room(&frame, self.in_flight, limit) {
@@ -50,13 +53,13 @@ impl<'a> Locked<'a> {
         self.written(written);
     }
 
-    /// Lets a packet wait, without limit.
+    /// Queues a packet, without a limit.
     pub(super) fn push(&mut self, frame: Frame) {
         self.outbox.push(frame);
         self.wakes_poll = true;
     }
 
-    /// Writes what waits for a WebSocket.
+    /// Writes what is queued to the WebSocket, if there is one.
     pub(super) fn flush(&mut self) {
         let state = &mut **self;
         if let Transport::WebSocket(stream) = &mut state.transport {
@@ -67,7 +70,10 @@ impl<'a> Locked<'a> {
 
     fn written(&mut self, written: io::Result<Written>) {
         let engine = &self.connection.engine;
-        let state = self.state.as_mut().expect("it is there until the drop");
+        let state = self
+            .state
+            .as_mut()
+            .expect("the guard is there until it is dropped");
         match written {
             Ok(Written::All) => {
                 if state.phase == Phase::Open {
@@ -81,14 +87,14 @@ impl<'a> Locked<'a> {
                 if has_moved && state.phase == Phase::Open {
                     state.cut_at = engine.ticker.after(engine.limits.write_stall);
                 }
-                // It waits until the stream takes more.
+                // The task waits until the stream takes more.
                 self.wakes_task = true;
             }
             Err(_) => self.finish(LastWord::Close),
         }
     }
 
-    /// Does what is due. Returns the place in the hub of a client that is gone.
+    /// Does what is due. Returns the admission of a client that is gone.
     pub(super) fn tick(&mut self, now: Tick) -> Option<Admitted> {
         if now < self.wake_at {
             return None;
@@ -121,7 +127,7 @@ impl<'a> Locked<'a> {
         }
     }
 
-    /// Dismisses a client whose token has run out, or asks for another look.
+    /// Dismisses a client whose token has run out, or schedules the next look.
     pub(super) fn look_for_expiry(&mut self) {
         self.expiry_at = match self.expires_at {
             Some(at) if unix_time() >= at => {
@@ -136,7 +142,7 @@ impl<'a> Locked<'a> {
         };
     }
 
-    /// Pings, or gives up a client that has not answered.
+    /// Pings, or ends the connection of a client that has not answered.
     fn beat(&mut self) {
         if self.phase != Phase::Open {
             return;
@@ -179,13 +185,17 @@ impl Deref for Locked<'_> {
     type Target = State;
 
     fn deref(&self) -> &State {
-        self.state.as_ref().expect("it is there until the drop")
+        self.state
+            .as_ref()
+            .expect("the guard is there until it is dropped")
     }
 }
 
 impl DerefMut for Locked<'_> {
     fn deref_mut(&mut self) -> &mut State {
-        self.state.as_mut().expect("it is there until the drop")
+        self.state
+            .as_mut()
+            .expect("the guard is there until it is dropped")
     }
 }
 
@@ -193,7 +203,7 @@ impl Drop for Locked<'_> {
     fn drop(&mut self) {
         let is_gone = self.phase != Phase::Open && matches!(self.membership, Membership::In(_));
         let ticker = &self.connection.engine.ticker;
-        // A place in the hub is given up at once, but by the ticker: the hub may be calling now.
+        // An admission is dropped at once, but by the ticker: the hub may hold its lock here.
         let due = if is_gone { ticker.now() } else { self.due_at() };
         let is_sooner = due < self.wake_at;
         if is_sooner {
@@ -207,5 +217,13 @@ impl Drop for Locked<'_> {
             ticker.schedule(due, self.connection.me.clone());
         }
         task.into_iter().chain(poll).for_each(|waker| waker.wake());
+        if let Some(ending) = self.ending {
+            let connection = self.connection;
+            connection.engine.meters.ended(ending).increment(1);
+            match ending {
+                Ending::Dismissed => tracing::info!(sid = %connection.sid, "dismissed a socket"),
+                _ => tracing::debug!(sid = %connection.sid, ?ending, "ending a connection"),
+            }
+        }
     }
 }

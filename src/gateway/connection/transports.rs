@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::{
     super::{packet, stream::Stream},
     Connection, Ending, LastWord, Phase, Transport, Upgrade,
+    incoming::PACKET_COST,
     locked::Locked,
 };
 use crate::wire::Frame;
@@ -45,7 +46,7 @@ impl Connection {
         Some(Posting(self))
     }
 
-    /// Whether the connection has ended otherwise than the client or a drain wants it.
+    /// Whether the connection has ended, and neither by its client nor by a drain.
     pub(in crate::gateway) fn is_ended_by_us(&self) -> bool {
         self.lock().phase == Phase::Ended(LastWord::Close)
     }
@@ -60,7 +61,7 @@ impl Connection {
         may
     }
 
-    /// The WebSocket works: the client's polls come to an end.
+    /// The WebSocket works: polls return at once from now on.
     pub(in crate::gateway) fn probed(&self) {
         let mut locked = self.lock();
         if let Transport::Polling(upgrade) = &mut locked.transport {
@@ -74,7 +75,7 @@ impl Connection {
         self.lock().is_probed()
     }
 
-    /// The upgrade came to nothing, and has cost the client nothing.
+    /// The upgrade has failed, and the client goes on polling.
     pub(in crate::gateway) fn abandon_upgrade(&self) {
         if let Transport::Polling(upgrade) = &mut self.lock().transport {
             *upgrade = Upgrade::None;
@@ -96,7 +97,7 @@ impl Connection {
         true
     }
 
-    /// Resolves when there is no connection to upgrade any more.
+    /// Resolves when the connection has ended.
     pub(in crate::gateway) fn poll_ended(&self, context: &Context<'_>) -> Poll<()> {
         let mut locked = self.lock();
         if matches!(locked.phase, Phase::Ended(_)) {
@@ -109,7 +110,7 @@ impl Connection {
     /// Answers a ping of the client's WebSocket.
     pub(in crate::gateway) fn receive_ping(&self, payload: &[u8]) -> bool {
         let mut locked = self.lock();
-        locked.charge(super::PACKET_COST);
+        locked.charge(PACKET_COST);
         if locked.phase == Phase::Open {
             locked.send(pong(payload));
         }
@@ -130,10 +131,10 @@ impl Connection {
         let mut locked = self.lock();
         keep(&mut locked.task, context);
         if !locked.outbox.is_empty() && locked.poll_write(context).is_ready() {
-            // The stream is at its end.
+            // The stream has failed.
             return Poll::Ready(None);
         }
-        // So many turns, and others have theirs.
+        // After so many reads it is another task's turn.
         for _ in 0..8 {
             let Transport::WebSocket(stream) = &mut locked.transport else {
                 return Poll::Ready(None);
@@ -147,7 +148,7 @@ impl Connection {
                 return Poll::Ready(None);
             }
             locked.charge(read);
-            // After the end was said, what comes is only read so that it is out of the way.
+            // After the close frame, what comes is read and ignored.
             if locked.phase == Phase::Open {
                 return Poll::Ready(Some(read));
             }
@@ -216,8 +217,7 @@ impl Locked<'_> {
     }
 }
 
-/// A poll that waits for packets. As in Node, a client that hangs up before it is answered has lost
-/// its transport, and the connection ends.
+/// A poll that waits for packets. As in Node, the connection of a client that hangs up meanwhile ends.
 pub(in crate::gateway) struct PendingPoll {
     connection: Arc<Connection>,
     is_answered: bool,
@@ -243,7 +243,7 @@ impl Drop for PendingPoll {
     }
 }
 
-/// Packets on their way to a client, which count as its own until they are written.
+/// The answer to a poll, which counts towards the client's limit until it is written.
 struct Answer {
     packets: Bytes,
     connection: Weak<Connection>,

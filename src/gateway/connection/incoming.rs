@@ -1,0 +1,144 @@
+//! What a client sends, and what it costs its budget.
+
+use super::{
+    super::{
+        packet::{self, Auth, Packet, Unreadable},
+        ticker::Tick,
+    },
+    Ending, Membership, Phase,
+    locked::Locked,
+};
+use crate::node::Admitted;
+
+/// What a packet or a frame costs on top of its bytes, so that many small ones count.
+pub(super) const PACKET_COST: usize = 16;
+
+impl Locked<'_> {
+    pub(super) fn charge(&mut self, bytes: usize) {
+        let limits = &self.connection.engine.limits;
+        let now = self.connection.engine.ticker.now();
+        let earned = now
+            .since(self.allowed_at)
+            .saturating_mul(limits.inbound_rate as u64);
+        let allowance = u64::from(self.allowance).saturating_add(earned / 1_000);
+        let allowance = allowance.min(limits.inbound_burst as u64) as usize;
+        self.allowed_at = now;
+        match allowance.checked_sub(bytes) {
+            Some(left) => self.allowance = left as u32,
+            None => {
+                self.allowance = 0;
+                self.end(Ending::Flooding);
+            }
+        }
+    }
+
+    pub(super) fn receive(&mut self, packet: Result<Packet, Unreadable>) -> Option<Admitted> {
+        self.charge(PACKET_COST);
+        if self.phase != Phase::Open {
+            return None;
+        }
+        // The attachments of an event follow right behind it.
+        let packet = packet.ok().filter(|packet| {
+            let is_message = !matches!(packet, Packet::Pong | Packet::Close | Packet::Noop);
+            self.attachments == 0 || !is_message
+        });
+        match packet {
+            Some(Packet::Pong) => self.pong(),
+            Some(Packet::Close) => self.closed_by_client(),
+            Some(Packet::Noop | Packet::Upgrade) => {}
+            Some(Packet::Connect(auth)) => self.connect(auth),
+            Some(Packet::ConnectElsewhere(name)) => {
+                if self.may_connect() {
+                    self.send(packet::unknown_namespace(&name));
+                }
+            }
+            Some(Packet::Disconnect) => return self.leave(),
+            Some(Packet::Message { attachments }) if self.is_member() => {
+                // This is where an acknowledgement would be answered.
+                self.attachments = attachments as u32;
+                self.attached = 0;
+            }
+            Some(Packet::Message { .. } | Packet::Elsewhere | Packet::Probe) | None => {
+                self.end(Ending::Unreadable);
+            }
+        }
+        None
+    }
+
+    pub(super) fn receive_binary(&mut self, length: usize) {
+        self.charge(PACKET_COST);
+        if self.phase != Phase::Open {
+            return;
+        }
+        let longest = self.connection.engine.socketio.max_payload;
+        let attached = self.attached as usize + length;
+        if self.attachments == 0 || attached > longest {
+            return self.end(Ending::Unreadable);
+        }
+        self.attachments -= 1;
+        self.attached = attached as u32;
+    }
+
+    /// Counts a CONNECT, whatever its answer will be; `false` if it is one too many.
+    fn may_connect(&mut self) -> bool {
+        self.connects += 1;
+        let may = self.connects <= self.connection.engine.limits.handshake_attempts;
+        if !may {
+            self.end(Ending::TooManyConnects);
+        }
+        may
+    }
+
+    fn connect(&mut self, auth: Auth) {
+        if !self.may_connect() {
+            return;
+        }
+        match self.membership {
+            Membership::Out => {
+                self.membership = Membership::Joining;
+                let connection = self.connection.me.upgrade();
+                if let Some(connection) = connection {
+                    self.connection.engine.entrance.join(connection, auth);
+                }
+            }
+            // It has its turn if this one is refused, or if the client leaves.
+            Membership::Joining | Membership::Entering | Membership::Leaving => {
+                self.waiting.push(auth);
+            }
+            Membership::In(_) => {}
+        }
+    }
+
+    pub(super) fn next_auth(&mut self) -> Option<Auth> {
+        if self.waiting.is_empty() {
+            self.membership = Membership::Out;
+            return None;
+        }
+        self.membership = Membership::Joining;
+        Some(self.waiting.remove(0))
+    }
+
+    /// The client leaves the namespace, and has to join again in time.
+    fn leave(&mut self) -> Option<Admitted> {
+        let admitted = match std::mem::replace(&mut self.membership, Membership::Out) {
+            Membership::In(admitted) => Some(admitted),
+            Membership::Entering => {
+                self.membership = Membership::Leaving;
+                None
+            }
+            outside => {
+                self.membership = outside;
+                self.end(Ending::Unreadable);
+                return None;
+            }
+        };
+        let engine = &self.connection.engine;
+        self.expiry_at = Tick::NEVER;
+        self.join_by = engine.ticker.after(engine.socketio.connect_timeout);
+        admitted
+    }
+
+    pub(super) fn is_member(&self) -> bool {
+        matches!(self.membership, Membership::Entering | Membership::In(_))
+    }
+}
