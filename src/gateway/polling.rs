@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::body::{Body, HttpBody};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use tokio::time::timeout;
+use tokio::{task::consume_budget, time::timeout};
 
 use super::{
     connection::{Connection, Ending},
@@ -45,15 +45,22 @@ pub(super) async fn post(connection: &Connection, body: Body, within: Duration) 
     connection.charge(body.len());
     // As Node reads it: a byte that is no UTF-8 becomes U+FFFD.
     let text = String::from_utf8_lossy(&body);
-    let mut packets = text.split(char::from(SEPARATOR));
-    let goes_on = packets.all(|packet| match packet::binary_length(packet) {
-        Some(length) => connection.receive_binary(length),
-        None => connection.receive(packet::read(packet)),
-    });
-    if !goes_on && connection.is_ended_by_us() {
-        return Posted::Refused;
+    for packet in text.split(char::from(SEPARATOR)) {
+        let goes_on = match packet::binary_length(packet) {
+            Some(length) => connection.receive_binary(length),
+            None => connection.receive(packet::read(packet)),
+        };
+        if !goes_on {
+            break;
+        }
+        // A POST can hold 500,000 packets, and the thread has others to serve.
+        consume_budget().await;
     }
-    Posted::Taken
+    if connection.is_ended_by_us() {
+        Posted::Refused
+    } else {
+        Posted::Taken
+    }
 }
 
 /// Why there is no body.
