@@ -3,7 +3,7 @@
 //!
 //! In reading order: `request` says what a request asks for; `packet` reads and writes packets;
 //! `connection` is one client, whatever its transport, with its `outbox`; `polling` and `websocket`
-//! carry packets for it, the latter as `frames` over a `stream`; `entrance` answers CONNECT;
+//! carry packets for it, the latter as `frames` over a `raw_stream`; `entrance` answers CONNECT;
 //! `registry` finds connections, `ticker` wakes them, and `engine` is what all of them share.
 
 mod connection;
@@ -14,9 +14,10 @@ mod frames;
 mod outbox;
 mod packet;
 mod polling;
+mod raw_stream;
 mod registry;
 mod request;
-mod stream;
+
 mod ticker;
 mod websocket;
 
@@ -126,23 +127,23 @@ impl Gateway {
             Asked::WebSocket => {
                 let credentials = request::credentials(&request);
                 match accept(&mut request) {
-                    Ok((answer, on_upgrade)) => {
+                    Some((answer, on_upgrade)) => {
                         let engine = self.engine.clone();
                         let open = websocket::open(engine, on_upgrade, credentials);
                         self.engine.lifecycle.spawn(open);
                         answer
                     }
-                    Err(_) => refuse_upgrade(&request),
+                    None => refuse_upgrade(&request),
                 }
             }
             Asked::Upgrade(connection) => match accept(&mut request) {
-                Ok((answer, on_upgrade)) if connection.begin_upgrade() => {
+                Some((answer, on_upgrade)) if connection.begin_upgrade() => {
                     let upgrade = websocket::upgrade(connection, on_upgrade);
                     self.engine.lifecycle.spawn(upgrade);
                     answer
                 }
-                Ok(_) => refuse(EngineError::BadRequest),
-                Err(_) => refuse_upgrade(&request),
+                Some(_) => refuse(EngineError::BadRequest),
+                None => refuse_upgrade(&request),
             },
         }
     }
@@ -162,10 +163,10 @@ impl Gateway {
     }
 }
 
-fn accept(request: &mut Request<Body>) -> Result<(Response<Body>, OnUpgrade), EngineError> {
+fn accept(request: &mut Request<Body>) -> Option<(Response<Body>, OnUpgrade)> {
     let answer = request::accept_websocket(request)?;
-    let on_upgrade = request.extensions_mut().remove::<OnUpgrade>();
-    Ok((answer, on_upgrade.ok_or(EngineError::BadRequest)?))
+    let on_upgrade = request.extensions_mut().remove::<OnUpgrade>()?;
+    Some((answer, on_upgrade))
 }
 
 /// What polling is answered.

@@ -26,8 +26,8 @@ use super::{
     entrance::Credentials,
     outbox::Outbox,
     packet::{self, Auth, Packet, Unreadable},
+    raw_stream::RawStream,
     registry::Sid,
-    stream::Stream,
     ticker::{Tick, Timed},
 };
 use crate::{
@@ -110,7 +110,7 @@ enum Membership {
 
 enum Transport {
     Polling(Upgrade),
-    WebSocket(Stream),
+    WebSocket(RawStream),
     None,
 }
 
@@ -137,7 +137,7 @@ impl Connection {
     pub(super) fn open_websocket(
         engine: &Arc<Engine>,
         credentials: Option<Credentials>,
-        stream: Stream,
+        stream: RawStream,
     ) -> Arc<Self> {
         let connection = Self::open(engine, credentials, Transport::WebSocket(stream));
         let packet = engine.open_packet(connection.sid, "");

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-use super::{packet::SEPARATOR, stream::Stream};
+use super::{packet::SEPARATOR, raw_stream::RawStream};
 use crate::wire::Frame;
 
 /// Frames that go out in one system call.
@@ -52,7 +52,7 @@ impl Outbox {
     pub(super) fn write_or_push(
         &mut self,
         frame: Frame,
-        stream: &mut Stream,
+        stream: &mut RawStream,
     ) -> io::Result<Written> {
         if !self.is_empty() {
             self.push(frame);
@@ -74,7 +74,7 @@ impl Outbox {
     }
 
     /// Writes what the stream takes now.
-    pub(super) fn write_to(&mut self, stream: &mut Stream) -> io::Result<Written> {
+    pub(super) fn write_to(&mut self, stream: &mut RawStream) -> io::Result<Written> {
         let mut written = Written::None;
         while !self.frames.is_empty() {
             let mut slices = [IoSlice::new(&[]); BATCH];

@@ -129,12 +129,9 @@ fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     lines.flat_map(|line| line.split(',')).map(str::trim)
 }
 
-/// The answer that accepts a WebSocket (RFC 6455, 4.2), with the first subprotocol that is offered,
-/// as in Node: browsers give up without.
-///
-/// # Errors
-/// The request cannot become a WebSocket.
-pub(super) fn accept_websocket<B>(request: &Request<B>) -> Result<Response<Body>, EngineError> {
+/// The answer that accepts a WebSocket (RFC 6455, 4.2), if the request can become one. As in Node it
+/// names the first subprotocol that is offered: without one, browsers give up.
+pub(super) fn accept_websocket<B>(request: &Request<B>) -> Option<Response<Body>> {
     let headers = request.headers();
     let key = headers.get(header::SEC_WEBSOCKET_KEY);
     let key = key.filter(|key| STANDARD.decode(key).is_ok_and(|key| key.len() == 16));
@@ -143,12 +140,12 @@ pub(super) fn accept_websocket<B>(request: &Request<B>) -> Result<Response<Body>
         && request.version() >= Version::HTTP_11
         && has_token(headers, header::CONNECTION, "upgrade")
         && version.is_some_and(|version| version == "13");
-    let key = key.filter(|_| is_good).ok_or(EngineError::BadRequest)?;
+    let key = key.filter(|_| is_good)?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let answer = response.headers_mut();
     let accept = derive_accept_key(key.as_bytes());
-    let accept = HeaderValue::from_str(&accept).map_err(|_| EngineError::BadRequest)?;
+    let accept = HeaderValue::from_str(&accept).ok()?;
     answer.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     answer.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     answer.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
@@ -156,12 +153,9 @@ pub(super) fn accept_websocket<B>(request: &Request<B>) -> Result<Response<Body>
         let is_name = |text: &str| HeaderName::from_bytes(text.as_bytes()).is_ok();
         let protocol = Some(protocol).filter(|protocol| is_name(protocol));
         let protocol = protocol.and_then(|protocol| HeaderValue::from_str(protocol).ok());
-        answer.insert(
-            header::SEC_WEBSOCKET_PROTOCOL,
-            protocol.ok_or(EngineError::BadRequest)?,
-        );
+        answer.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol?);
     }
-    Ok(response)
+    Some(response)
 }
 
 /// The token that a request carries: its header's, else its query's. CONNECT looks at it later.
@@ -248,7 +242,7 @@ mod tests {
         assert_eq!(token(request), Some("b".to_owned()));
     }
 
-    fn accept(headers: &[(&str, &str)]) -> Result<Response<Body>, EngineError> {
+    fn accept(headers: &[(&str, &str)]) -> Option<Response<Body>> {
         let request = Request::get("/socket.io/?EIO=4&transport=websocket")
             .header("sec-websocket-version", "13")
             .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
@@ -269,7 +263,7 @@ mod tests {
             let accepted = &answer.headers()["sec-websocket-accept"];
             assert_eq!(accepted, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         }
-        assert!(accept(&[("connection", "keep-alive")]).is_err());
+        assert!(accept(&[("connection", "keep-alive")]).is_none());
     }
 
     #[test]
@@ -299,7 +293,7 @@ mod tests {
             );
         }
         for bad in ["", "a b", ",a"] {
-            assert!(accept(&[connection, ("sec-websocket-protocol", bad)]).is_err());
+            assert!(accept(&[connection, ("sec-websocket-protocol", bad)]).is_none());
         }
     }
 }

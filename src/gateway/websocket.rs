@@ -18,7 +18,7 @@ use super::{
     entrance::Credentials,
     frames::{Frames, Message, Violation},
     packet::{self, Packet},
-    stream::Stream,
+    raw_stream::RawStream,
 };
 
 /// Bytes that are read at once, into one buffer per thread: connections keep none of it.
@@ -63,7 +63,7 @@ pub(super) async fn upgrade(connection: Arc<Connection>, on_upgrade: OnUpgrade) 
 /// the upgrade; what came behind that stays in `early`.
 async fn probe(
     connection: &Connection,
-    stream: &mut Stream,
+    stream: &mut RawStream,
     frames: &mut Frames,
     early: &mut Vec<u8>,
 ) -> bool {
@@ -125,10 +125,10 @@ async fn probe(
     }
 }
 
-async fn upgraded(on_upgrade: OnUpgrade) -> Option<(Stream, Vec<u8>)> {
+async fn upgraded(on_upgrade: OnUpgrade) -> Option<(RawStream, Vec<u8>)> {
     match on_upgrade.await {
         Ok(upgraded) => {
-            let stream = Stream::of(upgraded);
+            let stream = RawStream::of(upgraded);
             if stream.is_none() {
                 tracing::error!("an upgraded stream is not the one that was accepted");
             }

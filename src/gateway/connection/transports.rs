@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    super::{packet, stream::Stream},
+    super::{packet, raw_stream::RawStream},
     Connection, Ending, LastWord, Phase, Transport, Upgrade,
     incoming::PACKET_COST,
     locked::Locked,
@@ -83,7 +83,7 @@ impl Connection {
     }
 
     /// Moves the client to its WebSocket; `false` if it is gone.
-    pub(in crate::gateway) fn upgrade(&self, stream: Stream) -> bool {
+    pub(in crate::gateway) fn upgrade(&self, stream: RawStream) -> bool {
         let mut locked = self.lock();
         let Transport::Polling(_) = locked.transport else {
             return false;

@@ -10,15 +10,17 @@ use hyper::upgrade::Upgraded;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-pub(super) enum Stream {
+use crate::stream::Stream;
+
+pub(super) enum RawStream {
     Tcp(TcpStream),
 }
 
-impl Stream {
+impl RawStream {
     /// The stream that was accepted, and what the client has sent right behind its request. That is
     /// copied: the original pins the buffer that the request was read into.
     pub(super) fn of(upgraded: Upgraded) -> Option<(Self, Vec<u8>)> {
-        let (tcp, early) = crate::stream::Stream::into_tcp(upgraded)?;
+        let (tcp, early) = Stream::into_tcp(upgraded)?;
         Some((Self::Tcp(tcp), early.to_vec()))
     }
 
