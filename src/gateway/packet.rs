@@ -140,6 +140,8 @@ fn read_message(message: Str) -> Result<Packet, Unreadable> {
         Some(rest) => (true, Str::from(format!("0{rest}"))),
         None => (false, message),
     };
+    // It skips what follows a DISCONNECT, which Node refuses.
+    let is_bare = matches!(&*message, "1" | "1/" | "1/,");
     let (packet, attachments) = match CommonParser.decode_str(&config, &state, message) {
         Ok(packet) => (packet, 0),
         Err(ParseError::NeedsMoreBinaryData) => {
@@ -166,7 +168,7 @@ fn read_message(message: Str) -> Result<Packet, Unreadable> {
             };
         }
         PacketData::Disconnect if is_elsewhere => {}
-        PacketData::Disconnect => return Ok(Packet::Disconnect),
+        PacketData::Disconnect if is_bare => return Ok(Packet::Disconnect),
         PacketData::Event(data, _) => check_event(&data)?,
         PacketData::BinaryEvent(data, _) if attachments > 0 => check_event(&data)?,
         PacketData::EventAck(data, _) => check_list(&data)?,
@@ -392,6 +394,8 @@ mod tests {
             "40\"text\"",
             "40{\"token\":",
             "40null",
+            "41{}",
+            "41x",
         ] {
             assert_eq!(read(text), Err(Unreadable), "{text}");
         }

@@ -371,3 +371,35 @@ fn sockets_of(sockd: &Sockd) -> usize {
         .filter(|link| link.to_string_lossy().starts_with("socket:"))
         .count()
 }
+
+#[tokio::test]
+async fn a_connect_without_a_token_is_judged_by_the_one_of_the_request_however_often() {
+    let sockd = Sockd::start().await;
+    let (user, session) = (jwt::user(), jwt::session());
+    let good = jwt::token(&user, &session);
+    let mut websocket =
+        WebSocket::open_with(sockd.address(), "", &[("authorization", &*good)]).await;
+    websocket.packet().await;
+    for _ in 0..2 {
+        websocket.send("40").await;
+        assert!(websocket.packet().await.starts_with("40{"));
+        websocket.send("41").await;
+    }
+    // By now it is another session's turn.
+    sockd.force_logout(&user, &jwt::session()).await;
+    websocket.send("40").await;
+    let mismatch = r#"44{"message":"SESSION_MISMATCH"}"#;
+    assert_eq!(websocket.packet().await, mismatch);
+
+    let (user, session) = (jwt::user(), jwt::session());
+    let mut websocket = WebSocket::open_with(sockd.address(), "&token=bad", &[]).await;
+    websocket.packet().await;
+    for _ in 0..2 {
+        websocket.send(connect(&user, &session)).await;
+        assert!(websocket.packet().await.starts_with("40{"));
+        websocket.send("41").await;
+        websocket.send("40").await;
+        let invalid = r#"44{"message":"TOKEN_INVALID"}"#;
+        assert_eq!(websocket.packet().await, invalid);
+    }
+}

@@ -39,7 +39,14 @@ impl Locked<'_> {
         }
         // The attachments of an event follow right behind it.
         let packet = packet.ok().filter(|packet| {
-            let is_message = !matches!(packet, Packet::Pong | Packet::Close | Packet::Noop);
+            let is_message = matches!(
+                packet,
+                Packet::Connect(_)
+                    | Packet::ConnectElsewhere(_)
+                    | Packet::Disconnect
+                    | Packet::Message { .. }
+                    | Packet::Elsewhere
+            );
             self.attachments == 0 || !is_message
         });
         match packet {
