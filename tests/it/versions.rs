@@ -138,11 +138,11 @@ async fn what_a_living_older_node_cannot_do_is_refused() {
         answer.text().await.expect("a body"),
         r#"{"ok":false,"error":"PEER_TOO_OLD"}"#
     );
-    let log = sockd.log().text();
-    assert!(
-        log.contains("node old of release 0.0.9 does not know"),
-        "{log}"
-    );
+    eventually(PATIENCE, "the reason in the log", async || {
+        let log = sockd.log().text();
+        log.contains("node old of release 0.0.9 does not know")
+    })
+    .await;
     // Nothing has changed, and what it can do it still gets.
     let stored = node.redis.stored(user);
     assert_eq!(stored, Some(format!("\"{}\"", node.session)));
