@@ -30,6 +30,8 @@ use crate::{
 const DECISION_LIMIT: Duration = Duration::from_millis(2_500);
 /// How long the other nodes may take to answer a change of session.
 const ANSWER_LIMIT: Duration = Duration::from_millis(1_500);
+/// How long they may take while this node is not sure that it hears the bus.
+const DOUBT_LIMIT: Duration = Duration::from_millis(250);
 /// How long it may take to read the active session before the announced one is trusted.
 const JUDGEMENT_LIMIT: Duration = Duration::from_secs(1);
 /// Users in one step of a sweep: enough to fill a pipeline, too few to hold Redis up.
@@ -271,8 +273,10 @@ impl Node {
 
     async fn await_answers(&self, tally: Option<&Tally>, nodes: usize) {
         let Some(tally) = tally else { return };
-        // A deaf node would wait for answers that it cannot hear.
-        if self.bus.check().is_ok() && timeout(ANSWER_LIMIT, tally.complete(nodes)).await.is_err() {
+        // A deaf node may receive no answers, but one that is only in doubt receives them at once.
+        let hears = self.bus.check().is_ok();
+        let limit = if hears { ANSWER_LIMIT } else { DOUBT_LIMIT };
+        if timeout(limit, tally.complete(nodes)).await.is_err() && hears {
             tracing::warn!(
                 nodes,
                 "not every node answered that it has enforced a session"
