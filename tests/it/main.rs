@@ -32,6 +32,7 @@ mod metrics;
 mod misplaced;
 mod namespace;
 mod nodes;
+mod official;
 mod outage;
 mod races;
 mod refusals;

@@ -123,6 +123,15 @@ impl Polling {
         within(2 * PATIENCE, "an answer to a poll", poll).await
     }
 
+    /// Whether the server still has the session; a look that does not touch it.
+    pub async fn is_known(&self) -> bool {
+        // Refused either way, and the refusal says which.
+        let look = self.url.replace("transport=polling", "transport=websocket");
+        let answer = self.client.get(look).send().await;
+        let body = answer.expect("the server answers").text().await;
+        !body.expect("a body").contains("Session ID unknown")
+    }
+
     /// What came with the last poll and was not asked for yet.
     pub fn left_over(&mut self) -> Vec<String> {
         let packets = self.ready.drain(..);

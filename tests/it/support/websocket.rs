@@ -57,7 +57,17 @@ impl WebSocket {
         query: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<Self, (u16, String)> {
-        let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket{query}");
+        let query = format!("EIO=4&transport=websocket{query}");
+        Self::try_open_at(address, &query, headers).await
+    }
+
+    /// With a query that is not as it should be.
+    pub async fn try_open_at(
+        address: SocketAddr,
+        query: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, (u16, String)> {
+        let url = format!("ws://{address}/socket.io/?{query}");
         let mut request = url.into_client_request().expect("an address");
         for (name, value) in headers {
             request
