@@ -11,6 +11,7 @@ mod cli;
 mod clients;
 mod connections;
 mod cors;
+mod differential;
 mod doctor;
 mod emit;
 mod engine;

@@ -5,6 +5,7 @@ pub mod command;
 pub mod driver;
 pub mod http;
 pub mod jwt;
+pub mod node;
 pub mod polling;
 pub mod process;
 pub mod proxy;

@@ -1,0 +1,208 @@
+//! What is said in a conversation, as a person can read it.
+
+use std::fmt;
+
+/// Clients of a conversation; a client is a connection that may be opened again.
+pub const CLIENTS: usize = 3;
+pub const USERS: usize = 2;
+/// Sessions of each user.
+pub const SESSIONS: usize = 2;
+
+/// Something that a client or a backend does; then all is quiet before the next step.
+#[derive(Debug, Clone)]
+pub enum Step {
+    Open(usize, Transport, Credentials),
+    /// Packets in one breath: one POST, or messages that do not wait for each other.
+    Send(usize, Vec<Packet>),
+    Upgrade(usize, Upgrade),
+    Request(usize, Request),
+    Leave(usize, Leaving),
+    /// A backend's event, and whether polling clients have a poll waiting for it.
+    Emit(usize, &'static str, &'static str, Waiting),
+    Logout(usize, usize),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    Polling,
+    WebSocket,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    Yes,
+    No,
+}
+
+/// The session of a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Login {
+    pub user: usize,
+    pub session: usize,
+}
+
+/// Where a token stands in the request that opens a connection.
+#[derive(Debug, Clone)]
+pub enum Credentials {
+    None,
+    Query(Login),
+    Header(Login),
+}
+
+#[derive(Debug, Clone)]
+pub enum Packet {
+    Text(String),
+    Binary(Vec<u8>),
+    Connect(Auth),
+}
+
+/// The payload of a CONNECT.
+#[derive(Debug, Clone)]
+pub enum Auth {
+    Token(Login),
+    /// With `Bearer ` before the token.
+    Bearer(Login),
+    /// A list with the token first.
+    List(Login),
+    /// Beside the token, raw JSON that only JavaScript may be able to read.
+    Beside(Login, &'static str),
+    /// Signed with another secret.
+    Foreign(Login),
+    Expired(Login),
+    /// Claims that name no user and no session.
+    Nobody,
+    /// What stands behind `40`, as it is.
+    Raw(&'static str),
+}
+
+#[derive(Debug, Clone)]
+pub enum Upgrade {
+    Whole,
+    /// A poll is under way and has to be released.
+    WithPoll,
+    /// The probe and the upgrade packet without waiting for the answer.
+    InOneBreath,
+    /// An event comes between the answered probe and the upgrade packet.
+    EventBetween,
+    /// The client posts packets between the answered probe and the upgrade packet.
+    PostBetween(Vec<Packet>),
+    ProbedTwice,
+    /// A WebSocket ping before the probe.
+    Pinged,
+    /// Another first packet than the probe.
+    First(Packet),
+    /// Another packet than the upgrade packet behind the answered probe.
+    Second(Packet),
+    Abandoned {
+        probed: bool,
+        politely: bool,
+    },
+    /// While it is under way, another is tried.
+    Twice,
+}
+
+/// A request beside the usual ones.
+#[derive(Debug, Clone)]
+pub enum Request {
+    TwoPolls,
+    TwoPosts,
+    CancelledPoll,
+    /// A POST of bytes instead of text.
+    Bytes,
+    TooLong,
+    Method(&'static str),
+    /// The session's id with this query instead.
+    Query(&'static str),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Leaving {
+    ClosePacket,
+    CloseFrame,
+    Vanishing,
+    HalfClose,
+}
+
+/// The name of a client in what a person reads.
+pub fn name(client: usize) -> char {
+    char::from(b'a' + client as u8)
+}
+
+fn user(user: usize) -> &'static str {
+    ["Ann", "Bob"][user]
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(client, transport, credentials) => {
+                write!(f, "{} opens by {transport:?}", name(*client))?;
+                match credentials {
+                    Credentials::None => Ok(()),
+                    Credentials::Query(login) => write!(f, ", with {login} in the query"),
+                    Credentials::Header(login) => write!(f, ", with {login} in a header"),
+                }
+            }
+            Self::Send(client, packets) => {
+                write!(f, "{} sends {}", name(*client), list(packets))
+            }
+            Self::Upgrade(client, how) => write!(f, "{} upgrades: {how}", name(*client)),
+            Self::Request(client, request) => write!(f, "{} requests {request:?}", name(*client)),
+            Self::Leave(client, how) => write!(f, "{} leaves: {how:?}", name(*client)),
+            Self::Emit(to, event, payload, waiting) => {
+                write!(f, "a backend emits {event} {payload} to {}", user(*to))?;
+                match waiting {
+                    Waiting::Yes => write!(f, ", for whom polls wait"),
+                    Waiting::No => Ok(()),
+                }
+            }
+            Self::Logout(of, session) => {
+                write!(
+                    f,
+                    "a backend forces all out but {}",
+                    Login {
+                        user: *of,
+                        session: *session
+                    }
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", user(self.user), self.session + 1)
+    }
+}
+
+fn list(packets: &[Packet]) -> String {
+    let packets: Vec<_> = packets.iter().map(Packet::to_string).collect();
+    packets.join("  ")
+}
+
+impl fmt::Display for Packet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) if text.len() > 200 => {
+                write!(f, "`{:.20}…` of {} bytes", text, text.len())
+            }
+            Self::Text(text) => write!(f, "`{text}`"),
+            Self::Binary(bytes) => write!(f, "bytes {bytes:?}"),
+            Self::Connect(Auth::Token(login)) => write!(f, "CONNECT as {login}"),
+            Self::Connect(Auth::Raw(raw)) => write!(f, "`40{raw}`"),
+            Self::Connect(auth) => write!(f, "CONNECT {auth:?}"),
+        }
+    }
+}
+
+impl fmt::Display for Upgrade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PostBetween(packets) => write!(f, "posts {} in between", list(packets)),
+            Self::First(packet) => write!(f, "{packet} for a probe"),
+            Self::Second(packet) => write!(f, "{packet} behind the answered probe"),
+            how => write!(f, "{how:?}"),
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! What sockd may do otherwise than the server in Node, and why.
+//!
+//! Each rule's name is a row of the README's table of differences, and each row of that table is a
+//! rule. A rule that the fixed seeds do not meet has to go.
+
+use serde_json::Value;
+
+use super::{
+    conversation::{Auth, CLIENTS, Leaving, Packet, Request, Step, Upgrade, name},
+    player::Seen,
+    verdict::{Before, Pair},
+};
+
+pub struct Rule {
+    /// The first column of its row in the README.
+    pub name: &'static str,
+    pub why: &'static str,
+    pub allows: Allows,
+}
+
+pub enum Allows {
+    /// Takes out what differs; what is left is compared.
+    Apart(fn(Option<&Step>, &mut Pair)),
+    /// From here on the two are in different states, and are compared no more.
+    FromHereOn(fn(Option<&Step>, &Before, &Pair) -> bool),
+}
+
+/// What sockd does on purpose.
+pub const RULES: &[Rule] = &[
+    Rule {
+        name: "a session that ends between two polls",
+        why: "nothing is kept for a client that has been closed",
+        allows: Allows::Apart(|step, pair| {
+            pair.on_both(drop_close_packets);
+            let Some((client, _)) = sent(step) else {
+                return;
+            };
+            if pair.ends(client) {
+                let sockd = pair.sockd.clone();
+                let is_packet = |seen: &Seen| seen.what.starts_with('4');
+                pair.node
+                    .retain(|seen| !is_packet(seen) || sockd.contains(seen));
+            }
+        }),
+    },
+    Rule {
+        name: "a POST that cannot be read",
+        why: "its sender is told so",
+        allows: Allows::Apart(|step, pair| {
+            if let Some((client, _)) = sent(step)
+                && pair.ends(client)
+            {
+                let refused = "post: 400 {\"code\":3,\"message\":\"Bad request\"}";
+                replace(&mut pair.sockd, refused, "post: 200 ok");
+            }
+        }),
+    },
+    Rule {
+        name: "the payload of an event",
+        why: "it is passed on as it was written",
+        allows: Allows::Apart(|_, pair| pair.on_both(read_payloads)),
+    },
+    Rule {
+        name: "a second CONNECT on a connection",
+        why: "it does no harm, so the socket stays, and there is only one",
+        allows: Allows::FromHereOn(|step, before, pair| {
+            let Some((client, packets)) = sent(step) else {
+                return false;
+            };
+            let is_second = before.joined[client] || count(packets, is_connect) > 1;
+            let welcomes = |seen: &[Seen]| {
+                let welcome = |seen: &&Seen| seen.what.starts_with("40{");
+                seen.iter().filter(welcome).count()
+            };
+            is_second && (pair.node_alone_ends(client) || welcomes(&pair.node) > 1)
+        }),
+    },
+    Rule {
+        name: "packets behind a DISCONNECT in the same breath",
+        why: "they are for a socket that is gone",
+        allows: Allows::FromHereOn(|step, before, _| {
+            let Some((client, packets)) = sent(step) else {
+                return false;
+            };
+            let leave = packets.iter().position(|packet| is_text(packet, "41"));
+            let is_behind = leave.is_some_and(|leave| leave + 1 < packets.len());
+            // Also where both end: sessions may have been adopted on the way.
+            before.joined[client] && is_behind
+        }),
+    },
+    Rule {
+        name: "a client's event without a list",
+        why: "it cannot be read",
+        allows: Allows::FromHereOn(|step, _, pair| {
+            sends_any(step, &["42", "421", "45"], |client| {
+                pair.sockd_alone_ends(client)
+            })
+        }),
+    },
+    Rule {
+        name: "a packet that only servers send (`0`, `5`, `6`)",
+        why: "it cannot be meant",
+        allows: Allows::FromHereOn(|step, _, pair| {
+            let Some((client, packets)) = sent(step) else {
+                return false;
+            };
+            let of_servers = |packet: &Packet| matches!(packet, Packet::Text(sent) if sent.starts_with(['0', '5', '6']));
+            count(packets, of_servers) > 0
+                && (pair.sockd_alone_ends(client) || pair.sockd_saw(client, "post: 400"))
+        }),
+    },
+    Rule {
+        name: "a namespace of more than 1,024 bytes",
+        why: "its refusal would be as long",
+        allows: Allows::FromHereOn(|step, _, pair| {
+            let Some((client, packets)) = sent(step) else {
+                return false;
+            };
+            let is_long =
+                |packet: &Packet| matches!(packet, Packet::Text(sent) if sent.starts_with("40/nn"));
+            count(packets, is_long) > 0 && pair.sockd_alone_ends(client)
+        }),
+    },
+    Rule {
+        name: "a close packet over WebSocket",
+        why: "it ends the connection at once, as over polling",
+        allows: Allows::FromHereOn(|step, _, pair| {
+            let client = match (step, sent(step)) {
+                (Some(Step::Leave(client, Leaving::ClosePacket)), _) => *client,
+                (_, Some((client, packets))) if count(packets, is_close) > 0 => client,
+                _ => return false,
+            };
+            pair.sockd_alone_ends(client)
+        }),
+    },
+    Rule {
+        name: "an upgrade that is refused",
+        why: "a refusal is an HTTP answer, not an open WebSocket that is closed",
+        allows: Allows::Apart(|_, pair| {
+            let refused = "second upgrade: 400 {\"code\":3,\"message\":\"Bad request\"}";
+            replace(&mut pair.node, "second upgrade: Closed(None)", refused);
+        }),
+    },
+    Rule {
+        name: "an upgrade of what is a WebSocket",
+        why: "there is nothing to upgrade",
+        allows: Allows::FromHereOn(|step, _, pair| {
+            let Some(Step::Upgrade(client, _)) = step else {
+                return false;
+            };
+            pair.sockd_saw(*client, "upgrade: 400")
+        }),
+    },
+    Rule {
+        name: "an upgrade packet without a probe",
+        why: "the client has not shown that it can hear",
+        allows: Allows::FromHereOn(|step, _, pair| {
+            let Some(Step::Upgrade(_, Upgrade::First(packet))) = step else {
+                return false;
+            };
+            is_text(packet, "5") && pair.differ()
+        }),
+    },
+];
+
+/// What sockd does by mistake. The list can only shrink: a fault that the fixed seeds do not meet
+/// fails the run.
+pub const FAULTS: &[Rule] = &[
+    Rule {
+        name: "the first ping",
+        why: "the framework sends it at once",
+        allows: Allows::Apart(|_, pair| pair.sockd.retain(|seen| seen.what != "2")),
+    },
+    Rule {
+        name: "`socket.id`",
+        why: "the framework has one id for both, of 16 characters",
+        allows: Allows::Apart(|_, pair| {
+            replace(&mut pair.sockd, "the transport's", "20 URL-safe characters");
+            replace(&mut pair.sockd, "16 URL-safe", "20 URL-safe");
+        }),
+    },
+    Rule {
+        name: "a close packet before the end of a WebSocket",
+        why: "the framework sends one, and goes on for a while",
+        allows: Allows::Apart(|_, pair| {
+            for client in 0..CLIENTS {
+                let own = |seen: &Seen| seen.who == name(client);
+                let goodbye = |seen: &Seen| own(seen) && seen.what == "1";
+                if let Some(at) = pair.sockd.iter().position(goodbye) {
+                    let mut number = 0;
+                    pair.sockd.retain(|seen| {
+                        number += 1;
+                        number <= at || !own(seen) || seen.is_end()
+                    });
+                }
+            }
+        }),
+    },
+    Rule {
+        name: "a WebSocket that ends without a close frame",
+        why: "the framework is cut off from below",
+        allows: Allows::Apart(|_, pair| replace(&mut pair.sockd, "Cut", "Closed(None)")),
+    },
+    Rule {
+        name: "a client's event whose name is no text, or has escapes in its JSON",
+        why: "the framework's parser borrows names, and knows no others",
+        allows: Allows::FromHereOn(|step, _, pair| {
+            let sent = [
+                r#"42[17,"a number for a name"]"#,
+                "42[-1.5]",
+                r#"42["\u0061n escape"]"#,
+                r#"42["say \"hi\""]"#,
+                r#"42["half a pair \ud83d"]"#,
+                r#"42["a","\ud83d"]"#,
+                r#"42["huge",1e400,-0.0]"#,
+                r#"42 ["message"]"#,
+            ];
+            sends_any(step, &sent, |client| pair.sockd_alone_ends(client))
+        }),
+    },
+    Rule {
+        name: "an acknowledgement without a number, or with too great a one",
+        why: "the framework's parser wants one",
+        allows: Allows::FromHereOn(|step, _, pair| {
+            let sent = ["43", "43[]", "4317", r#"4212345678901234567890["message"]"#];
+            sends_any(step, &sent, |client| pair.sockd_alone_ends(client))
+        }),
+    },
+    Rule {
+        name: "a pong with something behind it",
+        why: "the framework knows only the one that answers a probe",
+        allows: Allows::FromHereOn(|step, _, pair| {
+            sends_any(step, &["3probe", "3x"], |_| pair.differ())
+        }),
+    },
+    Rule {
+        name: "a ping, or nothing, from a client that polls",
+        why: "the framework does not mind",
+        allows: Allows::FromHereOn(|step, _, pair| {
+            sends_any(step, &["", "2", "2x", "2probe"], |_| pair.differ())
+        }),
+    },
+    Rule {
+        name: "the sid of a WebSocket that has not joined",
+        why: "the gateway learns it with the CONNECT",
+        allows: Allows::Apart(|step, pair| {
+            if let Some(Step::Request(_, Request::Query(_))) = step {
+                replace(
+                    &mut pair.sockd,
+                    r#"{"code":1,"message":"Session ID unknown"}"#,
+                    r#"{"code":3,"message":"Bad request"}"#,
+                );
+            }
+        }),
+    },
+    Rule {
+        name: "an upgrade that the client abandons half-way",
+        why: "the framework ends the session where the probe was answered",
+        allows: Allows::FromHereOn(|step, _, _| {
+            // Sometimes it is seen only later.
+            let Some(Step::Upgrade(_, how)) = step else {
+                return false;
+            };
+            matches!(
+                how,
+                Upgrade::Second(_)
+                    | Upgrade::ProbedTwice
+                    | Upgrade::Pinged
+                    | Upgrade::Abandoned { probed: true, .. }
+            )
+        }),
+    },
+    Rule {
+        name: "a CONNECT with something beside its token that needs JavaScript",
+        why: "the whole payload is parsed",
+        allows: Allows::FromHereOn(|step, _, pair| {
+            let Some((_, packets)) = sent(step) else {
+                return false;
+            };
+            let beside = |packet: &Packet| matches!(packet, Packet::Connect(Auth::Beside(..)));
+            count(packets, beside) > 0 && pair.differ()
+        }),
+    },
+    Rule {
+        name: "a CONNECT whose payload is no object",
+        why: "the framework reads it late",
+        allows: Allows::Apart(|step, pair| {
+            let Some((client, packets)) = sent(step) else {
+                return;
+            };
+            let raw = |packet: &Packet| matches!(packet, Packet::Connect(Auth::Raw(_)));
+            if count(packets, raw) > 0 && pair.ends(client) {
+                pair.sockd.retain(|seen| !seen.what.starts_with("44{"));
+            }
+        }),
+    },
+    Rule {
+        name: "a packet to another namespace that cannot be read",
+        why: "the framework does not read it",
+        allows: Allows::FromHereOn(|step, _, pair| {
+            let sent = [
+                "40/e,[]",
+                "40/a,b,",
+                r#"42/elsewhere,["a"]"#,
+                "41/elsewhere,",
+            ];
+            sends_any(step, &sent, |_| pair.differ())
+        }),
+    },
+    Rule {
+        name: "a CONNECT behind a packet that ends its connection",
+        why: "the framework reads on, and the session is adopted",
+        allows: Allows::FromHereOn(|step, _, pair| {
+            let Some((client, packets)) = sent(step) else {
+                return false;
+            };
+            let behind = packets.iter().skip(1);
+            let connects = behind.filter(|packet| is_connect(packet)).count();
+            connects > 0 && pair.ends(client)
+        }),
+    },
+];
+
+/// The packets that a client sends in a step.
+fn sent(step: Option<&Step>) -> Option<(usize, &[Packet])> {
+    match step? {
+        Step::Send(client, packets) | Step::Upgrade(client, Upgrade::PostBetween(packets)) => {
+            Some((*client, packets))
+        }
+        _ => None,
+    }
+}
+
+fn count(packets: &[Packet], which: impl Fn(&Packet) -> bool) -> usize {
+    packets.iter().filter(|packet| which(packet)).count()
+}
+
+fn is_connect(packet: &Packet) -> bool {
+    matches!(packet, Packet::Connect(_))
+}
+
+fn is_text(packet: &Packet, text: &str) -> bool {
+    matches!(packet, Packet::Text(sent) if sent == text)
+}
+
+fn is_close(packet: &Packet) -> bool {
+    matches!(packet, Packet::Text(sent) if sent.starts_with('1'))
+}
+
+/// Whether a client sends one of these packets, and what comes of it is as said.
+fn sends_any(step: Option<&Step>, texts: &[&str], comes: impl Fn(usize) -> bool) -> bool {
+    let Some((client, packets)) = sent(step) else {
+        return false;
+    };
+    let is_sent = |packet: &Packet| texts.iter().any(|text| is_text(packet, text));
+    count(packets, is_sent) > 0 && comes(client)
+}
+
+fn replace(seen: &mut [Seen], from: &str, to: &str) {
+    for seen in seen {
+        seen.what = seen.what.replace(from, to);
+    }
+}
+
+/// Takes the close packets out that stand before the end of a polling session.
+fn drop_close_packets(seen: &mut Vec<Seen>) {
+    let is_end = |seen: &Seen| seen.what.starts_with("poll: 400");
+    let ended: Vec<_> = seen
+        .iter()
+        .filter(|seen| is_end(seen))
+        .map(|seen| seen.who)
+        .collect();
+    seen.retain(|seen| seen.what != "1" || !ended.contains(&seen.who));
+}
+
+/// Writes the payloads of events as JavaScript would, so that those are equal that it reads alike.
+fn read_payloads(seen: &mut Vec<Seen>) {
+    for seen in seen {
+        let event = seen.what.strip_prefix("42");
+        let event = event.and_then(|event| serde_json::from_str(event).ok());
+        if let Some(event) = event {
+            seen.what = format!("42{}", with_doubles(event));
+        }
+    }
+}
+
+fn with_doubles(value: Value) -> Value {
+    match value {
+        Value::Number(number) => {
+            // Minus zero is zero.
+            let number = number.as_f64().unwrap_or_default() + 0.0;
+            number.into()
+        }
+        Value::Array(list) => list.into_iter().map(with_doubles).collect(),
+        Value::Object(fields) => {
+            let fields = fields.into_iter();
+            fields
+                .map(|(name, value)| (name, with_doubles(value)))
+                .collect()
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,221 @@
+//! Makes up the conversation of a seed.
+
+use fastrand::Rng;
+
+use super::{
+    conversation::{
+        Auth, CLIENTS, Credentials, Leaving, Login, Packet, Request, SESSIONS, Step, Transport,
+        USERS, Upgrade, Waiting,
+    },
+    packets::{BESIDE, ELSEWHERE, EVENTS, NAMES, ODD, ODD_PROBES, PAYLOADS, QUERIES, RAW_AUTH},
+};
+
+/// The most steps of a conversation.
+const LONGEST: usize = 16;
+
+/// What is known while a conversation is made up. It guides, and need not be right.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Guess {
+    Closed,
+    Open { transport: Transport, joined: bool },
+}
+
+/// The steps of a seed.
+pub fn conversation(seed: u64) -> Vec<Step> {
+    let rng = &mut Rng::with_seed(seed);
+    let mut clients = [Guess::Closed; CLIENTS];
+    let length = rng.usize(4..=LONGEST);
+    (0..length).map(|_| step(rng, &mut clients)).collect()
+}
+
+fn step(rng: &mut Rng, clients: &mut [Guess; CLIENTS]) -> Step {
+    let client = rng.usize(0..CLIENTS);
+    let Guess::Open { transport, joined } = clients[client] else {
+        // Backends also talk to users who are not there.
+        if rng.u8(0..10) == 0 {
+            return backend(rng);
+        }
+        let transport = pick(rng, &[Transport::Polling, Transport::WebSocket]);
+        clients[client] = Guess::Open {
+            transport,
+            joined: false,
+        };
+        return Step::Open(client, transport, credentials(rng));
+    };
+    if !joined && rng.u8(0..4) > 0 {
+        let auth = auth(rng);
+        let joins = !matches!(
+            auth,
+            Auth::Foreign(_) | Auth::Expired(_) | Auth::Nobody | Auth::Raw(_)
+        );
+        clients[client] = Guess::Open {
+            transport,
+            joined: joins,
+        };
+        return Step::Send(client, vec![Packet::Connect(auth)]);
+    }
+    match rng.u8(0..100) {
+        0..30 => backend(rng),
+        30..50 => Step::Send(client, vec![packet(rng)]),
+        50..62 => {
+            let count = rng.usize(2..=4);
+            Step::Send(client, (0..count).map(|_| packet(rng)).collect())
+        }
+        62..82 if transport == Transport::Polling => {
+            let how = upgrade(rng);
+            let upgraded = Guess::Open {
+                transport: Transport::WebSocket,
+                joined,
+            };
+            if !matches!(how, Upgrade::First(_) | Upgrade::Second(_)) {
+                clients[client] = upgraded;
+            }
+            Step::Upgrade(client, how)
+        }
+        62..64 => Step::Upgrade(client, Upgrade::Whole),
+        64..76 => Step::Request(client, request(rng, transport)),
+        76..84 => Step::Send(client, binary_event(rng)),
+        84..91 => Step::Send(client, vec![Packet::Text(pick(rng, ODD).into())]),
+        _ => {
+            clients[client] = Guess::Closed;
+            let ways = [
+                Leaving::ClosePacket,
+                Leaving::CloseFrame,
+                Leaving::Vanishing,
+                Leaving::HalfClose,
+            ];
+            let how = match transport {
+                Transport::Polling => Leaving::ClosePacket,
+                Transport::WebSocket => pick(rng, &ways),
+            };
+            Step::Leave(client, how)
+        }
+    }
+}
+
+fn backend(rng: &mut Rng) -> Step {
+    let user = rng.usize(0..USERS);
+    if rng.u8(0..5) == 0 {
+        return Step::Logout(user, rng.usize(0..SESSIONS));
+    }
+    let waiting = pick(rng, &[Waiting::Yes, Waiting::No]);
+    Step::Emit(user, pick(rng, NAMES), pick(rng, PAYLOADS), waiting)
+}
+
+/// Sessions that win are more frequent, or nobody would ever be in.
+fn login(rng: &mut Rng) -> Login {
+    Login {
+        user: rng.usize(0..USERS),
+        session: usize::from(rng.u8(0..6) == 0),
+    }
+}
+
+fn credentials(rng: &mut Rng) -> Credentials {
+    match rng.u8(0..10) {
+        0 => Credentials::Query(login(rng)),
+        1 => Credentials::Header(login(rng)),
+        _ => Credentials::None,
+    }
+}
+
+fn auth(rng: &mut Rng) -> Auth {
+    let login = login(rng);
+    match rng.u8(0..20) {
+        0 => Auth::Bearer(login),
+        1 => Auth::List(login),
+        2 => Auth::Beside(login, pick(rng, BESIDE)),
+        4 => Auth::Foreign(login),
+        5 => Auth::Expired(login),
+        6 => Auth::Nobody,
+        7..9 => Auth::Raw(pick(rng, RAW_AUTH)),
+        _ => Auth::Token(login),
+    }
+}
+
+fn packet(rng: &mut Rng) -> Packet {
+    match rng.u8(0..20) {
+        0..2 => Packet::Connect(auth(rng)),
+        2..4 => Packet::Text("41".into()),
+        4 => Packet::Text(pick(rng, ODD).into()),
+        5..8 if rng.u8(0..10) == 0 => Packet::Text(format!("40/{},", "n".repeat(1_100))),
+        5..8 => Packet::Text(pick(rng, ELSEWHERE).into()),
+        8 => Packet::Text("3".into()),
+        _ => Packet::Text(pick(rng, EVENTS).into()),
+    }
+}
+
+/// An event with attachments: most often as many as it says.
+fn binary_event(rng: &mut Rng) -> Vec<Packet> {
+    let said = match rng.u8(0..6) {
+        0 => 11,
+        _ => rng.usize(1..=3),
+    };
+    let sent = match rng.u8(0..10) {
+        0 => said - 1,
+        1 => said + 1,
+        _ => said,
+    };
+    let place = |number| format!(r#"{{"_placeholder":true,"num":{number}}}"#);
+    let places: Vec<_> = (0..said).map(place).collect();
+    let id = pick(rng, &["", "", "7"]);
+    let kind = pick(rng, &["45", "45", "45", "46"]);
+    let head = match kind {
+        "45" => format!(r#"45{said}-{id}["file",{}]"#, places.join(",")),
+        _ => format!("46{said}-7[{}]", places.join(",")),
+    };
+    let attachments = (0..sent).map(|_| {
+        let length = rng.usize(0..5);
+        Packet::Binary((0..length).map(|_| rng.u8(..)).collect())
+    });
+    let mut packets = vec![Packet::Text(head)];
+    packets.extend(attachments);
+    if rng.u8(0..10) == 0 {
+        packets.insert(1, Packet::Text(pick(rng, EVENTS).into()));
+    }
+    packets
+}
+
+fn upgrade(rng: &mut Rng) -> Upgrade {
+    let odd = |rng: &mut Rng| match rng.u8(0..8) {
+        0 => Packet::Binary(vec![1, 2, 3]),
+        _ => Packet::Text(pick(rng, ODD_PROBES).into()),
+    };
+    match rng.u8(0..20) {
+        0..3 => Upgrade::WithPoll,
+        3..5 => Upgrade::InOneBreath,
+        5..7 => Upgrade::EventBetween,
+        7 => Upgrade::ProbedTwice,
+        8 => Upgrade::Pinged,
+        9..11 => Upgrade::First(odd(rng)),
+        11 => Upgrade::Second(match odd(rng) {
+            Packet::Text(text) if text == "5" => Packet::Text("4".into()),
+            packet => packet,
+        }),
+        12 | 13 => Upgrade::Abandoned {
+            probed: rng.bool(),
+            politely: rng.bool(),
+        },
+        14 => Upgrade::Twice,
+        15 => Upgrade::PostBetween(vec![packet(rng)]),
+        _ => Upgrade::Whole,
+    }
+}
+
+fn request(rng: &mut Rng, transport: Transport) -> Request {
+    if transport == Transport::WebSocket {
+        return Request::Query("EIO=4&transport=polling");
+    }
+    match rng.u8(0..12) {
+        0..2 => Request::TwoPolls,
+        2 => Request::TwoPosts,
+        3 => Request::CancelledPoll,
+        4 => Request::Bytes,
+        5 => Request::TooLong,
+        6 => Request::Method(pick(rng, &["PUT", "DELETE", "PATCH"])),
+        _ => Request::Query(pick(rng, QUERIES)),
+    }
+}
+
+fn pick<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
+    choices[rng.usize(0..choices.len())]
+}

@@ -1,0 +1,39 @@
+//! Makes a conversation shorter for as long as its two sides differ.
+
+use super::{Servers, conversation::Step, verdict::Difference};
+
+/// The shortest conversation that can be had by leaving things out.
+pub async fn shrink(
+    servers: &Servers,
+    mut steps: Vec<Step>,
+    mut difference: Difference,
+) -> (Vec<Step>, Difference) {
+    // What comes behind it did not lead to it.
+    steps.truncate(difference.at + 1);
+    for at in (0..steps.len()).rev() {
+        let mut shorter = steps.clone();
+        shorter.remove(at);
+        if let Some(found) = servers.judge(&shorter).await.difference {
+            (steps, difference) = (shorter, found);
+        }
+    }
+    for at in 0..steps.len() {
+        let Step::Send(_, packets) = &steps[at] else {
+            continue;
+        };
+        for packet in (0..packets.len()).rev() {
+            let mut shorter = steps.clone();
+            let Step::Send(_, packets) = &mut shorter[at] else {
+                continue;
+            };
+            packets.remove(packet);
+            if packets.is_empty() {
+                continue;
+            }
+            if let Some(found) = servers.judge(&shorter).await.difference {
+                (steps, difference) = (shorter, found);
+            }
+        }
+    }
+    (steps, difference)
+}
