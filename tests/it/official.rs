@@ -49,69 +49,7 @@ const NOT_APPLICABLE: [(&str, &str); 8] = [
 
 /// Cases that sockd is known to fail, and why. The list can only shrink: a case on it that passes
 /// fails the run.
-const EXPECTED_FAILURES: [(&str, &str); 15] = [
-    (
-        "Engine.IO: message, polling: a payload containing one plain text packet",
-        FIRST_PING,
-    ),
-    (
-        "Engine.IO: message, polling: a payload containing several plain text packets",
-        FIRST_PING,
-    ),
-    (
-        "Engine.IO: message, polling: closes the session upon duplicate poll requests",
-        FIRST_PING,
-    ),
-    (
-        "Engine.IO: message, websocket: sends and receives a plain text packet",
-        FIRST_PING,
-    ),
-    (
-        "Engine.IO: heartbeat, polling: sends ping/pong packets",
-        FIRST_PING,
-    ),
-    (
-        "Engine.IO: heartbeat, websocket: sends ping/pong packets",
-        FIRST_PING,
-    ),
-    (
-        "Engine.IO: heartbeat, websocket: closes the session upon ping timeout",
-        FIRST_PING,
-    ),
-    (
-        "Engine.IO: close, polling: forcefully closes the session",
-        FIRST_PING,
-    ),
-    (
-        "Engine.IO: upgrade: successfully upgrades from polling to websocket",
-        FIRST_PING,
-    ),
-    (
-        "Engine.IO: upgrade: ignores HTTP requests with the same sid after the upgrade",
-        FIRST_PING,
-    ),
-    (
-        "Engine.IO: upgrade: ignores websocket connections with the same sid after the upgrade",
-        FIRST_PING,
-    ),
-    (
-        "Socket.IO: heartbeat, polling: should send ping/pong packets",
-        FIRST_PING,
-    ),
-    (
-        "Socket.IO: heartbeat, websocket: should send ping/pong packets",
-        FIRST_PING,
-    ),
-    (
-        "Socket.IO: heartbeat, websocket: should close the session upon ping timeout",
-        FIRST_PING,
-    ),
-    (
-        "Socket.IO: close, polling: should forcefully close the session",
-        FIRST_PING,
-    ),
-];
-const FIRST_PING: &str = "the first ping comes at once";
+const EXPECTED_FAILURES: [(&str, &str); 0] = [];
 
 /// How often a case on the list is tried, since some fail only where a ping is fast enough.
 const TRIES: usize = 20;
