@@ -32,7 +32,7 @@ use crate::support::{PATIENCE, node::Node, redis::Redis, sockd::Sockd};
 /// which these do not.
 const SEEDS: u64 = 200;
 const SEEDS_WITH_REDIS: u64 = 40;
-const ALSO: [u64; 1] = [217];
+const ALSO: [u64; 2] = [356, 401];
 /// Conversations at the same time.
 const AT_ONCE: usize = 32;
 /// How often a difference has to come again: one that the machine makes by being busy does not.

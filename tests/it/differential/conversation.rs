@@ -17,9 +17,16 @@ pub enum Step {
     Upgrade(usize, Upgrade),
     Request(usize, Request),
     Leave(usize, Leaving),
+    /// From now on a poll waits at the server, until something comes of it.
+    Wait(usize),
+    Frames(usize, Frames),
+    /// A request that opens a connection, or is refused.
+    Knock(&'static str),
+    /// A request that opens a WebSocket, or is refused: its query, and its headers.
+    Shake(&'static str, &'static str),
     /// A backend's event, and whether polling clients have a poll waiting for it.
-    Emit(usize, &'static str, &'static str, Waiting),
-    Logout(usize, usize),
+    Emit(usize, &'static str, Payload, Waiting),
+    Logout(Login, Waiting),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +91,8 @@ pub enum Upgrade {
     InOneBreath,
     /// An event comes between the answered probe and the upgrade packet.
     EventBetween,
+    /// The user's sessions but one are ended between the answered probe and the upgrade packet.
+    LogoutBetween(Login),
     /// The client posts packets between the answered probe and the upgrade packet.
     PostBetween(Vec<Packet>),
     ProbedTwice,
@@ -101,6 +110,30 @@ pub enum Upgrade {
     Twice,
 }
 
+/// The payload of a backend's event.
+#[derive(Debug, Clone)]
+pub enum Payload {
+    /// As it is written.
+    Raw(&'static str),
+    /// So many events, each with a text of so many bytes.
+    Long(usize, usize),
+}
+
+/// WebSocket frames beside the usual ones.
+#[derive(Debug, Clone)]
+pub enum Frames {
+    /// A packet in pieces, with a ping and a pong between them.
+    Pieces(Packet),
+    /// A header's first byte, and the payload behind it.
+    One(u8, Vec<u8>),
+    /// A frame that is not masked.
+    Unmasked,
+    /// A text in pieces, with another in the midst of it.
+    Mixed,
+    /// The header of a message that is longer than it may be.
+    TooLong,
+}
+
 /// A request beside the usual ones.
 #[derive(Debug, Clone)]
 pub enum Request {
@@ -113,6 +146,10 @@ pub enum Request {
     Method(&'static str),
     /// The session's id with this query instead.
     Query(&'static str),
+    /// An event posted to a path and query in which `SID` stands for the session's id.
+    Post(&'static str),
+    /// A POST whose length is not announced.
+    Chunked,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -150,22 +187,23 @@ impl fmt::Display for Step {
             Self::Request(client, request) => write!(f, "{} requests {request:?}", name(*client)),
             Self::Leave(client, how) => write!(f, "{} leaves: {how:?}", name(*client)),
             Self::Emit(to, event, payload, waiting) => {
-                write!(f, "a backend emits {event} {payload} to {}", user(*to))?;
+                write!(f, "a backend emits {event} {payload:?} to {}", user(*to))?;
                 match waiting {
                     Waiting::Yes => write!(f, ", for whom polls wait"),
                     Waiting::No => Ok(()),
                 }
             }
-            Self::Logout(of, session) => {
-                write!(
-                    f,
-                    "a backend forces all out but {}",
-                    Login {
-                        user: *of,
-                        session: *session
-                    }
-                )
+            Self::Logout(login, waiting) => {
+                write!(f, "a backend forces all out but {login}")?;
+                match waiting {
+                    Waiting::Yes => write!(f, ", for whom polls wait"),
+                    Waiting::No => Ok(()),
+                }
             }
+            Self::Wait(client) => write!(f, "{} polls and waits", name(*client)),
+            Self::Frames(client, frames) => write!(f, "{} sends frames {frames:?}", name(*client)),
+            Self::Knock(request) => write!(f, "somebody requests {request}"),
+            Self::Shake(query, headers) => write!(f, "somebody shakes hands {query} {headers:?}"),
         }
     }
 }

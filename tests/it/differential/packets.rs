@@ -168,3 +168,114 @@ pub const QUERIES: &[&str] = &[
     "EIO=4",
     "transport=polling",
 ];
+
+/// Paths and queries to post to.
+pub const POSTS: &[&str] = &[
+    "/socket.io/?EIO=4&transport=polling&sid=SID&t=abc",
+    "/socket.io/?sid=SID&transport=polling&EIO=4",
+    "/socket.io/?EIO=4&transport=polling&sid=nobody&sid=SID",
+    "/socket.io/?EIO=4&transport=polling&sid=SID&sid=nobody",
+    "/socket.io/?EIO=3&EIO=4&transport=polling&sid=SID",
+    "/socket.io/?EIO=4&EIO=3&transport=polling&sid=SID",
+    "/socket.io/?EIO=4&transport=websocket&transport=polling&sid=SID",
+    "/socket.io/?EIO=%34&transport=p%6Flling&sid=SID",
+    "/socket.io/?EIO=4&transport=polling&sid=SID&b64=1",
+    "/socket.io/?EIO=4&transport=polling&sid=SID%20",
+    "/socket.io/?EIO=4&transport=polling&sid=+SID",
+    "/socket.io/?EIO=4&transport=polling&sid=",
+    "/socket.io/more?EIO=4&transport=polling&sid=SID",
+    "/socket.io/?&&EIO=4&transport=polling&sid=SID&",
+    "/socket.io/?EIO=4;transport=polling;sid=SID",
+];
+
+/// Requests that open a connection, or are refused.
+pub const KNOCKS: &[&str] = &[
+    "GET /socket.io/?EIO=4&transport=polling",
+    "GET /socket.io/?EIO=4&transport=polling&sid=",
+    "GET /socket.io/?EIO=4&transport=polling&sid=nobody",
+    "GET /socket.io/?EIO=4&transport=polling&transport=polling",
+    "GET /socket.io/?EIO=4&transport=polling&transport=websocket",
+    "GET /socket.io/?EIO=3&EIO=4&transport=polling",
+    "GET /socket.io/?EIO=4&EIO=3&transport=polling",
+    "GET /socket.io/?EIO=04&transport=polling",
+    "GET /socket.io/?EIO=4.0&transport=polling",
+    "GET /socket.io/?EIO=%34&transport=p%6Flling",
+    "GET /socket.io/?eio=4&transport=polling",
+    "GET /socket.io/?EIO=4;transport=polling",
+    "GET /socket.io/?EIO=4&transport=webtransport",
+    "GET /socket.io/?EIO=4&transport=polling&b64=1&j=0",
+    "GET /socket.io/",
+    "GET /socket.io/?",
+    "GET /socket.io/more?EIO=4&transport=polling",
+    "GET /socket.io?EIO=4&transport=polling",
+    "GET /SOCKET.IO/?EIO=4&transport=polling",
+    "GET //socket.io/?EIO=4&transport=polling",
+    "GET /%73ocket.io/?EIO=4&transport=polling",
+    "POST /socket.io/?EIO=4&transport=polling",
+    "POST /socket.io/?EIO=4&transport=polling&sid=nobody",
+    "PUT /socket.io/?EIO=4&transport=polling",
+    "DELETE /socket.io/?EIO=4&transport=polling",
+    "POST /socket.io/?EIO=4&transport=websocket",
+    "GET /socket.io/?EIO=4&transport=websocket",
+    "GET /socket.io/?EIO=4&transport=websocket&sid=nobody",
+];
+
+/// What requests that open a WebSocket ask for.
+pub const SHAKEN: &[&str] = &[
+    "EIO=4&transport=websocket",
+    "EIO=4&transport=websocket",
+    "EIO=4&transport=websocket",
+    "EIO=4&transport=websocket&sid=",
+    "EIO=4&transport=websocket&sid=nobody",
+    "EIO=4&transport=polling",
+    "EIO=3&transport=websocket",
+    "EIO=4",
+];
+
+/// Headers of requests that open a WebSocket.
+pub const SHAKES: &[&str] = &[
+    "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+    "connection: keep-alive, Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+    "connection: keep-alive\nconnection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+    "connection: Upgrade\nupgrade: WebSocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\nsec-websocket-protocol: v1",
+    "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\nsec-websocket-protocol: v2, v1",
+    "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\nsec-websocket-protocol: v2\nsec-websocket-protocol: v1",
+    "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\nsec-websocket-protocol: v 1",
+    "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\nsec-websocket-protocol: v1, v1",
+    "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\nsec-websocket-extensions: permessage-deflate",
+    "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 8\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+    "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 12\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+    "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: short",
+    "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13",
+    "connection: Upgrade\nupgrade: websocket\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+    "connection: Upgrade\nupgrade: h2c\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+    "connection: Upgrade\nupgrade: h2c, websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+    "connection: close\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+];
+
+/// The first byte of a frame's header, and its payload.
+pub const FRAMES: &[(u8, &[u8])] = &[
+    (0x89, b""),
+    (0x89, b"a ping"),
+    (0x8a, b"a pong that nobody asked for"),
+    // An opcode, and a bit, that nobody knows.
+    (0x83, b"x"),
+    (0xc1, b"40"),
+    // A control frame in pieces, or of more than 125 bytes.
+    (0x09, b""),
+    (0x89, &[b'x'; 126]),
+    // A piece of nothing.
+    (0x80, b"x"),
+    // A text that is none.
+    (0x81, b"42[\"\xff\"]"),
+    (0x81, b""),
+    // Ends of every kind.
+    (0x88, b""),
+    (0x88, b"\x03"),
+    (0x88, b"\x03\xe8"),
+    (0x88, b"\x03\xe9going away"),
+    (0x88, b"\x03\xed"),
+    (0x88, b"\x03\xe8\xff"),
+    (0x88, b"\x0b\xb8a reason of its own"),
+    (0x88, b"\x27\x10"),
+];

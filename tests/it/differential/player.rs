@@ -3,6 +3,8 @@
 //! Nothing waits for time to pass. After each step the client sends a CONNECT to a namespace that
 //! does not exist, and what comes before its refusal is what the step led to.
 
+mod frames;
+mod read;
 mod request;
 mod text;
 mod upgrade;
@@ -10,11 +12,14 @@ mod upgrade;
 use std::{fmt, net::SocketAddr};
 
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::Message;
 
+use self::read::Until;
 use super::{
-    conversation::{CLIENTS, Credentials, Packet, SESSIONS, Step, Transport, USERS, Waiting, name},
-    wire::{Answer, Came, Exchange, Socket},
+    conversation::{
+        CLIENTS, Credentials, Login, Packet, Payload, SESSIONS, Step, Transport, USERS, Waiting,
+        name,
+    },
+    wire::{Answer, Came, Exchange, Socket, shake},
 };
 use crate::support::{jwt, sockd::INTERNAL_SECRET};
 
@@ -31,7 +36,7 @@ pub struct Seen {
 
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.who, self.what)
+        write!(f, "{} {:.400}", self.who, self.what)
     }
 }
 
@@ -76,15 +81,6 @@ enum Link {
     WebSocket(Box<Socket>),
 }
 
-/// What a client reads on for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Until {
-    Marker,
-    /// The answer to a CONNECT.
-    Answer,
-    End,
-}
-
 impl Player {
     fn new(address: SocketAddr) -> Self {
         Self {
@@ -106,20 +102,35 @@ impl Player {
                 if *waiting == Waiting::Yes {
                     self.let_polls_wait().await;
                 }
-                self.emit(*user, event, payload).await;
+                match payload {
+                    Payload::Raw(payload) => self.emit(*user, event, payload).await,
+                    Payload::Long(count, bytes) => {
+                        for number in 0..*count {
+                            let payload = format!(r#""{number} {}""#, "x".repeat(*bytes));
+                            self.emit(*user, event, &payload).await;
+                        }
+                    }
+                }
                 self.settle_all().await;
             }
-            Step::Logout(user, session) => {
-                let body = json!({
-                    "userId": self.users[*user], "sessionId": self.sessions[*user][*session],
-                });
-                self.call("force-logout", &body.to_string()).await;
+            Step::Logout(login, waiting) => {
+                if *waiting == Waiting::Yes {
+                    self.let_polls_wait().await;
+                }
+                self.log_out(*login).await;
                 self.settle_all().await;
+            }
+            Step::Knock(request) => self.knock(request).await,
+            Step::Shake(query, headers) => {
+                let what = shake(self.address, query, headers).await;
+                self.seen.push(Seen { who: '*', what });
             }
             Step::Send(client, _)
             | Step::Upgrade(client, _)
             | Step::Request(client, _)
             | Step::Leave(client, _)
+            | Step::Wait(client)
+            | Step::Frames(client, _)
                 if matches!(self.clients[*client].link, Link::None) =>
             {
                 self.note(*client, "is not connected");
@@ -127,6 +138,9 @@ impl Player {
             Step::Send(client, packets) => {
                 self.send(*client, packets).await;
                 self.settle(*client, self.until(*client, packets)).await;
+                let is_about_it = |packet: &&Packet| connects(packet) || leaves(packet);
+                let last = packets.iter().rfind(is_about_it);
+                self.clients[*client].joined &= !last.is_some_and(leaves);
             }
             Step::Upgrade(client, how) => self.upgrade(*client, how).await,
             Step::Request(client, request) => {
@@ -134,6 +148,14 @@ impl Player {
                 self.settle(*client, Until::Marker).await;
             }
             Step::Leave(client, how) => self.leave(*client, *how).await,
+            Step::Wait(client) => {
+                self.let_poll_wait(*client).await;
+                self.round_trip().await;
+            }
+            Step::Frames(client, frames) => {
+                let until = self.frames(*client, frames).await;
+                self.settle(*client, until).await;
+            }
         }
     }
 
@@ -151,6 +173,12 @@ impl Player {
         // As it is written, and not as this program would write it.
         let body = format!(r#"{{"userId":{user},"event":{event},"payload":{payload}}}"#);
         self.call("emit", &body).await;
+    }
+
+    async fn log_out(&mut self, but: Login) {
+        let (user, session) = (&self.users[but.user], &self.sessions[but.user][but.session]);
+        let body = json!({ "userId": user, "sessionId": session });
+        self.call("force-logout", &body.to_string()).await;
     }
 
     async fn call(&mut self, route: &str, body: &str) {
@@ -176,13 +204,14 @@ impl Player {
 
     /// What a client that sent these packets reads on for.
     fn until(&self, client: usize, packets: &[Packet]) -> Until {
-        let connects = packets
-            .iter()
-            .any(|packet| matches!(packet, Packet::Connect(_)));
-        match connects && !self.clients[client].joined {
-            true => Until::Answer,
-            false => Until::Marker,
+        let mut joined = self.clients[client].joined;
+        for packet in packets {
+            if connects(packet) && !joined {
+                return Until::Answer;
+            }
+            joined &= !leaves(packet);
         }
+        Until::Marker
     }
 
     async fn open(&mut self, client: usize, transport: Transport, credentials: &Credentials) {
@@ -268,11 +297,16 @@ impl Player {
 
     async fn let_polls_wait(&mut self) {
         for client in 0..CLIENTS {
-            if matches!(self.clients[client].link, Link::Polling) {
-                self.clients[client].poll = Some(self.begin_poll(client).await);
-            }
+            self.let_poll_wait(client).await;
         }
         self.round_trip().await;
+    }
+
+    async fn let_poll_wait(&mut self, client: usize) {
+        let state = &self.clients[client];
+        if matches!(state.link, Link::Polling) && state.poll.is_none() {
+            self.clients[client].poll = Some(self.begin_poll(client).await);
+        }
     }
 
     async fn post(&self, client: usize, body: &str) -> Option<Answer> {
@@ -294,84 +328,14 @@ impl Player {
             }
         }
     }
+}
 
-    async fn settle_all(&mut self) {
-        for client in 0..CLIENTS {
-            self.settle(client, Until::Marker).await;
-        }
-    }
+fn connects(packet: &Packet) -> bool {
+    matches!(packet, Packet::Connect(_))
+}
 
-    /// Reads until nothing more can come of what has happened.
-    async fn settle(&mut self, client: usize, until: Until) {
-        if until == Until::Answer {
-            self.read(client, Until::Answer, "").await;
-        }
-        let marker = format!("/settled-{}", self.markers);
-        self.markers += 1;
-        match &mut self.clients[client].link {
-            Link::None => return,
-            Link::WebSocket(socket) => socket.send(Message::text(format!("40{marker}"))).await,
-            Link::Polling => {
-                self.post(client, &format!("40{marker}")).await;
-            }
-        }
-        let answer = format!(r#"44{marker},{{"message":"Invalid namespace"}}"#);
-        self.read(client, Until::Marker, &answer).await;
-    }
-
-    /// Reads on; to the end where the server has said goodbye.
-    async fn read(&mut self, client: usize, until: Until, marker: &str) {
-        loop {
-            let packets = match &mut self.clients[client].link {
-                Link::None => return,
-                Link::WebSocket(socket) => match socket.next().await {
-                    Came::Packet(packet) => vec![packet],
-                    end => {
-                        let goes_on = matches!(end, Came::Binary(_));
-                        self.note(client, format!("{end:?}"));
-                        if goes_on {
-                            continue;
-                        }
-                        self.clients[client].link = Link::None;
-                        return;
-                    }
-                },
-                Link::Polling => match self.poll(client).await {
-                    Some(packets) => packets,
-                    None => return,
-                },
-            };
-            let mut done = false;
-            for packet in packets {
-                if packet == marker {
-                    done = true;
-                    continue;
-                }
-                done |= until == Until::Answer
-                    && (packet.starts_with("40{") || packet.starts_with("44{"));
-                self.see(client, &packet);
-            }
-            if done && until != Until::End && !self.clients[client].dismissed {
-                return;
-            }
-        }
-    }
-
-    /// The packets of one poll; nothing if it was refused, which is the end.
-    async fn poll(&mut self, client: usize) -> Option<Vec<String>> {
-        let poll = match self.clients[client].poll.take() {
-            Some(poll) => poll,
-            None => self.begin_poll(client).await,
-        };
-        match poll.answer().await {
-            Some(Answer { status: 200, body }) => Some(packets(&body)),
-            answer => {
-                self.note_answer(client, "poll", answer.as_ref());
-                self.clients[client].link = Link::None;
-                None
-            }
-        }
-    }
+fn leaves(packet: &Packet) -> bool {
+    matches!(packet, Packet::Text(text) if text == "41" || text == "41,")
 }
 
 fn told(answer: Option<&Answer>) -> String {

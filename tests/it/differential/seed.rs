@@ -4,10 +4,13 @@ use fastrand::Rng;
 
 use super::{
     conversation::{
-        Auth, CLIENTS, Credentials, Leaving, Login, Packet, Request, SESSIONS, Step, Transport,
-        USERS, Upgrade, Waiting,
+        Auth, CLIENTS, Credentials, Frames, Leaving, Login, Packet, Payload, Request, SESSIONS,
+        Step, Transport, USERS, Upgrade, Waiting,
     },
-    packets::{BESIDE, ELSEWHERE, EVENTS, NAMES, ODD, ODD_PROBES, PAYLOADS, QUERIES, RAW_AUTH},
+    packets::{
+        BESIDE, ELSEWHERE, EVENTS, FRAMES, KNOCKS, NAMES, ODD, ODD_PROBES, PAYLOADS, POSTS,
+        QUERIES, RAW_AUTH, SHAKEN, SHAKES,
+    },
 };
 
 /// The most steps of a conversation.
@@ -29,6 +32,12 @@ pub fn conversation(seed: u64) -> Vec<Step> {
 }
 
 fn step(rng: &mut Rng, clients: &mut [Guess; CLIENTS]) -> Step {
+    if rng.u8(0..16) == 0 {
+        return match rng.bool() {
+            true => Step::Knock(pick(rng, KNOCKS)),
+            false => Step::Shake(pick(rng, SHAKEN), pick(rng, SHAKES)),
+        };
+    }
     let client = rng.usize(0..CLIENTS);
     let Guess::Open { transport, joined } = clients[client] else {
         // Backends also talk to users who are not there.
@@ -55,8 +64,10 @@ fn step(rng: &mut Rng, clients: &mut [Guess; CLIENTS]) -> Step {
         return Step::Send(client, vec![Packet::Connect(auth)]);
     }
     match rng.u8(0..100) {
-        0..30 => backend(rng),
-        30..50 => Step::Send(client, vec![packet(rng)]),
+        0..28 => backend(rng),
+        28..32 if transport == Transport::Polling => Step::Wait(client),
+        28..32 => Step::Frames(client, frames(rng)),
+        32..50 => Step::Send(client, vec![packet(rng)]),
         50..62 => {
             let count = rng.usize(2..=4);
             Step::Send(client, (0..count).map(|_| packet(rng)).collect())
@@ -96,10 +107,38 @@ fn step(rng: &mut Rng, clients: &mut [Guess; CLIENTS]) -> Step {
 fn backend(rng: &mut Rng) -> Step {
     let user = rng.usize(0..USERS);
     if rng.u8(0..5) == 0 {
-        return Step::Logout(user, rng.usize(0..SESSIONS));
+        return Step::Logout(any_login(rng), waiting(rng));
     }
-    let waiting = pick(rng, &[Waiting::Yes, Waiting::No]);
-    Step::Emit(user, pick(rng, NAMES), pick(rng, PAYLOADS), waiting)
+    let payload = match rng.u8(0..10) {
+        0 => Payload::Long(rng.usize(1..=20), pick(rng, &[110, 125, 126, 5_000])),
+        1 => Payload::Long(rng.usize(1..=3), pick(rng, &[65_535, 65_536, 300_000])),
+        _ => Payload::Raw(pick(rng, PAYLOADS)),
+    };
+    Step::Emit(user, pick(rng, NAMES), payload, waiting(rng))
+}
+
+fn waiting(rng: &mut Rng) -> Waiting {
+    pick(rng, &[Waiting::Yes, Waiting::No])
+}
+
+fn any_login(rng: &mut Rng) -> Login {
+    Login {
+        user: rng.usize(0..USERS),
+        session: rng.usize(0..SESSIONS),
+    }
+}
+
+fn frames(rng: &mut Rng) -> Frames {
+    match rng.u8(0..10) {
+        0..3 => Frames::Pieces(packet(rng)),
+        3 => Frames::Unmasked,
+        4 => Frames::Mixed,
+        5 => Frames::TooLong,
+        _ => {
+            let (first, payload) = pick(rng, FRAMES);
+            Frames::One(first, payload.to_vec())
+        }
+    }
 }
 
 /// Sessions that win are more frequent, or nobody would ever be in.
@@ -184,6 +223,7 @@ fn upgrade(rng: &mut Rng) -> Upgrade {
         0..3 => Upgrade::WithPoll,
         3..5 => Upgrade::InOneBreath,
         5..7 => Upgrade::EventBetween,
+        7 if rng.bool() => Upgrade::LogoutBetween(any_login(rng)),
         7 => Upgrade::ProbedTwice,
         8 => Upgrade::Pinged,
         9..11 => Upgrade::First(odd(rng)),
@@ -203,9 +243,14 @@ fn upgrade(rng: &mut Rng) -> Upgrade {
 
 fn request(rng: &mut Rng, transport: Transport) -> Request {
     if transport == Transport::WebSocket {
-        return Request::Query("EIO=4&transport=polling");
+        return match rng.bool() {
+            true => Request::Query("EIO=4&transport=polling"),
+            false => Request::Post(pick(rng, POSTS)),
+        };
     }
-    match rng.u8(0..12) {
+    match rng.u8(0..16) {
+        12..15 => Request::Post(pick(rng, POSTS)),
+        15 => Request::Chunked,
         0..2 => Request::TwoPolls,
         2 => Request::TwoPosts,
         3 => Request::CancelledPoll,

@@ -13,7 +13,7 @@ pub async fn shrink(
     for at in (0..steps.len()).rev() {
         let mut shorter = steps.clone();
         shorter.remove(at);
-        if let Some(found) = servers.judge(&shorter).await.difference {
+        if let Some(found) = servers.compare(&shorter).await.difference {
             (steps, difference) = (shorter, found);
         }
     }
@@ -30,7 +30,7 @@ pub async fn shrink(
             if packets.is_empty() {
                 continue;
             }
-            if let Some(found) = servers.judge(&shorter).await.difference {
+            if let Some(found) = servers.compare(&shorter).await.difference {
                 (steps, difference) = (shorter, found);
             }
         }

@@ -15,7 +15,7 @@ use tokio_tungstenite::{
 };
 
 /// How long a server may take for anything. What has not come by then does not come.
-pub const LIMIT: Duration = Duration::from_secs(10);
+pub const LIMIT: Duration = Duration::from_secs(5);
 
 /// A request on a connection of its own that has been sent.
 pub struct Exchange {
@@ -41,7 +41,7 @@ impl Exchange {
         for header in headers.lines() {
             request += &format!("{header}\r\n");
         }
-        if !line.starts_with("GET") {
+        if !line.starts_with("GET") && !headers.contains("transfer-encoding") {
             request += &format!("content-length: {}\r\n", body.len());
         }
         request += "\r\n";
@@ -76,6 +76,46 @@ impl Exchange {
     }
 }
 
+/// Asks for an upgrade with these headers; the status, and what of the answer's headers decides
+/// over the connection.
+pub async fn shake(address: SocketAddr, query: &str, headers: &str) -> String {
+    const TELLING: [&str; 4] = [
+        "sec-websocket-accept",
+        "sec-websocket-protocol",
+        "sec-websocket-extensions",
+        "set-cookie",
+    ];
+    let mut stream = TcpStream::connect(address)
+        .await
+        .expect("the server accepts");
+    let headers = headers.replace('\n', "\r\n");
+    let head = format!("GET /socket.io/?{query} HTTP/1.1\r\nhost: {address}\r\n{headers}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.ok();
+    let mut bytes = Vec::new();
+    let answered = async {
+        while !bytes.windows(4).any(|end| end == b"\r\n\r\n") {
+            if !matches!(stream.read_buf(&mut bytes).await, Ok(1..)) {
+                break;
+            }
+        }
+    };
+    timeout(LIMIT, answered).await.ok();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let head = text.split("\r\n\r\n").next().unwrap_or_default();
+    let mut lines = head.lines();
+    let status = lines.next().and_then(|line| line.split(' ').nth(1));
+    let mut told = vec![status.unwrap_or("no answer").to_owned()];
+    let fields = lines.filter_map(|line| line.split_once(':'));
+    for (name, value) in fields {
+        let name = name.to_ascii_lowercase();
+        if TELLING.contains(&name.as_str()) {
+            told.push(format!("{name}: {}", value.trim()));
+        }
+    }
+    told[1..].sort();
+    told.join(", ")
+}
+
 /// The content of a body in chunks.
 fn join(mut chunks: &str) -> Option<String> {
     let mut body = String::new();
@@ -100,6 +140,7 @@ pub struct Socket {
 pub enum Came {
     Packet(String),
     Binary(Vec<u8>),
+    Pong(Vec<u8>),
     /// A close frame, with its status if it has one.
     Closed(Option<u16>),
     /// The end of the connection without a close frame.
@@ -140,6 +181,11 @@ impl Socket {
         self.send_all(vec![message]).await;
     }
 
+    /// Sends bytes as they are, between two messages.
+    pub async fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.get_mut().write_all(bytes).await.ok();
+    }
+
     /// Sends messages that the server finds in one read.
     pub async fn send_all(&mut self, messages: Vec<Message>) {
         for message in messages {
@@ -154,6 +200,7 @@ impl Socket {
                 match self.stream.next().await {
                     Some(Ok(Message::Text(text))) => return Came::Packet(text.to_string()),
                     Some(Ok(Message::Binary(bytes))) => return Came::Binary(bytes.to_vec()),
+                    Some(Ok(Message::Pong(bytes))) => return Came::Pong(bytes.to_vec()),
                     Some(Ok(Message::Close(frame))) => {
                         return Came::Closed(frame.map(|frame| frame.code.into()));
                     }

@@ -1,12 +1,13 @@
 //! Requests beside the usual ones, and how clients leave.
 
+use serde_json::Value;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{Link, POLLING, Player, Until};
+use super::{Link, POLLING, Player, Seen, Until, shape};
 use crate::differential::{
     conversation::{Leaving, Packet, Request},
-    wire::{Exchange, LIMIT},
+    wire::{Answer, Exchange, LIMIT},
 };
 
 impl Player {
@@ -21,9 +22,9 @@ impl Player {
             Request::TwoPolls => return self.two_polls(client).await,
             Request::TwoPosts => return self.two_posts(client).await,
             Request::CancelledPoll => {
-                let poll = self.begin_poll(client).await;
+                self.let_poll_wait(client).await;
                 self.round_trip().await;
-                drop(poll);
+                self.clients[client].poll = None;
                 return self.wait_for_end(client).await;
             }
             Request::Bytes => {
@@ -33,6 +34,14 @@ impl Player {
             Request::TooLong => {
                 let event = format!(r#"42["long","{}"]"#, "x".repeat(1_000_000));
                 send(&post, &event).await
+            }
+            Request::Post(path) => {
+                let path = path.replace("SID", &self.clients[client].sid);
+                send(&format!("POST {path}"), "3").await
+            }
+            Request::Chunked => {
+                let head = format!("{post}\ntransfer-encoding: chunked");
+                send(&head, "1\r\n3\r\n0\r\n\r\n").await
             }
             Request::Method(method) => send(&self.endpoint(client, method), "").await,
             // A poll, which waits for what does not come.
@@ -45,9 +54,32 @@ impl Player {
         self.note_answer(client, "request", answer.as_ref());
     }
 
+    /// A request that belongs to no client.
+    pub(super) async fn knock(&mut self, request: &str) {
+        let answer = Exchange::begin(self.address, request, "").await.answer();
+        let what = match answer.await {
+            // Pages for people.
+            Some(Answer { status: 404, .. }) => "404".to_owned(),
+            Some(Answer { status, body }) => {
+                let open = body.strip_prefix('0').unwrap_or_default();
+                let open: Value = serde_json::from_str(open).unwrap_or_default();
+                let body = match open["sid"].as_str() {
+                    Some(sid) => body.replace(sid, &shape(sid)),
+                    None => body,
+                };
+                format!("{status} {body}")
+            }
+            None => "no answer".to_owned(),
+        };
+        self.seen.push(Seen { who: '*', what });
+    }
+
     async fn two_polls(&mut self, client: usize) {
-        let first = self.begin_poll(client).await;
+        self.let_poll_wait(client).await;
         self.round_trip().await;
+        let Some(first) = self.clients[client].poll.take() else {
+            return;
+        };
         let second = self.begin_poll(client).await;
         let (first, second) = tokio::join!(first.answer(), second.answer());
         self.note_answer(client, "first poll", first.as_ref());

@@ -2,16 +2,17 @@
 
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{Link, Player, Until};
+use super::{Link, Player, Until, packets};
 use crate::differential::{
     conversation::{USERS, Upgrade},
-    wire::{Came, Socket},
+    wire::{Answer, Came, Socket},
 };
 
 impl Player {
     pub(super) async fn upgrade(&mut self, client: usize, how: &Upgrade) {
         if matches!(how, Upgrade::WithPoll) {
-            self.let_polls_wait().await;
+            self.let_poll_wait(client).await;
+            self.round_trip().await;
         }
         let query = format!("EIO=4&transport=websocket&sid={}", self.clients[client].sid);
         let mut socket = match Socket::open(self.address, &query, None).await {
@@ -55,12 +56,9 @@ impl Player {
             if !is_answered || !is_polling {
                 return self.settle_all().await;
             }
+            self.release(client).await;
             match how {
-                Upgrade::WithPoll => {
-                    for packet in self.poll(client).await.unwrap_or_default() {
-                        self.see(client, &packet);
-                    }
-                }
+                Upgrade::LogoutBetween(login) => self.log_out(*login).await,
                 Upgrade::EventBetween => {
                     for user in 0..USERS {
                         self.emit(user, "profile:update", r#""between""#).await;
@@ -82,8 +80,24 @@ impl Player {
         }
         socket.send(Message::text("5")).await;
         self.clients[client].link = Link::WebSocket(Box::new(socket));
+        self.release(client).await;
         self.settle(client, until).await;
         self.settle_all().await;
+    }
+
+    /// Reads what a waiting poll is released with.
+    async fn release(&mut self, client: usize) {
+        let Some(poll) = self.clients[client].poll.take() else {
+            return;
+        };
+        match poll.answer().await {
+            Some(Answer { status: 200, body }) => {
+                for packet in packets(&body) {
+                    self.see(client, &packet);
+                }
+            }
+            answer => self.note_answer(client, "released poll", answer.as_ref()),
+        }
     }
 
     /// The client did not go on as it should: either transport may be the one that is left.
