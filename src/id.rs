@@ -220,7 +220,7 @@ pub struct Charset {
 }
 
 impl Charset {
-    /// The character at that place, beginning anew after the last.
+    /// The character at that index, which wraps around.
     fn nth(&self, at: usize) -> char {
         let chars = || self.ranges.iter().flat_map(|(from, to)| *from..=*to);
         let at = at % chars().count();

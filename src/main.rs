@@ -38,5 +38,5 @@ fn runtime(cli: &Cli) -> anyhow::Result<Runtime> {
     builder
         .enable_all()
         .build()
-        .context("the threads to run on cannot be had; see the limits of this user (ulimit -u)")
+        .context("failed to start the async runtime; see the limits of this user (ulimit -u)")
 }

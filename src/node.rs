@@ -284,8 +284,8 @@ impl Node {
         }
     }
 
-    /// Disconnects the user's sockets here that are not of the active session; answers how many.
-    /// The active session is read anew, so a late or repeated call does no harm.
+    /// Disconnects the user's local sockets of other sessions; returns their number.
+    /// The active session is read again, so a late or repeated call does no harm.
     async fn enforce(&self, user: &UserId, announced: &SessionId) -> u64 {
         match self.hub.judge(user, announced) {
             Some(judgement) => self.decide(judgement, user, announced).await,

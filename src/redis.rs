@@ -50,7 +50,9 @@ pub enum ConnectError {
     },
     #[error("{}: cannot be read", path.display())]
     File { path: PathBuf, source: io::Error },
-    #[error("redis.tls_ca_file, redis.tls_cert_file or redis.tls_key_file is no PEM of its kind")]
+    #[error(
+        "redis.tls_ca_file, redis.tls_cert_file or redis.tls_key_file is not a PEM file of its kind"
+    )]
     Certificates(#[source] RedisError),
     #[error("Redis at {url} cannot be reached: {said}; {remedy}")]
     Unreachable {

@@ -55,7 +55,7 @@ impl Server {
     /// Takes the port and starts to connect to Redis. With `dev`, the page of `serve --dev`.
     ///
     /// # Errors
-    /// A key that cannot be read, or an address that cannot be had; the error says what to do.
+    /// A key that cannot be read, or an address that cannot be bound; the error says what to do.
     pub async fn bind(config: Config, dev: Option<Dev>) -> anyhow::Result<Self> {
         let verifier = TokenVerifier::new(&config.auth, config.ids.clone())?;
         // From here on a signal is a wish to end in good order.
@@ -169,7 +169,7 @@ async fn listen(config: &config::Server) -> anyhow::Result<TcpListener> {
     let wanted = format!("{host}:{port}");
     let addresses = lookup_host((host.as_str(), *port)).await;
     let addresses = addresses
-        .with_context(|| format!("{host:?} is no address of this machine; see server.host"))?;
+        .with_context(|| format!("{host:?} is not an address of this machine; see server.host"))?;
     let mut failure = None;
     for address in addresses {
         match bind(address, config.backlog) {

@@ -166,7 +166,7 @@ impl RedisBus {
         }
     }
 
-    /// Lives through one subscriber connection; answers why it ended.
+    /// Runs one subscriber connection to its end; returns why it ended.
     async fn hear_for_a_while(self: &Arc<Self>, listener: &Arc<dyn Listener>) -> String {
         let (bus, ears) = (self.clone(), listener.clone());
         let generation = self.generation.load(Ordering::Acquire);
@@ -200,7 +200,7 @@ impl RedisBus {
     }
 
     /// Subscribes for all local users, and makes up for what was missed meanwhile. What arrives
-    /// during that waits, lest an event reach a session whose replacement was missed.
+    /// during that waits, so that no event reaches a session whose replacement was missed.
     async fn recover(
         &self,
         subscriber: &mut Subscriber,

@@ -104,7 +104,7 @@ impl Subscriber {
         }
     }
 
-    /// Subscribes anew for the channels that have moved; answers which.
+    /// Subscribes again to the channels that have moved; returns them.
     ///
     /// # Errors
     /// They cannot be found.

@@ -35,7 +35,7 @@ pub(super) struct Trial {
     key: String,
     /// A user's channel and a node's own; both are published to and subscribed to.
     channels: [String; 2],
-    /// The channel of all nodes, which is subscribed to only, lest they hear of us.
+    /// The channel of all nodes, which is only subscribed to, so that the nodes receive nothing.
     all: String,
 }
 

@@ -197,7 +197,7 @@ fn untold(
     let found = format!("Redis does not tell: {}", said(error));
     let remedy = match Refusal::of(error) {
         Some(Refusal::Command(_)) => {
-            format!("{}, if the doctor shall look", grants.command(rule))
+            format!("{}, to let the doctor look", grants.command(rule))
         }
         Some(refusal @ Refusal::Unknown(_)) => refusal.remedy(grants).into_owned(),
         _ => "see the log of Redis, and the network between".to_owned(),

@@ -190,7 +190,7 @@ impl Environment {
                 ))
             }
             Some(text) => setting.kind.read_text(text),
-            None => Err("not UTF-8; set it anew".to_owned()),
+            None => Err("not UTF-8; set it again".to_owned()),
         };
         let value = read.unwrap_or_else(|text| {
             problems.add(Problem::of(setting, origin, text));

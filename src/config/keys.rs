@@ -342,7 +342,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         "redis.sentinel_master",
         Text,
         Unset("\"mymaster\""),
-        "The name under which the Sentinels watch the master; it is asked for anew at each connection.",
+        "The name under which the Sentinels watch the master; it is looked up again for each connection.",
     ),
     setting(
         "redis.sentinel_username",

@@ -33,7 +33,7 @@ impl Connection {
         matches!(self, Self::Cluster(_))
     }
 
-    /// Sends a message on a channel; answers how many subscribers have got it.
+    /// Publishes a message; returns the number of subscribers that received it.
     ///
     /// # Errors
     /// Redis cannot be reached or refuses.

@@ -108,7 +108,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// `None` for what is no answer of Redis, such as a link that was cut, and for answers that are
+    /// `None` for what Redis did not answer, such as a link that was cut, and for answers that are
     /// no refusals.
     pub fn of(error: &RedisError) -> Option<Self> {
         let is_answer = error.code().is_some() || error.clone().into_server_errors().is_some();
@@ -199,7 +199,7 @@ impl Refusal {
             Self::Password => "set redis.username and redis.password (REDIS_PASS) to a user that Redis has and that is on, without a username \"default\"".into(),
             Self::NoPassword => "set redis.password (REDIS_PASS), and redis.username unless it is \"default\"".into(),
             Self::ReadOnly => "it is a replica: point redis.url to its master, which INFO replication names".into(),
-            Self::Full => "raise its maxmemory or delete what others keep there, and leave maxmemory-policy at noeviction lest sessions be forgotten".into(),
+            Self::Full => "raise its maxmemory or delete what others keep there, and leave maxmemory-policy at noeviction, or sessions may be evicted".into(),
             Self::Unsaved => "it cannot save to its disk: see its log, and make room there or mend the permissions of its folder".into(),
             Self::TooFewReplicas => "it has fewer replicas than min-replicas-to-write asks for: bring them back, or lower it".into(),
             Self::Loading => "wait until it has read its data, after which sockd goes on by itself".into(),

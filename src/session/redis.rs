@@ -238,7 +238,7 @@ impl RedisSessions {
     }
 }
 
-/// Answers how many nodes were told, of which the script knows `told`. While a slot of a Cluster
+/// Returns the number of nodes told, of which the script knows `told`. While a slot of a Cluster
 /// moves, a key may be where the channel is not yet, and the script tells nobody.
 async fn tell_again(
     connection: &mut Connection,

@@ -13,7 +13,7 @@ use crate::{
 
 /// How often while it is in doubt whether it hears itself: soon sure, and soon well again.
 const DOUBT_INTERVAL: Duration = Duration::from_millis(250);
-/// Hellos that did not come back after which the subscriber connection is built anew.
+/// After so many hellos that did not come back, the subscriber connection is rebuilt.
 const LOST_HELLOS: u32 = 3;
 
 /// Why a node did not hear its own hello.
@@ -75,7 +75,7 @@ impl RedisBus {
         Ok(())
     }
 
-    /// Says hello on a channel and waits for it; answers how many nodes have heard it.
+    /// Says hello on a channel and waits for it; returns the number of nodes that received it.
     async fn hear_itself_on(&self, channel: &str, deadline: Instant) -> Result<usize, Missed> {
         let seq = self.pending.next();
         let message = NodeMessage::Hello {

@@ -143,6 +143,6 @@ fn only_variables_that_matter_must_be_utf_8() {
     start.sources.env.insert("PORT".into(), not_utf_8());
     assert_eq!(
         start.problems(),
-        "environment PORT: server.port: not UTF-8; set it anew"
+        "environment PORT: server.port: not UTF-8; set it again"
     );
 }
