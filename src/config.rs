@@ -1,29 +1,36 @@
-//! What the operator chose: [`load`] reads it from every source, and [`Settings::resolve`] makes a
-//! [`Config`] of it, which has no maybes left.
+//! The configuration: [`load`] reads all sources, and [`Settings::resolve`] returns a [`Config`]
+//! without maybes.
 //!
-//! In reading order: `keys` is the one table of every `setting` with its default, `kind` says what
-//! each may hold, `source` says where values come from, `file`, `environment` and `dotenv` read them,
-//! `settings` keeps the winners, `resolve`, `secrets`, `redis_url` and `topology` turn them into what the process
-//! uses, `advice` warns of what works but not as meant, `example` writes the commented file.
+//! Values go one way, and so does every `use`:
+//!
+//! 1. `table` lists every setting; `define` makes types of the list, and `key`, `kind` and
+//!    `kinds` are its words.
+//! 2. `file`, `environment` (with `dotenv`) and the flags each give a `table::Raw`, all optional;
+//!    `source` says where each value was read, and `problem` collects mistakes.
+//! 3. `settings` merges them into a `table::Chosen`, where every setting has its value or default.
+//! 4. `resolve`, with `secrets` and `redis`, makes the `Config`; `advice` warns of what works but
+//!    probably not as intended. `example` writes the commented file.
 
 mod advice;
 mod algorithm;
+mod define;
 mod dotenv;
 mod environment;
 mod example;
 mod file;
-mod keys;
+mod key;
 mod kind;
+mod kinds;
 mod problem;
+mod redis;
 mod redis_url;
 mod resolve;
 mod secrets;
-mod setting;
 mod settings;
 mod source;
+mod table;
 #[cfg(test)]
 mod tests;
-mod topology;
 
 pub use self::{
     advice::named_secrets,
@@ -56,7 +63,7 @@ pub struct Config {
     pub sessions: Sessions,
     /// The prefix of a user's room, `user:`; the bus channel of the user is named after it.
     pub room_prefix: String,
-    /// `None`: sessions are kept in this process.
+    /// `None` keeps sessions in this process.
     pub redis: Option<Redis>,
     pub limits: Limits,
     pub log: Log,
@@ -67,7 +74,7 @@ pub struct Config {
 pub struct Server {
     /// An IP address or a host name; `::` listens on IPv4 and IPv6.
     pub host: String,
-    /// 0 lets the system choose a port, which the start-up log then tells.
+    /// 0 lets the system choose a port, which the log shows at startup.
     pub port: u16,
     /// How many connections the kernel holds for `accept`.
     pub backlog: u32,
@@ -79,13 +86,13 @@ pub struct Server {
     pub body_timeout: Duration,
     /// The longest head of a request, in bytes.
     pub max_header_size: usize,
-    /// When TCP starts to probe a silent connection.
+    /// How long a connection is silent before TCP probes it.
     pub tcp_keepalive: Duration,
     /// How long sent bytes may stay unacknowledged before the kernel ends the connection.
     pub tcp_user_timeout: Duration,
-    /// Over how long a drain spreads the closing of connections.
+    /// The time over which a drain spreads the closing of connections.
     pub drain_window: Duration,
-    /// When the process ends after the first signal, whatever is left.
+    /// How long after the first signal the process ends, whatever is left.
     pub shutdown_timeout: Duration,
 }
 
@@ -94,14 +101,14 @@ pub struct Server {
 pub struct SocketIo {
     pub ping_interval: Duration,
     pub ping_timeout: Duration,
-    /// How long a connection may stay without having joined the namespace.
+    /// How long a connection may stay open without joining the namespace.
     pub connect_timeout: Duration,
     pub upgrade_timeout: Duration,
     /// The longest message from a client, in bytes.
     pub max_payload: usize,
 }
 
-/// Which origins may read answers of the Socket.IO endpoint.
+/// Which origins may read responses of the Socket.IO endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cors {
     Any,
@@ -112,20 +119,20 @@ pub enum Cors {
 /// How tokens are verified.
 #[derive(Debug, Clone)]
 pub struct Auth {
-    /// HMAC secrets or PEM keys; each may verify a token, the first signs those that we mint.
+    /// HMAC secrets or PEM keys; each may verify a token, and the first signs those that sockd mints.
     pub secrets: Vec<Secret>,
-    /// Names as in RFC 7518; one that is not known verifies nothing.
+    /// Names as in RFC 7518; an unknown one verifies nothing.
     pub algorithms: Vec<String>,
     pub user_claim: String,
     pub session_claim: String,
-    /// If given, a token's `iss` must be this.
+    /// If set, a token's `iss` must be this.
     pub issuer: Option<String>,
-    /// If given, a token's `aud` must be or contain this.
+    /// If set, a token's `aud` must be or contain this.
     pub audience: Option<String>,
     pub on_expiry: OnExpiry,
 }
 
-/// What happens to a socket whose token runs out while it is connected.
+/// What happens to a socket whose token expires while it is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnExpiry {
     Disconnect,
@@ -135,7 +142,7 @@ pub enum OnExpiry {
 /// Who may call the internal routes.
 #[derive(Debug, Clone)]
 pub struct Internal {
-    /// Each is accepted; the first is what our own commands send.
+    /// Each is accepted; sockd's own commands send the first.
     pub secrets: Vec<Secret>,
     /// The longest body of a request, in bytes.
     pub max_body: usize,
@@ -167,9 +174,9 @@ pub struct Redis {
     pub topology: Topology,
     pub username: Option<String>,
     pub password: Option<Secret>,
-    /// A PEM file with the authorities to trust instead of the system's.
+    /// A PEM file with the certificate authorities to trust instead of the system's.
     pub tls_ca_file: Option<PathBuf>,
-    /// PEM files with the certificate and the key that we show to Redis.
+    /// PEM files with the client certificate for Redis and its key.
     pub tls_client_files: Option<(PathBuf, PathBuf)>,
     /// The prefix of all bus channels.
     pub channel_prefix: String,
@@ -177,7 +184,7 @@ pub struct Redis {
     pub command_timeout: Duration,
 }
 
-/// Which of the ways in which people run Redis it is, and where.
+/// How Redis is deployed, and its addresses.
 #[derive(Debug, Clone)]
 pub enum Topology {
     Standalone {
@@ -185,10 +192,10 @@ pub enum Topology {
         /// secrets.
         url: String,
     },
-    /// A master that Sentinels know, and that may be another one tomorrow.
+    /// A master that Sentinels find and may replace.
     Sentinel(Sentinel),
     Cluster {
-        /// `redis://host:port` or `rediss://host:port` of some nodes, which tell of the others.
+        /// `redis://host:port` or `rediss://host:port` of some nodes, which name the others.
         nodes: Vec<String>,
     },
 }
@@ -196,13 +203,12 @@ pub enum Topology {
 /// How to find the master.
 #[derive(Debug, Clone)]
 pub struct Sentinel {
-    /// `redis://host:port` or, if Sentinels and Redis are to be spoken to with TLS,
-    /// `rediss://host:port`.
+    /// `redis://host:port`, or `rediss://host:port` for TLS to both Sentinels and Redis.
     pub sentinels: Vec<String>,
-    /// The name under which they watch it.
+    /// The name under which the Sentinels monitor it.
     pub master: String,
     pub database: u64,
-    /// Who we are for the Sentinels; for Redis itself we may be somebody else.
+    /// The user at the Sentinels, independent of the one at Redis.
     pub username: Option<String>,
     pub password: Option<Secret>,
 }
@@ -228,13 +234,13 @@ impl fmt::Display for Topology {
 /// What one client may cost.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Bytes that may wait for one client before it is disconnected.
+    /// Bytes that may be queued for one client before it is disconnected.
     pub outbound_buffer: usize,
     /// How long a write may make no progress before the connection is closed.
     pub write_stall: Duration,
-    /// Bytes that one client may send at once.
+    /// Bytes that one client may send in a burst.
     pub inbound_burst: usize,
-    /// Bytes a second that one client may send in the long run.
+    /// Bytes per second that one client may send on average.
     pub inbound_rate: usize,
     /// CONNECTs on one connection, whatever their answers; one more closes it.
     pub handshake_attempts: u32,

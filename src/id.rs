@@ -220,6 +220,11 @@ pub struct Charset {
 }
 
 impl Charset {
+    /// As the operator wrote it, without brackets.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
     /// The character at that index, which wraps around.
     fn nth(&self, at: usize) -> char {
         let chars = || self.ranges.iter().flat_map(|(from, to)| *from..=*to);
@@ -351,6 +356,11 @@ impl SupportedEvents {
             .map(Self)
     }
 
+    /// The names and patterns in their order.
+    pub fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(EventName::as_str)
+    }
+
     /// Parses the name of a supported event; `None` for every other text.
     pub fn parse(&self, text: &str) -> Option<EventName> {
         self.pattern_of(text)?;
@@ -363,7 +373,7 @@ impl SupportedEvents {
             Some(prefix) => name.len() > prefix.len() && name.starts_with(prefix),
             None => *pattern == name,
         };
-        self.0.iter().map(EventName::as_str).find(covers)
+        self.patterns().find(covers)
     }
 }
 

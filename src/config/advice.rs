@@ -1,4 +1,4 @@
-//! What a configuration says that works, but hardly as it was meant.
+//! Warnings about a configuration that works, but probably not as intended.
 
 use url::Url;
 
@@ -8,7 +8,7 @@ use crate::secret::Secret;
 /// The shortest HMAC key for HS256, in bytes (RFC 7518, section 3.2).
 const MIN_HMAC_KEY: usize = 32;
 
-/// A sentence for each oddity; none of them keeps the server from starting.
+/// Returns a sentence for each oddity; none of them stops the server from starting.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     algorithms(&config.auth, &mut warnings);
@@ -70,7 +70,7 @@ fn hmac_keys(auth: &Auth, warnings: &mut Vec<String>) {
     }
 }
 
-/// Warns about secrets with extra characters that the other side most likely does not have.
+/// Warns about secrets with extra characters that the other side probably does not have.
 fn odd_secrets(config: &Config, warnings: &mut Vec<String>) {
     let redis = config.redis.as_ref();
     let password = redis.and_then(|redis| redis.password.as_ref());

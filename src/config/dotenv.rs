@@ -1,8 +1,8 @@
-//! The `.env` file, in the dialect of Node's `dotenv`, as the files that are there were written for it.
+//! The `.env` file, in the dialect of Node's `dotenv`, for which existing files were written.
 //!
-//! `$` and `\` are taken as they are, blanks and quotes may stand inside a value, and a line that
-//! assigns nothing is passed over. A reader that substitutes variables or knows more escapes would
-//! take another secret from the same file.
+//! `$` and `\` stand for themselves, spaces and quotes may be inside a value, and a line that assigns
+//! nothing is skipped. A reader that substitutes variables or knows more escapes would read a
+//! different secret from the same file.
 
 /// One assignment.
 #[derive(PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub(super) struct Assignment {
     pub(super) line: usize,
 }
 
-/// All assignments in order; of one name the last counts.
+/// Returns all assignments in order; the last one of a name counts.
 pub(super) fn parse(text: &str) -> Vec<Assignment> {
     let text = text
         .trim_start_matches('\u{feff}')
@@ -30,7 +30,7 @@ pub(super) fn parse(text: &str) -> Vec<Assignment> {
     assignments
 }
 
-/// Reads one line, or more where a quoted value spans them, and says how many bytes that took.
+/// Reads one line, or several that a quoted value spans; also returns the length in bytes.
 fn next(text: &str) -> (Option<(String, String)>, usize) {
     let line_end = text.find('\n').map_or(text.len(), |at| at + 1);
     let Some((name, after_name)) = assigned_name(&text[..line_end]) else {
@@ -54,7 +54,7 @@ fn next(text: &str) -> (Option<(String, String)>, usize) {
     (Some((name, value)), line_end)
 }
 
-/// The name, after an optional `export`, and what follows its `=` or `: `.
+/// Returns the name, after an optional `export`, and what follows its `=` or `: `.
 fn assigned_name(line: &str) -> Option<(String, &str)> {
     let line = line.trim_start();
     let unexported = line
@@ -72,8 +72,8 @@ fn assigned_name(line: &str) -> Option<(String, &str)> {
     Some((name.to_owned(), value))
 }
 
-/// A value in one of three kinds of quotes and how many bytes it takes; only the double ones know
-/// escapes, and those only `\n` and `\r`.
+/// Returns a value in one of three kinds of quotes, and its length in bytes. Only double quotes have
+/// escapes, `\n` and `\r`.
 fn quoted(text: &str) -> Option<(String, usize)> {
     let inner = text.trim_start();
     let quote = inner

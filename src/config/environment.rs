@@ -1,4 +1,4 @@
-//! The process environment over `.env`: which variable gives which setting.
+//! The process environment, which overrides `.env`: which variable gives which setting.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,15 +9,14 @@ use std::{
 
 use super::{
     dotenv,
-    keys::SETTINGS,
-    kind::{Kind, Value},
+    key::{FILE, Key, nearest},
+    kind::{Input, Shape},
     problem::{Problem, Problems},
-    setting::{Setting, nearest},
-    settings::{Given, Layer},
     source::{Origin, Sources},
+    table::{Raw, SETTINGS, Setting, setting},
 };
 
-/// Every variable by name; of a name in both places, the process's counts even if it is blank.
+/// Every variable by name; the process's own overrides that of `.env` even if it is blank.
 pub(super) struct Environment {
     variables: BTreeMap<String, Variable>,
 }
@@ -28,12 +27,6 @@ struct Variable {
     origin: Origin,
 }
 
-impl Variable {
-    fn is_blank(&self) -> bool {
-        self.text.as_ref().is_some_and(String::is_empty)
-    }
-}
-
 impl Environment {
     pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Self {
         let mut variables = BTreeMap::new();
@@ -42,7 +35,7 @@ impl Environment {
                 name: assignment.name.clone(),
                 line: assignment.line,
             };
-            // What stood for a byte that is no UTF-8.
+            // What bytes that are not UTF-8 were replaced with.
             let text = Some(assignment.value).filter(|text| !text.contains('\u{fffd}'));
             variables.insert(assignment.name, Variable { text, origin });
         }
@@ -54,157 +47,143 @@ impl Environment {
         Self { variables }
     }
 
-    /// A variable that is no setting, and where it was read; blank is absent.
+    /// Returns a variable and where it was read, unless it is blank.
     pub(super) fn get(&self, name: &str) -> Option<(&str, &Origin)> {
         let variable = self.variables.get(name)?;
         let text = variable.text.as_deref()?;
         (!text.trim().is_empty()).then_some((text, &variable.origin))
     }
 
-    /// The settings given by `SOCKD_SECTION__KEY`.
-    pub(super) fn own(&self, problems: &mut Problems) -> Layer {
-        let mut layer = Layer::default();
+    /// Reads the settings given by `SOCKD_SECTION__KEY`.
+    pub(super) fn own(&self, problems: &mut Problems) -> Raw {
+        let mut raw = Raw::default();
         for setting in SETTINGS {
-            self.give(
-                &mut layer,
-                setting,
-                |setting| vec![setting.variable()],
-                problems,
-            );
+            self.read_names(&mut raw, setting, |key| vec![key.variable()], problems);
         }
-        layer
+        raw
     }
 
-    /// The settings given by the familiar variables, but for those that `own` decides: what is
-    /// overruled is not even looked at.
-    pub(super) fn legacy(
+    /// Reads the settings given by familiar variables, except those that `own` decides: a variable
+    /// that is overruled is not even looked at.
+    pub(super) fn familiar(
         &self,
-        own: &Layer,
+        own: &Raw,
         problems: &mut Problems,
         notes: &mut Vec<String>,
-    ) -> Layer {
-        let unread = self.unread_place(own, notes);
-        let familiar = |setting: &Setting| {
-            setting
-                .legacy
-                .iter()
-                .map(|name| (*name).to_owned())
-                .collect()
+    ) -> Raw {
+        let ignored = self.ignored_places(own, notes);
+        let names = |key: &Key| {
+            let names = key.familiar.iter().filter(|name| !ignored.contains(name));
+            names.map(|name| (*name).to_owned()).collect()
         };
-        let mut layer = Layer::default();
-        let is_read = |setting: &&Setting| !own.decides(setting) && !unread.contains(&setting.key);
-        for setting in SETTINGS.iter().filter(is_read) {
-            self.give(&mut layer, setting, familiar, problems);
+        let mut raw = Raw::default();
+        for setting in SETTINGS.iter().filter(|setting| !own.decides(&setting.key)) {
+            self.read_names(&mut raw, setting, names, problems);
         }
-        layer
+        raw
     }
 
-    /// Returns the settings to ignore when both REDIS_URL and REDIS_HOST or REDIS_PORT are set.
+    /// Returns the variables to ignore when both REDIS_URL and REDIS_HOST or REDIS_PORT are set.
     ///
     /// Many platforms set REDIS_URL for every program and the TypeScript server did not read it, so
     /// host and port win; except that the process environment always overrides `.env`.
-    fn unread_place(&self, own: &Layer, notes: &mut Vec<String>) -> &'static [&'static str] {
+    fn ignored_places(&self, own: &Raw, notes: &mut Vec<String>) -> &'static [&'static str] {
+        const BY_HOST: &[&str] = &["REDIS_PORT", "REDIS_HOST"];
+        const BY_URL: &[&str] = &["REDIS_URL"];
+        let get = |name: &&str| self.get(name);
+        let Some((_, url)) = BY_URL.iter().find_map(get) else {
+            return &[];
+        };
         // `max_by_key` returns the last of equals: the host rather than the port.
-        let by_host = ["REDIS_PORT", "REDIS_HOST"]
-            .into_iter()
-            .filter_map(|name| self.get(name))
+        let host = BY_HOST
+            .iter()
+            .filter_map(get)
             .filter(|(text, _)| !is_service_link(text))
             .max_by_key(|(_, origin)| origin.is_process());
-        let (Some((_, by_host)), Some((_, by_url))) = (by_host, self.get("REDIS_URL")) else {
-            return if self.get("REDIS_URL").is_some() {
-                &["redis.host", "redis.port"]
-            } else {
-                &[]
-            };
+        let Some((_, host)) = host else {
+            return BY_HOST;
         };
-        let (unread, reason, keys): (_, _, &[_]) = if by_url.is_process() && !by_host.is_process() {
-            (by_host, by_url, &["redis.host", "redis.port"])
+        let (ignored, reason, names) = if url.is_process() && !host.is_process() {
+            (host, url, BY_HOST)
         } else {
-            (by_url, by_host, &["redis.url"])
+            (url, host, BY_URL)
         };
-        let is_decided = Setting::find("redis.url").is_some_and(|setting| own.decides(setting));
-        if !is_decided {
+        if !own.decides(&setting::redis::url::SETTING.key) {
             notes.push(format!(
                 "{}: ignored, because {reason} is set; unset one of them",
-                unread.place()
+                ignored.place()
             ));
         }
-        keys
+        names
     }
 
-    /// The names of variables of the setting that are there and blank.
-    pub(super) fn blank<'a>(&'a self, setting: &'a Setting) -> impl Iterator<Item = &'a str> {
-        let names = setting.legacy.iter().copied();
-        names.filter(|name| self.variables.get(*name).is_some_and(Variable::is_blank))
+    /// Returns the names of variables that are set to an empty text.
+    pub(super) fn blank(&self) -> impl Iterator<Item = &String> {
+        let is_blank = |variable: &Variable| variable.text.as_deref() == Some("");
+        let variables = self.variables.iter();
+        variables.filter_map(move |(name, variable)| is_blank(variable).then_some(name))
     }
 
-    /// Takes the first name that is not blank; a secret's name and its `_FILE` count as one.
-    fn give(
+    /// Reads the first name that is not blank; a secret's name and its `_FILE` count as one.
+    fn read_names(
         &self,
-        layer: &mut Layer,
+        raw: &mut Raw,
         setting: &'static Setting,
-        names: fn(&Setting) -> Vec<String>,
+        names: impl Fn(&Key) -> Vec<String>,
         problems: &mut Problems,
     ) {
-        if matches!(setting.kind, Kind::SecretFile | Kind::SecretFiles) {
+        if setting.key.way == FILE {
             return;
         }
         let file = setting.file();
-        let file_names = file.map(names).unwrap_or_default();
-        let found = names(setting).iter().enumerate().find_map(|(index, name)| {
-            let value = self.given(setting, name, problems);
-            let file = file.zip(file_names.get(index));
-            let file =
-                file.and_then(|(file, name)| Some((file, self.given(file, name, problems)?)));
-            (value.is_some() || file.is_some()).then_some((value, file))
-        });
-        let Some((value, file)) = found else { return };
-        let is_process = |given: &Given| given.origin.is_process();
-        match (value, file) {
-            // The process environment goes over `.env` here too.
-            (Some(value), Some((_, file))) if is_process(&value) && !is_process(&file) => {
-                layer.insert(setting, value);
+        let mut file_names = file.map(|file| names(&file.key)).into_iter().flatten();
+        for name in names(&setting.key) {
+            let mut given = Raw::default();
+            self.read_variable(&mut given, setting, &name, problems);
+            if let Some((file, name)) = file.zip(file_names.next()) {
+                self.read_variable(&mut given, file, &name, problems);
             }
-            (Some(value), Some((key, file))) if !is_process(&value) && is_process(&file) => {
-                layer.insert(key, file);
+            // The process environment overrides `.env` here too.
+            let by_process = given.given().any(|(_, origin)| origin.is_process());
+            let winners = given
+                .given()
+                .filter(|(_, origin)| origin.is_process() == by_process);
+            let winners: Vec<_> = winners.map(|(setting, _)| setting).collect();
+            for setting in &winners {
+                raw.take(setting, &mut given);
             }
-            (value, file) => {
-                if let Some(value) = value {
-                    layer.insert(setting, value);
-                }
-                if let Some((key, file)) = file {
-                    layer.insert(key, file);
-                }
+            if !winners.is_empty() {
+                return;
             }
         }
     }
 
-    fn given(&self, setting: &Setting, name: &str, problems: &mut Problems) -> Option<Given> {
-        let Variable { text, origin } = self.variables.get(name)?;
-        let read = match text {
-            Some(text) if matches!(setting.kind, Kind::Number { .. }) && is_service_link(text) => {
-                Err(format!(
+    fn read_variable(&self, raw: &mut Raw, setting: &Setting, name: &str, problems: &mut Problems) {
+        let Some(Variable { text, origin }) = self.variables.get(name) else {
+            return;
+        };
+        let service_link;
+        let input = match text {
+            Some(text) if setting.key.shape == Shape::Integer && is_service_link(text) => {
+                service_link = format!(
                     "{text:?} is a service link that Kubernetes sets; set \
                      enableServiceLinks: false in the pod spec, or set {} to the port",
-                    setting.variable()
-                ))
+                    setting.key.variable()
+                );
+                Input::Unreadable(&service_link)
             }
-            Some(text) => setting.kind.read_text(text),
-            None => Err("not UTF-8; set it again".to_owned()),
+            Some(text) => Input::Text(text),
+            None => Input::Unreadable("not UTF-8; set it again"),
         };
-        let value = read.unwrap_or_else(|text| {
-            problems.add(Problem::of(setting, origin, text));
-            Some(Value::Invalid)
-        })?;
-        Some(Given {
-            value,
-            origin: origin.clone(),
-        })
+        raw.read(setting, input, origin, problems);
     }
 
-    /// Reports `SOCKD_X__Y` that is no setting, and notes `SOCKD_X_Y` that was meant to be one.
+    /// Reports a `SOCKD_X__Y` that is no setting, and warns of a `SOCKD_X_Y` that was meant as one.
     pub(super) fn check_names(&self, problems: &mut Problems, notes: &mut Vec<String>) {
-        let known: BTreeSet<String> = SETTINGS.iter().map(Setting::variable).collect();
+        let known: BTreeSet<String> = SETTINGS
+            .iter()
+            .map(|setting| setting.key.variable())
+            .collect();
         for (name, variable) in &self.variables {
             if !name.starts_with("SOCKD_") || known.contains(name) {
                 continue;
@@ -241,7 +220,7 @@ fn is_service_link(text: &str) -> bool {
         .any(|scheme| text.starts_with(scheme))
 }
 
-/// Reads `.env`; a folder of that name is somebody else's.
+/// Reads `.env`; a folder of that name, such as a Python environment, is ignored.
 fn read_dotenv(sources: &Sources, problems: &mut Problems) -> Vec<dotenv::Assignment> {
     match fs::read(sources.directory.join(".env")) {
         Ok(bytes) => dotenv::parse(&String::from_utf8_lossy(&bytes)),

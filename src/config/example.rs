@@ -1,11 +1,9 @@
-//! The commented file: every key, its default, and why it is that.
-
-use std::fmt::Write as _;
+//! The commented file: every setting, its default, and the reason for it.
 
 use super::{
-    keys::SETTINGS,
-    kind::Kind,
-    setting::{Fallback, Setting},
+    key::{Fallback, Key},
+    kind::Shape,
+    table::SETTINGS,
 };
 
 const HEAD: &str = "\
@@ -22,58 +20,36 @@ const HEAD: &str = "\
 pub fn example() -> String {
     let mut text = HEAD.to_owned();
     let mut section = "";
-    for setting in SETTINGS {
-        append(&mut text, format_args!(""));
-        if setting.section() != section {
-            section = setting.section();
-            append(&mut text, format_args!("[{section}]"));
+    for key in SETTINGS.iter().map(|setting| &setting.key) {
+        text.push('\n');
+        if key.section != section {
+            section = key.section;
+            text += &format!("[{section}]\n");
         }
-        append(&mut text, format_args!("# {}", setting.why));
-        let own = setting.variable();
-        let variables = [&[own.as_str()], setting.legacy].concat();
-        append(
-            &mut text,
-            format_args!("# Environment: {}", variables.join(", ")),
-        );
-        let name = setting.name();
-        match setting.fallback {
-            Fallback::Is(default) => {
-                append(
-                    &mut text,
-                    format_args!("#{name} = {}", literal(setting, default)),
-                );
-            }
+        let name = key.name;
+        let variables = [&[key.variable().as_str()], key.familiar]
+            .concat()
+            .join(", ");
+        let value = match key.fallback {
+            Fallback::Is(default) => format!("#{name} = {}", literal(key, default)),
             Fallback::WithRedis(default) => {
-                let literal = literal(setting, default);
-                append(
-                    &mut text,
-                    format_args!("# Once Redis is used: {name} = {literal}"),
-                );
+                format!("# Once Redis is used: {name} = {}", literal(key, default))
             }
-            Fallback::Unset(sample) => {
-                append(
-                    &mut text,
-                    format_args!("# Not set; for example: {name} = {sample}"),
-                );
-            }
-        }
+            Fallback::Unset(example) => format!("# Not set; for example: {name} = {example}"),
+        };
+        text += &format!("#{}\n# Environment: {variables}\n{value}\n", key.why);
     }
     text
 }
 
-fn append(text: &mut String, line: std::fmt::Arguments<'_>) {
-    // Writing to a `String` cannot fail.
-    let _ = writeln!(text, "{line}");
-}
-
-fn literal(setting: &Setting, default: &str) -> String {
-    match setting.kind {
-        Kind::Boolean | Kind::Number { .. } => default.to_owned(),
-        Kind::List | Kind::Events => {
+fn literal(key: &Key, default: &str) -> String {
+    match key.shape {
+        Shape::Boolean | Shape::Integer => default.to_owned(),
+        Shape::List => {
             let quoted: Vec<_> = default.split(',').map(|part| format!("{part:?}")).collect();
             format!("[{}]", quoted.join(", "))
         }
-        _ => format!("{default:?}"),
+        Shape::Text | Shape::ListOrText => format!("{default:?}"),
     }
 }
 
@@ -88,8 +64,8 @@ mod tests {
     fn example_holds_every_key_and_changes_nothing() {
         let text = example();
         for setting in SETTINGS {
-            let name = setting.name();
-            assert!(text.contains(&format!("{name} = ")), "{}", setting.key);
+            let name = setting.key.name;
+            assert!(text.contains(&format!("{name} = ")), "{}", setting.key.path);
         }
         assert_eq!(shown(&config(&text)), shown(&config("")));
     }

@@ -1,4 +1,4 @@
-//! `sockd.toml`: finding it, and reading it with the place of every key.
+//! `sockd.toml`: how it is found, and what it gives, with the place of every value.
 
 use std::{
     fs, io,
@@ -13,15 +13,14 @@ use toml::{
 
 use super::{
     environment::Environment,
-    keys::SETTINGS,
-    kind::Value,
+    key::nearest,
+    kind::Input,
     problem::{Problem, Problems},
-    setting::{Setting, nearest, nearest_key},
-    settings::{Given, Layer},
     source::{Origin, Sources},
+    table::{Raw, SETTINGS, Setting, nearest_path},
 };
 
-/// A file that was found and read.
+/// The configuration file that was found.
 pub(super) struct File {
     /// As messages name it.
     pub(super) name: Arc<Path>,
@@ -29,8 +28,8 @@ pub(super) struct File {
 }
 
 impl File {
-    /// Reads the file of `--config`, else of SOCKD_CONFIG, else `sockd.toml` here, else the
-    /// system's; only the first two must exist.
+    /// Opens the file of `--config`, or else of SOCKD_CONFIG, or else `sockd.toml` in the working
+    /// directory, or else the system's; only the first two must exist.
     ///
     /// # Errors
     /// A file that cannot be read, or is not UTF-8.
@@ -43,20 +42,20 @@ impl File {
         let variable = environment.get("SOCKD_CONFIG");
         let variable = variable.map(|(path, origin)| (origin.place(), PathBuf::from(path)));
         if let Some((given_by, path)) = flag.or(variable) {
-            let found = Self::read(&sources.directory, &path)?;
+            let found = Self::open(&sources.directory, &path)?;
             return found.map(Some).ok_or_else(|| {
                 let text = format_args!("{path:?} not found; create it or name another");
                 Problem::at(given_by, text)
             });
         }
-        match Self::read(&sources.directory, Path::new("sockd.toml"))? {
+        match Self::open(&sources.directory, Path::new("sockd.toml"))? {
             Some(file) => Ok(Some(file)),
             None if sources.system_file.as_os_str().is_empty() => Ok(None),
-            None => Self::read(&sources.directory, &sources.system_file),
+            None => Self::open(&sources.directory, &sources.system_file),
         }
     }
 
-    fn read(directory: &Path, name: &Path) -> Result<Option<Self>, Problem> {
+    fn open(directory: &Path, name: &Path) -> Result<Option<Self>, Problem> {
         match fs::read_to_string(directory.join(name)) {
             Ok(text) => Ok(Some(Self {
                 name: name.into(),
@@ -70,77 +69,65 @@ impl File {
         }
     }
 
-    /// Every setting in the file; what is unknown or wrong becomes a problem.
+    /// Reads every setting in the file; what is unknown or wrong becomes a problem.
     ///
     /// # Errors
     /// A file that is not TOML.
-    pub(super) fn layer(&self, problems: &mut Problems) -> Result<Layer, Problem> {
+    pub(super) fn read(&self, problems: &mut Problems) -> Result<Raw, Problem> {
         let document = DeTable::parse(&self.text).map_err(|error| {
             // The error's own display would show the line, and with it perhaps a secret.
             let (line, column) = self.position(error.span().map_or(0, |span| span.start));
             let place = format!("{}:{line}:{column}", self.name.display());
             Problem::at(place, format_args!("not TOML: {}", error.message()))
         })?;
-        let mut layer = Layer::default();
+        let mut raw = Raw::default();
         for (name, value) in by_position(document.get_ref()) {
-            let is_section = SETTINGS
-                .iter()
-                .any(|setting| setting.section() == name.get_ref());
+            let section = name.get_ref();
+            let mut sections = SETTINGS.iter().map(|setting| setting.key.section);
+            let is_section = sections.clone().any(|known| known == section);
             match value.get_ref() {
                 DeValue::Table(table) if is_section => {
-                    self.section(name.get_ref(), table, &mut layer, problems);
+                    self.read_section(section, table, &mut raw, problems);
                 }
-                _ => problems.add(self.unknown_section(name, is_section)),
+                _ if is_section => {
+                    let text = format_args!("{section} is a section; write [{section}]");
+                    problems.add(Problem::at(self.origin(name).place(), text));
+                }
+                _ => {
+                    let near = nearest(section, &mut sections).or_else(|| nearest_path(section));
+                    problems.add(self.unknown(name, section, near));
+                }
             }
         }
-        Ok(layer)
+        Ok(raw)
     }
 
-    fn section(
+    fn read_section(
         &self,
         section: &str,
         table: &DeTable<'_>,
-        layer: &mut Layer,
+        raw: &mut Raw,
         problems: &mut Problems,
     ) {
         for (name, value) in by_position(table) {
-            let key = format!("{section}.{}", name.get_ref());
-            let origin = self.origin(name);
-            let Some(setting) = Setting::find(&key) else {
-                let remedy = nearest_key(&key).map_or_else(
-                    || "remove it, or see `sockd config show` for the keys".to_owned(),
-                    |near| format!("did you mean {near}?"),
-                );
-                let text = format_args!("unknown key {key}; {remedy}");
-                problems.add(Problem::at(origin.place(), text));
-                continue;
-            };
-            let value = setting
-                .kind
-                .read_toml(value.get_ref())
-                .unwrap_or_else(|text| {
-                    problems.add(Problem::of(setting, &origin, text));
-                    Some(Value::Invalid)
-                });
-            if let Some(value) = value {
-                layer.insert(setting, Given { value, origin });
+            let path = format!("{section}.{}", name.get_ref());
+            match Setting::find(&path) {
+                Some(setting) => {
+                    let input = Input::Toml(value.get_ref());
+                    raw.read(setting, input, &self.origin(name), problems);
+                }
+                None => problems.add(self.unknown(name, &path, nearest_path(&path))),
             }
         }
     }
 
-    fn unknown_section(&self, name: &Spanned<DeString<'_>>, is_section: bool) -> Problem {
-        let place = self.origin(name).place();
-        let name = name.get_ref();
-        if is_section {
-            return Problem::at(place, format_args!("{name} is a section; write [{name}]"));
-        }
-        let sections = SETTINGS.iter().map(Setting::section);
-        let near = nearest(name, sections).or_else(|| nearest_key(name));
+    fn unknown(&self, name: &Spanned<DeString<'_>>, path: &str, near: Option<&str>) -> Problem {
         let remedy = near.map_or_else(
             || "remove it, or see `sockd config show` for the keys".to_owned(),
             |near| format!("did you mean {near}?"),
         );
-        Problem::at(place, format_args!("unknown key {name}; {remedy}"))
+        let text = format_args!("unknown key {path}; {remedy}");
+        Problem::at(self.origin(name).place(), text)
     }
 
     fn origin(&self, name: &Spanned<DeString<'_>>) -> Origin {
@@ -152,7 +139,7 @@ impl File {
         }
     }
 
-    /// Line and column of a byte, both counted from 1, columns in characters.
+    /// Returns line and column of a byte, both counted from 1; columns are characters.
     fn position(&self, byte: usize) -> (usize, usize) {
         let before = self.text.get(..byte).unwrap_or(&self.text);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
@@ -161,7 +148,7 @@ impl File {
     }
 }
 
-/// The entries as they stand in the file; the parser sorts them by name.
+/// Returns the entries in their order in the file; the parser sorts them by name.
 fn by_position<'t, 'i>(
     table: &'t DeTable<'i>,
 ) -> Vec<(&'t Spanned<DeString<'i>>, &'t Spanned<DeValue<'i>>)> {

@@ -1,10 +1,8 @@
-//! What is wrong with a configuration, told all at once.
+//! Everything that is wrong with a configuration, reported at once.
 
 use std::fmt;
 
 use thiserror::Error;
-
-use super::{setting::Setting, source::Origin};
 
 /// Everything that is wrong with a configuration, one problem a line; never shows a secret.
 #[derive(Debug, Clone, Default, Error)]
@@ -24,7 +22,7 @@ impl Problems {
         self.0.push(problem);
     }
 
-    /// The value, if nothing was wrong.
+    /// Returns the value if nothing is wrong.
     pub(super) fn or<T>(self, value: T) -> Result<T, Self> {
         if self.is_empty() {
             Ok(value)
@@ -52,7 +50,7 @@ impl fmt::Display for Problems {
     }
 }
 
-/// One mistake: where it was read, of which key, and what to do.
+/// One mistake: where it is, and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{text}")]
 pub struct Problem {
@@ -60,13 +58,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A mistake in the value that a source gave for a setting.
-    pub(super) fn of(setting: &Setting, origin: &Origin, text: impl fmt::Display) -> Self {
-        let key = setting.key;
-        Self::at(origin.place(), format_args!("{key}: {text}"))
-    }
-
-    /// A mistake at a place that belongs to no setting.
+    /// A mistake at a place in a source.
     pub(super) fn at(place: impl fmt::Display, text: impl fmt::Display) -> Self {
         Self {
             text: format!("{place}: {text}"),

@@ -1,38 +1,48 @@
-//! From settings to what the process and the commands use.
+//! From the values that hold to what the process and the commands use.
 
 use std::net::IpAddr;
 
 use super::{
-    Auth, Config, Cors, Internal, Limits, Log, LogFormat, Metrics, OnExpiry, Redis, Server,
-    Sessions, SocketIo, advice, problem::Problems, settings::Settings,
+    Auth, Config, Cors, Internal, Limits, Log, Metrics, Redis, Server, Sessions, SocketIo, advice,
+    problem::Problems,
+    settings::Settings,
+    table::{IdKind, chosen},
 };
 use crate::{
-    id::{Charset, IdFormat, IdFormats, InvalidId, SupportedEvents},
+    id::{IdFormat, IdFormats},
     secret::Secret,
 };
+
+/// Makes a section of `Config` whose fields are all settings as they are; a missing one is an error.
+macro_rules! section {
+    ($Section:ident { $($name:ident),* $(,)? } of $chosen:expr) => {{
+        let chosen::$Section { $($name),* } = $chosen;
+        $Section { $($name: $name.value.clone()),* }
+    }};
+}
 
 /// A configuration that can be served, and what is odd about it.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub config: Config,
-    /// What works, but hardly as meant; a sentence each.
+    /// What works, but probably not as intended; a sentence each.
     pub warnings: Vec<String>,
 }
 
 /// How the commands reach the server of this configuration.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// SOCKD_URL, else where the server listens, such as `http://127.0.0.1:3000`; one that listens
-    /// everywhere is asked on the loopback.
+    /// SOCKD_URL, or else where the server listens, such as `http://127.0.0.1:3000`; one that
+    /// listens everywhere is called on the loopback.
     pub url: String,
-    /// The internal routes' first secret, if there is one here.
+    /// The first secret of the internal routes, if it is configured here.
     pub secret: Option<Secret>,
 }
 
-/// Where sessions are, for the commands that read them.
+/// Where sessions are kept, for the commands that read them.
 #[derive(Debug, Clone)]
 pub struct SessionStorage {
-    /// `None`: in the memory of the server.
+    /// `None` if they are in the memory of the server.
     pub redis: Option<Redis>,
     pub sessions: Sessions,
     pub room_prefix: String,
@@ -46,27 +56,29 @@ impl Settings {
     /// All that is wrong, in every source.
     pub fn resolve(&self) -> Result<Loaded, Problems> {
         let mut problems = self.problems.clone();
+        let chosen::Events { supported } = &self.chosen.events;
+        let chosen::Rooms { prefix } = &self.chosen.rooms;
         let config = Config {
-            server: self.server(),
-            socketio: self.socketio(),
+            server: section!(Server {
+                host, port, backlog, header_timeout, keep_alive, body_timeout, max_header_size,
+                tcp_keepalive, tcp_user_timeout, drain_window, shutdown_timeout,
+            } of &self.chosen.server),
+            socketio: section!(SocketIo {
+                ping_interval, ping_timeout, connect_timeout, upgrade_timeout, max_payload,
+            } of &self.chosen.socketio),
             cors: self.cors(),
-            auth: self.auth_of(&mut problems),
+            auth: self.auth_with(&mut problems),
             ids: self.id_formats(),
-            internal: Internal {
-                secrets: self.secrets("internal", &mut problems),
-                max_body: self.size("internal.max_body"),
-                concurrency: self.number("internal.concurrency"),
-            },
-            metrics: Metrics {
-                secret: self.secret("metrics.secret", &mut problems),
-                public: self.boolean("metrics.public"),
-            },
-            events: self.events(),
-            sessions: self.session_times(),
-            room_prefix: self.text("rooms.prefix"),
+            internal: self.internal(&mut problems),
+            metrics: self.metrics(&mut problems),
+            events: supported.value.clone(),
+            sessions: self.sessions_section(),
+            room_prefix: prefix.value.clone(),
             redis: self.redis(&mut problems),
-            limits: self.limits(),
-            log: self.log(),
+            limits: section!(Limits {
+                outbound_buffer, write_stall, inbound_burst, inbound_rate, handshake_attempts,
+            } of &self.chosen.limits),
+            log: section!(Log { level, format } of &self.chosen.log),
         };
         let mut warnings = self.notes.clone();
         warnings.extend(advice::warnings(&config));
@@ -79,7 +91,7 @@ impl Settings {
     /// A missing `auth.secret`, and mistakes in any source.
     pub fn auth(&self) -> Result<Auth, Problems> {
         let mut problems = self.problems.clone();
-        let auth = self.auth_of(&mut problems);
+        let auth = self.auth_with(&mut problems);
         problems.or(auth)
     }
 
@@ -97,22 +109,17 @@ impl Settings {
     /// An `internal.secret_file` that cannot be read, and mistakes in any source.
     pub fn client(&self) -> Result<Client, Problems> {
         let mut problems = self.problems.clone();
-        let secret = self.secret("internal.secret", &mut problems);
+        let chosen::Internal {
+            secret,
+            secret_file,
+            ..
+        } = &self.chosen.internal;
+        let secret = self.secret(secret, secret_file, &mut problems);
         let url = self.instance.clone().unwrap_or_else(|| self.listening());
         problems.or(Client { url, secret })
     }
 
-    fn listening(&self) -> String {
-        let host = self.text("server.host");
-        let host = match host.parse::<IpAddr>() {
-            Ok(ip) if ip.is_unspecified() => "127.0.0.1".to_owned(),
-            Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
-            _ => host,
-        };
-        format!("http://{host}:{}", self.number::<u16>("server.port"))
-    }
-
-    /// Where sessions are, for `sessions ls`.
+    /// Where sessions are kept, for `sessions ls`.
     ///
     /// # Errors
     /// Mistakes in any source, or files for Redis that cannot be read.
@@ -120,117 +127,115 @@ impl Settings {
         let mut problems = self.problems.clone();
         let storage = SessionStorage {
             redis: self.redis(&mut problems),
-            sessions: self.session_times(),
-            room_prefix: self.text("rooms.prefix"),
+            sessions: self.sessions_section(),
+            room_prefix: self.chosen.rooms.prefix.value.clone(),
             ids: self.id_formats(),
         };
         problems.or(storage)
     }
 
-    fn server(&self) -> Server {
-        Server {
-            host: self.text("server.host"),
-            port: self.number("server.port"),
-            backlog: self.number("server.backlog"),
-            header_timeout: self.duration("server.header_timeout"),
-            keep_alive: self.duration("server.keep_alive"),
-            body_timeout: self.duration("server.body_timeout"),
-            max_header_size: self.size("server.max_header_size"),
-            tcp_keepalive: self.duration("server.tcp_keepalive"),
-            tcp_user_timeout: self.duration("server.tcp_user_timeout"),
-            drain_window: self.duration("server.drain_window"),
-            shutdown_timeout: self.duration("server.shutdown_timeout"),
-        }
-    }
-
-    fn socketio(&self) -> SocketIo {
-        SocketIo {
-            ping_interval: self.duration("socketio.ping_interval"),
-            ping_timeout: self.duration("socketio.ping_timeout"),
-            connect_timeout: self.duration("socketio.connect_timeout"),
-            upgrade_timeout: self.duration("socketio.upgrade_timeout"),
-            max_payload: self.size("socketio.max_payload"),
-        }
+    fn listening(&self) -> String {
+        let chosen::Server { host, port, .. } = &self.chosen.server;
+        let host = match host.value.parse::<IpAddr>() {
+            Ok(ip) if ip.is_unspecified() => "127.0.0.1".to_owned(),
+            Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
+            _ => host.value.clone(),
+        };
+        format!("http://{host}:{}", port.value)
     }
 
     fn cors(&self) -> Cors {
-        let mut origins = self.list("cors.origin");
-        match origins.as_slice() {
+        let chosen::Cors { origin } = &self.chosen.cors;
+        match origin.value.as_slice() {
             [any] if any == "*" => Cors::Any,
-            [_] => Cors::One(origins.remove(0)),
-            _ => Cors::List(origins),
+            [one] => Cors::One(one.clone()),
+            list => Cors::List(list.to_vec()),
         }
     }
 
-    fn auth_of(&self, problems: &mut Problems) -> Auth {
+    fn auth_with(&self, problems: &mut Problems) -> Auth {
+        let chosen::Auth {
+            secret,
+            secret_file,
+            previous_secrets,
+            previous_secret_files,
+            algorithms,
+            user_claim,
+            session_claim,
+            issuer,
+            audience,
+            on_expiry,
+        } = &self.chosen.auth;
         Auth {
-            secrets: self.secrets("auth", problems),
-            algorithms: self.list("auth.algorithms"),
-            user_claim: self.text("auth.user_claim"),
-            session_claim: self.text("auth.session_claim"),
-            issuer: self.optional_text("auth.issuer"),
-            audience: self.optional_text("auth.audience"),
-            on_expiry: match self.text("auth.on_expiry").as_str() {
-                "keep" => OnExpiry::Keep,
-                _ => OnExpiry::Disconnect,
-            },
+            secrets: self.secrets(
+                (secret, secret_file),
+                (previous_secrets, previous_secret_files),
+                problems,
+            ),
+            algorithms: algorithms.value.clone(),
+            user_claim: user_claim.value.clone(),
+            session_claim: session_claim.value.clone(),
+            issuer: issuer.value.clone(),
+            audience: audience.value.clone(),
+            on_expiry: on_expiry.value,
         }
     }
 
     pub(super) fn id_formats(&self) -> IdFormats {
+        let chosen::Ids {
+            user,
+            session,
+            any_max_length,
+            any_charset,
+        } = &self.chosen.ids;
+        let format = |kind| match kind {
+            IdKind::ObjectId => IdFormat::ObjectId,
+            IdKind::Uuid => IdFormat::Uuid,
+            IdKind::Integer => IdFormat::Integer,
+            IdKind::Any => IdFormat::Any {
+                max_length: any_max_length.value,
+                charset: any_charset.value.clone(),
+            },
+        };
         IdFormats {
-            user: self.id_format("ids.user"),
-            session: self.id_format("ids.session"),
+            user: format(user.value),
+            session: format(session.value),
         }
     }
 
-    fn id_format(&self, key: &str) -> IdFormat {
-        match self.text(key).as_str() {
-            "objectid" => IdFormat::ObjectId,
-            "uuid" => IdFormat::Uuid,
-            "integer" => IdFormat::Integer,
-            _ => IdFormat::Any {
-                max_length: self.number("ids.any_max_length"),
-                charset: checked(Charset::try_from(self.text("ids.any_charset").as_str())),
-            },
+    fn internal(&self, problems: &mut Problems) -> Internal {
+        let chosen::Internal {
+            secret,
+            secret_file,
+            previous_secrets,
+            previous_secret_files,
+            max_body,
+            concurrency,
+        } = &self.chosen.internal;
+        Internal {
+            secrets: self.secrets(
+                (secret, secret_file),
+                (previous_secrets, previous_secret_files),
+                problems,
+            ),
+            max_body: max_body.value,
+            concurrency: concurrency.value,
         }
     }
 
-    fn events(&self) -> SupportedEvents {
-        let patterns = self.list("events.supported");
-        checked(SupportedEvents::new(patterns.iter().map(String::as_str)))
-    }
-
-    fn session_times(&self) -> Sessions {
-        Sessions {
-            key_prefix: self.text("sessions.key_prefix"),
-            ttl: self.duration("sessions.ttl"),
-            sweep_interval: self.duration("sessions.sweep_interval"),
+    fn metrics(&self, problems: &mut Problems) -> Metrics {
+        let chosen::Metrics {
+            secret,
+            secret_file,
+            public,
+        } = &self.chosen.metrics;
+        Metrics {
+            secret: self.secret(secret, secret_file, problems),
+            public: public.value,
         }
     }
 
-    fn limits(&self) -> Limits {
-        Limits {
-            outbound_buffer: self.size("limits.outbound_buffer"),
-            write_stall: self.duration("limits.write_stall"),
-            inbound_burst: self.size("limits.inbound_burst"),
-            inbound_rate: self.size("limits.inbound_rate"),
-            handshake_attempts: self.number("limits.handshake_attempts"),
-        }
+    fn sessions_section(&self) -> Sessions {
+        section!(Sessions { key_prefix, ttl, sweep_interval } of &self.chosen.sessions)
     }
-
-    fn log(&self) -> Log {
-        Log {
-            level: self.text("log.level"),
-            format: match self.text("log.format").as_str() {
-                "json" => LogFormat::Json,
-                _ => LogFormat::Text,
-            },
-        }
-    }
-}
-
-/// What was read with the same rule before, or is a default.
-fn checked<T>(parsed: Result<T, InvalidId>) -> T {
-    parsed.unwrap_or_else(|error| unreachable!("{error}"))
 }

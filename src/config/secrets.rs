@@ -1,126 +1,109 @@
-//! Secrets and the files that hold them.
+//! Secrets, and the files that hold them.
 
 use std::{fs, io, path::PathBuf};
 
 use super::{
-    kind::Value,
+    key::{Choice, Optional},
     problem::{Problem, Problems},
-    setting::Setting,
-    settings::{Given, Settings},
+    settings::Settings,
 };
 use crate::secret::Secret;
 
 impl Settings {
-    /// The secret of a section and those it replaces; without the first there is a problem.
-    pub(super) fn secrets(&self, section: &str, problems: &mut Problems) -> Vec<Secret> {
-        let key = format!("{section}.secret");
-        let secret = self.secret(&key, problems);
-        let setting = known(&key);
-        let is_given = self.given(&key).is_some()
-            || setting
-                .file()
-                .is_some_and(|file| self.given(file.key).is_some());
-        if !is_given {
-            problems.add(self.missing(setting));
+    /// Returns the secret and those that it replaces, each given or in a file. A missing secret is a
+    /// problem.
+    pub(super) fn secrets(
+        &self,
+        (secret, file): (&Optional<Secret>, &Optional<String>),
+        (previous, files): (&Optional<Vec<Secret>>, &Optional<Vec<String>>),
+        problems: &mut Problems,
+    ) -> Vec<Secret> {
+        let found = self.secret(secret, file, problems);
+        if !secret.is_given() && !file.is_given() {
+            problems.add(self.missing(secret, file));
         }
-        let previous = self.previous_secrets(&format!("{section}.previous_secrets"), problems);
-        secret.into_iter().chain(previous).collect()
+        let previous = previous.value.clone().unwrap_or_else(|| {
+            let remedy = "create it or take it off the list";
+            let paths = files.value.iter().flatten();
+            let secrets = paths.filter_map(|path| self.secret_in(files, path, remedy, problems));
+            secrets.collect()
+        });
+        found.into_iter().chain(previous).collect()
     }
 
-    /// The secret of that key, or of its file.
-    pub(super) fn secret(&self, key: &str, problems: &mut Problems) -> Option<Secret> {
-        if let Some(Value::Secret(secret)) = self.given(key).map(|given| &given.value) {
-            return Some(secret.clone());
-        }
-        let file = known(key).file()?;
-        let given = self.given(file.key)?;
-        let Value::Text(path) = &given.value else {
-            return None;
-        };
-        let remedy = format!("create it or set {}", known(key).familiar_variable());
-        self.secret_of(file, given, path, &remedy, problems)
+    /// Returns the secret, or the one in the file.
+    pub(super) fn secret(
+        &self,
+        secret: &Optional<Secret>,
+        file: &Optional<String>,
+        problems: &mut Problems,
+    ) -> Option<Secret> {
+        secret.value.clone().or_else(|| {
+            let remedy = format!("create it or set {}", secret.key.familiar_variable());
+            self.secret_in(file, file.value.as_ref()?, &remedy, problems)
+        })
     }
 
-    /// A file that must be there, such as a certificate; its path is made absolute.
-    pub(super) fn path(&self, key: &str, problems: &mut Problems) -> Option<PathBuf> {
-        let given = self.given(key)?;
-        let Value::Text(text) = &given.value else {
-            return None;
-        };
-        let path = self.base(&given.origin).join(text);
+    /// Returns the absolute path of a file that must exist, such as a certificate.
+    pub(super) fn path(&self, file: &Optional<String>, problems: &mut Problems) -> Option<PathBuf> {
+        let text = file.value.as_ref()?;
+        let path = self.base(&file.origin).join(text);
         if let Err(error) = fs::File::open(&path) {
-            let text = unreadable(text, &error, "create it or leave the key out");
-            problems.add(Problem::of(known(key), &given.origin, text));
+            file.blame(
+                unreadable(text, &error, "create it or leave the key out"),
+                problems,
+            );
         }
         Some(path)
     }
 
-    fn previous_secrets(&self, key: &str, problems: &mut Problems) -> Vec<Secret> {
-        if let Some(Value::Secrets(secrets)) = self.given(key).map(|given| &given.value) {
-            return secrets.clone();
-        }
-        let Some(file) = known(key).file() else {
-            return Vec::new();
-        };
-        let Some(given) = self.given(file.key) else {
-            return Vec::new();
-        };
-        let Value::List(paths) = &given.value else {
-            return Vec::new();
-        };
-        let remedy = "create it or take it off the list";
-        let read = |path: &String| self.secret_of(file, given, path, remedy, problems);
-        paths.iter().filter_map(read).collect()
-    }
-
-    fn secret_of(
+    fn secret_in<T>(
         &self,
-        setting: &Setting,
-        given: &Given,
+        file: &Choice<T>,
         path: &str,
         remedy: &str,
         problems: &mut Problems,
     ) -> Option<Secret> {
-        let mut problem = |text: String| {
-            problems.add(Problem::of(setting, &given.origin, text));
-            None
-        };
-        match fs::read_to_string(self.base(&given.origin).join(path)) {
+        match fs::read_to_string(self.base(&file.origin).join(path)) {
             Ok(mut text) => {
                 let line = text.strip_suffix('\n').unwrap_or(&text);
                 let length = line.strip_suffix('\r').unwrap_or(line).len();
                 text.truncate(length);
-                if text.is_empty() {
-                    return problem(format!("{path:?} is empty; write the secret into it"));
+                if !text.is_empty() {
+                    return Some(Secret::new(text));
                 }
-                Some(Secret::new(text))
+                file.blame(
+                    format_args!("{path:?} is empty; write the secret into it"),
+                    problems,
+                );
             }
-            Err(error) => problem(unreadable(path, &error, remedy)),
+            Err(error) => file.blame(unreadable(path, &error, remedy), problems),
         }
+        None
     }
 
-    fn missing(&self, setting: &Setting) -> Problem {
-        let (last, first) = setting.legacy.split_last().unwrap_or((&"", &[]));
-        let variables = if first.is_empty() {
-            (*last).to_owned()
-        } else {
-            format!("{} or {last}", first.join(", "))
-        };
-        let blank = match self.blank(setting.key) {
+    fn missing<T, U>(&self, secret: &Choice<T>, file: &Choice<U>) -> Problem {
+        let names = secret.key.familiar;
+        let blank: Vec<_> = names
+            .iter()
+            .copied()
+            .filter(|name| self.blank.contains(*name))
+            .collect();
+        let blank = match blank.as_slice() {
             [] => String::new(),
             names => format!(" ({} is there but empty)", names.join(", ")),
         };
-        let text = format!(
+        let variables = match names {
+            [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+            _ => secret.key.familiar_variable(),
+        };
+        let text = format_args!(
             "not set{blank}; set {variables}, for example to what `openssl rand -hex 32` prints, \
-             or {}_file to a file that holds it",
-            setting.key
+             or {} to a file that holds it",
+            file.key.path
         );
-        Problem::at(setting.key, text)
+        Problem::at(secret.key.path, text)
     }
-}
-
-fn known(key: &str) -> &'static Setting {
-    Setting::find(key).unwrap_or_else(|| unreachable!("{key} is in the table"))
 }
 
 fn unreadable(path: &str, error: &io::Error, remedy: &str) -> String {

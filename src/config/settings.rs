@@ -1,10 +1,9 @@
-//! The winner of every setting: what was given, by whom, and what holds otherwise.
+//! The values that hold: what all sources give, the strongest first.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use serde::Serialize;
@@ -12,177 +11,119 @@ use serde::Serialize;
 use super::{
     environment::Environment,
     file::File,
-    keys::SETTINGS,
-    kind::Value,
+    key::{Fallback, Key},
+    kind::Input,
     problem::{Problem, Problems},
-    setting::{Fallback::*, Setting},
     source::{Origin, Sources},
+    table::{Chosen, Raw, Setting, WHERE_REDIS_IS},
 };
 
 /// Reads all sources and keeps the strongest value of every setting.
 ///
-/// Mistakes in single values are kept, and told by whatever is resolved from the settings together
-/// with what else is wrong then, so that nobody mends one only to be told of the next.
+/// Mistakes in single values are kept, and reported by whatever is resolved from the settings,
+/// together with what else is wrong then, so that nobody fixes one only to be told of the next.
 ///
 /// # Errors
-/// A configuration file that is not there or cannot be read as TOML: what it holds is unknown, so
-/// nothing more could be said for certain.
+/// A configuration file that is missing or is not TOML: without it, nothing else is certain.
 pub fn load(sources: &Sources) -> Result<Settings, Problems> {
     let mut problems = Problems::default();
     let mut notes = Vec::new();
     let environment = Environment::read(sources, &mut problems);
     let file = File::find(sources, &environment)?;
     let from_file = match &file {
-        Some(file) => file.layer(&mut problems)?,
-        None => Layer::default(),
+        Some(file) => file.read(&mut problems)?,
+        None => Raw::default(),
     };
     environment.check_names(&mut problems, &mut notes);
     let own = environment.own(&mut problems);
-    let legacy = environment.legacy(&own, &mut problems, &mut notes);
+    let familiar = environment.familiar(&own, &mut problems, &mut notes);
     let flags = from_flags(sources, &mut problems);
 
-    let mut given = Layer::default();
-    for layer in [flags, own, legacy, from_file] {
-        layer.check_rivals(&mut problems);
-        given.add_below(layer, &mut notes);
+    let mut raw = Raw::default();
+    for weaker in [flags, own, familiar, from_file] {
+        check_rivals(&weaker, &mut problems);
+        add_below(&mut raw, weaker, &mut notes);
     }
-    let blank = SETTINGS
-        .iter()
-        .map(|setting| {
-            (
-                setting.key,
-                environment.blank(setting).map(str::to_owned).collect(),
-            )
-        })
-        .collect();
     Ok(Settings {
-        given,
+        chosen: Chosen::new(raw)?,
         problems,
         notes,
         instance: environment.get("SOCKD_URL").map(|(url, _)| url.to_owned()),
-        blank,
+        blank: environment.blank().cloned().collect(),
         file: file.map(|file| file.name),
         directory: sources.directory.clone(),
     })
 }
 
-fn from_flags(sources: &Sources, problems: &mut Problems) -> Layer {
-    let mut layer = Layer::default();
+fn from_flags(sources: &Sources, problems: &mut Problems) -> Raw {
+    let mut raw = Raw::default();
     for flag in &sources.flags {
         let origin = Origin::Flag { name: flag.name };
-        let Some(setting) = Setting::find(flag.key) else {
-            problems.add(Problem::at(
-                &origin,
-                format_args!("unknown key {}", flag.key),
-            ));
-            continue;
-        };
-        let value = setting.kind.read_text(&flag.value).unwrap_or_else(|text| {
-            problems.add(Problem::of(setting, &origin, text));
-            Some(Value::Invalid)
-        });
-        if let Some(value) = value {
-            layer.insert(setting, Given { value, origin });
-        }
-    }
-    layer
-}
-
-/// A value and where it was read.
-#[derive(Debug, Clone)]
-pub(super) struct Given {
-    pub(super) value: Value,
-    pub(super) origin: Origin,
-}
-
-/// The settings that one source gives.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Layer(BTreeMap<&'static str, Given>);
-
-impl Layer {
-    pub(super) fn insert(&mut self, setting: &'static Setting, given: Given) {
-        self.0.insert(setting.key, given);
-    }
-
-    /// Whether the setting, or another that says the same, is given here.
-    pub(super) fn decides(&self, setting: &Setting) -> bool {
-        let has = |setting: &Setting| self.0.contains_key(setting.key);
-        has(setting) || setting.rivals().into_iter().any(has)
-    }
-
-    /// Reports settings that one source gives in two ways.
-    fn check_rivals(&self, problems: &mut Problems) {
-        for setting in SETTINGS {
-            let Some(given) = self.0.get(setting.key) else {
-                continue;
-            };
-            for rival in setting
-                .rivals()
-                .into_iter()
-                .filter(|rival| rival.key > setting.key)
-            {
-                if let Some(other) = self.0.get(rival.key) {
-                    let text =
-                        format_args!("{} is given too, at {}; keep one", rival.key, other.origin);
-                    problems.add(Problem::of(setting, &given.origin, text));
-                }
+        match Setting::find(flag.key) {
+            Some(setting) => raw.read(setting, Input::Text(&flag.value), &origin, problems),
+            None => {
+                let text = format_args!("unknown key {}", flag.key);
+                problems.add(Problem::at(&origin, text));
             }
         }
     }
+    raw
+}
 
-    /// Returns a warning if this source overrides where a weaker source says Redis is.
-    fn displaced_place(&self, weaker: &Self) -> Option<String> {
-        let (key, displaced) = PLACES.iter().find_map(|key| {
-            let is_displaced = !self.0.contains_key(key) && self.decides(Setting::find(key)?);
-            Some((key, weaker.0.get(key).filter(|_| is_displaced)?))
-        })?;
-        let rivals = Setting::find(key)?.rivals();
-        let by = rivals
-            .iter()
-            .find_map(|rival| Some((rival.key, self.0.get(rival.key)?)));
-        let (by_key, by) = by?;
-        Some(format!(
-            "{}: {by_key} overrides {key} ({}), so that Redis is not used; unset one of them",
-            by.origin.place(),
-            displaced.origin
-        ))
-    }
-
-    /// Adds the values of a weaker source that this one does not decide, and warns if that changes
-    /// which Redis is used.
-    fn add_below(&mut self, weaker: Self, notes: &mut Vec<String>) {
-        notes.extend(self.displaced_place(&weaker));
-        let undecided =
-            |key: &str| Setting::find(key).is_some_and(|setting| !self.decides(setting));
-        let taken: Vec<_> = weaker
-            .0
-            .into_iter()
-            .filter(|(key, _)| undecided(key))
-            .collect();
-        self.0.extend(taken);
+/// Reports settings that one source gives in two ways.
+fn check_rivals(raw: &Raw, problems: &mut Problems) {
+    for (Setting { key, .. }, origin) in raw.given() {
+        let is_rival = |other: &Key| key.is_rival(other) && other.path > key.path;
+        let rivals = raw.given().filter(|(other, _)| is_rival(&other.key));
+        let mut rivals: Vec<_> = rivals.map(|(rival, at)| (rival.key.path, at)).collect();
+        rivals.sort_by_key(|(path, _)| *path);
+        for (rival, at) in rivals {
+            let text = format_args!("{rival} is given too, at {at}; keep one");
+            problems.add(key.problem(origin, text));
+        }
     }
 }
 
-/// The settings that say where Redis is.
-const PLACES: [&str; 5] = [
-    "redis.url",
-    "redis.host",
-    "redis.port",
-    "redis.sentinels",
-    "redis.cluster",
-];
+/// Adds the values of a weaker source that are not decided yet, and warns if another Redis than the
+/// weaker source's is used.
+fn add_below(raw: &mut Raw, mut weaker: Raw, notes: &mut Vec<String>) {
+    notes.extend(displaced_place(raw, &weaker));
+    let given = weaker.given().map(|(setting, _)| setting);
+    let undecided: Vec<_> = given.filter(|setting| !raw.decides(&setting.key)).collect();
+    for setting in undecided {
+        raw.take(setting, &mut weaker);
+    }
+}
 
-/// Every setting's winner, not yet resolved.
+fn displaced_place(raw: &Raw, weaker: &Raw) -> Option<String> {
+    let is_displaced = |setting: &Setting| {
+        let is_place = setting.key.subject == WHERE_REDIS_IS;
+        is_place && raw.origin(setting).is_none() && raw.decides(&setting.key)
+    };
+    let (displaced, at) = weaker.given().find(|(setting, _)| is_displaced(setting))?;
+    let rivals = raw
+        .given()
+        .filter(|(setting, _)| setting.key.is_rival(&displaced.key));
+    let (by, origin) = rivals.min_by_key(|(setting, _)| setting.key.path)?;
+    Some(format!(
+        "{}: {} overrides {} ({at}), so that Redis is not used; unset one of them",
+        origin.place(),
+        by.key.path,
+        displaced.key.path
+    ))
+}
+
+/// The values that hold, not yet resolved.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    given: Layer,
+    pub(super) chosen: Chosen,
     pub(super) problems: Problems,
     /// What is odd but works.
     pub(super) notes: Vec<String>,
-    /// The instance of SOCKD_URL, which commands call.
+    /// The server of SOCKD_URL, which commands call.
     pub(super) instance: Option<String>,
-    /// By key, the variables that are there but blank.
-    blank: BTreeMap<&'static str, Vec<String>>,
+    /// The variables that are set to an empty text.
+    pub(super) blank: BTreeSet<String>,
     file: Option<Arc<Path>>,
     directory: PathBuf,
 }
@@ -203,17 +144,23 @@ impl Settings {
         self.file.as_deref()
     }
 
-    /// Every setting in the order of the example file, with the value that holds.
+    /// Returns every setting in the order of the example file, with the value that holds.
     pub fn rows(&self) -> Vec<Row> {
-        let row = |setting: &'static Setting| Row {
-            key: setting.key,
-            value: self.effective(setting).map(|value| value.shown()),
-            origin: self.given(setting.key).map_or_else(
-                || Origin::Default.to_string(),
-                |given| given.origin.to_string(),
-            ),
-        };
-        SETTINGS.iter().map(row).collect()
+        let redis = &self.chosen.redis;
+        let is_elsewhere =
+            redis.url.is_given() || redis.sentinels.is_given() || redis.cluster.is_given();
+        let uses_host = self.uses_redis() && !is_elsewhere;
+        let mut rows = Vec::new();
+        self.chosen.each(|key, shown, origin| {
+            let is_for_host = matches!(key.fallback, Fallback::WithRedis(_));
+            let is_unused = is_for_host && !uses_host && *origin == Origin::Default;
+            rows.push(Row {
+                key: key.path,
+                value: shown.filter(|_| !is_unused).map(str::to_owned),
+                origin: origin.to_string(),
+            });
+        });
+        rows
     }
 
     /// What is odd in the sources but works, a sentence each.
@@ -231,107 +178,26 @@ impl Settings {
 
     /// Whether sessions are kept in Redis.
     pub fn uses_redis(&self) -> bool {
-        const REACHES: [&str; 4] = [
-            "redis.database",
-            "redis.username",
-            "redis.password",
-            "redis.password_file",
-        ];
-        let mut keys = PLACES.iter().chain(&REACHES);
-        keys.any(|key| self.given(key).is_some())
+        let redis = &self.chosen.redis;
+        redis.url.is_given()
+            || redis.host.is_given()
+            || redis.port.is_given()
+            || redis.sentinels.is_given()
+            || redis.cluster.is_given()
+            || redis.database.is_given()
+            || redis.username.is_given()
+            || redis.password.is_given()
+            || redis.password_file.is_given()
     }
 
-    pub(super) fn given(&self, key: &str) -> Option<&Given> {
-        self.given.0.get(key)
-    }
-
-    pub(super) fn blank(&self, key: &str) -> &[String] {
-        self.blank.get(key).map_or(&[], Vec::as_slice)
-    }
-
-    /// The folder that a path given there is relative to: the file's own, else the working directory.
+    /// Returns the folder that a path given there is relative to: the file's own, or else the
+    /// working directory.
     pub(super) fn base(&self, origin: &Origin) -> PathBuf {
-        match origin {
-            Origin::File { file, .. } => {
-                let file = self.directory.join(file);
-                file.parent()
-                    .map_or_else(|| self.directory.clone(), Path::to_owned)
-            }
-            _ => self.directory.clone(),
-        }
-    }
-
-    pub(super) fn text(&self, key: &str) -> String {
-        self.optional_text(key).unwrap_or_default()
-    }
-
-    pub(super) fn optional_text(&self, key: &str) -> Option<String> {
-        match self.sound(key)? {
-            Value::Text(text) => Some(text),
-            other => unreachable!("{key} holds {other:?}, not a text"),
-        }
-    }
-
-    pub(super) fn boolean(&self, key: &str) -> bool {
-        match self.sound(key) {
-            Some(Value::Boolean(boolean)) => boolean,
-            other => unreachable!("{key} holds {other:?}, neither true nor false"),
-        }
-    }
-
-    pub(super) fn number<T: TryFrom<u64>>(&self, key: &str) -> T {
-        let number = match self.sound(key) {
-            Some(Value::Number(number)) => T::try_from(number).ok(),
-            _ => None,
+        let Origin::File { file, .. } = origin else {
+            return self.directory.clone();
         };
-        number.unwrap_or_else(|| unreachable!("{key} holds a number that was checked to fit"))
+        let file = self.directory.join(file);
+        file.parent()
+            .map_or_else(|| self.directory.clone(), Path::to_owned)
     }
-
-    pub(super) fn duration(&self, key: &str) -> Duration {
-        match self.sound(key) {
-            Some(Value::Duration(duration)) => duration,
-            other => unreachable!("{key} holds {other:?}, not a duration"),
-        }
-    }
-
-    pub(super) fn size(&self, key: &str) -> usize {
-        match self.sound(key) {
-            Some(Value::Size(size)) => size,
-            other => unreachable!("{key} holds {other:?}, not a size"),
-        }
-    }
-
-    pub(super) fn list(&self, key: &str) -> Vec<String> {
-        match self.sound(key) {
-            Some(Value::List(list)) => list,
-            None => Vec::new(),
-            other => unreachable!("{key} holds {other:?}, not a list"),
-        }
-    }
-
-    /// The value to go on with: the default where the given one is a problem.
-    fn sound(&self, key: &str) -> Option<Value> {
-        let setting = Setting::find(key).unwrap_or_else(|| unreachable!("{key} is in the table"));
-        match self.effective(setting) {
-            Some(Value::Invalid) => default(setting, true),
-            value => value,
-        }
-    }
-
-    fn effective(&self, setting: &Setting) -> Option<Value> {
-        let given = self.given(setting.key).map(|given| given.value.clone());
-        let elsewhere = ["redis.url", "redis.sentinels", "redis.cluster"];
-        let by_host = self.uses_redis() && elsewhere.iter().all(|key| self.given(key).is_none());
-        given.or_else(|| default(setting, by_host))
-    }
-}
-
-fn default(setting: &Setting, with_redis: bool) -> Option<Value> {
-    let text = match setting.fallback {
-        Is(text) => text,
-        WithRedis(text) if with_redis => text,
-        WithRedis(_) | Unset(_) => return None,
-    };
-    let read = setting.kind.read_text(text);
-    read.unwrap_or_else(|text| unreachable!("the default of {}: {text}", setting.key))
 }

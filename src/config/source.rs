@@ -1,4 +1,4 @@
-//! Where values come from, lowest to highest: defaults, file, environment, flags.
+//! Where values come from, from weakest to strongest: defaults, file, environment, flags.
 
 use std::{
     collections::BTreeMap,
@@ -16,13 +16,13 @@ use super::problem::{Problem, Problems};
 pub struct Sources {
     /// The process environment.
     pub env: BTreeMap<String, OsString>,
-    /// Where `.env`, `sockd.toml` and relative paths of the environment and flags are looked up.
+    /// Where `.env` and `sockd.toml` are, and what relative paths in variables and flags start from.
     pub directory: PathBuf,
-    /// The file of `--config`, which must exist; it comes before SOCKD_CONFIG.
+    /// The file of `--config`, which must exist; it overrides SOCKD_CONFIG.
     pub explicit_file: Option<PathBuf>,
     /// The file that is read when the directory has no `sockd.toml`.
     pub system_file: PathBuf,
-    /// What the command line gave.
+    /// What the command line gives.
     pub flags: Vec<Flag>,
 }
 
@@ -53,7 +53,7 @@ impl Sources {
 /// A setting given on the command line.
 #[derive(Clone)]
 pub struct Flag {
-    /// As the operator typed it, `--port`, for messages.
+    /// As the operator types it, `--port`, for messages.
     pub name: &'static str,
     /// The setting that it gives, `server.port`.
     pub key: &'static str,

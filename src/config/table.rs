@@ -1,0 +1,317 @@
+//! The one table of settings: names, kinds, defaults and reasons.
+//!
+//! To add a setting, add an entry here, and a field to the section in `config.rs`: `resolve.rs` names
+//! every setting of a section, so the crate compiles only when the new one is used there. Then write
+//! `sockd config example` to `config.example.toml`.
+//!
+//! An entry is the reason for the default, in one line, followed by
+//! `name: Type = KIND, Fallback("default"), also ["VARIABLE"], file of secret;`
+//! The last two are optional: variables besides `SOCKD_SECTION__NAME`, and for a file, the secret
+//! that it holds. Other settings that say the same in different ways have `decides(subject, way)`.
+
+use std::time::Duration;
+
+use super::{
+    LogFormat, OnExpiry,
+    key::{Choice, FILE, Fallback, Given, Key, nearest},
+    kind::{Input, Kind},
+    kinds::{
+        ALGORITHMS, BOOLEAN, CHARSET, EVENTS, HOST, LOG_FILTER, ORIGINS, PATH, PATHS, PREFIX,
+        REDIS_URL, SECRET, SECRETS, TEXT, Words, duration, nodes, number, size, word,
+    },
+    problem::{Problem, Problems},
+    redis_url::RedisUrl,
+    source::Origin,
+};
+use crate::{
+    id::{self, Charset, SupportedEvents},
+    secret::Secret,
+};
+
+/// In milliseconds.
+const SECOND: u64 = 1_000;
+const DAY: u64 = 86_400 * SECOND;
+/// In bytes.
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+/// A time limit; nothing here should wait longer than a day.
+const LIMIT: Kind<Duration> = duration::<1, DAY>();
+/// The subject of all settings that say where Redis is.
+pub(super) const WHERE_REDIS_IS: &str = "where Redis is";
+
+super::define::settings! {
+    server: Server {
+        /// Address or host name to listen on; `::` takes IPv4 and IPv6 alike.
+        host: String = HOST, Is("::");
+        /// 3000 is where clients and backends look already; 0 lets the system choose.
+        port: u16 = number::<_, 0, 65_535>(), Is("3000"), also ["PORT"];
+        /// 5,000 clients were back in 0.42 s with 4096 and in 1.99 s with 128; net.core.somaxconn caps it.
+        backlog: u32 = number::<_, 1, 65_535>(), Is("4096");
+        /// Time for a request's head from its first byte: a few packets even on a phone.
+        header_timeout: Duration = LIMIT, Is("10s");
+        /// How long a connection may be idle between requests; more than the 60 s of proxies, so that they close first.
+        keep_alive: Duration = LIMIT, Is("75s");
+        /// Time for a request's body: 1 MiB passes within it at 1 Mbit/s.
+        body_timeout: Duration = LIMIT, Is("10s");
+        /// Longest head of a request; 16 KiB is what Node.js allows, so nothing is refused that passed there.
+        max_header_size: usize = size::<{ 8 * KIB }, MIB>(), Is("16KiB");
+        /// When TCP probes a silent connection; the sockets' own ping finds most dead ones sooner.
+        tcp_keepalive: Duration = duration::<SECOND, DAY>(), Is("60s");
+        /// How long sent bytes may stay unacknowledged; less than the 45 s in which the ping gives up.
+        tcp_user_timeout: Duration = LIMIT, Is("30s");
+        /// A drain closes connections spread over this, so that clients do not all return at once.
+        drain_window: Duration = duration::<0, DAY>(), Is("5s");
+        /// The process ends this long after the signal, whatever is left; `docker stop` waits 10 s.
+        shutdown_timeout: Duration = LIMIT, Is("10s");
+    }
+    socketio: SocketIo {
+        /// Socket.IO's own default, told in the handshake; under the 60 s of silence that proxies allow.
+        ping_interval: Duration = LIMIT, Is("25s");
+        /// Socket.IO's own default: a client that answers no ping for this long is gone.
+        ping_timeout: Duration = LIMIT, Is("20s");
+        /// Time to join before the connection is closed: it costs memory, but slow clients need 10 s.
+        connect_timeout: Duration = LIMIT, Is("15s");
+        /// Socket.IO's own default for a change from polling to WebSocket.
+        upgrade_timeout: Duration = LIMIT, Is("10s");
+        /// Longest message of a client; Socket.IO's own default of 1e6 bytes, told in the handshake.
+        max_payload: usize = size::<1, GIB>(), Is("1000000B");
+    }
+    cors: Cors {
+        /// `*`, one origin, or several; tokens and not cookies guard the sockets, so any may try.
+        origin: Vec<String> = ORIGINS, Is("*"), also ["CORS_ORIGIN"];
+    }
+    auth: Auth {
+        /// Required: HMAC secret of 32 bytes or more (openssl rand -hex 32), or PEM public key.
+        secret: Secret = SECRET, Unset("\"...\""), also ["JWT_SECRET"];
+        /// The same, read from a file; one newline at its end is not part of the secret.
+        secret_file: String = PATH, Unset("\"jwt.key\""),
+            also ["JWT_SECRET_FILE"], file of secret;
+        /// Secrets that still verify tokens while they are being replaced.
+        previous_secrets: Vec<Secret> = SECRETS, Unset("[\"...\"]");
+        /// The same, each read from a file.
+        previous_secret_files: Vec<String> = PATHS, Unset("[\"jwt.old.key\"]"),
+            file of previous_secrets;
+        /// Only these verify; one alone, as every further one is a further way in. Names are case-sensitive.
+        algorithms: Vec<String> = ALGORITHMS, Is("HS256"), also ["JWT_ALGORITHMS"];
+        /// The claim that names the user.
+        user_claim: String = TEXT, Is("user_id");
+        /// The claim that names the login session.
+        session_claim: String = TEXT, Is("session_id");
+        /// If given, a token's `iss` must be this; unset, as tokens need none.
+        issuer: String = TEXT, Unset("\"https://auth.example.com\"");
+        /// If given, a token's `aud` must be or contain this; unset, as tokens need none.
+        audience: String = TEXT, Unset("\"sockd\"");
+        /// What happens to a socket whose token runs out; a token that is over should open nothing.
+        on_expiry: OnExpiry = word(), Is("disconnect");
+    }
+    ids: Ids {
+        /// objectid, uuid, integer or any; MongoDB's, as the first backends use it.
+        user: IdKind = word(), Is("objectid");
+        /// objectid, uuid, integer or any; sessions are made by a UUID function nearly everywhere.
+        session: IdKind = word(), Is("uuid");
+        /// Longest id of the format `any`, in characters: room for namespaced ids, and keys stay small.
+        any_max_length: usize = number::<_, 1, { id::MAX_LENGTH as u64 }>(), Is("128");
+        /// Characters of the format `any`: those of UUIDs, e-mail addresses and namespaced ids.
+        any_charset: Charset = CHARSET, Is("a-zA-Z0-9_.:@-");
+    }
+    events: Events {
+        /// Names, and `prefix:*` for all that begin so; another event is refused as a mistake.
+        supported: SupportedEvents = EVENTS, Is("profile:update,account:update,auth:logout");
+    }
+    internal: Internal {
+        /// Required: what backends send as the bearer of the internal routes (openssl rand -hex 32).
+        secret: Secret = SECRET, Unset("\"...\""),
+            also ["INTERNAL_SECRET", "AUTH_TOKEN", "SECRET_KEY"];
+        /// The same, read from a file; one newline at its end is not part of the secret.
+        secret_file: String = PATH, Unset("\"internal.key\""),
+            also ["INTERNAL_SECRET_FILE", "AUTH_TOKEN_FILE", "SECRET_KEY_FILE"],
+            file of secret;
+        /// Secrets that backends may still send while they are being replaced.
+        previous_secrets: Vec<Secret> = SECRETS, Unset("[\"...\"]");
+        /// The same, each read from a file.
+        previous_secret_files: Vec<String> = PATHS, Unset("[\"internal.old.key\"]"),
+            file of previous_secrets;
+        /// Longest body of an internal request; events are news, not downloads.
+        max_body: usize = size::<1, GIB>(), Is("1MiB");
+        /// Internal requests that run at once, others wait: room for a burst while Redis hangs, and 1 GiB of bodies at most.
+        concurrency: usize = number::<_, 1, 65_535>(), Is("1024");
+    }
+    metrics: Metrics {
+        /// Bearer token for scrapers: reads /metrics and the reason of /readyz only. internal.secret works too.
+        secret: Secret = SECRET, Unset("\"...\"");
+        /// The same, read from a file; one newline at its end is not part of the secret.
+        secret_file: String = PATH, Unset("\"metrics.key\""), file of secret;
+        /// Whether /metrics needs no secret; false, as it shares the port with the clients.
+        public: bool = BOOLEAN, Is("false");
+    }
+    sessions: Sessions {
+        /// The Redis key before the user id; backends and older servers read the same keys.
+        key_prefix: String = PREFIX, Is("socket:active_session:");
+        /// How long a session outlives its last socket; 604,800 s as in the keys that are there already.
+        ttl: Duration = duration::<SECOND, { 3650 * DAY }>(), Is("7d");
+        /// How often local users are compared with Redis: a missed logout is made up for within 15 s.
+        sweep_interval: Duration = LIMIT, Is("10s");
+    }
+    rooms: Rooms {
+        /// The room's name before the user id; channels on Redis are named after it.
+        prefix: String = PREFIX, Is("user:");
+    }
+    redis: Redis {
+        /// redis://, rediss:// or redis+unix://; with nothing that says where Redis is, sessions stay in memory.
+        url: RedisUrl = REDIS_URL, Unset("\"redis://127.0.0.1:6379/0\""),
+            also ["REDIS_URL"], decides(WHERE_REDIS_IS, "url");
+        /// Instead of a url; the machine itself, as one Redis beside one sockd is the smallest set-up.
+        host: String = HOST, WithRedis("127.0.0.1"),
+            also ["REDIS_HOST"], decides(WHERE_REDIS_IS, "host");
+        /// Instead of a url; Redis's own default.
+        port: u16 = number::<_, 1, 65_535>(), WithRedis("6379"),
+            also ["REDIS_PORT"], decides(WHERE_REDIS_IS, "host");
+        /// Instead of a url: Sentinels that know the master; rediss://host:port for TLS, to Redis too.
+        sentinels: Vec<String> = nodes::<26_379>(), Unset("[\"10.0.0.1:26379\", \"10.0.0.2:26379\", \"10.0.0.3:26379\"]"),
+            decides(WHERE_REDIS_IS, "sentinels");
+        /// The name under which the Sentinels watch the master; it is looked up again for each connection.
+        sentinel_master: String = TEXT, Unset("\"mymaster\"");
+        /// The ACL user at the Sentinels; unset, as theirs is `default` too.
+        sentinel_username: String = TEXT, Unset("\"sockd\"");
+        /// The Sentinels' own password; unset, as they often have none while Redis does.
+        sentinel_password: Secret = SECRET, Unset("\"...\"");
+        /// The same, read from a file; one newline at its end is not part of the password.
+        sentinel_password_file: String = PATH, Unset("\"sentinel.key\""),
+            file of sentinel_password;
+        /// Instead of a url: some nodes of a Cluster (Redis 7), the others are found; rediss:// for TLS.
+        cluster: Vec<String> = nodes::<6379>(), Unset("[\"10.0.0.1:6379\", \"10.0.0.2:6379\", \"10.0.0.3:6379\"]"),
+            decides(WHERE_REDIS_IS, "cluster");
+        /// The database's number; Redis's own default.
+        database: u64 = number::<_, 0, { i32::MAX as u64 }>(), WithRedis("0");
+        /// The ACL user; unset, as Redis's own `default` user needs no name.
+        username: String = TEXT, Unset("\"sockd\"");
+        /// The password, unless it stands in the url.
+        password: Secret = SECRET, Unset("\"...\""), also ["REDIS_PASS"];
+        /// The same, read from a file; one newline at its end is not part of the password.
+        password_file: String = PATH, Unset("\"redis.key\""),
+            also ["REDIS_PASS_FILE"], file of password;
+        /// Authorities (PEM) to trust with rediss://; unset, the system's are trusted.
+        tls_ca_file: String = PATH, Unset("\"ca.pem\"");
+        /// Certificate (PEM) that is shown to Redis; unset, as most servers ask for none.
+        tls_cert_file: String = PATH, Unset("\"client.pem\"");
+        /// Key (PEM) of that certificate.
+        tls_key_file: String = PATH, Unset("\"client.key\"");
+        /// Before all channels, so that two installations can share one Redis.
+        channel_prefix: String = PREFIX, Is("sockd:");
+        /// With the command's timeout, keeps an answer within 3 s while Redis is away.
+        connect_timeout: Duration = LIMIT, Is("2s");
+        /// Redis answers in under 1 ms; a second is trouble, and callers are told within 3 s.
+        command_timeout: Duration = LIMIT, Is("1s");
+    }
+    limits: Limits {
+        /// Bytes that may wait for one client: 16 great events, and under the 40 MB that one may cost.
+        outbound_buffer: usize = size::<{ 64 * KIB }, GIB>(), Is("16MiB");
+        /// A client that reads nothing for this long is closed; a phone that changes networks is back by then.
+        write_stall: Duration = LIMIT, Is("15s");
+        /// Bytes that one client may send at once: eight of the longest messages.
+        inbound_burst: usize = size::<KIB, GIB>(), Is("8MiB");
+        /// Bytes a second that one client may send in the long run; events of clients are ignored anyway.
+        inbound_rate: usize = size::<KIB, GIB>(), Is("1MiB");
+        /// CONNECTs on one connection, whatever their answers: room for a new token, none for guessing.
+        handshake_attempts: u32 = number::<_, 1, 1_000_000>(), Is("10");
+    }
+    log: Log {
+        /// error, warn, info, debug, trace, or a filter `info,sockd=debug`; info logs no single event.
+        level: String = LOG_FILTER, Is("info");
+        /// text for people, json for collectors.
+        format: LogFormat = word(), Is("text");
+    }
+}
+
+/// The format of an id, without its parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IdKind {
+    ObjectId,
+    Uuid,
+    Integer,
+    Any,
+}
+
+impl Words for IdKind {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("objectid", Self::ObjectId),
+        ("uuid", Self::Uuid),
+        ("integer", Self::Integer),
+        ("any", Self::Any),
+    ];
+}
+
+impl Words for OnExpiry {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("disconnect", Self::Disconnect), ("keep", Self::Keep)];
+}
+
+impl Words for LogFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}
+
+/// A setting, and its place in [`Raw`].
+pub(super) struct Setting {
+    pub(super) key: Key,
+    origin: fn(&Raw) -> Option<&Origin>,
+    read: fn(&mut Raw, Input<'_>, &Origin) -> Result<(), String>,
+    move_to: fn(&mut Raw, &mut Raw),
+}
+
+impl Setting {
+    pub(super) fn find(path: &str) -> Option<&'static Self> {
+        let mut settings = SETTINGS.iter().copied();
+        settings.find(|setting| setting.key.path == path)
+    }
+
+    /// Returns the setting that names the file of this secret.
+    pub(super) fn file(&self) -> Option<&'static Self> {
+        let is_file = |other: &&Self| self.key.is_rival(&other.key) && other.key.way == FILE;
+        SETTINGS.iter().copied().find(is_file)
+    }
+}
+
+/// Returns the path of the setting that was most likely meant.
+pub(super) fn nearest_path(unknown: &str) -> Option<&'static str> {
+    let leaf = unknown.rsplit('.').next().unwrap_or(unknown);
+    let mut keys = SETTINGS.iter().map(|setting| &setting.key);
+    nearest(unknown, keys.clone().map(|key| key.path))
+        .or_else(|| keys.find(|key| key.name == leaf).map(|key| key.path))
+}
+
+impl Raw {
+    pub(super) fn origin(&self, setting: &Setting) -> Option<&Origin> {
+        (setting.origin)(self)
+    }
+
+    /// Returns every setting that is given, in the order of the table.
+    pub(super) fn given(&self) -> impl Iterator<Item = (&'static Setting, &Origin)> {
+        let given = |setting: &&'static Setting| Some((*setting, self.origin(setting)?));
+        SETTINGS.iter().filter_map(given)
+    }
+
+    /// Whether the setting, or another that says the same, is given.
+    pub(super) fn decides(&self, key: &Key) -> bool {
+        self.given()
+            .any(|(given, _)| given.key.path == key.path || given.key.is_rival(key))
+    }
+
+    /// Reads what a source gives for a setting.
+    pub(super) fn read(
+        &mut self,
+        setting: &Setting,
+        input: Input<'_>,
+        origin: &Origin,
+        problems: &mut Problems,
+    ) {
+        if let Err(text) = (setting.read)(self, input, origin) {
+            problems.add(setting.key.problem(origin, text));
+        }
+    }
+
+    /// Moves the value of a setting over from another source.
+    pub(super) fn take(&mut self, setting: &Setting, from: &mut Self) {
+        (setting.move_to)(from, self);
+    }
+}
