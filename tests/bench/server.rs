@@ -56,12 +56,6 @@ impl Redis {
         Ok(redis)
     }
 
-    /// Lets the next server begin as the one before did.
-    pub(crate) async fn forget_everything(&self) -> anyhow::Result<()> {
-        let mut connection = self.connection().await?;
-        Ok(redis::cmd("FLUSHALL").query_async(&mut connection).await?)
-    }
-
     async fn connection(&self) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
         let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port))?;
         client.get_multiplexed_async_connection().await
@@ -84,15 +78,31 @@ pub(crate) struct Login {
 impl Server {
     pub(crate) const INTERNAL_SECRET: &str = "the-benchmarks-internal-secret-of-32-bytes";
 
-    /// The built `sockd serve`.
-    pub(crate) async fn sockd(redis: &Redis) -> anyhow::Result<Self> {
+    /// The argument with which this program is the framework's server.
+    pub(crate) const FRAMEWORK: &str = "serve-framework";
+
+    /// The built `sockd serve`, with sessions in memory.
+    pub(crate) async fn sockd() -> anyhow::Result<Self> {
+        Self::start(Command::new(env!("CARGO_BIN_EXE_sockd")).arg("serve")).await
+    }
+
+    /// With sessions in Redis.
+    pub(crate) async fn sockd_with_redis(redis: &Redis) -> anyhow::Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sockd"));
-        command.arg("serve").env("REDIS_HOST", "127.0.0.1");
-        Self::start(command, redis).await
+        command
+            .arg("serve")
+            .env("REDIS_HOST", "127.0.0.1")
+            .env("REDIS_PORT", redis.port.to_string());
+        Self::start(&mut command).await
+    }
+
+    /// The same on socketioxide; see `framework.rs`.
+    pub(crate) async fn framework() -> anyhow::Result<Self> {
+        Self::start(Command::new(std::env::current_exe()?).arg(Self::FRAMEWORK)).await
     }
 
     /// The same in Node; see `baseline/server.mjs`.
-    pub(crate) async fn node(redis: &Redis) -> anyhow::Result<Self> {
+    pub(crate) async fn node() -> anyhow::Result<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/baseline");
         if !folder.join("node_modules").exists() {
             bail!(
@@ -103,14 +113,13 @@ impl Server {
         command
             .arg(folder.join("server.mjs"))
             .env("NODE_ENV", "production");
-        Self::start(command, redis).await
+        Self::start(&mut command).await
     }
 
-    async fn start(mut command: Command, redis: &Redis) -> anyhow::Result<Self> {
+    async fn start(command: &mut Command) -> anyhow::Result<Self> {
         let folder = std::env::temp_dir();
         let mut child = command
             .env("PORT", "0")
-            .env("REDIS_PORT", redis.port.to_string())
             .env("JWT_SECRET", JWT_SECRET)
             .env("INTERNAL_SECRET", Self::INTERNAL_SECRET)
             .current_dir(folder)

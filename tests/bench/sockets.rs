@@ -1,11 +1,14 @@
-//! What a socket and an event cost, in sockd and in the same server written in Node.
+//! What a socket and an event cost, in sockd, in the same server on the stock framework of Rust, and
+//! in the same server written in Node.
 //!
-//! `cargo bench --bench sockets` starts a redis-server, then one server after the other, and gives
-//! both the same work: SOCKETS WebSocket clients that stay idle, EVENTS events pushed as fast as 32
-//! callers can, and then ALONE events of which each waits for the one before. Memory is the growth of
-//! the server's resident set, CPU the time that the system charged to it. Compare the two columns of
-//! one run: figures of two machines, or of two moments, say little.
+//! `cargo bench --bench sockets` starts one server after the other, with sessions in memory, and sockd
+//! once more with sessions in Redis. It gives all the same work: SOCKETS WebSocket clients that stay
+//! idle, EVENTS events pushed as fast as 32 callers can, and then ALONE events of which each waits for
+//! the one before. Memory is the growth of the server's resident set, CPU the time that the system
+//! charged to it. Compare the columns of one run: figures of two machines, or of two moments, say
+//! little.
 
+mod framework;
 mod load;
 mod server;
 
@@ -13,6 +16,10 @@ use std::time::{Duration, Instant};
 
 use load::Load;
 use server::{Redis, Server};
+
+/// The framework's server has the allocator of sockd.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const SOCKETS: usize = 10_000;
 const EVENTS: usize = 50_000;
@@ -32,14 +39,28 @@ struct Costs {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    // Cargo passes --bench; a filter or a list of tests means nothing here.
+    // The framework's server is this program once more. Cargo passes --bench; a filter or a list of
+    // tests means nothing here.
+    if std::env::args().nth(1).as_deref() == Some(Server::FRAMEWORK) {
+        return framework::serve().await;
+    }
     let sockets = count("SOCKETS", SOCKETS)?;
     let events = count("EVENTS", EVENTS)?;
     let redis = Redis::start().await?;
-    let sockd = measure(Server::sockd(&redis).await?, sockets, events).await?;
-    redis.forget_everything().await?;
-    let node = measure(Server::node(&redis).await?, sockets, events).await?;
-    report(sockets, events, &sockd, &node);
+    let measure = async |server| measure(server, sockets, events).await;
+    let columns = [
+        ("sockd", measure(Server::sockd().await?).await?),
+        (
+            "sockd, Redis",
+            measure(Server::sockd_with_redis(&redis).await?).await?,
+        ),
+        (
+            "stock framework",
+            measure(Server::framework().await?).await?,
+        ),
+        ("Node", measure(Server::node().await?).await?),
+    ];
+    report(sockets, events, &columns);
     Ok(())
 }
 
@@ -106,13 +127,17 @@ const ROWS: [Row; 8] = [
 ];
 
 #[expect(clippy::print_stdout, reason = "the report is what a benchmark is for")]
-fn report(sockets: usize, events: usize, sockd: &Costs, node: &Costs) {
-    println!("{sockets} sockets, {events} events\n");
-    println!("| | sockd | Node | sockd / Node |");
-    println!("|---|---:|---:|---:|");
+fn report(sockets: usize, events: usize, columns: &[(&str, Costs)]) {
+    let names: Vec<_> = columns.iter().map(|(name, _)| *name).collect();
+    println!(
+        "| {sockets} sockets, {events} events | {} |",
+        names.join(" | ")
+    );
+    println!("|---|{}", "---:|".repeat(columns.len()));
     for (name, of, digits) in ROWS {
-        let (a, b) = (of(sockd), of(node));
-        println!("| {name} | {a:.digits$} | {b:.digits$} | {:.2} |", a / b);
+        let figures = columns.iter().map(|(_, costs)| of(costs));
+        let figures: Vec<_> = figures.map(|figure| format!("{figure:.digits$}")).collect();
+        println!("| {name} | {} |", figures.join(" | "));
     }
 }
 
