@@ -20,10 +20,14 @@ pub enum Step {
     /// From now on a poll waits at the server, until something comes of it.
     Wait(usize),
     Frames(usize, Frames),
+    /// The client waits for a ping, and answers it.
+    Beat(usize),
+    /// The client answers no ping any more.
+    Expire(usize),
     /// A request that opens a connection, or is refused.
-    Knock(&'static str),
+    OpenRequest(&'static str),
     /// A request that opens a WebSocket, or is refused: its query, and its headers.
-    Shake(&'static str, &'static str),
+    UpgradeRequest(&'static str, &'static str),
     /// A backend's event, and whether polling clients have a poll waiting for it.
     Emit(usize, &'static str, Payload, Waiting),
     Logout(Login, Waiting),
@@ -201,9 +205,13 @@ impl fmt::Display for Step {
                 }
             }
             Self::Wait(client) => write!(f, "{} polls and waits", name(*client)),
+            Self::Beat(client) => write!(f, "{} waits for a ping", name(*client)),
+            Self::Expire(client) => write!(f, "{} answers no ping any more", name(*client)),
             Self::Frames(client, frames) => write!(f, "{} sends frames {frames:?}", name(*client)),
-            Self::Knock(request) => write!(f, "somebody requests {request}"),
-            Self::Shake(query, headers) => write!(f, "somebody shakes hands {query} {headers:?}"),
+            Self::OpenRequest(request) => write!(f, "a stranger requests {request}"),
+            Self::UpgradeRequest(query, headers) => {
+                write!(f, "a stranger requests an upgrade: {query} {headers:?}")
+            }
         }
     }
 }

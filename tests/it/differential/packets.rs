@@ -1,4 +1,4 @@
-//! What clients and backends say: the usual, and what no client of good sense would.
+//! What clients and backends send: usual packets and requests, odd ones, and broken ones.
 
 /// Events that a client may send, each with its attachments.
 pub const EVENTS: &[&str] = &[
@@ -189,7 +189,7 @@ pub const POSTS: &[&str] = &[
 ];
 
 /// Requests that open a connection, or are refused.
-pub const KNOCKS: &[&str] = &[
+pub const OPEN_REQUESTS: &[&str] = &[
     "GET /socket.io/?EIO=4&transport=polling",
     "GET /socket.io/?EIO=4&transport=polling&sid=",
     "GET /socket.io/?EIO=4&transport=polling&sid=nobody",
@@ -221,7 +221,7 @@ pub const KNOCKS: &[&str] = &[
 ];
 
 /// What requests that open a WebSocket ask for.
-pub const SHAKEN: &[&str] = &[
+pub const UPGRADE_QUERIES: &[&str] = &[
     "EIO=4&transport=websocket",
     "EIO=4&transport=websocket",
     "EIO=4&transport=websocket",
@@ -233,7 +233,7 @@ pub const SHAKEN: &[&str] = &[
 ];
 
 /// Headers of requests that open a WebSocket.
-pub const SHAKES: &[&str] = &[
+pub const UPGRADE_HEADERS: &[&str] = &[
     "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
     "connection: keep-alive, Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
     "connection: keep-alive\nconnection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",

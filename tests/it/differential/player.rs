@@ -19,7 +19,7 @@ use super::{
         CLIENTS, Credentials, Login, Packet, Payload, SESSIONS, Step, Transport, USERS, Waiting,
         name,
     },
-    wire::{Answer, Came, Exchange, Socket, shake},
+    wire::{Answer, Came, Exchange, Socket, request_upgrade},
 };
 use crate::support::{jwt, sockd::INTERNAL_SECRET};
 
@@ -41,8 +41,8 @@ impl fmt::Display for Seen {
 }
 
 /// Plays to the end. Of each step, and of the end, what was seen in it.
-pub async fn play(address: SocketAddr, steps: &[Step]) -> Vec<Vec<Seen>> {
-    let mut player = Player::new(address);
+pub async fn play(address: SocketAddr, steps: &[Step], beats: bool) -> Vec<Vec<Seen>> {
+    let mut player = Player::new(address, beats);
     let mut transcript = Vec::new();
     for step in steps {
         player.take(step).await;
@@ -60,6 +60,8 @@ struct Player {
     clients: [Client; CLIENTS],
     seen: Vec<Seen>,
     markers: usize,
+    /// Pings come at any time.
+    beats: bool,
 }
 
 #[derive(Default)]
@@ -82,7 +84,7 @@ enum Link {
 }
 
 impl Player {
-    fn new(address: SocketAddr) -> Self {
+    fn new(address: SocketAddr, beats: bool) -> Self {
         Self {
             address,
             users: std::array::from_fn(|_| jwt::user()),
@@ -90,6 +92,7 @@ impl Player {
             clients: std::array::from_fn(|_| Client::default()),
             seen: Vec::new(),
             markers: 0,
+            beats,
         }
     }
 
@@ -120,9 +123,9 @@ impl Player {
                 self.log_out(*login).await;
                 self.settle_all().await;
             }
-            Step::Knock(request) => self.knock(request).await,
-            Step::Shake(query, headers) => {
-                let what = shake(self.address, query, headers).await;
+            Step::OpenRequest(request) => self.open_request(request).await,
+            Step::UpgradeRequest(query, headers) => {
+                let what = request_upgrade(self.address, query, headers).await;
                 self.seen.push(Seen { who: '*', what });
             }
             Step::Send(client, _)
@@ -130,6 +133,8 @@ impl Player {
             | Step::Request(client, _)
             | Step::Leave(client, _)
             | Step::Wait(client)
+            | Step::Beat(client)
+            | Step::Expire(client)
             | Step::Frames(client, _)
                 if matches!(self.clients[*client].link, Link::None) =>
             {
@@ -148,6 +153,11 @@ impl Player {
                 self.settle(*client, Until::Marker).await;
             }
             Step::Leave(client, how) => self.leave(*client, *how).await,
+            Step::Beat(client) => {
+                self.read(*client, Until::Ping, "").await;
+                self.answer_ping(*client).await;
+            }
+            Step::Expire(client) => self.read(*client, Until::End, "").await,
             Step::Wait(client) => {
                 self.let_poll_wait(*client).await;
                 self.round_trip().await;

@@ -8,7 +8,7 @@ use std::slice;
 use serde_json::Value;
 
 use super::{
-    conversation::{Frames, Leaving, Packet, Request, Step, Upgrade},
+    conversation::{Frames, Leaving, Packet, Request, Step, Upgrade, name},
     player::Seen,
     verdict::{Before, Pair},
 };
@@ -21,9 +21,9 @@ pub struct Rule {
 }
 
 pub enum Allows {
-    /// Takes out what differs; what is left is compared.
+    /// Removes the difference from both sides; the rest is compared.
     Apart(fn(Option<&Step>, &mut Pair)),
-    /// From here on the two are in different states, and are compared no more.
+    /// From here on the two servers are in different states, so the comparison ends.
     FromHereOn(fn(Option<&Step>, &Before, &Pair) -> bool),
 }
 
@@ -79,7 +79,7 @@ pub const RULES: &[Rule] = &[
         }),
     },
     Rule {
-        name: "packets behind a DISCONNECT in the same breath",
+        name: "packets that come together with a DISCONNECT, behind it",
         why: "they are for a socket that is gone",
         allows: Allows::FromHereOn(|step, before, _| {
             let Some((client, packets)) = sent(step) else {
@@ -92,7 +92,7 @@ pub const RULES: &[Rule] = &[
         }),
     },
     Rule {
-        name: "a client's event without a list",
+        name: "a client's event without a JSON list (`42`)",
         why: "it cannot be read",
         allows: Allows::FromHereOn(|step, _, pair| {
             sends_any(step, &["42", "421", "45"], |client| {
@@ -101,7 +101,7 @@ pub const RULES: &[Rule] = &[
         }),
     },
     Rule {
-        name: "a packet that only servers send (`0`, `5`, `6`)",
+        name: "a packet that only a server may send (`0`, `5`, `6`)",
         why: "it cannot be meant",
         allows: Allows::FromHereOn(|step, _, pair| {
             let Some((client, packets)) = sent(step) else {
@@ -143,8 +143,8 @@ pub const RULES: &[Rule] = &[
             let refused = "second upgrade: 400 {\"code\":3,\"message\":\"Bad request\"}";
             replace(&mut pair.node, "second upgrade: Closed(None)", refused);
             let odd = ["EIO=3", "transport=polling"];
-            if shakes(step, |query, _| odd.iter().any(|odd| query.contains(odd))) {
-                refuse_shake(pair);
+            if requests_upgrade(step, |query, _| odd.iter().any(|odd| query.contains(odd))) {
+                drop_answers(pair, "101", &["400"]);
             }
         }),
     },
@@ -152,8 +152,8 @@ pub const RULES: &[Rule] = &[
         name: "version 8 of WebSocket",
         why: "it is a draft of RFC 6455, which has version 13",
         allows: Allows::Apart(|step, pair| {
-            if shakes(step, |_, headers| headers.contains("version: 8")) {
-                refuse_shake(pair);
+            if requests_upgrade(step, |_, headers| headers.contains("version: 8")) {
+                drop_answers(pair, "101", &["400"]);
             }
         }),
     },
@@ -161,9 +161,8 @@ pub const RULES: &[Rule] = &[
         name: "`Upgrade` to another protocol, alone or beside `websocket`",
         why: "it is a list of which a server may choose, or nothing (RFC 9110, 7.8)",
         allows: Allows::Apart(|step, pair| {
-            if shakes(step, |_, headers| headers.contains("h2c")) {
-                pair.node.clear();
-                pair.sockd.clear();
+            if requests_upgrade(step, |_, headers| headers.contains("h2c")) {
+                drop_answers(pair, "400", &["101", "200"]);
             }
         }),
     },
@@ -171,14 +170,13 @@ pub const RULES: &[Rule] = &[
         name: "JSONP",
         why: "no client of this protocol asks for it",
         allows: Allows::Apart(|step, pair| {
-            if matches!(step, Some(Step::Knock(request)) if request.contains("&j=")) {
-                pair.node.clear();
-                pair.sockd.clear();
+            if matches!(step, Some(Step::OpenRequest(request)) if request.contains("&j=")) {
+                drop_answers(pair, "200 ___eio[0](", &["200 0{"]);
             }
         }),
     },
     Rule {
-        name: "an upgrade of what is a WebSocket",
+        name: "an upgrade of a WebSocket session",
         why: "there is nothing to upgrade",
         allows: Allows::FromHereOn(|step, _, pair| {
             let Some(Step::Upgrade(client, _)) = step else {
@@ -188,10 +186,14 @@ pub const RULES: &[Rule] = &[
         }),
     },
     Rule {
-        name: "a poll that waits while its client upgrades in one breath",
+        name: "a pending poll when `2probe` and `5` come together",
         why: "it is released, and the session goes on",
         allows: Allows::FromHereOn(|step, _, pair| {
-            matches!(step, Some(Step::Upgrade(_, Upgrade::InOneBreath))) && pair.differ()
+            let Some(Step::Upgrade(client, Upgrade::InOneBreath)) = step else {
+                return false;
+            };
+            let closed = |seen: &Seen| seen.who == name(*client) && seen.what == "1";
+            pair.node.iter().any(closed)
         }),
     },
     Rule {
@@ -222,7 +224,7 @@ pub const FAULTS: &[Rule] = &[
         why: "the first counts, and in Node the last",
         allows: Allows::FromHereOn(|step, _, pair| {
             let text = match step {
-                Some(Step::Knock(request)) => request,
+                Some(Step::OpenRequest(request)) => request,
                 Some(Step::Request(_, Request::Post(path))) => path,
                 _ => return false,
             };
@@ -234,9 +236,8 @@ pub const FAULTS: &[Rule] = &[
         name: "`Upgrade` without `Connection: upgrade`",
         why: "it is a plain request in Node",
         allows: Allows::Apart(|step, pair| {
-            if shakes(step, |_, headers| headers.contains("connection: close")) {
-                pair.node.clear();
-                pair.sockd.clear();
+            if requests_upgrade(step, |_, headers| headers.contains("connection: close")) {
+                drop_answers(pair, "200", &["400"]);
             }
         }),
     },
@@ -244,9 +245,8 @@ pub const FAULTS: &[Rule] = &[
         name: "a subprotocol that is offered twice",
         why: "Node refuses the request",
         allows: Allows::Apart(|step, pair| {
-            if shakes(step, |_, headers| headers.contains("v1, v1")) {
-                pair.node.clear();
-                pair.sockd.clear();
+            if requests_upgrade(step, |_, headers| headers.contains("v1, v1")) {
+                drop_answers(pair, "400", &["101"]);
             }
         }),
     },
@@ -263,16 +263,17 @@ fn sent(step: Option<&Step>) -> Option<(usize, &[Packet])> {
     }
 }
 
-/// Whether somebody opens a WebSocket by such a query and headers.
-fn shakes(step: Option<&Step>, by: impl Fn(&str, &str) -> bool) -> bool {
-    matches!(step, Some(Step::Shake(query, headers)) if by(query, headers))
+/// Whether a stranger requests a WebSocket by such a query and headers.
+fn requests_upgrade(step: Option<&Step>, by: impl Fn(&str, &str) -> bool) -> bool {
+    matches!(step, Some(Step::UpgradeRequest(query, headers)) if by(query, headers))
 }
 
-/// Takes out that Node accepts a WebSocket which sockd refuses.
-fn refuse_shake(pair: &mut Pair) {
-    if pair.sockd.iter().any(|seen| seen.what == "400") {
+/// Removes what a stranger is answered, if it begins as said on either side.
+fn drop_answers(pair: &mut Pair, node: &str, sockd: &[&str]) {
+    let begins = |seen: &[Seen], with: &str| matches!(seen, [seen] if seen.what.starts_with(with));
+    if begins(&pair.node, node) && sockd.iter().any(|with| begins(&pair.sockd, with)) {
+        pair.node.clear();
         pair.sockd.clear();
-        pair.node.retain(|seen| !seen.what.starts_with("101"));
     }
 }
 
@@ -292,7 +293,7 @@ fn is_close(packet: &Packet) -> bool {
     matches!(packet, Packet::Text(sent) if sent.starts_with('1'))
 }
 
-/// Whether a client sends one of these packets, and what comes of it is as said.
+/// Whether a client sends one of these packets, and the outcome for it is as given.
 fn sends_any(step: Option<&Step>, texts: &[&str], comes: impl Fn(usize) -> bool) -> bool {
     let Some((client, packets)) = sent(step) else {
         return false;
@@ -307,7 +308,7 @@ fn replace(seen: &mut [Seen], from: &str, to: &str) {
     }
 }
 
-/// Takes the close packets out that stand before the end of a polling session.
+/// Removes the close packets before the end of a polling session.
 fn drop_close_packets(seen: &mut Vec<Seen>) {
     let is_end = |seen: &Seen| seen.what.starts_with("poll: 400");
     let ended: Vec<_> = seen
@@ -318,7 +319,7 @@ fn drop_close_packets(seen: &mut Vec<Seen>) {
     seen.retain(|seen| seen.what != "1" || !ended.contains(&seen.who));
 }
 
-/// Writes the payloads of events as JavaScript would, so that those are equal that it reads alike.
+/// Writes the numbers of payloads as doubles, so that payloads are equal if JavaScript reads the same.
 fn read_payloads(seen: &mut Vec<Seen>) {
     for seen in seen {
         let event = seen.what.strip_prefix("42");

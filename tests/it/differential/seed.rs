@@ -8,8 +8,8 @@ use super::{
         Step, Transport, USERS, Upgrade, Waiting,
     },
     packets::{
-        BESIDE, ELSEWHERE, EVENTS, FRAMES, KNOCKS, NAMES, ODD, ODD_PROBES, PAYLOADS, POSTS,
-        QUERIES, RAW_AUTH, SHAKEN, SHAKES,
+        BESIDE, ELSEWHERE, EVENTS, FRAMES, NAMES, ODD, ODD_PROBES, OPEN_REQUESTS, PAYLOADS, POSTS,
+        QUERIES, RAW_AUTH, UPGRADE_HEADERS, UPGRADE_QUERIES,
     },
 };
 
@@ -31,11 +31,37 @@ pub fn conversation(seed: u64) -> Vec<Step> {
     (0..length).map(|_| step(rng, &mut clients)).collect()
 }
 
+/// The steps of a seed in which one client lives with a heartbeat.
+pub fn heartbeat(seed: u64) -> Vec<Step> {
+    let rng = &mut Rng::with_seed(seed);
+    let transport = pick(rng, &[Transport::Polling, Transport::WebSocket]);
+    let mut steps = vec![Step::Open(0, transport, Credentials::None)];
+    for _ in 0..rng.usize(1..6) {
+        let login = Login {
+            user: 0,
+            session: 0,
+        };
+        steps.push(match rng.u8(0..12) {
+            0 | 1 => Step::Send(0, vec![Packet::Connect(Auth::Token(login))]),
+            2 => Step::Send(0, vec![Packet::Text(pick(rng, EVENTS).into())]),
+            3 => Step::Send(0, vec![Packet::Text("3".into())]),
+            4 => Step::Emit(0, NAMES[0], Payload::Raw("1"), waiting(rng)),
+            5 => Step::Upgrade(0, Upgrade::Whole),
+            6 => Step::Upgrade(0, Upgrade::EventBetween),
+            7 => Step::Upgrade(0, Upgrade::First(Packet::Text("2".into()))),
+            8 if transport == Transport::Polling => Step::Wait(0),
+            _ => Step::Beat(0),
+        });
+    }
+    steps.push(Step::Expire(0));
+    steps
+}
+
 fn step(rng: &mut Rng, clients: &mut [Guess; CLIENTS]) -> Step {
     if rng.u8(0..16) == 0 {
         return match rng.bool() {
-            true => Step::Knock(pick(rng, KNOCKS)),
-            false => Step::Shake(pick(rng, SHAKEN), pick(rng, SHAKES)),
+            true => Step::OpenRequest(pick(rng, OPEN_REQUESTS)),
+            false => Step::UpgradeRequest(pick(rng, UPGRADE_QUERIES), pick(rng, UPGRADE_HEADERS)),
         };
     }
     let client = rng.usize(0..CLIENTS);
@@ -112,6 +138,8 @@ fn backend(rng: &mut Rng) -> Step {
     let payload = match rng.u8(0..10) {
         0 => Payload::Long(rng.usize(1..=20), pick(rng, &[110, 125, 126, 5_000])),
         1 => Payload::Long(rng.usize(1..=3), pick(rng, &[65_535, 65_536, 300_000])),
+        // More than a socket's buffers hold.
+        2 if rng.u8(0..4) == 0 => Payload::Long(20, 300_000),
         _ => Payload::Raw(pick(rng, PAYLOADS)),
     };
     Step::Emit(user, pick(rng, NAMES), payload, waiting(rng))

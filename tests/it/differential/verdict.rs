@@ -57,7 +57,7 @@ pub fn compare(steps: &[Step], node: Vec<Vec<Seen>>, sockd: Vec<Vec<Seen>>) -> V
     verdict
 }
 
-/// Takes out what rules allow; whether what comes behind can be compared.
+/// Applies the rules; returns what is left, and whether the comparison goes on.
 fn allow(
     step: Option<&Step>,
     before: &Before,

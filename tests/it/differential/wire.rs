@@ -78,7 +78,7 @@ impl Exchange {
 
 /// Asks for an upgrade with these headers; the status, and what of the answer's headers decides
 /// over the connection.
-pub async fn shake(address: SocketAddr, query: &str, headers: &str) -> String {
+pub async fn request_upgrade(address: SocketAddr, query: &str, headers: &str) -> String {
     const TELLING: [&str; 4] = [
         "sec-websocket-accept",
         "sec-websocket-protocol",

@@ -14,6 +14,7 @@ pub(super) enum Until {
     Marker,
     /// The answer to a CONNECT.
     Answer,
+    Ping,
     End,
 }
 
@@ -70,12 +71,36 @@ impl Player {
                     done = true;
                     continue;
                 }
-                done |= until == Until::Answer
-                    && (packet.starts_with("40{") || packet.starts_with("44{"));
-                self.see(client, &packet);
+                done |= match until {
+                    Until::Answer => packet.starts_with("40{") || packet.starts_with("44{"),
+                    Until::Ping => packet == "2",
+                    Until::Marker | Until::End => false,
+                };
+                match until {
+                    Until::Ping | Until::End => self.see(client, &packet),
+                    Until::Marker | Until::Answer => self.hear(client, &packet).await,
+                }
             }
             if done && until != Until::End && !self.clients[client].dismissed {
                 return;
+            }
+        }
+    }
+
+    /// Takes a packet; a ping is answered, if there is a heartbeat.
+    pub(super) async fn hear(&mut self, client: usize, packet: &str) {
+        match packet {
+            "2" if self.beats => self.answer_ping(client).await,
+            packet => self.see(client, packet),
+        }
+    }
+
+    pub(super) async fn answer_ping(&mut self, client: usize) {
+        match &mut self.clients[client].link {
+            Link::None => {}
+            Link::WebSocket(socket) => socket.send(Message::text("3")).await,
+            Link::Polling => {
+                self.post(client, "3").await;
             }
         }
     }

@@ -55,7 +55,7 @@ impl Player {
     }
 
     /// A request that belongs to no client.
-    pub(super) async fn knock(&mut self, request: &str) {
+    pub(super) async fn open_request(&mut self, request: &str) {
         let answer = Exchange::begin(self.address, request, "").await.answer();
         let what = match answer.await {
             // Pages for people.

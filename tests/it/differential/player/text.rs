@@ -1,4 +1,4 @@
-//! The packets of a conversation with the tokens of the one who plays it.
+//! The packets of a conversation as text, with real tokens in them.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;

@@ -93,7 +93,7 @@ impl Player {
         match poll.answer().await {
             Some(Answer { status: 200, body }) => {
                 for packet in packets(&body) {
-                    self.see(client, &packet);
+                    self.hear(client, &packet).await;
                 }
             }
             answer => self.note_answer(client, "released poll", answer.as_ref()),
