@@ -1,10 +1,19 @@
 //! Requests that are carried out to their end, whatever becomes of their callers.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use axum::response::{IntoResponse, Response};
+use futures_util::future::{Either, FutureExt};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
@@ -15,7 +24,7 @@ use crate::{lifecycle::Lifecycle, wire::ErrorCode};
 /// than 10 s.
 const WAIT: Duration = Duration::from_secs(5);
 
-/// Runs requests in tasks of their own, which a drain waits for, so many at once.
+/// Carries out so many requests at once; a drain waits for them.
 #[derive(Clone)]
 pub(super) struct Carrier {
     places: Arc<Semaphore>,
@@ -30,38 +39,73 @@ impl Carrier {
         }
     }
 
-    /// Starts the work, and returns its answer. Where there is no place for it the work starts only
-    /// while the returned future is polled, and its body stays unread until then.
+    /// Does the work and returns its answer. The work is done even if the returned future is dropped,
+    /// polled or not. Only where there is no place for it does it start later, while that future is
+    /// polled, and its body stays unread until then.
     pub(super) fn carry_out<W>(&self, work: W) -> impl Future<Output = Response> + Send + use<W>
     where
         W: Future<Output = Response> + Send + 'static,
     {
-        let (tell, told) = oneshot::channel();
-        let run = async move |place: OwnedSemaphorePermit| {
-            // Nobody may wait for it any more.
-            tell.send(work.await).ok();
-            drop(place);
-        };
         // Now, since hyper may drop what is returned here before it is polled: as soon as a caller
         // has hung up.
-        let waiting = match self.places.clone().try_acquire_owned() {
-            Ok(place) => {
-                self.lifecycle.spawn_awaited(run(place));
-                None
-            }
-            Err(_) => Some(run),
-        };
+        if let Ok(place) = self.places.clone().try_acquire_owned() {
+            return Either::Left(Carried::new(work, place, self.lifecycle.clone()));
+        }
         let Self { places, lifecycle } = self.clone();
-        async move {
-            if let Some(run) = waiting {
-                let Ok(Ok(place)) = timeout(WAIT, places.acquire_owned()).await else {
-                    metrics::counter!("sockd_internal_overloaded_total").increment(1);
-                    return Error::from(ErrorCode::Overloaded).into_response();
-                };
-                lifecycle.spawn_awaited(run(place));
-            }
-            told.await
-                .unwrap_or_else(|_| Error::from(ErrorCode::InternalError).into_response())
+        Either::Right(async move {
+            let Ok(Ok(place)) = timeout(WAIT, places.acquire_owned()).await else {
+                metrics::counter!("sockd_internal_overloaded_total").increment(1);
+                return Error::from(ErrorCode::Overloaded).into_response();
+            };
+            Carried::new(work, place, lifecycle).await
+        })
+    }
+}
+
+/// Work that its caller's connection drives, since a task of its own costs each request the wake-up
+/// of another thread. When the connection drops it unfinished, a task takes it over.
+struct Carried {
+    /// `None` once it is done.
+    work: Option<Pin<Box<dyn Future<Output = Response> + Send>>>,
+    lifecycle: Lifecycle,
+}
+
+impl Carried {
+    fn new(
+        work: impl Future<Output = Response> + Send + 'static,
+        place: OwnedSemaphorePermit,
+        lifecycle: Lifecycle,
+    ) -> Self {
+        let work = async move {
+            let answer = AssertUnwindSafe(work).catch_unwind().await;
+            drop(place);
+            answer.unwrap_or_else(|_| Error::from(ErrorCode::InternalError).into_response())
+        };
+        Self {
+            work: Some(Box::pin(work)),
+            lifecycle,
+        }
+    }
+}
+
+impl Future for Carried {
+    type Output = Response;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
+        let Some(work) = &mut self.work else {
+            return Poll::Pending;
+        };
+        let answer = ready!(work.as_mut().poll(context));
+        self.work = None;
+        Poll::Ready(answer)
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        // Without a runtime the process is at its end.
+        if let (Some(work), Ok(_)) = (self.work.take(), Handle::try_current()) {
+            self.lifecycle.spawn_awaited(work.map(drop));
         }
     }
 }
