@@ -1,13 +1,27 @@
 //! How the process ends: signals, the drain, and the tasks that must not outlive it.
 
-use std::{future::Future, io};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// What every task of the process hangs on.
 #[derive(Debug, Clone, Default)]
-pub struct Lifecycle {
+pub struct Lifecycle(Arc<Stages>);
+
+#[derive(Debug, Default)]
+struct Stages {
+    /// Turns before `draining`, whose own state is behind a lock.
+    is_draining: AtomicBool,
     draining: CancellationToken,
     closing: CancellationToken,
     ended: CancellationToken,
@@ -18,49 +32,64 @@ pub struct Lifecycle {
 impl Lifecycle {
     /// Runs a task that is dropped when the process ends.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks
-            .spawn(self.ended.clone().run_until_cancelled_owned(async move {
-                task.await;
-            }));
+        let stages = self.0.clone();
+        self.0.tasks.spawn(async move {
+            stages.ended.run_until_cancelled(task).await;
+        });
     }
 
     /// Runs work under way that the end waits for, within its time limit.
     pub fn spawn_awaited(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.work.spawn(work);
+        self.0.work.spawn(work);
     }
 
     /// From now on nobody new is let in.
     pub fn drain(&self) {
-        self.draining.cancel();
+        self.0.is_draining.store(true, Ordering::Release);
+        self.0.draining.cancel();
     }
 
     pub fn is_draining(&self) -> bool {
-        self.draining.is_cancelled()
+        self.0.is_draining.load(Ordering::Acquire)
     }
 
-    /// Resolves once the drain begins.
-    pub async fn drained(&self) {
-        self.draining.cancelled().await;
+    /// Polls the future until it is done, or `None` until the drain begins. Must be awaited in one
+    /// task: the drain is asked to wake it once and not at each poll, which takes a lock.
+    pub async fn until_drained<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        let mut drained = pin!(self.0.draining.cancelled());
+        let mut is_asked = false;
+        poll_fn(|context| {
+            if let Poll::Ready(output) = future.as_mut().poll(context) {
+                return Poll::Ready(Some(output));
+            }
+            let asks = !std::mem::replace(&mut is_asked, true);
+            if self.is_draining() || asks && drained.as_mut().poll(context).is_ready() {
+                return Poll::Ready(None);
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// From now on no work is taken on. Resolves when what is under way is done; the tasks still
     /// run, as it needs them.
     pub async fn close(&self) {
-        self.closing.cancel();
-        self.work.close();
-        self.work.wait().await;
+        self.0.closing.cancel();
+        self.0.work.close();
+        self.0.work.wait().await;
     }
 
     /// Resolves once no more work is taken on.
     pub async fn closed(&self) {
-        self.closing.cancelled().await;
+        self.0.closing.cancelled().await;
     }
 
     /// Ends all tasks.
     pub async fn end(&self) {
-        self.ended.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.0.ended.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Context;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::{
     net::{TcpListener, lookup_host},
     time::{Instant, timeout_at},
@@ -172,14 +172,14 @@ async fn listen(config: &config::Server) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("{host:?} is not an address of this machine; see server.host"))?;
     let mut failure = None;
     for address in addresses {
-        match bind(address, config.backlog) {
+        match bind(address, config) {
             Ok(listener) => return Ok(listener),
             // A machine without IPv6 cannot listen on `::`, which means all addresses.
             Err(error)
                 if address.ip() == Ipv6Addr::UNSPECIFIED
                     && error.kind() != io::ErrorKind::AddrInUse =>
             {
-                match bind((Ipv4Addr::UNSPECIFIED, *port).into(), config.backlog) {
+                match bind((Ipv4Addr::UNSPECIFIED, *port).into(), config) {
                     Ok(listener) => return Ok(listener),
                     Err(error) => failure = Some(error),
                 }
@@ -204,7 +204,7 @@ async fn listen(config: &config::Server) -> anyhow::Result<TcpListener> {
     Err(anyhow::Error::new(error).context(remedy))
 }
 
-fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr, config: &config::Server) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -216,7 +216,46 @@ fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     // A restart must not wait for the connections of the process before.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // On Linux, accepted connections inherit these, which saves each of them the system calls.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(config.tcp_keepalive))?;
+    socket.set_tcp_user_timeout(Some(config.tcp_user_timeout))?;
     socket.bind(&address.into())?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    socket.listen(i32::try_from(config.backlog).unwrap_or(i32::MAX))?;
     TcpListener::from_std(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::SockRef;
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn accepted_connections_inherit_the_options_of_the_listener() {
+        let config = config::Server {
+            tcp_keepalive: Duration::from_secs(77),
+            tcp_user_timeout: Duration::from_secs(33),
+            host: String::new(),
+            port: 0,
+            backlog: 1,
+            header_timeout: Duration::MAX,
+            keep_alive: Duration::MAX,
+            body_timeout: Duration::MAX,
+            max_header_size: 0,
+            drain_window: Duration::ZERO,
+            shutdown_timeout: Duration::ZERO,
+        };
+        let listener = bind((Ipv4Addr::LOCALHOST, 0).into(), &config).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (_client, (accepted, _)) = (client.unwrap(), accepted.unwrap());
+        let socket = SockRef::from(&accepted);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), config.tcp_keepalive);
+        let user_timeout = socket.tcp_user_timeout().unwrap();
+        assert_eq!(user_timeout, Some(config.tcp_user_timeout));
+    }
 }

@@ -1,13 +1,13 @@
 //! Accepts connections until no more work is taken on.
 
-use std::{io, time::Duration};
+use std::{io, pin::pin, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
     time::{Instant, sleep},
 };
 
-use super::connection;
+use super::connection::{self, Shared};
 use crate::{config, gateway::Gateway, http::Api, lifecycle::Lifecycle};
 
 /// How long to wait when the system has no room for another connection.
@@ -24,16 +24,19 @@ pub(super) async fn run(
     api: Api,
     lifecycle: Lifecycle,
 ) {
+    let backlog = config.backlog;
+    let shared = Shared::new(config, gateway, api, lifecycle.clone());
     let serve = |tcp: TcpStream| {
-        let (gateway, api) = (gateway.clone(), api.clone());
-        let connection = connection::serve(tcp, config.clone(), gateway, api, lifecycle.clone());
-        lifecycle.spawn_awaited(connection);
+        lifecycle.spawn_awaited(connection::serve(tcp, shared.clone()));
     };
     let mut shortage = Shortage::default();
+    let mut closed = pin!(lifecycle.closed());
     loop {
         let accepted = tokio::select! {
+            // Who has come is accepted before anything else is looked at.
+            biased;
             accepted = listener.accept() => accepted,
-            () = lifecycle.closed() => break,
+            () = &mut closed => break,
         };
         match accepted {
             Ok((tcp, _)) => {
@@ -53,7 +56,7 @@ pub(super) async fn run(
     let Ok(listener) = listener.into_std() else {
         return;
     };
-    for _ in 0..config.backlog {
+    for _ in 0..backlog {
         let accepted = listener.accept().and_then(|(tcp, _)| {
             tcp.set_nonblocking(true)?;
             TcpStream::from_std(tcp)

@@ -1,14 +1,23 @@
 //! One accepted connection, until it ends or is upgraded.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn, ready},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
 
 use axum::body::Body;
 use futures_util::future::Either;
-use http::{HeaderMap, HeaderValue, Request, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Version, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use socket2::{SockRef, TcpKeepalive};
-use tokio::{net::TcpStream, sync::watch, time::timeout};
+use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
     config,
@@ -20,50 +29,68 @@ use crate::{
 
 /// Lines of a request's head, whose bytes are limited as well.
 const MAX_HEADERS: usize = 256;
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// Serves the connection until it ends or, in a drain, until its present request is answered; the
-/// drain's window is the time for a request that is not there yet.
-pub(super) async fn serve(
-    tcp: TcpStream,
+/// What all connections share.
+pub(super) struct Shared {
     config: config::Server,
     gateway: Gateway,
     api: Api,
     lifecycle: Lifecycle,
-) {
-    tune(&tcp, &config);
+    keep_alive: Option<HeaderValue>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        config: config::Server,
+        gateway: Gateway,
+        api: Api,
+        lifecycle: Lifecycle,
+    ) -> Arc<Self> {
+        let keep_alive = keep_alive_header(config.keep_alive);
+        Arc::new(Self {
+            config,
+            gateway,
+            api,
+            lifecycle,
+            keep_alive,
+        })
+    }
+}
+
+/// Serves the connection until it ends or, in a drain, until its present request is answered; the
+/// drain's window is the time for a request that is not there yet.
+pub(super) async fn serve(tcp: TcpStream, shared: Arc<Shared>) {
+    let Shared {
+        config, lifecycle, ..
+    } = &*shared;
     let stream = Stream::new(tcp, config.header_timeout, config.keep_alive);
     let requests = stream.requests();
-    let (has_asked, mut asked) = watch::channel(false);
-    let keep_alive = keep_alive_header(config.keep_alive);
-    let draining = lifecycle.clone();
-    let answer = service_fn(move |request: Request<Incoming>| {
-        has_asked.send_replace(true);
+    let has_asked = AtomicBool::new(false);
+    let answer = service_fn(|request: Request<Incoming>| {
+        has_asked.store(true, Ordering::Relaxed);
         let is_client = request.uri().path().starts_with(gateway::PATH);
-        let refusal = api.refusal(&request);
+        let refusal = shared.api.refusal(&request);
         // A client that hangs up while it polls is gone; anybody else may still read the answer.
         let under_way = requests.begin(!is_client || refusal.is_some());
-        let keep_alive = keep_alive
-            .clone()
-            .filter(|_| stays_open(request.version(), request.headers()));
+        let stays_open = stays_open(request.version(), request.headers());
         let request = request.map(|body| Body::new(requests.body(body)));
         let answer = match refusal {
-            Some(refusal) => Either::Left(std::future::ready(refusal)),
-            None if is_client => {
-                let gateway = gateway.clone();
-                Either::Right(Either::Left(async move { gateway.serve(request).await }))
-            }
-            None => Either::Right(Either::Right(api.serve(request))),
+            Some(refusal) => Either::Left(ready(refusal)),
+            None if is_client => Either::Right(Either::Left(shared.gateway.serve(request))),
+            None => Either::Right(Either::Right(shared.api.serve(request))),
         };
-        let draining = draining.clone();
+        let shared = &*shared;
         async move {
             let mut response = answer.await;
-            if let Some(value) = keep_alive
-                && !draining.is_draining()
+            if let Some(value) = &shared.keep_alive
+                && stays_open
+                && !shared.lifecycle.is_draining()
                 && !response.status().is_informational()
             {
                 let headers = response.headers_mut();
                 headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
-                headers.insert("keep-alive", value);
+                headers.insert(KEEP_ALIVE, value.clone());
             }
             drop(under_way);
             Ok::<_, Infallible>(response)
@@ -77,38 +104,23 @@ pub(super) async fn serve(
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), answer)
         .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection ended early");
-            }
-            return;
+    let mut connection = pin!(connection);
+    if let Some(ended) = lifecycle.until_drained(connection.as_mut()).await {
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended early");
         }
-        () = lifecycle.drained() => {}
+        return;
     }
     // Who comes during the drain is still told that it is one. A browser keeps connections ready on
     // which it may never ask anything.
-    let first_request = timeout(config.drain_window, asked.wait_for(|asked| *asked));
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        asked = first_request => if asked.is_err() {
-            return;
-        }
-    }
-    connection.as_mut().graceful_shutdown();
-    connection.await.ok();
-}
-
-fn tune(tcp: &TcpStream, config: &config::Server) {
-    let socket = SockRef::from(tcp);
-    let keepalive = TcpKeepalive::new().with_time(config.tcp_keepalive);
-    let tuned = tcp
-        .set_nodelay(true)
-        .and_then(|()| socket.set_tcp_keepalive(&keepalive))
-        .and_then(|()| socket.set_tcp_user_timeout(Some(config.tcp_user_timeout)));
-    if let Err(error) = tuned {
-        tracing::debug!(%error, "cannot tune a connection that is gone already");
+    let first_request = poll_fn(|context| match connection.as_mut().poll(context) {
+        Poll::Ready(_) => Poll::Ready(false),
+        Poll::Pending if has_asked.load(Ordering::Relaxed) => Poll::Ready(true),
+        Poll::Pending => Poll::Pending,
+    });
+    if timeout(config.drain_window, first_request).await == Ok(true) {
+        connection.as_mut().graceful_shutdown();
+        connection.await.ok();
     }
 }
 
@@ -130,4 +142,19 @@ fn stays_open(version: Version, headers: &HeaderMap) -> bool {
         options.any(|given| given.eq_ignore_ascii_case(option))
     };
     !has("close") && (version == Version::HTTP_11 || has("keep-alive"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A caller that keeps its connection open costs this much, and so does a client that polls.
+    #[test]
+    fn the_task_of_a_connection_is_small() {
+        fn size_of_future<F: Future>(_: fn(TcpStream, Arc<Shared>) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size_of_future(serve);
+        assert!(size <= 1_152, "{size}");
+    }
 }
