@@ -2,7 +2,6 @@
 //! side during a rolling upgrade.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::Event;
@@ -195,6 +194,7 @@ impl UserMessage {
                     seq: *seq,
                     event: name,
                 });
+                bytes.reserve_exact("\n".len() + event.payload().len());
                 bytes.push(b'\n');
                 bytes.extend_from_slice(event.payload());
                 bytes
@@ -217,9 +217,8 @@ impl UserMessage {
         let (line, payload) = text.split_once('\n').unwrap_or((text, "null"));
         Ok(match decode(line)? {
             UserHeader::Emit { from, seq, event } => {
-                let payload: &RawValue =
-                    serde_json::from_str(payload).map_err(DecodeError::Malformed)?;
-                let event = Event::new(event, payload.get());
+                // The node that it comes from has checked that it is JSON.
+                let event = Event::new(event, payload);
                 Self::Emit { from, seq, event }
             }
             UserHeader::SessionChanged { from, seq, session } => {
