@@ -23,8 +23,6 @@ pub mod key;
 pub mod mint;
 
 use std::{
-    borrow::Cow,
-    collections::HashMap,
     fmt,
     time::{Duration, SystemTime},
 };
@@ -41,7 +39,7 @@ use thiserror::Error;
 use crate::{
     config::{self, Algorithm},
     id::{IdFormat, IdFormats, InvalidId, SessionId, UserId},
-    wire,
+    wire::Members,
 };
 use key::{KeyError, VerifyingKey};
 
@@ -222,7 +220,7 @@ impl TokenVerifier {
         // Node reads the header as Latin-1, so that it need not be UTF-8.
         let header: String = header.iter().copied().map(char::from).collect();
         let members = members(&header).ok_or(TokenError::Header)?;
-        let name = members.get("alg").and_then(|raw| string(raw));
+        let name = members.get("alg").and_then(string);
         let name = name.ok_or(TokenError::NoAlgorithm)?;
         let not_allowed = || TokenError::AlgorithmNotAllowed {
             found: name.chars().take(32).collect(),
@@ -232,7 +230,7 @@ impl TokenVerifier {
             return Err(not_allowed());
         }
         let algorithm = name.parse().map_err(|_| not_allowed())?;
-        if members.contains_key("crit") {
+        if members.get("crit").is_some() {
             return Err(TokenError::Critical);
         }
         Ok(algorithm)
@@ -302,11 +300,9 @@ fn is_blank(c: char) -> bool {
     (c.is_whitespace() && c != NEXT_LINE) || c == BYTE_ORDER_MARK
 }
 
-type Members<'a> = HashMap<Cow<'a, str>, &'a RawValue>;
-
 fn members(json: &str) -> Option<Members<'_>> {
     let is_object = json.trim_ascii_start().starts_with('{');
-    is_object.then(|| wire::parse_members(json).ok()).flatten()
+    is_object.then(|| Members::parse(json).ok()).flatten()
 }
 
 fn string(raw: &RawValue) -> Option<String> {

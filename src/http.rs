@@ -19,10 +19,11 @@ use axum::{
     body::Body,
     extract::State,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::get,
 };
 use futures_util::future::{Either, FutureExt};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header, uri::PathAndQuery};
+use metrics::Counter;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use serde_json::json;
@@ -56,6 +57,9 @@ struct Context {
     body_timeout: Duration,
     metrics: PrometheusHandle,
     readers: config::Metrics,
+    /// How many events were emitted under each supported name or pattern, in their order: event names
+    /// as labels would create series without bound.
+    emits: Vec<Counter>,
     /// Whether the log has said that a scraper was refused.
     refused_metrics: Once,
     dev: Option<Dev>,
@@ -73,10 +77,7 @@ impl Api {
         let mut router = Router::new()
             .route("/healthz", get(health))
             .route("/readyz", get(readiness))
-            .route("/metrics", get(render_metrics))
-            .route("/internal/emit", post(internal::emit))
-            .route("/internal/force-logout", post(internal::force_logout))
-            .route("/internal/sessions", get(internal::sessions));
+            .route("/metrics", get(render_metrics));
         if dev.is_some() {
             router = dev::routes(router);
         }
@@ -88,6 +89,7 @@ impl Api {
             body_timeout: config.server.body_timeout,
             metrics,
             readers: config.metrics.clone(),
+            emits: config.events.patterns().map(emits_under).collect(),
             refused_metrics: Once::new(),
             dev,
         });
@@ -124,8 +126,7 @@ impl Api {
             match internal::check_caller(request.headers(), &self.context) {
                 Err(code) => Either::Left(ready(Error::from(code).into_response())),
                 Ok(()) => {
-                    let name = request.uri().path().to_owned();
-                    let work = internal::log_answer(name, route(self.router.clone(), request));
+                    let work = internal::answer(self.context.clone(), request);
                     Either::Right(Either::Left(self.carrier.carry_out(work)))
                 }
             }
@@ -136,6 +137,10 @@ impl Api {
     }
 }
 
+fn emits_under(pattern: &str) -> Counter {
+    metrics::counter!("sockd_emits_total", "event" => pattern.to_owned())
+}
+
 async fn route(router: Router, request: Request<Body>) -> Response {
     let Ok(response) = router.oneshot(request).await;
     response
@@ -144,14 +149,11 @@ async fn route(router: Router, request: Request<Body>) -> Response {
 /// The address in lower case and without a slash at its end, as Express matches routes.
 fn canonical(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
-    let lower = path.to_ascii_lowercase();
-    let canonical = lower
-        .strip_suffix('/')
-        .filter(|rest| !rest.is_empty())
-        .unwrap_or(&lower);
-    if canonical == path {
+    let stem = path.strip_suffix('/').filter(|rest| !rest.is_empty());
+    if stem.is_none() && !path.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return None;
     }
+    let canonical = stem.unwrap_or(path).to_ascii_lowercase();
     let query = uri
         .query()
         .map_or(String::new(), |query| format!("?{query}"));

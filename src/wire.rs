@@ -8,9 +8,12 @@ pub use self::{
     event::{Event, Frame},
 };
 
-use std::{borrow::Cow, collections::HashMap, fmt};
+use std::{borrow::Cow, fmt};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 /// The event that tells a client that its session was replaced, before it is disconnected.
@@ -166,16 +169,59 @@ pub struct SessionsAnswer {
 }
 
 /// A JSON object's members as raw text; of a key given twice the last counts.
-///
-/// # Errors
-/// Text that is not JSON, or whose top level is neither an object nor a list; a list has no
-/// members. This is what the callers of the TypeScript server are used to.
-pub fn parse_members(json: &str) -> Result<HashMap<Cow<'_, str>, &RawValue>, serde_json::Error> {
-    if json.trim_ascii_start().starts_with('[') {
-        serde_json::from_str::<serde::de::IgnoredAny>(json)?;
-        return Ok(HashMap::new());
+#[derive(Debug, Default)]
+pub struct Members<'a>(Vec<(Text<'a>, &'a RawValue)>);
+
+/// A JSON string, which is part of the text that it was read from if nothing in it is escaped.
+#[derive(Debug, Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'a> Members<'a> {
+    /// # Errors
+    /// Text that is not JSON, or whose top level is neither an object nor a list; a list has no
+    /// members. This is what the callers of the TypeScript server are used to.
+    pub fn parse(json: &'a str) -> Result<Self, serde_json::Error> {
+        if json.trim_ascii_start().starts_with('[') {
+            serde_json::from_str::<serde::de::IgnoredAny>(json)?;
+            return Ok(Self::default());
+        }
+        serde_json::from_str(json)
     }
-    serde_json::from_str(json)
+
+    pub fn get(&self, key: &str) -> Option<&'a RawValue> {
+        let mut members = self.0.iter().rev();
+        members
+            .find(|(known, _)| known.0 == key)
+            .map(|(_, value)| *value)
+    }
+
+    /// A member that is a text; any other counts as not given.
+    pub fn text(&self, key: &str) -> Option<Cow<'a, str>> {
+        let text: Text<'a> = serde_json::from_str(self.get(key)?.get()).ok()?;
+        Some(text.0)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
 }
 
 #[cfg(test)]
@@ -184,13 +230,22 @@ mod tests {
 
     #[test]
     fn members_are_lenient_as_the_callers_are_used_to() {
-        let members = parse_members(r#"{"a":1,"a":2,"x":{"y":[]}}"#).unwrap();
-        assert_eq!(members["a"].get(), "2");
-        assert!(parse_members("[1,2]").unwrap().is_empty());
+        let members = Members::parse(r#"{"a":1,"\u0061":2,"x":{"y":[]}}"#).unwrap();
+        assert_eq!(members.get("a").unwrap().get(), "2");
+        assert!(Members::parse("[1,2]").unwrap().0.is_empty());
         for text in ["1", "\"a\"", "null", "true", "", "  ", "{", "[1"] {
-            assert!(parse_members(text).is_err(), "{text:?}");
+            assert!(Members::parse(text).is_err(), "{text:?}");
         }
         let deep = format!("{{\"payload\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
-        assert_eq!(parse_members(&deep).unwrap()["payload"].get().len(), 10_000);
+        let payload = Members::parse(&deep).unwrap().get("payload").unwrap();
+        assert_eq!(payload.get().len(), 10_000);
+    }
+
+    #[test]
+    fn a_text_is_copied_only_where_something_in_it_is_escaped() {
+        let members = Members::parse(r#"{"plain":"a","escaped":"\n","number":1}"#).unwrap();
+        assert!(matches!(members.text("plain"), Some(Cow::Borrowed("a"))));
+        assert!(matches!(members.text("escaped"), Some(Cow::Owned(text)) if text == "\n"));
+        assert_eq!(members.text("number"), None);
     }
 }

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use super::{Context, error::Error};
 use crate::{
     id::{SessionId, UserId},
-    wire::{EmitAnswer, ErrorCode, Event, ForceLogoutAnswer, parse_members},
+    wire::{EmitAnswer, ErrorCode, Event, ForceLogoutAnswer, Members},
 };
 
 const PAGE: &str = include_str!("dev.html");
@@ -56,16 +56,12 @@ async fn emit(
 ) -> Result<Json<EmitAnswer>, Error> {
     let dev = of_this_page(&context, &headers)?;
     let body = String::from_utf8_lossy(&body);
-    let members = parse_members(&body).map_err(|_| ErrorCode::InvalidJson)?;
+    let members = Members::parse(&body).map_err(|_| ErrorCode::InvalidJson)?;
     let name = members
-        .get("event")
-        .and_then(|name| serde_json::from_str::<String>(name.get()).ok());
-    let name = name
+        .text("event")
         .and_then(|name| context.events.parse(&name))
         .ok_or(ErrorCode::InvalidEvent)?;
-    let payload = members
-        .get("payload")
-        .map_or(RawValue::NULL, |payload| *payload);
+    let payload = members.get("payload").unwrap_or(RawValue::NULL);
     let event = Event::new(name, payload.get());
     let reach = context
         .node

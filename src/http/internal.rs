@@ -1,8 +1,8 @@
 //! The internal routes, which backends call with a bearer secret.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
-    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,10 +10,10 @@ use std::{
 use axum::{
     Json,
     body::{Body, Bytes},
-    extract::{Query, State},
-    response::Response,
+    extract::Query,
+    response::{IntoResponse, Response},
 };
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, Request, header, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
@@ -23,13 +23,15 @@ use crate::{
     id::{IdFormat, UserId},
     secret::Secret,
     session::SessionStore,
-    wire::{
-        EmitAnswer, ErrorCode, Event, ForceLogoutAnswer, SessionRow, SessionsAnswer, parse_members,
-    },
+    wire::{EmitAnswer, ErrorCode, Event, ForceLogoutAnswer, Members, SessionRow, SessionsAnswer},
 };
 
 /// Headers that browsers add and scripts in them cannot remove (Fetch metadata, client hints).
-const BROWSER_HEADERS: [&str; 3] = ["sec-fetch-mode", "sec-fetch-site", "sec-ch-ua"];
+const BROWSER_HEADERS: [HeaderName; 3] = [
+    HeaderName::from_static("sec-fetch-mode"),
+    HeaderName::from_static("sec-fetch-site"),
+    HeaderName::from_static("sec-ch-ua"),
+];
 /// The most sessions in one answer.
 const PAGE: usize = 1_000;
 
@@ -43,8 +45,8 @@ pub(super) fn is_route(path: &str) -> bool {
 /// # Errors
 /// Why the caller is refused.
 pub(super) fn check_caller(headers: &HeaderMap, context: &Context) -> Result<(), ErrorCode> {
-    let given = |name: &&str| {
-        let mut values = headers.get_all(*name).iter();
+    let given = |name: &HeaderName| {
+        let mut values = headers.get_all(name).iter();
         values.any(|value| !value.is_empty())
     };
     if BROWSER_HEADERS.iter().any(given) {
@@ -55,11 +57,31 @@ pub(super) fn check_caller(headers: &HeaderMap, context: &Context) -> Result<(),
         .ok_or(ErrorCode::Unauthorized)
 }
 
-/// Logs how a request was answered, and after how long.
-pub(super) async fn log_answer(route: String, answer: impl Future<Output = Response>) -> Response {
+/// Answers a request of a caller who was let in.
+pub(super) async fn answer(context: Arc<Context>, request: Request<Body>) -> Response {
     let started = Instant::now();
-    let response = answer.await;
-    tracing::debug!(route, status = response.status().as_u16(), elapsed = ?started.elapsed(), "answered");
+    let (
+        Parts {
+            method,
+            uri,
+            headers,
+            ..
+        },
+        body,
+    ) = request.into_parts();
+    let response = match (method.as_str(), uri.path()) {
+        ("POST", "/internal/emit") => emit(&context, &headers, body).await.into_response(),
+        ("POST", "/internal/force-logout") => {
+            force_logout(&context, &headers, body).await.into_response()
+        }
+        ("GET" | "HEAD", "/internal/sessions") => match Query::try_from_uri(&uri) {
+            Ok(Query(query)) => sessions(&context, &query).into_response(),
+            Err(rejection) => rejection.into_response(),
+        },
+        _ => Error::from(ErrorCode::NotFound).into_response(),
+    };
+    let status = response.status().as_u16();
+    tracing::debug!(route = uri.path(), status, elapsed = ?started.elapsed(), "answered");
     response
 }
 
@@ -90,33 +112,31 @@ fn bearer(value: &[u8]) -> Option<&str> {
 }
 
 /// `POST /internal/emit`
-pub(super) async fn emit(
-    State(context): State<Arc<Context>>,
-    headers: HeaderMap,
+async fn emit(
+    context: &Context,
+    headers: &HeaderMap,
     body: Body,
 ) -> Result<Json<EmitAnswer>, Error> {
-    let body = read(&context, &headers, body).await?;
     let (user, event) = {
-        let members = parse_members(&body).map_err(|_| ErrorCode::InvalidJson)?;
+        let body = read(context, headers, body).await?;
+        let body = text_of(&body);
+        let members = Members::parse(&body).map_err(|_| ErrorCode::InvalidJson)?;
         let user = id(&members, "userId", &context.ids.user)
             .and_then(|text| context.ids.parse_user(&text).ok());
         let user = user.ok_or(ErrorCode::InvalidUserId)?;
-        let name = text(&members, "event").and_then(|text| context.events.parse(&text));
+        let name = members.text("event");
+        let name = name.and_then(|text| context.events.parse(&text));
         let name = name.ok_or(ErrorCode::InvalidEvent)?;
-        let payload = members
-            .get("payload")
-            .map_or(RawValue::NULL, |payload| *payload);
+        let payload = members.get("payload").unwrap_or(RawValue::NULL);
+        // A large body and its copy need not both wait for Redis.
         (user, Event::new(name, payload.get()))
     };
-    // A large body and its copy need not both wait for Redis.
-    drop(body);
-    if let Some(pattern) = context.events.pattern_of(event.name.as_str()) {
-        // Event names as labels would create series without bound.
-        metrics::counter!("sockd_emits_total", "event" => pattern.to_owned()).increment(1);
+    if let Some(index) = context.events.position(event.name.as_str()) {
+        context.emits[index].increment(1);
     }
     match context.node.emit(&user, &event).await {
         Ok(reach) => {
-            let nodes = reach.nodes.filter(|_| prefers_representation(&headers));
+            let nodes = reach.nodes.filter(|_| prefers_representation(headers));
             Ok(Json(EmitAnswer {
                 ok: true,
                 online: nodes.map(|nodes| nodes > 0),
@@ -128,34 +148,36 @@ pub(super) async fn emit(
 }
 
 /// `POST /internal/force-logout`
-pub(super) async fn force_logout(
-    State(context): State<Arc<Context>>,
-    headers: HeaderMap,
+async fn force_logout(
+    context: &Context,
+    headers: &HeaderMap,
     body: Body,
 ) -> Result<Json<ForceLogoutAnswer>, Error> {
-    let body = read(&context, &headers, body).await?;
-    let members = parse_members(&body).map_err(|_| ErrorCode::InvalidJson)?;
-    let user = id(&members, "userId", &context.ids.user)
-        .and_then(|text| context.ids.parse_user(&text).ok());
-    let user = user.ok_or(ErrorCode::InvalidUserId)?;
-    let session = id(&members, "sessionId", &context.ids.session)
-        .and_then(|text| context.ids.parse_session(&text).ok());
-    let session = session.ok_or(ErrorCode::InvalidSessionId)?;
-    drop(members);
+    let (user, session) = {
+        let body = read(context, headers, body).await?;
+        let body = text_of(&body);
+        let members = Members::parse(&body).map_err(|_| ErrorCode::InvalidJson)?;
+        let user = id(&members, "userId", &context.ids.user)
+            .and_then(|text| context.ids.parse_user(&text).ok());
+        let user = user.ok_or(ErrorCode::InvalidUserId)?;
+        let session = id(&members, "sessionId", &context.ids.session)
+            .and_then(|text| context.ids.parse_session(&text).ok());
+        (user, session.ok_or(ErrorCode::InvalidSessionId)?)
+    };
     metrics::counter!("sockd_force_logouts_total").increment(1);
     let done = context.node.force_logout(&user, &session).await?;
     tracing::info!(%user, %session, disconnected = done.disconnected, "replaced a session");
     Ok(Json(ForceLogoutAnswer {
         ok: true,
         disconnected: done.disconnected,
-        nodes: prefers_representation(&headers).then_some(done.nodes),
+        nodes: prefers_representation(headers).then_some(done.nodes),
     }))
 }
 
 /// `GET /internal/sessions`: the sessions of an instance in memory mode, ordered by user.
-pub(super) async fn sessions(
-    State(context): State<Arc<Context>>,
-    Query(query): Query<HashMap<String, String>>,
+fn sessions(
+    context: &Context,
+    query: &HashMap<String, String>,
 ) -> Result<Json<SessionsAnswer>, Error> {
     let SessionStore::Memory(sessions) = context.node.sessions() else {
         return Err(ErrorCode::SessionsInRedis.into());
@@ -191,10 +213,11 @@ pub(super) async fn sessions(
     }))
 }
 
-/// The text of a JSON body; `{}` for none, and for any other content type.
-async fn read(context: &Context, headers: &HeaderMap, body: Body) -> Result<String, ErrorCode> {
+/// The bytes of a JSON body; `{}` for none, and for any other content type.
+async fn read(context: &Context, headers: &HeaderMap, body: Body) -> Result<Bytes, ErrorCode> {
+    const NONE: Bytes = Bytes::from_static(b"{}");
     if !is_json(headers) {
-        return Ok("{}".to_owned());
+        return Ok(NONE);
     }
     let encoding = headers
         .get(header::CONTENT_ENCODING)
@@ -203,13 +226,15 @@ async fn read(context: &Context, headers: &HeaderMap, body: Body) -> Result<Stri
         return Err(ErrorCode::UnsupportedEncoding);
     }
     let bytes = read_bounded(body, context.internal.max_body, context.body_timeout).await?;
-    if bytes.is_empty() {
-        return Ok("{}".to_owned());
-    }
-    // As Node decodes it: a mark of the byte order is left out, and a byte that is no UTF-8
-    // becomes U+FFFD.
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    Ok(String::from_utf8_lossy(bytes).into_owned())
+    Ok(if bytes.is_empty() { NONE } else { bytes })
+}
+
+/// The text as Node decodes it: a mark of the byte order is left out, and a byte that is no UTF-8
+/// becomes U+FFFD.
+fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    // Looks at several bytes at once, where the lossy way looks at each.
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -231,16 +256,10 @@ async fn read_bounded(body: Body, limit: usize, within: Duration) -> Result<Byte
     }
 }
 
-type Members<'a> = HashMap<std::borrow::Cow<'a, str>, &'a RawValue>;
-
-/// A member that is a text; any other counts as not given.
-fn text(members: &Members<'_>, key: &str) -> Option<String> {
-    serde_json::from_str(members.get(key)?.get()).ok()
-}
-
 /// Returns a member that is an id: a string, or a number if ids are integers.
-fn id(members: &Members<'_>, key: &str, format: &IdFormat) -> Option<String> {
-    text(members, key).or_else(|| format.of_number(members.get(key)?.get()))
+fn id<'a>(members: &Members<'a>, key: &str, format: &IdFormat) -> Option<Cow<'a, str>> {
+    let of_number = || format.of_number(members.get(key)?.get()).map(Cow::Owned);
+    members.text(key).or_else(of_number)
 }
 
 /// Whether the caller wants more than the TypeScript server answered (RFC 7240, 4.2).
