@@ -237,7 +237,7 @@ async fn what_is_wrong_with_tls_is_named_with_its_remedy() {
     );
     let examined = examine(&no_pem);
     assert_eq!(examined.code, Some(2), "{}", examined.stdout);
-    examined.assert("redis", "fail", &["redis.tls_cert_file", "is no PEM"]);
+    examined.assert("redis", "fail", &["redis.tls_cert_file", "is not a PEM"]);
 }
 
 #[tokio::test]
