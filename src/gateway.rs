@@ -11,6 +11,8 @@ mod cors;
 mod engine;
 mod entrance;
 mod frames;
+#[cfg(test)]
+mod fuzz;
 mod outbox;
 mod packet;
 mod polling;

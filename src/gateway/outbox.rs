@@ -158,6 +158,9 @@ fn weight(frame: &Frame) -> usize {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -298,6 +298,9 @@ pub(super) fn unknown_namespace(name: &str) -> Frame {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

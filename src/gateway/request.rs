@@ -168,6 +168,9 @@ pub(super) fn credentials<B>(request: &Request<B>) -> Option<Credentials> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
