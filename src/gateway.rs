@@ -19,7 +19,8 @@ mod polling;
 mod raw_stream;
 mod registry;
 mod request;
-
+#[cfg(test)]
+mod tests;
 mod ticker;
 mod websocket;
 

@@ -313,15 +313,4 @@ impl fmt::Debug for Connection {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_idle_client_is_small() {
-        let size = size_of::<Connection>();
-        assert!(
-            size <= 368,
-            "with its two counts no longer in 384 bytes: {size}"
-        );
-    }
-}
+mod tests;

@@ -36,10 +36,13 @@ pub(super) trait Timed: Send + Sync + 'static {
     fn tick(&self, now: Tick);
 }
 
+/// By moment and address, so that a call can be taken back.
+type Due<T> = BTreeMap<(Tick, usize), Weak<T>>;
+
 /// Calls what is due.
 pub(super) struct Ticker<T> {
     started: Instant,
-    due: Mutex<BTreeMap<Tick, Vec<Weak<T>>>>,
+    due: Mutex<Due<T>>,
     sooner: Notify,
 }
 
@@ -64,14 +67,17 @@ impl<T: Timed> Ticker<T> {
         Tick((at.as_micros().div_ceil(1_000) as u64).next_multiple_of(step))
     }
 
-    /// Calls [`Timed::tick`] once, at that moment or as soon as possible.
-    pub(super) fn schedule(&self, at: Tick, timed: Weak<T>) {
-        let is_first = {
-            let mut due = self.due();
-            let is_first = due.first_key_value().is_none_or(|(first, _)| at < *first);
-            due.entry(at).or_default().push(timed);
-            is_first
-        };
+    /// Moves a call of [`Timed::tick`] from one moment to another; [`Tick::NEVER`] stands for no call.
+    pub(super) fn reschedule(&self, timed: &Weak<T>, from: Tick, to: Tick) {
+        let address = timed.as_ptr().addr();
+        let mut due = self.due();
+        due.remove(&(from, address));
+        if to == Tick::NEVER {
+            return;
+        }
+        let is_first = due.first_key_value().is_none_or(|(first, _)| to < first.0);
+        due.insert((to, address), timed.clone());
+        drop(due);
         if is_first {
             self.sooner.notify_one();
         }
@@ -79,7 +85,7 @@ impl<T: Timed> Ticker<T> {
 
     pub(super) async fn run(self: Arc<Self>) {
         loop {
-            let next = self.due().first_key_value().map(|(tick, _)| *tick);
+            let next = self.due().first_key_value().map(|(key, _)| key.0);
             let wait = async {
                 match next {
                     Some(Tick(tick)) => {
@@ -93,24 +99,27 @@ impl<T: Timed> Ticker<T> {
                 () = self.sooner.notified() => continue,
             }
             while let Some(timed) = self.take_due() {
-                for timed in timed {
-                    if let Some(timed) = timed.upgrade() {
-                        timed.tick(self.now());
-                    }
-                    consume_budget().await;
+                if let Some(timed) = timed.upgrade() {
+                    timed.tick(self.now());
                 }
+                consume_budget().await;
             }
         }
     }
 
-    fn take_due(&self) -> Option<Vec<Weak<T>>> {
+    fn take_due(&self) -> Option<Weak<T>> {
         let now = self.now();
         let mut due = self.due();
         let first = due.first_entry()?;
-        (*first.key() <= now).then(|| first.remove())
+        (first.key().0 <= now).then(|| first.remove())
     }
 
-    fn due(&self) -> MutexGuard<'_, BTreeMap<Tick, Vec<Weak<T>>>> {
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.due().len()
+    }
+
+    fn due(&self) -> MutexGuard<'_, Due<T>> {
         // A map is whole between two of its operations.
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -136,11 +145,16 @@ mod tests {
         let alarm = Arc::new(Alarm::default());
         for delay in [400, 100, 0, 25_000] {
             let at = ticker.after(Duration::from_millis(delay));
-            ticker.schedule(at, Arc::downgrade(&alarm));
+            ticker.reschedule(&Arc::downgrade(&alarm), Tick::NEVER, at);
             tokio::task::yield_now().await;
         }
         // One that nobody owns any more does no harm.
-        ticker.schedule(ticker.now(), Weak::new());
+        ticker.reschedule(&Weak::new(), Tick::NEVER, ticker.now());
+        // One that is moved, and then taken back.
+        let [soon, later] = [200, 300].map(|delay| ticker.after(Duration::from_millis(delay)));
+        for (from, to) in [(Tick::NEVER, later), (later, soon), (soon, Tick::NEVER)] {
+            ticker.reschedule(&Arc::downgrade(&alarm), from, to);
+        }
         tokio::time::sleep(Duration::from_secs(26)).await;
         let woken = alarm.0.lock().unwrap().clone();
         assert_eq!(woken, [0, 100, 400, 25_088].map(Tick));

@@ -205,17 +205,15 @@ impl Drop for Locked<'_> {
         let ticker = &self.connection.engine.ticker;
         // An admission is dropped at once, but by the ticker: the hub may hold its lock here.
         let due = if is_gone { ticker.now() } else { self.due_at() };
-        let is_sooner = due < self.wake_at;
-        if is_sooner {
+        // A call that comes too early does no harm. One that is no longer needed keeps memory.
+        if due < self.wake_at || due == Tick::NEVER {
+            ticker.reschedule(&self.connection.me, self.wake_at, due);
             self.wake_at = due;
         }
         let (wakes_task, wakes_poll) = (self.wakes_task, self.wakes_poll);
         let task = wakes_task.then(|| self.task.take()).flatten();
         let poll = wakes_poll.then(|| self.poll.take()).flatten();
         self.state = None;
-        if is_sooner {
-            ticker.schedule(due, self.connection.me.clone());
-        }
         task.into_iter().chain(poll).for_each(|waker| waker.wake());
         if let Some(ending) = self.ending {
             let connection = self.connection;

@@ -1,0 +1,43 @@
+use super::*;
+use crate::gateway::tests::{engine, streams};
+
+#[test]
+fn an_idle_client_is_small() {
+    let size = size_of::<Connection>();
+    assert!(
+        size <= 368,
+        "with its two counts no longer in 384 bytes: {size}"
+    );
+}
+
+#[tokio::test]
+async fn clients_that_leave_leave_nothing_behind() {
+    let engine = engine();
+    let mut clients = Vec::new();
+    for _ in 0..100 {
+        let polling = Connection::open_polling(&engine, None);
+        let (stream, client) = streams().await;
+        let websocket = Connection::open_websocket(&engine, None, stream);
+        clients.push((Arc::downgrade(&polling), Arc::downgrade(&websocket), client));
+        for _ in 0..3 {
+            // As each of them may be woken sooner, later, or again.
+            let mut locked = polling.lock();
+            locked.cut_at = engine.ticker.after(std::time::Duration::from_secs(1));
+            drop(locked);
+            polling.lock().cut_at = Tick::NEVER;
+        }
+        polling.receive(packet::read("1"));
+        websocket.lock().finish(LastWord::Close);
+    }
+    assert!(engine.registry.list().is_empty());
+    assert_eq!(
+        engine.ticker.waiting(),
+        0,
+        "memory is kept for calls to come"
+    );
+    for (polling, websocket, _) in clients {
+        assert_eq!((polling.strong_count(), websocket.strong_count()), (0, 0));
+        // The last reference to their memory.
+        assert_eq!((polling.weak_count(), websocket.weak_count()), (0, 0));
+    }
+}
