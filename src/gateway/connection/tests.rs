@@ -1,3 +1,8 @@
+use std::{
+    pin::pin,
+    task::{Context, Waker},
+};
+
 use super::*;
 use crate::gateway::tests::{engine, streams};
 
@@ -40,4 +45,32 @@ async fn clients_that_leave_leave_nothing_behind() {
         // The last reference to their memory.
         assert_eq!((polling.weak_count(), websocket.weak_count()), (0, 0));
     }
+}
+
+#[tokio::test]
+async fn a_poll_that_is_given_up_after_the_upgrade_does_not_end_the_websocket() {
+    let engine = engine();
+    let connection = Connection::open_polling(&engine, None);
+    let mut poll = Box::pin(connection.begin_poll().expect("no other poll"));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(pin!(&mut poll).poll(&mut context).is_pending());
+    assert!(connection.begin_upgrade());
+    connection.probed();
+    let (stream, _client) = streams().await;
+    assert!(connection.upgrade(stream));
+    // The client hangs up before the answer that it was woken for.
+    drop(poll);
+    assert_eq!(connection.lock().phase, Phase::Open);
+}
+
+#[tokio::test]
+async fn a_poll_that_is_given_up_before_the_upgrade_ends_the_connection() {
+    let engine = engine();
+    let connection = Connection::open_polling(&engine, None);
+    let mut poll = Box::pin(connection.begin_poll().expect("no other poll"));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(pin!(&mut poll).poll(&mut context).is_pending());
+    assert!(connection.begin_upgrade());
+    drop(poll);
+    assert_eq!(connection.lock().phase, Phase::Ended(LastWord::Noop));
 }

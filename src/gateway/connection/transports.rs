@@ -237,7 +237,8 @@ impl Drop for PendingPoll {
     fn drop(&mut self) {
         let mut locked = self.connection.lock();
         locked.is_polled = false;
-        if !self.is_answered {
+        // On a WebSocket the client needs its polls no more.
+        if !self.is_answered && matches!(locked.transport, Transport::Polling(_)) {
             locked.finish(LastWord::Noop);
         }
     }
