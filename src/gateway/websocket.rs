@@ -182,22 +182,66 @@ impl Future for Carrier {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         BUFFER.with_borrow_mut(|buffer| {
-            loop {
+            let mut read_now = 0;
+            while read_now < SCRATCH {
                 match std::task::ready!(self.connection.poll_stream(context, buffer)) {
-                    Some(read) => self.read(&mut buffer[..read]),
+                    Some(read) => {
+                        self.read(&mut buffer[..read]);
+                        read_now += read;
+                    }
                     None => return Poll::Ready(()),
                 }
             }
+            // The thread has others to serve.
+            context.waker().wake_by_ref();
+            Poll::Pending
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        task::{Wake, Waker},
+    };
+
     use super::*;
+    use crate::gateway::tests::{engine, streams};
 
     #[test]
     fn the_task_of_an_idle_client_is_small() {
         assert_eq!(size_of::<Carrier>(), 16);
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_much_does_not_keep_its_thread_from_others() {
+        let (stream, client) = streams().await;
+        // Pongs that nobody has asked for, as many as fit into the buffers of the system.
+        let flood = b"\x81\x81\0\0\0\x003".repeat(100_000);
+        client.writable().await.expect("the connection is open");
+        let sent = client.try_write(&flood).expect("there is room");
+        assert!(sent > 2 * SCRATCH, "{sent}");
+        let mut carrier = Carrier {
+            connection: Connection::open_websocket(&engine(), None, stream),
+            frames: Frames::default(),
+        };
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let mut context = Context::from_waker(&waker);
+        assert!(Pin::new(&mut carrier).poll(&mut context).is_pending());
+        assert!(
+            woken.0.load(Ordering::Relaxed),
+            "it has read {sent} bytes at once"
+        );
     }
 }
