@@ -183,6 +183,7 @@ impl Connection {
             state: Mutex::new(state),
         });
         engine.registry.insert(connection.clone());
+        engine.meters.open.increment(1);
         // Dropping the guard schedules the first tick.
         drop(connection.lock());
         connection

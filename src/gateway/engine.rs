@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use metrics::Counter;
+use metrics::{Counter, Gauge};
 
 use super::{
     connection::{Connection, Ending},
@@ -58,8 +58,10 @@ impl Engine {
     }
 }
 
-/// The counters that every client moves, looked up once.
+/// The figures that every client moves, looked up once.
 pub(super) struct Meters {
+    /// Connections that are not over yet, joined or not.
+    pub(super) open: Gauge,
     pub(super) events_sent: Counter,
     ended: [Counter; Ending::ALL.len()],
 }
@@ -68,6 +70,7 @@ impl Meters {
     fn new() -> Self {
         let ended = |ending: Ending| metrics::counter!("sockd_connections_ended_total", "why" => ending.label());
         Self {
+            open: metrics::gauge!("sockd_connections"),
             events_sent: metrics::counter!("sockd_events_sent_total"),
             ended: Ending::ALL.map(ended),
         }

@@ -6,8 +6,13 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::support::{
-    PATIENCE, eventually, http, http::RawConnection, jwt, polling::Polling, sockd::Sockd,
-    websocket::WebSocket, within,
+    PATIENCE, eventually, http,
+    http::RawConnection,
+    jwt,
+    polling::Polling,
+    sockd::Sockd,
+    websocket::{WebSocket, frame, open_raw},
+    within,
 };
 
 const BOUND_KIB: u64 = 40_000_000 / 1024;
@@ -54,35 +59,10 @@ async fn start() -> (Sockd, String, String) {
 
 /// A WebSocket of which every byte is the test's own, and which reads nothing.
 async fn raw_websocket(sockd: &Sockd, user: &str, session: &str) -> RawConnection {
-    let mut connection = RawConnection::open(sockd.address()).await;
-    let head = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nhost: sockd\r\n\
-        connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
-        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    connection.send(head).await;
-    let answer = connection.read_answer().await;
-    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    let mut connection = open_raw(sockd.address(), "").await;
     let connect = format!("40{}", json!({ "token": jwt::token(user, session) }));
     connection.send(frame(0x81, connect.as_bytes())).await;
     connection
-}
-
-/// A masked frame, the mask being zeros.
-fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![opcode];
-    match payload.len() {
-        length @ 0..126 => frame.push(0x80 | length as u8),
-        length @ 126..65_536 => {
-            frame.push(0x80 | 126);
-            frame.extend((length as u16).to_be_bytes());
-        }
-        length => {
-            frame.push(0x80 | 127);
-            frame.extend((length as u64).to_be_bytes());
-        }
-    }
-    frame.extend([0; 4]);
-    frame.extend(payload);
-    frame
 }
 
 async fn is_in(sockd: &Sockd, sockets: usize) {

@@ -43,3 +43,12 @@ pub async fn eventually<F: Future<Output = bool>>(
         sleep(Duration::from_millis(20)).await;
     }
 }
+
+/// Waits until the server holds no more memory than it did, and a tenth.
+pub async fn is_small_again(sockd: &sockd::Sockd, before_kib: u64) {
+    let what = format!("a resident size of {before_kib} KiB");
+    eventually(3 * PATIENCE, &what, async || {
+        sockd.resident_kib() <= before_kib + before_kib / 10
+    })
+    .await;
+}

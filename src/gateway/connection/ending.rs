@@ -170,7 +170,9 @@ impl Locked<'_> {
         self.join_by = Tick::NEVER;
         self.expiry_at = Tick::NEVER;
         self.cut_at = Tick::NEVER;
-        self.connection.engine.registry.remove(&self.connection.sid);
+        let engine = &self.connection.engine;
+        engine.registry.remove(&self.connection.sid);
+        engine.meters.open.decrement(1);
         self.wakes_task = true;
         self.wakes_poll = true;
     }

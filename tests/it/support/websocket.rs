@@ -17,7 +17,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{PATIENCE, jwt, within};
+use super::{PATIENCE, http::RawConnection, jwt, within};
 
 /// An open WebSocket. Pings of the server are answered and not shown.
 pub struct WebSocket {
@@ -212,4 +212,41 @@ impl WebSocket {
 
     /// Lets go of the connection without a word.
     pub fn abandon(self) {}
+}
+
+/// A WebSocket of which every byte is the test's own, for a session that polls or a new one.
+pub async fn open_raw(address: SocketAddr, sid: &str) -> RawConnection {
+    let mut connection = RawConnection::open(address).await;
+    connection.send(upgrade(sid)).await;
+    let answer = connection.read_answer().await;
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    connection
+}
+
+/// The request that becomes a WebSocket.
+pub fn upgrade(sid: &str) -> String {
+    format!(
+        "GET /socket.io/?EIO=4&transport=websocket&sid={sid} HTTP/1.1\r\nhost: sockd\r\n\
+        connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+}
+
+/// A masked frame, the mask being zeros.
+pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![opcode];
+    match payload.len() {
+        length @ 0..126 => frame.push(0x80 | length as u8),
+        length @ 126..65_536 => {
+            frame.push(0x80 | 126);
+            frame.extend((length as u16).to_be_bytes());
+        }
+        length => {
+            frame.push(0x80 | 127);
+            frame.extend((length as u64).to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend(payload);
+    frame
 }
