@@ -1,28 +1,53 @@
 //! The sockets of this process, by user. It knows no protocol: a socket is an [`Outlet`].
 //!
-//! A socket is registered before its session is checked, so that a change of session in between
-//! finds it. It goes through three stages: in its *handshake*, *admitted* (its session is proven,
-//! events wait until its client knows), and *live*.
+//! A handshake is registered before its session is checked, so that a change of session in between
+//! is noticed. Its socket is then *admitted* (its session is proven, events wait until its client
+//! knows), and at last *live*.
+//!
+//! The map only finds users. Each has a lock and an order of its own, and its lock is held for a
+//! batch of sockets at most: what many sockets of one user cost, others do not feel.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+mod backlog;
+mod sockets;
+mod user;
+
+use std::{
+    borrow::Borrow,
+    future::Future,
+    hash::{Hash, Hasher},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
-use dashmap::{DashMap, mapref::multiple::RefMulti};
+use dashmap::{DashMap, mapref::entry::Entry};
+use metrics::Counter;
+use tokio::task::yield_now;
 
+use self::{
+    sockets::Socket,
+    user::{Known, User},
+};
 use crate::{
     id::{SessionId, UserId},
+    lifecycle::Lifecycle,
     wire::Event,
 };
 
-/// Events that may wait while a user's sessions are judged, or a client learns that it is in.
-const WAITING_LIMIT: usize = 4_096;
+/// Sockets that are written to before others have their turn.
+const BATCH: usize = 64;
+/// So many that none is locked for long while all users are listed.
+const SHARDS: usize = 256;
 
 /// The way to one client.
 pub trait Outlet: Send + Sync + 'static {
-    /// Sends an event; a client that cannot keep up is the outlet's to deal with.
-    fn send(&self, event: &Event);
+    /// Sends an event; `false` if the client is gone. One that cannot keep up is the outlet's to
+    /// deal with.
+    fn send(&self, event: &Event) -> bool;
+
+    /// Ends the connection because events for the client were lost; it has to connect again.
+    fn overrun(&self);
 
     /// Tells the client why it has to go, and closes its connection.
     fn dismiss(&self, farewell: Farewell);
@@ -36,47 +61,20 @@ pub enum Farewell {
 }
 
 /// All sockets of this process.
-#[derive(Default)]
 pub struct Hub {
-    users: DashMap<UserId, User>,
-    last_socket: AtomicU64,
+    users: DashMap<ById, ()>,
+    /// How many sockets are in.
+    count: AtomicUsize,
+    /// How often all handshakes were put in doubt.
+    doubts: AtomicU64,
+    lifecycle: Lifecycle,
+    events_sent: Counter,
 }
 
-#[derive(Debug, Clone)]
-struct SocketKey {
-    user: UserId,
-    number: u64,
-}
+/// A user who is found by an id that is stored only in the user.
+struct ById(Arc<User>);
 
-#[derive(Default)]
-struct User {
-    sockets: Vec<Socket>,
-    /// How many judgements are under way; while there is one, events wait.
-    holds: usize,
-    waiting: Vec<Event>,
-}
-
-struct Socket {
-    number: u64,
-    session: SessionId,
-    outlet: Arc<dyn Outlet>,
-    stage: Stage,
-}
-
-enum Stage {
-    /// `doubted`: the session may have changed since it was checked.
-    Handshake {
-        doubted: bool,
-    },
-    Admitted {
-        waiting: Vec<Event>,
-    },
-    Live,
-    /// Gets nothing any more, and goes when its connection does.
-    Revoked(Farewell),
-}
-
-/// What the hub knows of a user who has admitted sockets here.
+/// What the hub knows of a user who has sockets here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Presence {
     pub user: UserId,
@@ -84,290 +82,286 @@ pub struct Presence {
     pub session: SessionId,
 }
 
-/// A socket's place in the hub; it is given up when this is dropped.
-pub struct Lease {
-    hub: Arc<Hub>,
-    key: SocketKey,
-}
-
-/// What [`Lease::admit`] found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    Admitted,
-    /// The session may have changed since it was checked: check again.
-    Doubted,
-}
-
 impl Hub {
-    /// Registers a socket in its handshake. It gets no events before it is admitted.
+    pub fn new(lifecycle: &Lifecycle) -> Arc<Self> {
+        Arc::new(Self {
+            users: DashMap::with_shard_amount(SHARDS),
+            count: AtomicUsize::new(0),
+            doubts: AtomicU64::new(0),
+            lifecycle: lifecycle.clone(),
+            events_sent: metrics::counter!("sockd_events_sent_total"),
+        })
+    }
+
+    /// Registers a socket that begins its handshake. It gets no events before it is admitted.
     pub fn register(
         self: &Arc<Self>,
         user: &UserId,
         session: &SessionId,
         outlet: Arc<dyn Outlet>,
-    ) -> Lease {
-        let number = self.last_socket.fetch_add(1, Ordering::Relaxed);
-        let stage = Stage::Handshake { doubted: false };
-        let socket = Socket {
-            number,
+    ) -> Handshake {
+        let (user, announcements) = self.begin_handshake(user);
+        Handshake {
+            hub: self.clone(),
+            user,
             session: session.clone(),
             outlet,
-            stage,
-        };
-        self.users
-            .entry(user.clone())
-            .or_default()
-            .sockets
-            .push(socket);
-        let key = SocketKey {
-            user: user.clone(),
-            number,
-        };
-        Lease {
-            hub: self.clone(),
-            key,
+            known: Known {
+                announcements,
+                doubts: self.doubts(),
+            },
         }
     }
 
-    /// Hands an event to all sockets of the user; answers how many.
-    pub fn deliver(&self, user: &UserId, event: &Event) -> usize {
-        let Some(mut user) = self.users.get_mut(user) else {
-            return 0;
-        };
-        if user.holds > 0 {
-            push_bounded(&mut user.waiting, event);
-        } else {
-            user.deliver(event);
-        }
-        user.sockets
-            .iter()
-            .filter(|socket| socket.stage.is_in())
-            .count()
+    /// Hands an event to all sockets of the user; returns how many are in. It reaches many of them
+    /// only later, but each in the order of the calls.
+    pub fn deliver(self: &Arc<Self>, user: &UserId, event: &Event) -> usize {
+        self.find(user).map_or(0, |user| user.deliver(self, event))
     }
 
     /// Begins to judge the user's sockets, now that `session` may be the only one; `None` if no
-    /// socket is of another. Those in their handshake will be asked to check again, those already
-    /// in are judged by [`Judgement::keep`], and events wait until the judgement is dropped.
+    /// socket is of another. Handshakes of other sessions will be asked to check again, sockets
+    /// already in are judged by [`Judgement::keep`], and events wait until the judgement is dropped.
     pub fn judge(self: &Arc<Self>, user: &UserId, session: &SessionId) -> Option<Judgement> {
-        let mut entry = self.users.get_mut(user)?;
-        for socket in entry
-            .sockets
-            .iter_mut()
-            .filter(|socket| socket.session != *session)
-        {
-            socket.doubt();
-        }
-        let admitted = || entry.sockets.iter().filter(|socket| socket.stage.is_in());
-        if admitted().all(|socket| socket.session == *session) {
-            return None;
-        }
-        // Those of the named session too: it may itself have been replaced since.
-        let judged = admitted().map(|socket| socket.number).collect();
-        entry.holds += 1;
+        let user = self.find(user)?;
+        // Those of the named session are judged too: it may itself have been replaced since.
+        let number = user.judge(session)?;
         Some(Judgement {
             hub: self.clone(),
-            user: user.clone(),
-            judged,
+            user,
+            number,
         })
     }
 
     /// Asks all sockets in their handshake to check their sessions again.
     pub fn doubt_handshakes(&self) {
-        for mut user in self.users.iter_mut() {
-            user.sockets.iter_mut().for_each(Socket::doubt);
-        }
+        self.doubts.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// The users who have sockets here.
-    pub fn presences(&self) -> Vec<Presence> {
-        let presence = |user: RefMulti<'_, UserId, User>| {
-            let socket = user.sockets.iter().find(|socket| socket.stage.is_in())?;
-            Some(Presence {
-                user: user.key().clone(),
-                session: socket.session.clone(),
-            })
-        };
-        self.users.iter().filter_map(presence).collect()
+    /// The users who have sockets here, each looked at when its turn comes.
+    pub fn presences(&self) -> impl Iterator<Item = Presence> + Send + use<> {
+        let users = self.users.iter().map(|entry| entry.key().0.clone());
+        let users: Vec<_> = users.collect();
+        users.into_iter().filter_map(|user| {
+            let session = user.session()?;
+            let user = user.id.clone();
+            Some(Presence { user, session })
+        })
     }
 
     /// Whether the user has a socket here.
     pub fn has(&self, user: &UserId) -> bool {
-        let found = self.users.get(user);
-        found.is_some_and(|user| user.sockets.iter().any(|socket| socket.stage.is_in()))
+        self.find(user).is_some_and(|user| user.session().is_some())
     }
 
     /// How many sockets are in.
     pub fn count(&self) -> usize {
-        let count = |user: &User| {
-            user.sockets
-                .iter()
-                .filter(|socket| socket.stage.is_in())
-                .count()
-        };
-        self.users.iter().map(|user| count(&user)).sum()
+        self.count.load(Ordering::Relaxed)
     }
 
-    fn forget_if_empty(&self, user: &UserId) {
-        self.users
-            .remove_if(user, |_, user| user.sockets.is_empty() && user.holds == 0);
+    /// Finds a user, and holds no lock afterwards.
+    fn find(&self, user: &UserId) -> Option<Arc<User>> {
+        let entry = self.users.get(user.as_str())?;
+        Some(entry.key().0.clone())
     }
-}
 
-impl User {
-    fn deliver(&mut self, event: &Event) {
-        for socket in &mut self.sockets {
-            match &mut socket.stage {
-                Stage::Handshake { .. } | Stage::Revoked(_) => {}
-                Stage::Admitted { waiting } => push_bounded(waiting, event),
-                Stage::Live => socket.outlet.send(event),
+    fn begin_handshake(&self, id: &UserId) -> (Arc<User>, u64) {
+        loop {
+            if let Some(user) = self.find(id) {
+                match user.begin_handshake() {
+                    Some(announcements) => return (user, announcements),
+                    // It has just lost its last socket, and whoever took that has not come here yet.
+                    None => self.forget(&user),
+                }
+            }
+            let user = Arc::new(User::new(id.clone()));
+            if let Entry::Vacant(vacant) = self.users.entry(ById(user.clone())) {
+                vacant.insert(());
+                return (user, 0);
             }
         }
     }
 
-    fn socket(&mut self, number: u64) -> Option<&mut Socket> {
-        self.sockets
-            .iter_mut()
-            .find(|socket| socket.number == number)
+    /// Removes a user that is gone, unless it has been replaced already.
+    fn forget(&self, user: &Arc<User>) {
+        let is_it = |found: &ById, (): &()| Arc::ptr_eq(&found.0, user);
+        self.users.remove_if(user.id.as_str(), is_it);
     }
-}
 
-/// Judgements and handshakes take moments; what would not fit is counted and lost.
-fn push_bounded(waiting: &mut Vec<Event>, event: &Event) {
-    if waiting.len() < WAITING_LIMIT {
-        waiting.push(event.clone());
-    } else {
-        metrics::counter!("sockd_events_dropped_total").increment(1);
+    fn doubts(&self) -> u64 {
+        self.doubts.load(Ordering::SeqCst)
     }
-}
 
-impl Stage {
-    fn is_in(&self) -> bool {
-        matches!(self, Self::Admitted { .. } | Self::Live)
+    fn add(&self, sockets: usize) {
+        self.count.fetch_add(sockets, Ordering::Relaxed);
     }
-}
 
-impl Socket {
-    fn doubt(&mut self) {
-        if let Stage::Handshake { doubted } = &mut self.stage {
-            *doubted = true;
+    fn subtract(&self, sockets: usize) {
+        self.count.fetch_sub(sockets, Ordering::Relaxed);
+    }
+
+    fn sent(&self, events: u64) {
+        if events > 0 {
+            self.events_sent.increment(events);
         }
     }
 
-    /// From now on the socket gets nothing. Answers the outlet if its client knows that it is in;
-    /// else [`Lease::activate`] will find out.
-    fn revoke(&mut self, farewell: Farewell) -> Option<Arc<dyn Outlet>> {
-        let before = std::mem::replace(&mut self.stage, Stage::Revoked(farewell));
-        matches!(before, Stage::Live).then(|| self.outlet.clone())
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.lifecycle.spawn(task);
     }
 }
 
-/// Sockets whose session is in question; the user's events wait until it is dropped.
-pub struct Judgement {
+impl Borrow<str> for ById {
+    fn borrow(&self) -> &str {
+        self.0.id.as_str()
+    }
+}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.as_str().hash(state);
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for ById {}
+
+/// A socket whose session is being checked. Its place is given up when this is dropped.
+pub struct Handshake {
     hub: Arc<Hub>,
-    user: UserId,
-    judged: Vec<u64>,
+    user: Arc<User>,
+    session: SessionId,
+    outlet: Arc<dyn Outlet>,
+    known: Known,
 }
 
-/// The sockets that a judgement has revoked.
-#[derive(Default)]
-pub struct Revoked {
-    /// How many, those included whose clients do not know yet that they were in.
-    pub count: u64,
-    /// Those to dismiss now.
-    pub outlets: Vec<Arc<dyn Outlet>>,
-}
-
-impl Judgement {
-    /// Revokes the judged sockets of other sessions than this one.
-    pub fn keep(&self, session: &SessionId) -> Revoked {
-        let mut revoked = Revoked::default();
-        let Some(mut user) = self.hub.users.get_mut(&self.user) else {
-            return revoked;
-        };
-        let others = user.sockets.iter_mut().filter(|socket| {
-            self.judged.contains(&socket.number)
-                && socket.stage.is_in()
-                && socket.session != *session
-        });
-        for socket in others {
-            revoked.count += 1;
-            revoked
-                .outlets
-                .extend(socket.revoke(Farewell::SessionReplaced));
-        }
-        revoked
+impl Handshake {
+    /// The user's id, as all sockets of the user share it.
+    pub fn user(&self) -> &UserId {
+        &self.user.id
     }
-}
 
-impl Drop for Judgement {
-    fn drop(&mut self) {
-        if let Some(mut user) = self.hub.users.get_mut(&self.user) {
-            user.holds -= 1;
-            if user.holds == 0 {
-                let waiting = std::mem::take(&mut user.waiting);
-                waiting.iter().for_each(|event| user.deliver(event));
+    /// The session is proven. Events wait from now on until [`Lease::activate`].
+    ///
+    /// # Errors
+    /// The session may have changed since it was checked: check again.
+    pub fn admit(mut self) -> Result<Lease, Self> {
+        match self
+            .user
+            .admit(&self.hub, &self.session, &self.outlet, self.known)
+        {
+            Ok(number) => Ok(Lease {
+                hub: self.hub.clone(),
+                user: self.user.clone(),
+                number,
+            }),
+            Err(known) => {
+                self.known = known;
+                Err(self)
             }
         }
-        self.hub.forget_if_empty(&self.user);
     }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.user.end_handshake(&self.hub);
+    }
+}
+
+/// A socket's place in the hub. It is given up when this is dropped.
+pub struct Lease {
+    hub: Arc<Hub>,
+    user: Arc<User>,
+    number: u64,
 }
 
 impl Lease {
-    /// The session is proven. Events wait from now on until [`Self::activate`].
-    pub fn admit(&self) -> Admission {
-        let Some(mut user) = self.hub.users.get_mut(&self.key.user) else {
-            return Admission::Doubted;
-        };
-        let Some(socket) = user.socket(self.key.number) else {
-            return Admission::Doubted;
-        };
-        match &mut socket.stage {
-            Stage::Handshake { doubted: true } => {
-                socket.stage = Stage::Handshake { doubted: false };
-                Admission::Doubted
-            }
-            Stage::Handshake { doubted: false } => {
-                socket.stage = Stage::Admitted {
-                    waiting: Vec::new(),
-                };
-                Admission::Admitted
-            }
-            Stage::Admitted { .. } | Stage::Live | Stage::Revoked(_) => Admission::Admitted,
-        }
-    }
-
     /// The client knows that it is in: it gets what has waited, and events from now on.
     ///
     /// # Errors
     /// The socket was revoked in the meantime; the caller dismisses it.
     pub fn activate(&self) -> Result<(), Farewell> {
-        let Some(mut user) = self.hub.users.get_mut(&self.key.user) else {
-            return Ok(());
-        };
-        let Some(socket) = user.socket(self.key.number) else {
-            return Ok(());
-        };
-        match std::mem::replace(&mut socket.stage, Stage::Live) {
-            Stage::Revoked(farewell) => {
-                socket.stage = Stage::Revoked(farewell);
-                Err(farewell)
-            }
-            Stage::Admitted { waiting } => {
-                waiting.iter().for_each(|event| socket.outlet.send(event));
-                Ok(())
-            }
-            Stage::Handshake { .. } | Stage::Live => Ok(()),
+        if self.user.activate(&self.hub, self.number) {
+            Ok(())
+        } else {
+            Err(Farewell::SessionReplaced)
         }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(mut user) = self.hub.users.get_mut(&self.key.user) {
-            user.sockets
-                .retain(|socket| socket.number != self.key.number);
+        self.user.remove(&self.hub, self.number);
+    }
+}
+
+/// Sockets whose session is in question; the user's events wait until it is dropped.
+pub struct Judgement {
+    hub: Arc<Hub>,
+    user: Arc<User>,
+    number: u64,
+}
+
+impl Judgement {
+    /// Revokes the judged sockets of other sessions than this one: they get nothing any more.
+    pub fn keep(&self, session: &SessionId) -> Revoked {
+        self.user.keep(&self.hub, self.number, session)
+    }
+}
+
+impl Drop for Judgement {
+    fn drop(&mut self) {
+        self.user.end_judgement(&self.hub);
+    }
+}
+
+/// The sockets that a judgement has revoked. Those left when it is dropped are dismissed at once.
+#[must_use = "their clients have to be told"]
+pub struct Revoked {
+    sockets: Vec<Socket>,
+    count: usize,
+}
+
+impl Revoked {
+    fn new(sockets: Vec<Socket>) -> Self {
+        let count = sockets.len();
+        Self { sockets, count }
+    }
+
+    /// How many, those included whose clients do not know yet that they were in.
+    pub fn count(&self) -> u64 {
+        self.count as u64
+    }
+
+    /// Dismisses them in batches. Cancellation-safe.
+    pub async fn dismiss(mut self) {
+        while !self.sockets.is_empty() {
+            self.dismiss_batch();
+            yield_now().await;
         }
-        self.hub.forget_if_empty(&self.key.user);
+    }
+
+    fn dismiss_batch(&mut self) {
+        let rest = self.sockets.len().saturating_sub(BATCH);
+        let batch = self.sockets.drain(rest..);
+        // For others, `Lease::activate` will find out.
+        batch
+            .filter(Socket::is_live)
+            .for_each(|socket| socket.outlet.dismiss(Farewell::SessionReplaced));
+    }
+}
+
+impl Drop for Revoked {
+    fn drop(&mut self) {
+        while !self.sockets.is_empty() {
+            self.dismiss_batch();
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use self::{complaints::Complaints, store_state::StoreState};
 use crate::{
     bus::{Bus, Emitted, Listener, channels::Hearing, peers::PeerTooOld, pending::Tally},
-    hub::{Admission, Farewell, Hub, Judgement, Lease, Outlet},
+    hub::{Farewell, Hub, Judgement, Lease, Outlet},
     id::{NodeId, SessionId, UserId},
     lifecycle::Lifecycle,
     redis::chain,
@@ -109,7 +109,7 @@ impl Node {
     ) -> Arc<Self> {
         let lifecycle = lifecycle.clone();
         let node = Arc::new_cyclic(|me| {
-            let hub = Arc::default();
+            let hub = Hub::new(&lifecycle);
             Self {
                 id,
                 sessions,
@@ -163,27 +163,30 @@ impl Node {
         session: &SessionId,
         outlet: Arc<dyn Outlet>,
     ) -> Result<Admitted, Refusal> {
-        let lease = self.hub.register(user, session, outlet);
+        let mut handshake = self.hub.register(user, session, outlet);
         let admission = async {
-            let hearing = self.bus.hear(user).await;
+            // The id is stored once for the hub and the bus.
+            let hearing = self.bus.hear(handshake.user()).await;
             loop {
                 self.claim(user, session).await?;
-                if lease.admit() == Admission::Admitted {
-                    return Ok(hearing);
+                match handshake.admit() {
+                    Ok(lease) => {
+                        return Ok(Admitted {
+                            lease,
+                            _hearing: hearing,
+                        });
+                    }
+                    Err(in_doubt) => handshake = in_doubt,
                 }
             }
         };
-        let hearing = timeout(DECISION_LIMIT, admission)
+        timeout(DECISION_LIMIT, admission)
             .await
             .unwrap_or_else(|_| {
                 self.complaints
                     .tell("a handshake took too long", self.reason());
                 Err(Refusal::AuthUnavailable)
-            })?;
-        Ok(Admitted {
-            lease,
-            _hearing: hearing,
-        })
+            })
     }
 
     async fn claim(&self, user: &UserId, session: &SessionId) -> Result<(), Refusal> {
@@ -306,20 +309,21 @@ impl Node {
             .and_then(|active| active.into_iter().next()?);
         let revoked = judgement.keep(active.as_ref().unwrap_or(announced));
         drop(judgement);
-        revoked
-            .outlets
-            .iter()
-            .for_each(|outlet| outlet.dismiss(Farewell::SessionReplaced));
-        revoked.count
+        let count = revoked.count();
+        revoked.dismiss().await;
+        count
     }
 
     /// Compares all local sockets with the stored sessions, whatever messages said or did not say.
     async fn sweep(&self) -> Result<(), SessionError> {
-        for chunk in self.hub.presences().chunks(CHUNK) {
-            let users: Vec<UserId> = chunk.iter().map(|presence| presence.user.clone()).collect();
-            self.enforce_stored(&users).await?;
+        let mut users = self.hub.presences().map(|presence| presence.user);
+        loop {
+            let chunk: Vec<UserId> = users.by_ref().take(CHUNK).collect();
+            if chunk.is_empty() {
+                return Ok(());
+            }
+            self.enforce_stored(&chunk).await?;
         }
-        Ok(())
     }
 
     async fn enforce_stored(&self, users: &[UserId]) -> Result<(), SessionError> {

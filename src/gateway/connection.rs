@@ -284,11 +284,19 @@ impl Connection {
 }
 
 impl Outlet for Connection {
-    fn send(&self, event: &Event) {
+    fn send(&self, event: &Event) -> bool {
         let mut locked = self.lock();
-        if locked.phase == Phase::Open && locked.is_member() {
+        let is_in = locked.phase == Phase::Open && locked.is_member();
+        if is_in {
             locked.send(event.frame().clone());
-            self.engine.meters.events_sent.increment(1);
+        }
+        is_in
+    }
+
+    fn overrun(&self) {
+        let mut locked = self.lock();
+        if locked.is_member() {
+            locked.end(Ending::SlowReader);
         }
     }
 

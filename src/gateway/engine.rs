@@ -62,7 +62,6 @@ impl Engine {
 pub(super) struct Meters {
     /// Connections that are not over yet, joined or not.
     pub(super) open: Gauge,
-    pub(super) events_sent: Counter,
     ended: [Counter; Ending::ALL.len()],
 }
 
@@ -71,7 +70,6 @@ impl Meters {
         let ended = |ending: Ending| metrics::counter!("sockd_connections_ended_total", "why" => ending.label());
         Self {
             open: metrics::gauge!("sockd_connections"),
-            events_sent: metrics::counter!("sockd_events_sent_total"),
             ended: Ending::ALL.map(ended),
         }
     }

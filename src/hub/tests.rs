@@ -3,6 +3,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::id::EventName;
 
+/// A client that notes what it hears.
 #[derive(Default)]
 struct Ear(Mutex<Vec<String>>);
 
@@ -10,16 +11,29 @@ impl Ear {
     fn heard(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
+
+    fn note(&self, text: String) {
+        self.0.lock().unwrap().push(text);
+    }
 }
 
 impl Outlet for Ear {
-    fn send(&self, event: &Event) {
-        self.0.lock().unwrap().push(event.name.to_string());
+    fn send(&self, event: &Event) -> bool {
+        self.note(event.name.to_string());
+        true
+    }
+
+    fn overrun(&self) {
+        self.note("overrun".to_owned());
     }
 
     fn dismiss(&self, farewell: Farewell) {
-        self.0.lock().unwrap().push(format!("{farewell:?}"));
+        self.note(format!("{farewell:?}"));
     }
+}
+
+fn hub() -> Arc<Hub> {
+    Hub::new(&Lifecycle::default())
 }
 
 fn user() -> UserId {
@@ -34,25 +48,35 @@ fn event(name: &str) -> Event {
     Event::new(EventName::try_from(name).unwrap(), "1")
 }
 
-fn enter(hub: &Arc<Hub>, session_text: &str) -> (Lease, Arc<Ear>) {
+fn enter(hub: &Arc<Hub>, session_text: &str) -> (Handshake, Arc<Ear>) {
     let ear = Arc::new(Ear::default());
-    let lease = hub.register(&user(), &session(session_text), ear.clone());
-    (lease, ear)
+    let handshake = hub.register(&user(), &session(session_text), ear.clone());
+    (handshake, ear)
+}
+
+fn admit(handshake: Handshake) -> Lease {
+    let admitted = handshake.admit().ok();
+    admitted.expect("its session is not in doubt")
+}
+
+fn doubted(handshake: Handshake) -> Handshake {
+    let in_doubt = handshake.admit().err();
+    in_doubt.expect("its session is in doubt")
 }
 
 fn live(hub: &Arc<Hub>, session_text: &str) -> (Lease, Arc<Ear>) {
-    let (lease, ear) = enter(hub, session_text);
-    assert_eq!(lease.admit(), Admission::Admitted);
+    let (handshake, ear) = enter(hub, session_text);
+    let lease = admit(handshake);
     lease.activate().unwrap();
     (lease, ear)
 }
 
 #[test]
 fn events_wait_for_a_client_that_does_not_know_yet_that_it_is_in() {
-    let hub = Arc::new(Hub::default());
-    let (lease, ear) = enter(&hub, "a");
+    let hub = hub();
+    let (handshake, ear) = enter(&hub, "a");
     assert_eq!(hub.deliver(&user(), &event("before")), 0);
-    lease.admit();
+    let lease = admit(handshake);
     assert_eq!(hub.deliver(&user(), &event("first")), 1);
     assert!(ear.heard().is_empty());
     lease.activate().unwrap();
@@ -60,73 +84,165 @@ fn events_wait_for_a_client_that_does_not_know_yet_that_it_is_in() {
     assert_eq!(ear.heard(), ["first", "second"]);
 }
 
-#[test]
-fn a_replaced_session_hears_nothing_from_the_moment_it_is_in_question() {
-    let hub = Arc::new(Hub::default());
+#[tokio::test]
+async fn a_replaced_session_hears_nothing_from_the_moment_it_is_in_question() {
+    let hub = hub();
     let (_old_lease, old) = live(&hub, "old");
     let (_new_lease, new) = live(&hub, "new");
     let judgement = hub.judge(&user(), &session("new")).unwrap();
     hub.deliver(&user(), &event("secret"));
     let revoked = judgement.keep(&session("new"));
-    assert_eq!((revoked.count, revoked.outlets.len()), (1, 1));
     drop(judgement);
+    assert_eq!(revoked.count(), 1);
     assert!(old.heard().is_empty());
-    assert_eq!(new.heard(), ["secret"]);
+    revoked.dismiss().await;
+    hub.deliver(&user(), &event("later"));
+    assert_eq!(old.heard(), ["SessionReplaced"]);
+    assert_eq!(new.heard(), ["secret", "later"]);
+    assert_eq!(hub.count(), 1);
 }
 
 #[test]
 fn two_judgements_at_once_revoke_a_socket_once() {
-    let hub = Arc::new(Hub::default());
+    let hub = hub();
     let (_lease, _) = live(&hub, "old");
     let first = hub.judge(&user(), &session("b")).unwrap();
     let second = hub.judge(&user(), &session("c")).unwrap();
-    let count = second.keep(&session("c")).count + first.keep(&session("c")).count;
+    let count = second.keep(&session("c")).count() + first.keep(&session("c")).count();
     assert_eq!(count, 1);
 }
 
 #[test]
+fn a_judgement_is_only_about_sockets_that_were_in_before_it() {
+    let hub = hub();
+    let (_old_lease, old) = live(&hub, "old");
+    let judgement = hub.judge(&user(), &session("new")).unwrap();
+    // It has claimed its session after the announcement.
+    let (_later_lease, later) = live(&hub, "later");
+    hub.deliver(&user(), &event("waits"));
+    assert_eq!(judgement.keep(&session("new")).count(), 1);
+    drop(judgement);
+    assert_eq!(old.heard(), ["SessionReplaced"]);
+    assert_eq!(later.heard(), ["waits"]);
+}
+
+#[test]
+fn events_of_a_judgement_go_to_those_who_were_in_when_they_came() {
+    let hub = hub();
+    let (_kept_lease, kept) = live(&hub, "new");
+    let (_old_lease, _) = live(&hub, "old");
+    let judgement = hub.judge(&user(), &session("new")).unwrap();
+    hub.deliver(&user(), &event("before"));
+    let (_joined_lease, joined) = live(&hub, "new");
+    hub.deliver(&user(), &event("after"));
+    drop(judgement);
+    assert_eq!(kept.heard(), ["before", "after"]);
+    assert_eq!(joined.heard(), ["after"]);
+}
+
+#[test]
 fn a_handshake_under_way_is_asked_to_check_again() {
-    let hub = Arc::new(Hub::default());
-    let (lease, _) = enter(&hub, "old");
+    let hub = hub();
+    let (handshake, _) = enter(&hub, "old");
     assert!(hub.judge(&user(), &session("new")).is_none());
-    assert_eq!(lease.admit(), Admission::Doubted);
+    let handshake = doubted(handshake);
     hub.doubt_handshakes();
-    assert_eq!(lease.admit(), Admission::Doubted);
-    assert_eq!(lease.admit(), Admission::Admitted);
+    admit(doubted(handshake));
+}
+
+#[test]
+fn a_handshake_of_the_announced_session_need_not_check_again() {
+    let hub = hub();
+    let (handshake, _) = enter(&hub, "new");
+    assert!(hub.judge(&user(), &session("new")).is_none());
+    admit(handshake);
+    // Unless another was announced as well, in whatever order.
+    let (handshake, _) = enter(&hub, "new");
+    hub.judge(&user(), &session("other"));
+    hub.judge(&user(), &session("new"));
+    admit(doubted(handshake));
 }
 
 #[test]
 fn every_handshake_checks_again_when_all_are_doubted() {
-    let hub = Arc::new(Hub::default());
+    let hub = hub();
     let (handshake, _) = enter(&hub, "a");
     let (_live, _) = live(&hub, "a");
     hub.doubt_handshakes();
-    assert_eq!(handshake.admit(), Admission::Doubted);
-    assert_eq!(handshake.admit(), Admission::Admitted);
+    let _lease = admit(doubted(handshake));
     assert_eq!(hub.count(), 2);
 }
 
 #[test]
 fn a_socket_revoked_before_its_client_knows_is_told_at_once() {
-    let hub = Arc::new(Hub::default());
-    let (lease, ear) = enter(&hub, "old");
-    lease.admit();
+    let hub = hub();
+    let (handshake, ear) = enter(&hub, "old");
+    let lease = admit(handshake);
     hub.deliver(&user(), &event("waiting"));
     let judgement = hub.judge(&user(), &session("new")).unwrap();
     let revoked = judgement.keep(&session("new"));
-    assert_eq!((revoked.count, revoked.outlets.len()), (1, 0));
+    assert_eq!(revoked.count(), 1);
+    drop(revoked);
     assert_eq!(lease.activate(), Err(Farewell::SessionReplaced));
     assert!(ear.heard().is_empty());
 }
 
 #[test]
 fn nothing_is_left_when_the_last_lease_is_gone() {
-    let hub = Arc::new(Hub::default());
+    let hub = hub();
     let (first, _) = live(&hub, "a");
     let (second, _) = enter(&hub, "b");
     let judgement = hub.judge(&user(), &session("b")).unwrap();
+    assert_eq!(hub.presences().count(), 1);
     drop((first, second));
+    assert!(!hub.has(&user()));
+    assert_eq!((hub.presences().count(), hub.count()), (0, 0));
     drop(judgement);
     assert!(hub.users.is_empty());
-    assert!(!hub.has(&user()));
 }
+
+#[test]
+fn all_sockets_of_a_user_share_one_text_for_each_id() {
+    let hub = hub();
+    let (first, _) = enter(&hub, "a");
+    let (second, _) = enter(&hub, "a");
+    assert_eq!(
+        first.user().as_str().as_ptr(),
+        second.user().as_str().as_ptr()
+    );
+    let _leases = (admit(first), admit(second));
+    let sessions = hub.find(&user()).unwrap().sessions();
+    assert_eq!(sessions[0].as_str().as_ptr(), sessions[1].as_str().as_ptr());
+}
+
+#[test]
+fn events_that_waited_in_vain_end_the_connection_in_their_place() {
+    let hub = hub();
+    let large = {
+        let payload = format!("\"{}\"", "x".repeat(3 * 1024 * 1024));
+        Event::new(EventName::try_from("large").unwrap(), &payload)
+    };
+    // While the client does not know that it is in.
+    let (handshake, ear) = enter(&hub, "a");
+    let lease = admit(handshake);
+    hub.deliver(&user(), &large);
+    hub.deliver(&user(), &large);
+    assert!(ear.heard().is_empty());
+    lease.activate().unwrap();
+    assert_eq!(ear.heard(), ["large", "overrun"]);
+
+    // While its session is judged; whoever joins after the loss has missed nothing.
+    let (_old, _) = live(&hub, "old");
+    let judgement = hub.judge(&user(), &session("a")).unwrap();
+    hub.deliver(&user(), &large);
+    hub.deliver(&user(), &large);
+    let (_later, later) = live(&hub, "a");
+    assert_eq!(judgement.keep(&session("a")).count(), 1);
+    drop(judgement);
+    assert_eq!(ear.heard(), ["large", "overrun", "large", "overrun"]);
+    assert!(later.heard().is_empty());
+    hub.deliver(&user(), &event("small"));
+    assert_eq!(later.heard(), ["small"]);
+}
+
+mod many;

@@ -49,17 +49,20 @@ impl Node {
     /// Chunk by chunk, each in its time: where one shard of a Cluster fails, the others go on.
     async fn renew_all(&self) -> Result<(), String> {
         let mut outcome = Ok(());
-        for chunk in self.hub.presences().chunks(CHUNK) {
-            let held: Vec<_> = chunk
-                .iter()
-                .map(|Presence { user, session }| (user.clone(), session.clone()))
-                .collect();
+        let mut sessions = self
+            .hub
+            .presences()
+            .map(|Presence { user, session }| (user, session));
+        loop {
+            let held: Vec<_> = sessions.by_ref().take(CHUNK).collect();
+            if held.is_empty() {
+                return outcome;
+            }
             let renewed = match timeout(DECISION_LIMIT, self.sessions.renew(&held)).await {
                 Ok(renewed) => renewed.map_err(|error| chain(&error)),
                 Err(_) => Err("Redis does not answer in time".to_owned()),
             };
             outcome = outcome.and(renewed);
         }
-        outcome
     }
 }

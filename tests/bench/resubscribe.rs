@@ -124,7 +124,13 @@ async fn until(condition: impl Fn() -> bool) {
 struct Nobody;
 
 impl Outlet for Nobody {
-    fn send(&self, _: &Event) {}
+    fn send(&self, _: &Event) -> bool {
+        true
+    }
+
+    fn overrun(&self) {
+        panic!("nobody should miss an event");
+    }
 
     fn dismiss(&self, farewell: Farewell) {
         panic!("nobody should go: {farewell:?}");

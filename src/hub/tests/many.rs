@@ -1,0 +1,238 @@
+//! Users with very many sockets, and many threads.
+
+use std::{ops::RangeInclusive, sync::atomic::AtomicBool, thread, time::Duration};
+
+use super::*;
+
+/// Sockets of one user.
+const MANY: usize = 10_000;
+/// Events of one round with many threads.
+const EVENTS: u64 = 2_000;
+
+fn crowd(hub: &Arc<Hub>, session_text: &str, count: usize) -> (Vec<Lease>, Vec<Arc<Ear>>) {
+    (0..count).map(|_| live(hub, session_text)).unzip()
+}
+
+fn heard_by(ears: &[Arc<Ear>]) -> usize {
+    ears.iter().map(|ear| ear.heard().len()).sum()
+}
+
+/// On the test's single thread, the task runs only while the test waits.
+async fn until_all_have_heard(ears: &[Arc<Ear>], events: usize) {
+    while heard_by(ears) < events * ears.len() {
+        let before = heard_by(ears);
+        yield_now().await;
+        let turn = heard_by(ears) - before;
+        assert!(turn <= BATCH, "{turn} sockets were written to in one turn");
+    }
+}
+
+#[tokio::test]
+async fn many_sockets_are_written_to_in_turns_and_each_hears_all_in_order() {
+    let hub = hub();
+    let (_leases, ears) = crowd(&hub, "a", MANY);
+    assert_eq!(hub.deliver(&user(), &event("first")), MANY);
+    let at_once = heard_by(&ears);
+    assert!((1..=BATCH).contains(&at_once), "{at_once}");
+    // Whoever comes now gets what comes from now on, and leavers keep nobody from hearing.
+    let (_late_lease, late) = live(&hub, "a");
+    assert_eq!(hub.deliver(&user(), &event("second")), MANY + 1);
+    assert_eq!(heard_by(&ears), at_once);
+    until_all_have_heard(&ears, 2).await;
+    yield_now().await;
+    assert!(ears.iter().all(|ear| ear.heard() == ["first", "second"]));
+    assert_eq!(late.heard(), ["second"]);
+}
+
+#[tokio::test]
+async fn a_session_replaced_while_an_event_spreads_hears_nothing_more() {
+    let hub = hub();
+    let (_old_leases, old) = crowd(&hub, "old", MANY / 2);
+    let (_new_leases, new) = crowd(&hub, "new", MANY / 2);
+    hub.deliver(&user(), &event("first"));
+    yield_now().await;
+    let judgement = hub.judge(&user(), &session("new")).unwrap();
+    hub.deliver(&user(), &event("second"));
+    for _ in 0..MANY {
+        yield_now().await;
+    }
+    assert!(heard_by(&old) <= 2 * BATCH && heard_by(&new) == 0);
+    let revoked = judgement.keep(&session("new"));
+    drop(judgement);
+    assert_eq!(revoked.count(), MANY as u64 / 2);
+    assert_eq!(hub.count(), MANY / 2);
+    revoked.dismiss().await;
+    until_all_have_heard(&new, 2).await;
+    let had_first = old.iter().filter(|ear| ear.heard().len() == 2).count();
+    assert!((1..=2 * BATCH).contains(&had_first), "{had_first}");
+    for ear in old {
+        assert_eq!(ear.heard().last().unwrap(), "SessionReplaced");
+        assert!(!ear.heard().contains(&"second".to_owned()));
+    }
+    assert!(new.iter().all(|ear| ear.heard() == ["first", "second"]));
+}
+
+#[tokio::test]
+async fn revoked_sockets_are_dismissed_in_turns_and_all_of_them_if_nobody_waits() {
+    let hub = hub();
+    let (_leases, ears) = crowd(&hub, "old", MANY);
+    let judgement = hub.judge(&user(), &session("new")).unwrap();
+    let revoked = judgement.keep(&session("new"));
+    drop(judgement);
+    let mut dismissal = Box::pin(revoked.dismiss());
+    let first = futures_util::poll!(&mut dismissal);
+    assert!(first.is_pending());
+    assert_eq!(heard_by(&ears), BATCH);
+    drop(dismissal);
+    assert!(ears.iter().all(|ear| ear.heard() == ["SessionReplaced"]));
+}
+
+#[tokio::test]
+async fn a_user_who_leaves_while_an_event_spreads_leaves_nothing() {
+    let hub = hub();
+    let (leases, ears) = crowd(&hub, "a", 1_000);
+    hub.deliver(&user(), &event("first"));
+    drop(leases);
+    for _ in 0..1_000 {
+        yield_now().await;
+    }
+    assert!(heard_by(&ears) <= BATCH);
+    assert!(hub.users.is_empty());
+}
+
+/// Numbers from a seed (xorshift64*), so that a failing run can be repeated.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self, range: RangeInclusive<u64>) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let number = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d);
+        range.start() + number % (range.end() - range.start() + 1)
+    }
+}
+
+/// Sockets come and go on several threads, judgements begin and end, and a numbered event follows
+/// the other. Whatever the schedule, a socket hears an unbroken run of them, from those sent after
+/// its admission on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn each_socket_hears_an_unbroken_run_of_events_under_any_schedule() {
+    let test = come_and_go_on_many_threads();
+    let test = tokio::time::timeout(Duration::from_secs(120), test);
+    test.await.expect("all events arrive");
+}
+
+async fn come_and_go_on_many_threads() {
+    let seed = std::env::var("SOCKD_SEED").ok();
+    let seed = seed.map_or(17, |seed| seed.parse().expect("SOCKD_SEED is a number"));
+    for (round, sockets) in [(0, 3), (1, 40), (2, 300)] {
+        let hub = hub();
+        let sent = AtomicU64::new(0);
+        let is_over = AtomicBool::new(false);
+        let (hub, sent, is_over) = (&hub, &sent, &is_over);
+        let runtime = tokio::runtime::Handle::current();
+        let present = tokio::task::block_in_place(|| {
+            thread::scope(|scope| {
+                let threads = (1..=3).map(|thread| {
+                    let mut random = Random(seed + round * 10 + thread);
+                    let runtime = runtime.clone();
+                    scope.spawn(move || {
+                        let _context = runtime.enter();
+                        come_and_go(hub, sent, is_over, sockets, seed, &mut random)
+                    })
+                });
+                let threads: Vec<_> = threads.collect();
+                let mut random = Random(seed + round * 10 + 9);
+                for number in 1..=EVENTS {
+                    // Of no session that there is, so that handshakes are in doubt too.
+                    let judgement =
+                        (random.next(0..=20) == 0).then(|| hub.judge(&user(), &session("other")));
+                    sent.store(number, Ordering::SeqCst);
+                    hub.deliver(&user(), &event(&number.to_string()));
+                    if random.next(0..=3) == 0 {
+                        thread::yield_now();
+                    }
+                    drop(judgement);
+                }
+                is_over.store(true, Ordering::SeqCst);
+                let present = threads
+                    .into_iter()
+                    .flat_map(|thread| thread.join().unwrap());
+                present.collect::<Vec<_>>()
+            })
+        });
+        assert_eq!(hub.count(), present.len());
+        hub.deliver(&user(), &event(&(EVENTS + 1).to_string()));
+        for (lease, ear, admitted) in present {
+            while ear.heard().last() != Some(&(EVENTS + 1).to_string()) {
+                yield_now().await;
+            }
+            check_run(seed, &ear, &admitted);
+            drop(lease);
+        }
+        // The task may still have to find that everybody has left.
+        while !hub.users.is_empty() {
+            yield_now().await;
+        }
+        assert_eq!(hub.count(), 0);
+    }
+}
+
+/// A socket that is in, its client, and what had been sent before and after its admission.
+type Present = (Lease, Arc<Ear>, RangeInclusive<u64>);
+
+fn come_and_go(
+    hub: &Arc<Hub>,
+    sent: &AtomicU64,
+    is_over: &AtomicBool,
+    sockets: usize,
+    seed: u64,
+    random: &mut Random,
+) -> Vec<Present> {
+    let mut present = Vec::new();
+    while !is_over.load(Ordering::SeqCst) {
+        if present.len() < sockets && random.next(0..=2) > 0 {
+            let (mut handshake, ear) = enter(hub, "a");
+            let before = sent.load(Ordering::SeqCst);
+            let lease = loop {
+                match handshake.admit() {
+                    Ok(lease) => break lease,
+                    Err(in_doubt) => handshake = in_doubt,
+                }
+            };
+            let after = sent.load(Ordering::SeqCst);
+            if random.next(0..=1) == 0 {
+                thread::yield_now();
+            }
+            lease.activate().unwrap();
+            present.push((lease, ear, before..=after));
+        } else if !present.is_empty() {
+            let index = random.next(0..=present.len() as u64 - 1) as usize;
+            let (lease, ear, admitted) = present.swap_remove(index);
+            drop(lease);
+            check_run(seed, &ear, &admitted);
+        }
+    }
+    present
+}
+
+fn check_run(seed: u64, ear: &Ear, admitted: &RangeInclusive<u64>) {
+    let heard: Vec<u64> = ear
+        .heard()
+        .iter()
+        .map(|name| name.parse().unwrap())
+        .collect();
+    assert!(
+        heard.is_sorted_by(|a, b| a + 1 == *b),
+        "SOCKD_SEED={seed}: {heard:?}"
+    );
+    if let Some(first) = heard.first() {
+        // The event that was being sent at either moment may have been before or behind.
+        let expected = *admitted.start()..=admitted.end() + 1;
+        assert!(
+            expected.contains(first),
+            "SOCKD_SEED={seed}: {first} is not in {expected:?}"
+        );
+    }
+}
