@@ -4,8 +4,9 @@
 //! is noticed. Its socket is then *admitted* (its session is proven, events wait until its client
 //! knows), and at last *live*.
 //!
-//! The map only finds users. Each has a lock and an order of its own, and its lock is held for a
-//! batch of sockets at most: what many sockets of one user cost, others do not feel.
+//! The map only finds users. Each has a lock and an order of its own. While it is held, at most a
+//! batch of sockets is written to; only a judgement looks at all of them, and compares their
+//! sessions. So what many sockets of one user cost, other users do not feel.
 
 mod backlog;
 mod sockets;
@@ -37,7 +38,7 @@ use crate::{
 
 /// Sockets that are written to before others have their turn.
 const BATCH: usize = 64;
-/// So many that none is locked for long while all users are listed.
+/// Enough that no shard is locked for long while all users are listed.
 const SHARDS: usize = 256;
 
 /// The way to one client.
@@ -113,8 +114,8 @@ impl Hub {
         }
     }
 
-    /// Hands an event to all sockets of the user; returns how many are in. It reaches many of them
-    /// only later, but each in the order of the calls.
+    /// Sends an event to all sockets of the user; returns their number. Where there are many, most
+    /// get it later, but each gets all events in the order of the calls.
     pub fn deliver(self: &Arc<Self>, user: &UserId, event: &Event) -> usize {
         self.find(user).map_or(0, |user| user.deliver(self, event))
     }
@@ -138,7 +139,7 @@ impl Hub {
         self.doubts.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// The users who have sockets here, each looked at when its turn comes.
+    /// The users who have sockets here. Each is read when the iterator reaches it.
     pub fn presences(&self) -> impl Iterator<Item = Presence> + Send + use<> {
         let users = self.users.iter().map(|entry| entry.key().0.clone());
         let users: Vec<_> = users.collect();
@@ -170,7 +171,7 @@ impl Hub {
             if let Some(user) = self.find(id) {
                 match user.begin_handshake() {
                     Some(announcements) => return (user, announcements),
-                    // It has just lost its last socket, and whoever took that has not come here yet.
+                    // Its last socket has just left, and the user is about to be removed.
                     None => self.forget(&user),
                 }
             }
@@ -182,7 +183,7 @@ impl Hub {
         }
     }
 
-    /// Removes a user that is gone, unless it has been replaced already.
+    /// Removes a user that has nothing left, unless another has taken its place.
     fn forget(&self, user: &Arc<User>) {
         let is_it = |found: &ById, (): &()| Arc::ptr_eq(&found.0, user);
         self.users.remove_if(user.id.as_str(), is_it);
@@ -321,7 +322,7 @@ impl Drop for Judgement {
     }
 }
 
-/// The sockets that a judgement has revoked. Those left when it is dropped are dismissed at once.
+/// The sockets that a judgement has revoked. Dropping it dismisses those that are left.
 #[must_use = "their clients have to be told"]
 pub struct Revoked {
     sockets: Vec<Socket>,
@@ -334,7 +335,7 @@ impl Revoked {
         Self { sockets, count }
     }
 
-    /// How many, those included whose clients do not know yet that they were in.
+    /// Their number, including those whose clients do not know yet that they were in.
     pub fn count(&self) -> u64 {
         self.count as u64
     }
@@ -350,7 +351,7 @@ impl Revoked {
     fn dismiss_batch(&mut self) {
         let rest = self.sockets.len().saturating_sub(BATCH);
         let batch = self.sockets.drain(rest..);
-        // For others, `Lease::activate` will find out.
+        // The others are told when `Lease::activate` fails.
         batch
             .filter(Socket::is_live)
             .for_each(|socket| socket.outlet.dismiss(Farewell::SessionReplaced));

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use crate::wire::Event;
 
-/// Bytes that may wait for one user, and for one client that does not know yet that it is in: a
-/// second of the busiest user's events, and a tenth of what the worst client may cost.
+/// Bytes that may wait for one user, and for one client that does not know yet that it is in: room
+/// for a busy second, and a tenth of what the worst client may cost.
 const LIMIT: usize = 4 * 1024 * 1024;
 
 /// Events in their order.
@@ -23,8 +23,8 @@ pub(super) struct Entry {
 }
 
 impl Backlog {
-    /// Adds an event. One always fits, whatever its size. What no longer fits is counted, and
-    /// leaves an entry for those who have to learn of the loss.
+    /// Adds an event. A single one always fits, whatever its size. One that does not fit is counted
+    /// and replaced by a note of the loss.
     pub(super) fn push(&mut self, number: u64, event: &Event) {
         if self.weight > 0 && self.weight + weight(event) > LIMIT {
             metrics::counter!("sockd_events_dropped_total").increment(1);

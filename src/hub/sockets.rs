@@ -45,7 +45,7 @@ impl Sockets {
         self.len
     }
 
-    /// How many slots there are to visit.
+    /// The number of slots to visit.
     pub(super) fn span(&self) -> usize {
         self.slots.len()
     }
@@ -133,7 +133,7 @@ impl Socket {
         matches!(self.stage, Stage::Live)
     }
 
-    /// Gives the client what is next; returns whether it was sent an event.
+    /// Takes the next event, or the news that events were lost. Returns whether an event was sent.
     pub(super) fn take(&mut self, number: u64, event: Option<&Event>) -> bool {
         match (&mut self.stage, event) {
             (Stage::Live, Some(event)) => self.outlet.send(event),
@@ -152,8 +152,8 @@ impl Socket {
         }
     }
 
-    /// Sends up to `limit` of the events that wait, and is live once none does. Returns how many
-    /// were sent, and whether the socket is live.
+    /// Sends up to `limit` of the waiting events, and goes live when none is left. Returns the
+    /// number of events sent, and whether the socket is live.
     pub(super) fn activate(&mut self, limit: usize) -> (u64, bool) {
         let mut sent = 0;
         if let Stage::Admitted(waiting) = &mut self.stage {

@@ -1,8 +1,8 @@
 //! One user: the order of what happens to its sockets.
 //!
-//! Admissions, events and judgements are numbered as they come. An event is for the sockets with
-//! a smaller number, and so is a judgement. Events for many sockets wait in a backlog that one
-//! task works off in turns, while later events queue behind.
+//! Admissions, events and judgements take numbers from one sequence. An event, like a judgement,
+//! concerns the sockets with a smaller number. Events for many sockets go to a backlog, from which
+//! one task sends them batch by batch, and later events queue behind.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,18 +23,18 @@ pub(super) struct User {
     state: Mutex<State>,
 }
 
-/// A user with neither sockets nor business is gone from the hub, or about to be.
+/// A user with neither sockets nor activity has been removed from the hub, or is about to be.
 #[derive(Default)]
 struct State {
     sockets: Sockets,
     last_number: u64,
-    /// Most users have none.
-    business: Option<Box<Business>>,
+    /// `None` for an idle user.
+    activity: Option<Box<Activity>>,
 }
 
 /// What is under way for a user.
 #[derive(Default)]
-struct Business {
+struct Activity {
     handshakes: usize,
     /// How often a session was announced during the handshakes, and which was the last.
     announcements: u64,
@@ -42,13 +42,13 @@ struct Business {
     /// How many judgements are under way; while there is one, events wait.
     holds: usize,
     backlog: Backlog,
-    /// The sockets with a smaller number have what is first in the backlog.
+    /// Sockets with a smaller number already have the first event of the backlog.
     cursor: u64,
-    /// Whether a task works off the backlog.
+    /// Whether a task is sending the backlog.
     is_running: bool,
 }
 
-/// What had put sessions in doubt when one was last checked.
+/// What could have changed a session before it was last checked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
     /// Announcements of sessions of the user.
@@ -61,7 +61,7 @@ impl User {
     /// A user with one handshake under way.
     pub(super) fn new(id: UserId) -> Self {
         let mut state = State::default();
-        state.business().handshakes = 1;
+        state.activity().handshakes = 1;
         Self {
             id,
             state: Mutex::new(state),
@@ -74,21 +74,21 @@ impl User {
         if state.is_gone() {
             return None;
         }
-        let business = state.business();
-        business.handshakes += 1;
-        Some(business.announcements)
+        let activity = state.activity();
+        activity.handshakes += 1;
+        Some(activity.announcements)
     }
 
     pub(super) fn end_handshake(self: &Arc<Self>, hub: &Arc<Hub>) {
         let mut state = self.lock();
-        state.business().handshakes -= 1;
+        state.activity().handshakes -= 1;
         self.release(hub, state);
     }
 
     /// Admits a socket and returns its number.
     ///
     /// # Errors
-    /// What is known now, if its session may have changed since.
+    /// The session may have changed since it was checked; returns what is known now.
     pub(super) fn admit(
         &self,
         hub: &Hub,
@@ -97,15 +97,15 @@ impl User {
         known: Known,
     ) -> Result<u64, Known> {
         let mut state = self.lock();
-        let business = state.business();
-        let is_in_doubt = match business.announcements - known.announcements {
+        let activity = state.activity();
+        let is_in_doubt = match activity.announcements - known.announcements {
             0 => false,
-            1 => business.announced.as_ref() != Some(session),
+            1 => activity.announced.as_ref() != Some(session),
             _ => true,
         };
         let doubts = hub.doubts();
         if is_in_doubt || doubts != known.doubts {
-            let announcements = business.announcements;
+            let announcements = activity.announcements;
             return Err(Known {
                 announcements,
                 doubts,
@@ -154,7 +154,7 @@ impl User {
         }
         let number = state.next_number();
         let sent = if state.has_backlog() || state.sockets.span() > BATCH {
-            state.business().backlog.push(number, event);
+            state.activity().backlog.push(number, event);
             state.step_unless_running()
         } else {
             let sockets = state.sockets.range_mut(0, number);
@@ -169,11 +169,11 @@ impl User {
     /// Returns the number of a new judgement; `None` if all sockets are of this session.
     pub(super) fn judge(&self, session: &SessionId) -> Option<u64> {
         let mut state = self.lock();
-        if let Some(business) = &mut state.business
-            && business.handshakes > 0
+        if let Some(activity) = &mut state.activity
+            && activity.handshakes > 0
         {
-            business.announcements += 1;
-            business.announced = Some(session.clone());
+            activity.announcements += 1;
+            activity.announced = Some(session.clone());
         }
         if state
             .sockets
@@ -182,7 +182,7 @@ impl User {
         {
             return None;
         }
-        state.business().holds += 1;
+        state.activity().holds += 1;
         Some(state.next_number())
     }
 
@@ -198,7 +198,7 @@ impl User {
 
     pub(super) fn end_judgement(self: &Arc<Self>, hub: &Arc<Hub>) {
         let mut state = self.lock();
-        state.business().holds -= 1;
+        state.activity().holds -= 1;
         let sent = state.step_unless_running();
         self.release(hub, state);
         hub.sent(sent);
@@ -226,33 +226,33 @@ impl User {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Unlocks, and does what has become due.
+    /// Unlocks, then starts the task for the backlog or removes the user, where that is due.
     fn release(self: &Arc<Self>, hub: &Arc<Hub>, mut state: MutexGuard<'_, State>) {
         let needs_task = state.can_step();
         if needs_task {
-            state.business().is_running = true;
+            state.activity().is_running = true;
         }
         state.tidy();
         let is_gone = state.is_gone();
         drop(state);
         if needs_task {
-            hub.spawn(self.clone().work_off(hub.clone()));
+            hub.spawn(self.clone().fan_out(hub.clone()));
         } else if is_gone {
             hub.forget(self);
         }
     }
 
-    /// Works off the backlog, a batch in a turn.
-    async fn work_off(self: Arc<Self>, hub: Arc<Hub>) {
+    /// Sends the backlog, one batch per turn.
+    async fn fan_out(self: Arc<Self>, hub: Arc<Hub>) {
         loop {
-            // What other users have to do comes first.
+            // Let the work of other users run first.
             yield_now().await;
             let mut state = self.lock();
             let sent = state.step();
             hub.sent(sent);
-            let business = state.business();
-            if business.holds > 0 || business.backlog.is_empty() {
-                business.is_running = false;
+            let activity = state.activity();
+            if activity.holds > 0 || activity.backlog.is_empty() {
+                activity.is_running = false;
                 return self.release(&hub, state);
             }
         }
@@ -265,20 +265,20 @@ impl State {
         self.last_number
     }
 
-    fn business(&mut self) -> &mut Business {
-        self.business.get_or_insert_default()
+    fn activity(&mut self) -> &mut Activity {
+        self.activity.get_or_insert_default()
     }
 
     /// Whether an event has to wait.
     fn has_backlog(&self) -> bool {
-        let business = self.business.as_ref();
-        business.is_some_and(|business| business.holds > 0 || !business.backlog.is_empty())
+        let activity = self.activity.as_ref();
+        activity.is_some_and(|activity| activity.holds > 0 || !activity.backlog.is_empty())
     }
 
-    /// Whether there is something to work off, and nobody who does.
+    /// Whether events could be sent from the backlog, and no task is doing so.
     fn can_step(&self) -> bool {
-        self.business.as_ref().is_some_and(|business| {
-            !business.is_running && business.holds == 0 && !business.backlog.is_empty()
+        self.activity.as_ref().is_some_and(|activity| {
+            !activity.is_running && activity.holds == 0 && !activity.backlog.is_empty()
         })
     }
 
@@ -286,23 +286,23 @@ impl State {
         if self.can_step() { self.step() } else { 0 }
     }
 
-    /// Gives what waits to a batch of sockets, in order. Returns how many events were sent.
+    /// Sends from the backlog to one batch of sockets, in order. Returns the number of events sent.
     fn step(&mut self) -> u64 {
-        let Some(business) = &mut self.business else {
+        let Some(activity) = &mut self.activity else {
             return 0;
         };
-        let Business {
+        let Activity {
             holds,
             backlog,
             cursor,
             ..
-        } = &mut **business;
+        } = &mut **activity;
         let (mut sent, mut left) = (0, BATCH);
         while *holds == 0
             && left > 0
             && let Some(entry) = backlog.front()
         {
-            // One that is for nobody costs something too.
+            // An event costs something even if no socket is left for it.
             left -= 1;
             let mut is_done = true;
             for (number, socket) in self.sockets.range_mut(*cursor, entry.number) {
@@ -325,15 +325,15 @@ impl State {
     }
 
     fn tidy(&mut self) {
-        self.business.take_if(|business| {
-            business.handshakes == 0
-                && business.holds == 0
-                && business.backlog.is_empty()
-                && !business.is_running
+        self.activity.take_if(|activity| {
+            activity.handshakes == 0
+                && activity.holds == 0
+                && activity.backlog.is_empty()
+                && !activity.is_running
         });
     }
 
     fn is_gone(&self) -> bool {
-        self.sockets.len() == 0 && self.business.is_none()
+        self.sockets.len() == 0 && self.activity.is_none()
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    PATIENCE, jwt,
+    PATIENCE, eventually, jwt,
     polling::Polling,
     redis::{Redis, key},
     sockd::Sockd,
@@ -173,7 +173,7 @@ async fn a_count_is_of_sockets_and_not_of_handshakes() {
     let mut opened = WebSocket::open(sockd.address()).await;
     opened.packet().await;
     sockets.remove(0).abandon();
-    crate::support::eventually(PATIENCE, "the end of the abandoned socket", || async {
+    eventually(PATIENCE, "the end of the abandoned socket", || async {
         let text = sockd.metrics().await;
         text.lines().any(|line| line == "sockd_sockets 19")
     })
@@ -190,5 +190,45 @@ async fn a_count_is_of_sockets_and_not_of_handshakes() {
     );
     for socket in &mut sockets {
         is_dismissed(socket).await;
+    }
+}
+
+#[tokio::test]
+async fn hundreds_of_sockets_of_one_user_hear_all_in_order_and_are_logged_out() {
+    const SOCKETS: usize = 200;
+    const EVENTS: usize = 40;
+    let redis = Redis::start().await;
+    for sockd in [Sockd::start().await, Sockd::with_redis(&redis).await] {
+        let (user, old) = (jwt::user(), jwt::session());
+        let mut sockets = Vec::new();
+        for _ in 0..SOCKETS {
+            sockets.push(WebSocket::join(sockd.address(), &user, &old).await);
+        }
+        for number in 0..EVENTS {
+            sockd.emit(&user, "profile:update", &json!(number)).await;
+        }
+        for socket in &mut sockets {
+            for number in 0..EVENTS {
+                let event = format!(r#"42["profile:update",{number}]"#);
+                assert_eq!(socket.packet().await, event);
+            }
+        }
+        let expected = [
+            format!("\nsockd_sockets {SOCKETS}\n"),
+            format!("\nsockd_events_sent_total {}\n", SOCKETS * EVENTS),
+        ];
+        eventually(PATIENCE, "the count of sockets and events", || async {
+            let metrics = sockd.metrics().await;
+            expected.iter().all(|line| metrics.contains(line))
+        })
+        .await;
+        let disconnected = sockd.force_logout(&user, &jwt::session()).await;
+        assert_eq!(disconnected, SOCKETS as u64);
+        sockd.emit(&user, "profile:update", &json!("secret")).await;
+        for mut socket in sockets {
+            is_dismissed(&mut socket).await;
+        }
+        let metrics = sockd.metrics().await;
+        assert!(metrics.contains("\nsockd_sockets 0\n"), "{metrics}");
     }
 }
