@@ -2,14 +2,14 @@
 //!
 //! Admissions, events and judgements take numbers from one sequence. An event, like a judgement,
 //! concerns the sockets with a smaller number. Events for many sockets go to a backlog, from which
-//! one task sends them batch by batch, and later events queue behind.
+//! one task sends them in turns, and later events queue behind.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::yield_now;
 
 use super::{
-    BATCH, Hub, Outlet, Revoked,
+    BATCH, Hub, Outlet, Revoked, TURN,
     backlog::Backlog,
     sockets::{Socket, Sockets},
 };
@@ -242,7 +242,7 @@ impl User {
         }
     }
 
-    /// Sends the backlog, one batch per turn.
+    /// Sends the backlog, turn by turn.
     async fn fan_out(self: Arc<Self>, hub: Arc<Hub>) {
         loop {
             // Let the work of other users run first.
@@ -286,7 +286,7 @@ impl State {
         if self.can_step() { self.step() } else { 0 }
     }
 
-    /// Sends from the backlog to one batch of sockets, in order. Returns the number of events sent.
+    /// Sends from the backlog to the next sockets, in order. Returns the number of events sent.
     fn step(&mut self) -> u64 {
         let Some(activity) = &mut self.activity else {
             return 0;
@@ -297,7 +297,7 @@ impl State {
             cursor,
             ..
         } = &mut **activity;
-        let (mut sent, mut left) = (0, BATCH);
+        let (mut sent, mut left) = (0, TURN);
         while *holds == 0
             && left > 0
             && let Some(entry) = backlog.front()

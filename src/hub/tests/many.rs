@@ -23,7 +23,7 @@ async fn until_all_have_heard(ears: &[Arc<Ear>], events: usize) {
         let before = heard_by(ears);
         yield_now().await;
         let turn = heard_by(ears) - before;
-        assert!(turn <= BATCH, "{turn} sockets were written to in one turn");
+        assert!(turn <= TURN, "{turn} sockets were written to in one turn");
     }
 }
 
@@ -33,7 +33,7 @@ async fn many_sockets_are_written_to_in_turns_and_each_hears_all_in_order() {
     let (_leases, ears) = crowd(&hub, "a", MANY);
     assert_eq!(hub.deliver(&user(), &event("first")), MANY);
     let at_once = heard_by(&ears);
-    assert!((1..=BATCH).contains(&at_once), "{at_once}");
+    assert!((1..=TURN).contains(&at_once), "{at_once}");
     // Whoever comes now gets what comes from now on, and leavers keep nobody from hearing.
     let (_late_lease, late) = live(&hub, "a");
     assert_eq!(hub.deliver(&user(), &event("second")), MANY + 1);
@@ -82,7 +82,7 @@ async fn revoked_sockets_are_dismissed_in_turns_and_all_of_them_if_nobody_waits(
     let mut dismissal = Box::pin(revoked.dismiss());
     let first = futures_util::poll!(&mut dismissal);
     assert!(first.is_pending());
-    assert_eq!(heard_by(&ears), BATCH);
+    assert_eq!(heard_by(&ears), TURN);
     drop(dismissal);
     assert!(ears.iter().all(|ear| ear.heard() == ["SessionReplaced"]));
 }
