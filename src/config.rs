@@ -242,8 +242,20 @@ pub struct Limits {
     pub inbound_burst: usize,
     /// Bytes per second that one client may send on average.
     pub inbound_rate: usize,
+    /// Packets a second that one client may send in the long run.
+    pub inbound_packets: usize,
     /// CONNECTs on one connection, whatever their answers; one more closes it.
     pub handshake_attempts: u32,
+    /// Sockets of one user's session on this node.
+    pub sockets_per_user: Option<usize>,
+    /// Open connections of clients, on any transport.
+    pub connections: Option<usize>,
+    /// Connections that have not joined, and TCP connections that have sent no request.
+    pub unjoined_connections: usize,
+    /// CONNECTs whose session is being checked, while new connections are let in.
+    pub handshakes: usize,
+    /// New connections a second.
+    pub handshake_rate: usize,
 }
 
 /// What is logged, and how.

@@ -76,7 +76,9 @@ impl Settings {
             room_prefix: prefix.value.clone(),
             redis: self.redis(&mut problems),
             limits: section!(Limits {
-                outbound_buffer, write_stall, inbound_burst, inbound_rate, handshake_attempts,
+                outbound_buffer, write_stall, inbound_burst, inbound_rate, inbound_packets,
+                handshake_attempts, sockets_per_user, connections, unjoined_connections,
+                handshakes, handshake_rate,
             } of &self.chosen.limits),
             log: section!(Log { level, format } of &self.chosen.log),
         };

@@ -37,6 +37,8 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 /// A time limit; nothing here should wait longer than a day.
 const LIMIT: Kind<Duration> = duration::<1, DAY>();
+/// Clients of a node; more than any can hold.
+const COUNT: Kind<usize> = number::<_, 1, 10_000_000>();
 /// The subject of all settings that say where Redis is.
 pub(super) const WHERE_REDIS_IS: &str = "where Redis is";
 
@@ -213,8 +215,20 @@ super::define::settings! {
         inbound_burst: usize = size::<KIB, GIB>(), Is("8MiB");
         /// Bytes a second that one client may send in the long run; events of clients are ignored anyway.
         inbound_rate: usize = size::<KIB, GIB>(), Is("1MiB");
+        /// Packets a second that one client may send in the long run; stock clients send one per ping.
+        inbound_packets: usize = number::<_, 1, 1_000_000>(), Is("1000");
         /// CONNECTs on one connection, whatever their answers: room for a new token, none for guessing.
         handshake_attempts: u32 = number::<_, 1, 1_000_000>(), Is("10");
+        /// Sockets that one user may have on a node; unset, as users have any number of tabs.
+        sockets_per_user: usize = number::<_, 1, 1_000_000>(), Unset("10");
+        /// Connections of clients on a node; unset, as the limit of open files is one already.
+        connections: usize = COUNT, Unset("100000");
+        /// Connections without a socket, bare TCP ones too: enough for handshake_rate while each takes 2 s to join.
+        unjoined_connections: usize = COUNT, Is("50000");
+        /// Handshakes under way on a node before new connections are refused; only a slow Redis makes so many.
+        handshakes: usize = COUNT, Is("10000");
+        /// New connections a second on a node, and as many at once: 100,000 clients that return within 5 s.
+        handshake_rate: usize = COUNT, Is("20000");
     }
     log: Log {
         /// error, warn, info, debug, trace, or a filter `info,sockd=debug`; info logs no single event.
