@@ -4,8 +4,10 @@
 //! In reading order: `request` says what a request asks for; `packet` reads and writes packets;
 //! `connection` is one client, whatever its transport, with its `outbox`; `polling` and `websocket`
 //! carry packets for it, the latter as `frames` over a `raw_stream`; `entrance` answers CONNECT;
+//! `capacity` and `open_files` say how many clients there may be;
 //! `registry` finds connections, `ticker` wakes them, and `engine` is what all of them share.
 
+mod capacity;
 mod connection;
 mod cors;
 mod engine;
@@ -13,6 +15,7 @@ mod entrance;
 mod frames;
 #[cfg(test)]
 mod fuzz;
+mod open_files;
 mod outbox;
 mod packet;
 mod polling;
@@ -31,7 +34,9 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 
+pub use self::{capacity::Bare, open_files::OpenFiles};
 use self::{
+    capacity::{Limit, Place},
     connection::{Connection, Ending},
     engine::Engine,
     entrance::Entrance,
@@ -52,6 +57,8 @@ pub const PATH: &str = "/socket.io/";
 /// Connections that a drain closes at once; a small server drains in a moment.
 const DRAIN_BATCH: usize = 50;
 const DRAIN_STEP: Duration = Duration::from_millis(100);
+/// Seconds after which a client that is refused at a limit may come again.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 /// The Socket.IO endpoint.
 #[derive(Clone)]
@@ -76,16 +83,29 @@ impl Gateway {
         }
     }
 
-    /// Answers a request to the endpoint.
-    pub async fn serve(&self, request: Request<Body>) -> Response<Body> {
+    /// Counts a TCP connection as a client's until its first request has come.
+    pub fn arrive(&self) -> Bare {
+        Bare::new(&self.engine)
+    }
+
+    /// Counts a client that is refused because too many files are open.
+    pub fn refused_for_lack_of_files(&self) {
+        self.engine.capacity.refused(Limit::OpenFiles);
+    }
+
+    /// Answers a request to the endpoint; without `has_room` for clients it is refused.
+    pub async fn serve(&self, request: Request<Body>, has_room: bool) -> Response<Body> {
         let asking = cors::asking(request.headers());
         let method = request.method().clone();
         let mut response = if method == Method::OPTIONS {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;
             response
-        } else {
+        } else if has_room {
             self.answer(request).await
+        } else {
+            self.refused_for_lack_of_files();
+            refuse_at_limit()
         };
         cors::allow_origin(&self.cors, &asking, response.headers_mut());
         if method == Method::OPTIONS {
@@ -105,8 +125,11 @@ impl Gateway {
         }
         match asked {
             Asked::Open => {
+                let Ok(place) = Place::take(&self.engine) else {
+                    return refuse_at_limit();
+                };
                 let credentials = request::credentials(&request);
-                let connection = Connection::open_polling(&self.engine, credentials);
+                let connection = Connection::open_polling(place, credentials);
                 let upgrades = r#""websocket""#;
                 let packet = self.engine.open_packet(*connection.sid(), upgrades);
                 packets(packet.packet())
@@ -129,15 +152,15 @@ impl Gateway {
             Asked::Poll(_) | Asked::Post(_) => refuse(EngineError::BadRequest),
             Asked::WebSocket => {
                 let credentials = request::credentials(&request);
-                match accept(&mut request) {
-                    Some((answer, on_upgrade)) => {
-                        let engine = self.engine.clone();
-                        let open = websocket::open(engine, on_upgrade, credentials);
-                        self.engine.lifecycle.spawn(open);
-                        answer
-                    }
-                    None => refuse_upgrade(&request),
-                }
+                let Some((answer, on_upgrade)) = accept(&mut request) else {
+                    return refuse_upgrade(&request);
+                };
+                let Ok(place) = Place::take(&self.engine) else {
+                    return refuse_at_limit();
+                };
+                let open = websocket::open(place, on_upgrade, credentials);
+                self.engine.lifecycle.spawn(open);
+                answer
             }
             Asked::Upgrade(connection) => match accept(&mut request) {
                 Some((answer, on_upgrade)) if connection.begin_upgrade() => {
@@ -204,6 +227,15 @@ fn fail(code: ErrorCode) -> Response<Body> {
         status,
         serde_json::to_string(&ErrorBody::from(code)).unwrap_or_default(),
     )
+}
+
+/// The answer to a client that the node has no room for.
+fn refuse_at_limit() -> Response<Body> {
+    let mut response = fail(ErrorCode::Overloaded);
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, RETRY_AFTER);
+    response
 }
 
 fn json(status: StatusCode, body: String) -> Response<Body> {

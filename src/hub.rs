@@ -28,7 +28,7 @@ use tokio::task::yield_now;
 
 use self::{
     sockets::Socket,
-    user::{Known, User},
+    user::{Denied, Known, User},
 };
 use crate::{
     id::{SessionId, UserId},
@@ -66,6 +66,8 @@ pub enum Farewell {
 
 /// All sockets of this process.
 pub struct Hub {
+    /// How many sockets of one session a user may have.
+    sockets_per_user: Option<usize>,
     users: DashMap<ById, ()>,
     /// How many sockets are in.
     count: AtomicUsize,
@@ -87,8 +89,9 @@ pub struct Presence {
 }
 
 impl Hub {
-    pub fn new(lifecycle: &Lifecycle) -> Arc<Self> {
+    pub fn new(sockets_per_user: Option<usize>, lifecycle: &Lifecycle) -> Arc<Self> {
         Arc::new(Self {
+            sockets_per_user,
             users: DashMap::with_shard_amount(SHARDS),
             count: AtomicUsize::new(0),
             doubts: AtomicU64::new(0),
@@ -253,8 +256,8 @@ impl Handshake {
     /// The session is proven. Events wait from now on until [`Lease::activate`].
     ///
     /// # Errors
-    /// The session may have changed since it was checked: check again.
-    pub fn admit(mut self) -> Result<Lease, Self> {
+    /// Why the socket is not in.
+    pub fn admit(mut self) -> Result<Lease, NotAdmitted> {
         match self
             .user
             .admit(&self.hub, &self.session, &self.outlet, self.known)
@@ -264,10 +267,11 @@ impl Handshake {
                 user: self.user.clone(),
                 number,
             }),
-            Err(known) => {
+            Err(Denied::Doubted(known)) => {
                 self.known = known;
-                Err(self)
+                Err(NotAdmitted::Doubted(self))
             }
+            Err(Denied::Full) => Err(NotAdmitted::Full),
         }
     }
 }
@@ -276,6 +280,14 @@ impl Drop for Handshake {
     fn drop(&mut self) {
         self.user.end_handshake(&self.hub);
     }
+}
+
+/// Why a socket is not admitted.
+pub enum NotAdmitted {
+    /// The session may have changed since it was checked: check again.
+    Doubted(Handshake),
+    /// The user has as many sockets of the session as it may have.
+    Full,
 }
 
 /// A socket's place in the hub. It is given up when this is dropped.

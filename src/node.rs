@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use self::{complaints::Complaints, store_state::StoreState};
 use crate::{
     bus::{Bus, Emitted, Listener, channels::Hearing, peers::PeerTooOld, pending::Tally},
-    hub::{Farewell, Hub, Judgement, Lease, Outlet},
+    hub::{Farewell, Hub, Judgement, Lease, NotAdmitted, Outlet},
     id::{NodeId, SessionId, UserId},
     lifecycle::Lifecycle,
     redis::chain,
@@ -105,11 +105,12 @@ impl Node {
         sessions: SessionStore,
         bus: Bus,
         sweep_interval: Duration,
+        sockets_per_user: Option<usize>,
         lifecycle: &Lifecycle,
     ) -> Arc<Self> {
         let lifecycle = lifecycle.clone();
         let node = Arc::new_cyclic(|me| {
-            let hub = Hub::new(&lifecycle);
+            let hub = Hub::new(sockets_per_user, &lifecycle);
             Self {
                 id,
                 sessions,
@@ -176,7 +177,8 @@ impl Node {
                             _hearing: hearing,
                         });
                     }
-                    Err(in_doubt) => handshake = in_doubt,
+                    Err(NotAdmitted::Doubted(again)) => handshake = again,
+                    Err(NotAdmitted::Full) => return Err(Refusal::TooManySockets),
                 }
             }
         };

@@ -73,6 +73,7 @@ impl Server {
             sessions,
             bus.clone(),
             config.sessions.sweep_interval,
+            config.limits.sockets_per_user,
             &lifecycle,
         );
         let gateway = Gateway::new(&config, node.clone(), verifier, &lifecycle);

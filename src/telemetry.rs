@@ -1,5 +1,6 @@
 //! What the process tells of itself: logs on stderr, figures for Prometheus.
 
+mod episode;
 mod log;
 
 use std::{
@@ -15,6 +16,7 @@ use anyhow::Context;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
+pub use self::episode::Episode;
 use self::log::LOG;
 use crate::config::{Log, LogFormat};
 

@@ -94,6 +94,7 @@ pub enum Refusal {
     TokenInvalid,
     SessionMismatch,
     AuthUnavailable,
+    TooManySockets,
 }
 
 impl fmt::Display for Refusal {
@@ -103,6 +104,7 @@ impl fmt::Display for Refusal {
             Self::TokenInvalid => "TOKEN_INVALID",
             Self::SessionMismatch => "SESSION_MISMATCH",
             Self::AuthUnavailable => "AUTH_UNAVAILABLE",
+            Self::TooManySockets => "TOO_MANY_SOCKETS",
         })
     }
 }

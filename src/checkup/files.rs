@@ -3,9 +3,8 @@
 use rustix::process::{Resource, getrlimit};
 
 use super::Finding;
+use crate::gateway::OpenFiles;
 
-/// Descriptors that are no sockets of clients: Redis, the log, the listener, backends' requests.
-const RESERVE: u64 = 64;
 /// Below this many sockets a limit is more likely an oversight than a choice.
 const FEW: u64 = 10_000;
 
@@ -18,7 +17,7 @@ fn judge(limit: Option<u64>) -> Finding {
     let Some(limit) = limit else {
         return Finding::ok("files", "no limit of open files");
     };
-    let sockets = limit.saturating_sub(RESERVE);
+    let sockets = OpenFiles::within(Some(limit)).clients;
     let found = format!("a limit of {limit} open files, which is room for about {sockets} sockets");
     if sockets >= FEW {
         return Finding::ok("files", found);
@@ -37,7 +36,7 @@ mod tests {
         let finding = judge(Some(1_024));
         assert_eq!(finding.verdict, Verdict::Warn);
         assert!(
-            finding.found.contains("about 960 sockets"),
+            finding.found.contains("about 896 sockets"),
             "{}",
             finding.found
         );

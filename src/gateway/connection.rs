@@ -22,6 +22,7 @@ use std::{
 use self::locked::Locked;
 pub(super) use self::{ending::Ending, transports::pong};
 use super::{
+    capacity::Place,
     engine::Engine,
     entrance::Credentials,
     outbox::Outbox,
@@ -70,7 +71,7 @@ struct State {
     /// When to ping or, while a pong is awaited, when the ping times out.
     ping_at: Tick,
     awaits_pong: bool,
-    /// Until when the client has to have joined.
+    /// Until when the client has to have joined; `NEVER` once it has.
     join_by: Tick,
     /// The Unix second at which the client's token runs out, and when to look.
     expires_at: Option<u64>,
@@ -126,30 +127,24 @@ enum Upgrade {
 
 impl Connection {
     /// Opens a connection for a client that polls.
-    pub(super) fn open_polling(
-        engine: &Arc<Engine>,
-        credentials: Option<Credentials>,
-    ) -> Arc<Self> {
-        Self::open(engine, credentials, Transport::Polling(Upgrade::None))
+    pub(super) fn open_polling(place: Place, credentials: Option<Credentials>) -> Arc<Self> {
+        Self::open(place, credentials, Transport::Polling(Upgrade::None))
     }
 
     /// Opens a connection on a WebSocket, and sends the packet that says so.
     pub(super) fn open_websocket(
-        engine: &Arc<Engine>,
+        place: Place,
         credentials: Option<Credentials>,
         stream: RawStream,
     ) -> Arc<Self> {
-        let connection = Self::open(engine, credentials, Transport::WebSocket(stream));
-        let packet = engine.open_packet(connection.sid, "");
+        let connection = Self::open(place, credentials, Transport::WebSocket(stream));
+        let packet = connection.engine.open_packet(connection.sid, "");
         connection.lock().send(packet);
         connection
     }
 
-    fn open(
-        engine: &Arc<Engine>,
-        credentials: Option<Credentials>,
-        transport: Transport,
-    ) -> Arc<Self> {
+    fn open(place: Place, credentials: Option<Credentials>, transport: Transport) -> Arc<Self> {
+        let engine = place.keep();
         let ticker = &engine.ticker;
         let state = State {
             phase: Phase::Open,
@@ -182,8 +177,8 @@ impl Connection {
             sid: engine.registry.new_sid(),
             state: Mutex::new(state),
         });
-        engine.registry.insert(connection.clone());
-        engine.meters.open.increment(1);
+        connection.engine.registry.insert(connection.clone());
+        connection.engine.meters.open.increment(1);
         // Dropping the guard schedules the first tick.
         drop(connection.lock());
         connection
@@ -242,6 +237,7 @@ impl Connection {
         let sid = self.engine.registry.new_sid();
         locked.membership = Membership::Entering;
         locked.join_by = Tick::NEVER;
+        self.engine.capacity.joined();
         locked.send(packet::connected(sid));
         locked.expires_at = expires_at;
         locked.look_for_expiry();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use metrics::{Counter, Gauge};
 
 use super::{
+    capacity::Capacity,
     connection::{Connection, Ending},
     entrance::Entrance,
     registry::{Registry, Sid},
@@ -19,6 +20,7 @@ use crate::{
 pub(super) struct Engine {
     pub(super) socketio: config::SocketIo,
     pub(super) limits: config::Limits,
+    pub(super) capacity: Capacity,
     pub(super) entrance: Entrance,
     pub(super) registry: Registry,
     pub(super) ticker: Arc<Ticker<Connection>>,
@@ -34,6 +36,7 @@ impl Engine {
         Arc::new(Self {
             socketio: config.socketio.clone(),
             limits: config.limits.clone(),
+            capacity: Capacity::new(&config.limits),
             entrance,
             registry: Registry::new(),
             ticker,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use metrics::Counter;
 
 use super::{
+    capacity::Limit,
     connection::Connection,
     packet::{Auth, Token},
 };
@@ -33,7 +34,7 @@ pub(super) struct Entrance {
     on_expiry: OnExpiry,
     lifecycle: Lifecycle,
     admitted: Counter,
-    refused: [(Refusal, Counter); 4],
+    refused: [(Refusal, Counter); 5],
 }
 
 impl Entrance {
@@ -50,6 +51,7 @@ impl Entrance {
             Refusal::TokenInvalid,
             Refusal::SessionMismatch,
             Refusal::AuthUnavailable,
+            Refusal::TooManySockets,
         ];
         Self {
             node,
@@ -83,6 +85,7 @@ impl Entrance {
         let admission = match &identity {
             Ok(identity) => {
                 let Identity { user, session, .. } = identity;
+                let _under_way = connection.engine().capacity.begin_handshake();
                 let admission = self.node.admit(user, session, connection.clone()).await;
                 admission.map(|admitted| (identity, admitted))
             }
@@ -93,6 +96,9 @@ impl Entrance {
             Err(refusal) => {
                 let counter = self.refused.iter().find(|(known, _)| *known == refusal);
                 counter.inspect(|(_, counter)| counter.increment(1));
+                if refusal == Refusal::TooManySockets {
+                    connection.engine().capacity.refused(Limit::SocketsPerUser);
+                }
                 tracing::debug!(sid = %connection.sid(), %refusal, "refused a handshake");
                 connection.keep_credentials(credentials);
                 return connection.refuse(refusal);

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{engine::Engine, entrance::Entrance, raw_stream::RawStream};
+use super::{capacity::Place, engine::Engine, entrance::Entrance, raw_stream::RawStream};
 use crate::{
     auth::TokenVerifier,
     bus::Bus,
@@ -25,11 +25,17 @@ pub(super) fn engine() -> Arc<Engine> {
         SessionStore::Memory(MemorySessions::new(Duration::from_secs(60))),
         Bus::Local,
         Duration::from_secs(60),
+        None,
         &lifecycle,
     );
     let verifier = TokenVerifier::new(&config.auth, config.ids.clone()).expect("a key");
     let entrance = Entrance::new(node, verifier, OnExpiry::Disconnect, &lifecycle);
     Engine::start(&config, entrance, &lifecycle)
+}
+
+/// Room for one connection.
+pub(super) fn place(engine: &Arc<Engine>) -> Place {
+    Place::take(engine).unwrap_or_else(|_| panic!("no limit is reached"))
 }
 
 fn config() -> Config {

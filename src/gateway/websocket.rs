@@ -13,8 +13,8 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 
 use super::{
+    capacity::Place,
     connection::{Connection, Ending, pong},
-    engine::Engine,
     entrance::Credentials,
     frames::{Frames, Message, Violation},
     packet::{self, Packet},
@@ -29,13 +29,9 @@ thread_local! {
 }
 
 /// Opens a connection on the WebSocket that the request is about to become.
-pub(super) async fn open(
-    engine: Arc<Engine>,
-    on_upgrade: OnUpgrade,
-    credentials: Option<Credentials>,
-) {
+pub(super) async fn open(place: Place, on_upgrade: OnUpgrade, credentials: Option<Credentials>) {
     if let Some((stream, early)) = upgraded(on_upgrade).await {
-        let connection = Connection::open_websocket(&engine, credentials, stream);
+        let connection = Connection::open_websocket(place, credentials, stream);
         carry(connection, Frames::default(), early);
     }
 }
@@ -207,7 +203,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::gateway::tests::{engine, streams};
+    use crate::gateway::tests::{engine, place, streams};
 
     #[test]
     fn the_task_of_an_idle_client_is_small() {
@@ -232,7 +228,7 @@ mod tests {
         let sent = client.try_write(&flood).expect("there is room");
         assert!(sent > 2 * SCRATCH, "{sent}");
         let mut carrier = Carrier {
-            connection: Connection::open_websocket(&engine(), None, stream),
+            connection: Connection::open_websocket(place(&engine()), None, stream),
             frames: Frames::default(),
         };
         let woken = Arc::new(Woken::default());

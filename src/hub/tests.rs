@@ -33,7 +33,7 @@ impl Outlet for Ear {
 }
 
 fn hub() -> Arc<Hub> {
-    Hub::new(&Lifecycle::default())
+    Hub::new(None, &Lifecycle::default())
 }
 
 fn user() -> UserId {
@@ -60,8 +60,10 @@ fn admit(handshake: Handshake) -> Lease {
 }
 
 fn doubted(handshake: Handshake) -> Handshake {
-    let in_doubt = handshake.admit().err();
-    in_doubt.expect("its session is in doubt")
+    match handshake.admit() {
+        Err(NotAdmitted::Doubted(again)) => again,
+        _ => panic!("its session is not in doubt"),
+    }
 }
 
 fn live(hub: &Arc<Hub>, session_text: &str) -> (Lease, Arc<Ear>) {
@@ -69,6 +71,26 @@ fn live(hub: &Arc<Hub>, session_text: &str) -> (Lease, Arc<Ear>) {
     let lease = admit(handshake);
     lease.activate().unwrap();
     (lease, ear)
+}
+
+#[test]
+fn a_user_has_as_many_sockets_of_a_session_as_may_be() {
+    let is_full = |handshake: Handshake| matches!(handshake.admit(), Err(NotAdmitted::Full));
+    let hub = Hub::new(Some(2), &Lifecycle::default());
+    let (first, _) = live(&hub, "a");
+    let _second = live(&hub, "a");
+    assert!(is_full(enter(&hub, "a").0));
+    drop(first);
+    let _third = live(&hub, "a");
+    // Those of the session before have to go, whether they are told yet or not.
+    let _newer = live(&hub, "b");
+    let _another = live(&hub, "b");
+    assert!(is_full(enter(&hub, "b").0));
+    // Handshakes that are under way take nobody's place.
+    let hub = Hub::new(Some(1), &Lifecycle::default());
+    let (one, other) = (enter(&hub, "a").0, enter(&hub, "a").0);
+    let _lease = admit(other);
+    assert!(is_full(one));
 }
 
 #[test]

@@ -57,6 +57,14 @@ pub(super) struct Known {
     pub(super) doubts: u64,
 }
 
+/// Why a socket is not admitted.
+pub(super) enum Denied {
+    /// The session may have changed since it was checked; with what is known now.
+    Doubted(Known),
+    /// There are as many sockets of the session as there may be.
+    Full,
+}
+
 impl User {
     /// A user with one handshake under way.
     pub(super) fn new(id: UserId) -> Self {
@@ -88,14 +96,14 @@ impl User {
     /// Admits a socket and returns its number.
     ///
     /// # Errors
-    /// The session may have changed since it was checked; returns what is known now.
+    /// Why the socket is not admitted.
     pub(super) fn admit(
         &self,
         hub: &Hub,
         session: &SessionId,
         outlet: &Arc<dyn Outlet>,
         known: Known,
-    ) -> Result<u64, Known> {
+    ) -> Result<u64, Denied> {
         let mut state = self.lock();
         let activity = state.activity();
         let is_in_doubt = match activity.announcements - known.announcements {
@@ -106,10 +114,17 @@ impl User {
         let doubts = hub.doubts();
         if is_in_doubt || doubts != known.doubts {
             let announcements = activity.announcements;
-            return Err(Known {
+            return Err(Denied::Doubted(Known {
                 announcements,
                 doubts,
-            });
+            }));
+        }
+        if let Some(limit) = hub.sockets_per_user {
+            // The sockets of another session are about to be dismissed.
+            let others = state.sockets.iter();
+            if others.filter(|socket| socket.session == *session).count() >= limit {
+                return Err(Denied::Full);
+            }
         }
         // The sockets of a session share its text.
         let first = state.sockets.iter().next().map(|socket| &socket.session);

@@ -1,14 +1,29 @@
 //! Accepts connections until no more work is taken on.
 
-use std::{io, pin::pin, time::Duration};
+use std::{
+    collections::VecDeque,
+    io,
+    os::fd::AsRawFd,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     net::{TcpListener, TcpStream},
-    time::{Instant, sleep},
+    sync::oneshot,
+    task::yield_now,
+    time::sleep,
 };
 
-use super::connection::{self, Shared};
-use crate::{config, gateway::Gateway, http::Api, lifecycle::Lifecycle};
+use super::connection::{self, Room, Shared};
+use crate::{
+    config,
+    gateway::{Gateway, OpenFiles},
+    http::Api,
+    lifecycle::Lifecycle,
+    telemetry::Episode,
+};
 
 /// How long to wait when the system has no room for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -24,12 +39,29 @@ pub(super) async fn run(
     api: Api,
     lifecycle: Lifecycle,
 ) {
+    let files = OpenFiles::of_process();
+    tracing::info!(
+        clients = files.clients,
+        callers = files.callers,
+        "open files are reserved"
+    );
     let backlog = config.backlog;
-    let shared = Shared::new(config, gateway, api, lifecycle.clone());
-    let serve = |tcp: TcpStream| {
-        lifecycle.spawn_awaited(connection::serve(tcp, shared.clone()));
+    let shared = Shared::new(config, gateway.clone(), api, lifecycle.clone());
+    let mut reserve = Reserve::new(files);
+    let mut serve = |tcp: TcpStream| {
+        // Returns whether a connection is closed for lack of files.
+        let (room, is_one_closed) = reserve.room(&tcp);
+        if is_one_closed {
+            gateway.refused_for_lack_of_files();
+        }
+        let Some(room) = room else {
+            return is_one_closed;
+        };
+        let bare = gateway.arrive();
+        lifecycle.spawn_awaited(connection::serve(tcp, room, bare, shared.clone()));
+        is_one_closed
     };
-    let mut shortage = Shortage::default();
+    let shortage = Episode::new(CALM);
     let mut closed = pin!(lifecycle.closed());
     loop {
         let accepted = tokio::select! {
@@ -40,14 +72,25 @@ pub(super) async fn run(
         };
         match accepted {
             Ok((tcp, _)) => {
-                shortage.note_success(Instant::now());
-                serve(tcp);
+                // At the limit, each connection that ends makes room for one more.
+                if shortage.ends(Instant::now()) {
+                    tracing::info!("connections are accepted again");
+                }
+                if serve(tcp) {
+                    // The connection that has to go closes its file.
+                    yield_now().await;
+                }
             }
             Err(error) if is_of_one_connection(&error) => {
                 tracing::debug!(%error, "a connection ended before it was accepted");
             }
             Err(error) => {
-                shortage.note_failure(&error, Instant::now());
+                if shortage.begins(Instant::now()) {
+                    tracing::warn!(
+                        %error,
+                        "cannot accept connections, retrying; new ones wait. Raise the limit of open files: LimitNOFILE= in the unit, or ulimit -n"
+                    );
+                }
                 sleep(PAUSE).await;
             }
         }
@@ -62,7 +105,9 @@ pub(super) async fn run(
             TcpStream::from_std(tcp)
         });
         match accepted {
-            Ok(tcp) => serve(tcp),
+            Ok(tcp) => {
+                serve(tcp);
+            }
             Err(error) if is_of_one_connection(&error) => {}
             Err(_) => return,
         }
@@ -82,49 +127,40 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// A time in which the system has no room for connections, mostly for lack of file descriptors. It
-/// is logged at its beginning and at its end, and not at each of the attempts.
-#[derive(Debug, Default)]
-struct Shortage {
-    last_failure: Option<Instant>,
+/// The open files that clients cannot take. Whoever connects when only those are left has to send a
+/// request at once and gets one answer; if even they run out, who has waited longest without a request
+/// has to go. So a caller is heard however many connections there are that say nothing.
+struct Reserve {
+    files: OpenFiles,
+    /// Held by each connection of the reserve.
+    member: Arc<()>,
+    /// Closed by dropping the sender; the receiver is dropped once a request has come.
+    silent: VecDeque<oneshot::Sender<()>>,
 }
 
-impl Shortage {
-    fn note_failure(&mut self, error: &io::Error, now: Instant) {
-        if self.last_failure.replace(now).is_none() {
-            tracing::warn!(
-                %error,
-                "cannot accept connections, retrying; new ones wait. Raise the limit of open files: LimitNOFILE= in the unit, or ulimit -n"
-            );
+impl Reserve {
+    fn new(files: OpenFiles) -> Self {
+        Self {
+            files,
+            member: Arc::default(),
+            silent: VecDeque::new(),
         }
     }
 
-    fn note_success(&mut self, now: Instant) {
-        // At the limit, each connection that ends makes room for one more.
-        let is_over = |last| now.duration_since(last) >= CALM;
-        if self.last_failure.is_some_and(is_over) {
-            self.last_failure = None;
-            tracing::info!("connections are accepted again");
+    /// What the new connection may do, `None` if there is no room even for callers, and whether a
+    /// connection is closed for lack of files.
+    fn room(&mut self, tcp: &TcpStream) -> (Option<Room>, bool) {
+        if (tcp.as_raw_fd() as u64) < self.files.clients {
+            return (Some(Room::ForAll), false);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shortage_ends_only_once_there_was_none_for_a_while() {
-        let error = io::Error::from_raw_os_error(24);
-        let start = Instant::now();
-        let mut shortage = Shortage::default();
-        shortage.note_failure(&error, start);
-        shortage.note_success(start + CALM / 2);
-        assert!(shortage.last_failure.is_some());
-        shortage.note_failure(&error, start + CALM / 2);
-        shortage.note_success(start + CALM);
-        assert!(shortage.last_failure.is_some());
-        shortage.note_success(start + CALM * 2);
-        assert!(shortage.last_failure.is_none());
+        self.silent.retain(|silent| !silent.is_closed());
+        let is_full = Arc::strong_count(&self.member) as u64 > self.files.callers;
+        if is_full && self.silent.pop_front().is_none() {
+            return (None, true);
+        }
+        let (evict, evicted) = oneshot::channel();
+        self.silent.push_back(evict);
+        let member = self.member.clone();
+        (Some(Room::ForCallers { evicted, member }), is_full)
     }
 }

@@ -3,12 +3,9 @@
 use std::{
     convert::Infallible,
     future::{Future, poll_fn, ready},
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::Poll,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -17,11 +14,11 @@ use futures_util::future::Either;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Version, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, sync::oneshot, time::timeout};
 
 use crate::{
     config,
-    gateway::{self, Gateway},
+    gateway::{self, Bare, Gateway},
     http::Api,
     lifecycle::Lifecycle,
     stream::Stream,
@@ -30,6 +27,28 @@ use crate::{
 /// Lines of a request's head, whose bytes are limited as well.
 const MAX_HEADERS: usize = 256;
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+/// Time for a request's head while open files are scarce.
+const SCARCE_HEADER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Whom there is room for.
+pub(super) enum Room {
+    ForAll,
+    /// Clients are refused, and the connection ends after one answer. It also ends when `evicted`
+    /// does, unless a request has come.
+    ForCallers {
+        evicted: oneshot::Receiver<()>,
+        /// Counts it until it ends.
+        member: Arc<()>,
+    },
+}
+
+/// What a connection holds until its first request has come.
+struct Silent(Mutex<Option<Waiting>>);
+
+struct Waiting {
+    _bare: Bare,
+    evicted: Option<oneshot::Receiver<()>>,
+}
 
 /// What all connections share.
 pub(super) struct Shared {
@@ -60,15 +79,22 @@ impl Shared {
 
 /// Serves the connection until it ends or, in a drain, until its present request is answered; the
 /// drain's window is the time for a request that is not there yet.
-pub(super) async fn serve(tcp: TcpStream, shared: Arc<Shared>) {
+pub(super) async fn serve(tcp: TcpStream, room: Room, bare: Bare, shared: Arc<Shared>) {
     let Shared {
         config, lifecycle, ..
     } = &*shared;
-    let stream = Stream::new(tcp, config.header_timeout, config.keep_alive);
+    let (has_room, header_timeout, evicted, _member) = match room {
+        Room::ForAll => (true, config.header_timeout, None, None),
+        Room::ForCallers { evicted, member } => {
+            let header_timeout = config.header_timeout.min(SCARCE_HEADER_TIMEOUT);
+            (false, header_timeout, Some(evicted), Some(member))
+        }
+    };
+    let silent = Silent::new(bare, evicted);
+    let stream = Stream::new(tcp, header_timeout, config.keep_alive);
     let requests = stream.requests();
-    let has_asked = AtomicBool::new(false);
     let answer = service_fn(|request: Request<Incoming>| {
-        has_asked.store(true, Ordering::Relaxed);
+        silent.end();
         let is_client = request.uri().path().starts_with(gateway::PATH);
         let refusal = shared.api.refusal(&request);
         // A client that hangs up while it polls is gone; anybody else may still read the answer.
@@ -77,7 +103,9 @@ pub(super) async fn serve(tcp: TcpStream, shared: Arc<Shared>) {
         let request = request.map(|body| Body::new(requests.body(body)));
         let answer = match refusal {
             Some(refusal) => Either::Left(ready(refusal)),
-            None if is_client => Either::Right(Either::Left(shared.gateway.serve(request))),
+            None if is_client => {
+                Either::Right(Either::Left(shared.gateway.serve(request, has_room)))
+            }
             None => Either::Right(Either::Right(shared.api.serve(request))),
         };
         let shared = &*shared;
@@ -85,6 +113,7 @@ pub(super) async fn serve(tcp: TcpStream, shared: Arc<Shared>) {
             let mut response = answer.await;
             if let Some(value) = &shared.keep_alive
                 && stays_open
+                && has_room
                 && !shared.lifecycle.is_draining()
                 && !response.status().is_informational()
             {
@@ -97,7 +126,7 @@ pub(super) async fn serve(tcp: TcpStream, shared: Arc<Shared>) {
         }
     });
     let connection = http1::Builder::new()
-        .keep_alive(!lifecycle.is_draining())
+        .keep_alive(has_room && !lifecycle.is_draining())
         // The stream has limits of its own, which tell a slow head from an idle connection.
         .header_read_timeout(None)
         .max_buf_size(config.max_header_size)
@@ -105,7 +134,11 @@ pub(super) async fn serve(tcp: TcpStream, shared: Arc<Shared>) {
         .serve_connection(TokioIo::new(stream), answer)
         .with_upgrades();
     let mut connection = pin!(connection);
-    if let Some(ended) = lifecycle.until_drained(connection.as_mut()).await {
+    let served = poll_fn(|context| match silent.poll_evicted(context) {
+        Poll::Ready(()) => Poll::Ready(Ok(())),
+        Poll::Pending => connection.as_mut().poll(context),
+    });
+    if let Some(ended) = lifecycle.until_drained(served).await {
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended early");
         }
@@ -115,12 +148,47 @@ pub(super) async fn serve(tcp: TcpStream, shared: Arc<Shared>) {
     // which it may never ask anything.
     let first_request = poll_fn(|context| match connection.as_mut().poll(context) {
         Poll::Ready(_) => Poll::Ready(false),
-        Poll::Pending if has_asked.load(Ordering::Relaxed) => Poll::Ready(true),
+        Poll::Pending if silent.has_ended() => Poll::Ready(true),
         Poll::Pending => Poll::Pending,
     });
     if timeout(config.drain_window, first_request).await == Ok(true) {
         connection.as_mut().graceful_shutdown();
         connection.await.ok();
+    }
+}
+
+impl Silent {
+    fn new(bare: Bare, evicted: Option<oneshot::Receiver<()>>) -> Self {
+        let waiting = Waiting {
+            _bare: bare,
+            evicted,
+        };
+        Self(Mutex::new(Some(waiting)))
+    }
+
+    /// A request has come.
+    fn end(&self) {
+        self.lock().take();
+    }
+
+    fn has_ended(&self) -> bool {
+        self.lock().is_none()
+    }
+
+    /// Resolves when the connection has to go for another one; never once a request has come.
+    fn poll_evicted(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut waiting = self.lock();
+        let evicted = waiting
+            .as_mut()
+            .and_then(|waiting| waiting.evicted.as_mut());
+        match evicted {
+            Some(evicted) => Pin::new(evicted).poll(context).map(drop),
+            None => Poll::Pending,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Waiting>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -151,7 +219,7 @@ mod tests {
     /// A caller that keeps its connection open costs this much, and so does a client that polls.
     #[test]
     fn the_task_of_a_connection_is_small() {
-        fn size_of_future<F: Future>(_: fn(TcpStream, Arc<Shared>) -> F) -> usize {
+        fn size_of_future<F: Future>(_: fn(TcpStream, Room, Bare, Arc<Shared>) -> F) -> usize {
             size_of::<F>()
         }
         let size = size_of_future(serve);

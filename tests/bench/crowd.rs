@@ -53,7 +53,7 @@ async fn main() -> anyhow::Result<()> {
     let sockets = numbers.first().copied().unwrap_or(SOCKETS);
     let rounds = numbers.get(1).copied().unwrap_or(ROUNDS);
 
-    let hub = Hub::new(&Lifecycle::default());
+    let hub = Hub::new(None, &Lifecycle::default());
     let session = SessionId::try_from("a")?;
     let written = Arc::new(Writes::default());
     let users: Vec<UserId> = (0..OTHERS)

@@ -101,6 +101,7 @@ fn start_node(redis: &Server, lifecycle: &Lifecycle) -> anyhow::Result<Arc<Node>
         SessionStore::Redis(sessions),
         Bus::Redis(Arc::new(bus)),
         DAY,
+        None,
         lifecycle,
     ))
 }

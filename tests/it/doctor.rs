@@ -330,7 +330,7 @@ async fn a_low_limit_of_open_files_is_told_with_the_sockets_that_it_allows() {
     examined.assert(
         "files",
         "warn",
-        &["1024 open files", "960 sockets", "LimitNOFILE"],
+        &["1024 open files", "896 sockets", "LimitNOFILE"],
     );
 }
 

@@ -167,6 +167,78 @@ async fn a_client_that_sends_more_than_its_budget_is_closed() {
     assert!(matches!(websocket.next(PATIENCE).await, Came::Closed(_)));
 }
 
+/// Far fewer bytes than it may send: each packet costs a second's worth of packets.
+#[tokio::test]
+async fn a_client_that_sends_more_packets_than_its_budget_is_closed_on_either_transport() {
+    let sockd = Sockd::builder()
+        .env("SOCKD_LIMITS__INBOUND_BURST", "64KiB")
+        .env("SOCKD_LIMITS__INBOUND_RATE", "1KiB")
+        .env("SOCKD_LIMITS__INBOUND_PACKETS", "1")
+        .start()
+        .await;
+    let (user, session) = (jwt::user(), jwt::session());
+    let events = [r#"42["a"]"#; 60];
+    let polling = Polling::join(sockd.address(), &user, &session).await;
+    let mut websocket = WebSocket::join(sockd.address(), &user, &session).await;
+    polling.send(&events.join("\u{1e}")).await;
+    for event in events {
+        websocket.send(event).await;
+    }
+    sockd.emit(&user, "profile:update", &json!(1)).await;
+    assert_eq!(websocket.packet().await, r#"42["profile:update",1]"#);
+    let answer = polling.post(events.join("\u{1e}")).await;
+    assert_eq!(answer.status(), 400);
+    for event in events {
+        websocket.try_send(event).await;
+    }
+    assert!(matches!(websocket.next(PATIENCE).await, Came::Closed(_)));
+    let ended = r#"sockd_connections_ended_total{why="flooding"} 2"#;
+    let metrics = sockd.metrics().await;
+    assert!(metrics.contains(ended), "{metrics}");
+}
+
+#[tokio::test]
+async fn each_connect_counts_whatever_its_answer_and_one_too_many_closes_the_connection() {
+    let sockd = Sockd::builder()
+        .env("SOCKD_LIMITS__HANDSHAKE_ATTEMPTS", "3")
+        .start()
+        .await;
+    let token = jwt::token(&jwt::user(), &jwt::session());
+    let good = format!("40{}", json!({ "token": token }));
+    for connects in [
+        ["40", "40", "40"],
+        ["40/a,", "40", "40/b,"],
+        [&good, "40", "40/a,"],
+    ] {
+        let mut websocket = WebSocket::open(sockd.address()).await;
+        let mut polling = Polling::open(sockd.address()).await;
+        websocket.packet().await;
+        for connect in connects {
+            websocket.send(connect).await;
+            polling.send(connect).await;
+            // A second one on a connection that has joined is ignored.
+            if connect != "40" || connects[0] != good {
+                assert!(websocket.packet().await.starts_with('4'));
+                assert!(polling.packet().await.starts_with('4'));
+            }
+        }
+        websocket.send("40").await;
+        assert_eq!(websocket.closed(PATIENCE).await, None, "{connects:?}");
+        assert_eq!(polling.post("40".to_owned()).await.status(), 400);
+    }
+    let mut websocket = WebSocket::open(sockd.address()).await;
+    websocket.packet().await;
+    for _ in 0..3 {
+        assert!(websocket.connect(&token).await.starts_with("40"));
+        websocket.send("41").await;
+    }
+    websocket.send(good).await;
+    assert_eq!(websocket.closed(PATIENCE).await, None);
+    let ended = r#"sockd_connections_ended_total{why="too_many_refusals"} 7"#;
+    let metrics = sockd.metrics().await;
+    assert!(metrics.contains(ended), "{metrics}");
+}
+
 #[tokio::test]
 async fn a_lack_of_file_descriptors_is_logged_at_its_beginning_and_at_its_end() {
     let sockd = Sockd::start().await;

@@ -7,6 +7,7 @@
 )]
 
 mod browser;
+mod capacity;
 mod cli;
 mod clients;
 mod connections;

@@ -167,7 +167,9 @@ impl Locked<'_> {
         self.credentials = None;
         self.waiting = Vec::new();
         self.ping_at = Tick::NEVER;
+        let had_joined = self.join_by == Tick::NEVER;
         self.join_by = Tick::NEVER;
+        self.connection.engine.capacity.ended(had_joined);
         self.expiry_at = Tick::NEVER;
         self.cut_at = Tick::NEVER;
         let engine = &self.connection.engine;

@@ -10,10 +10,14 @@ use super::{
 };
 use crate::node::Admitted;
 
-/// What a packet or a frame costs on top of its bytes, so that many small ones count.
-pub(super) const PACKET_COST: usize = 16;
-
 impl Locked<'_> {
+    /// Takes a packet or a frame off the client's budget: its share of the bytes of a second, on top
+    /// of its own.
+    pub(super) fn charge_packet(&mut self) {
+        let limits = &self.connection.engine.limits;
+        self.charge((limits.inbound_rate / limits.inbound_packets).max(1));
+    }
+
     pub(super) fn charge(&mut self, bytes: usize) {
         let limits = &self.connection.engine.limits;
         let now = self.connection.engine.ticker.now();
@@ -33,7 +37,7 @@ impl Locked<'_> {
     }
 
     pub(super) fn receive(&mut self, packet: Result<Packet, Unreadable>) -> Option<Admitted> {
-        self.charge(PACKET_COST);
+        self.charge_packet();
         if self.phase != Phase::Open {
             return None;
         }
@@ -73,7 +77,7 @@ impl Locked<'_> {
     }
 
     pub(super) fn receive_binary(&mut self, length: usize) {
-        self.charge(PACKET_COST);
+        self.charge_packet();
         if self.phase != Phase::Open {
             return;
         }
@@ -142,6 +146,7 @@ impl Locked<'_> {
         let engine = &self.connection.engine;
         self.expiry_at = Tick::NEVER;
         self.join_by = engine.ticker.after(engine.socketio.connect_timeout);
+        engine.capacity.left();
         admitted
     }
 

@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::*;
-use crate::gateway::tests::{engine, streams};
+use crate::gateway::tests::{engine, place, streams};
 
 #[test]
 fn an_idle_client_is_small() {
@@ -20,9 +20,9 @@ async fn clients_that_leave_leave_nothing_behind() {
     let engine = engine();
     let mut clients = Vec::new();
     for _ in 0..100 {
-        let polling = Connection::open_polling(&engine, None);
+        let polling = Connection::open_polling(place(&engine), None);
         let (stream, client) = streams().await;
-        let websocket = Connection::open_websocket(&engine, None, stream);
+        let websocket = Connection::open_websocket(place(&engine), None, stream);
         clients.push((Arc::downgrade(&polling), Arc::downgrade(&websocket), client));
         for _ in 0..3 {
             // As each of them may be woken sooner, later, or again.
@@ -50,7 +50,7 @@ async fn clients_that_leave_leave_nothing_behind() {
 #[tokio::test]
 async fn a_poll_that_is_given_up_after_the_upgrade_does_not_end_the_websocket() {
     let engine = engine();
-    let connection = Connection::open_polling(&engine, None);
+    let connection = Connection::open_polling(place(&engine), None);
     let mut poll = Box::pin(connection.begin_poll().expect("no other poll"));
     let mut context = Context::from_waker(Waker::noop());
     assert!(pin!(&mut poll).poll(&mut context).is_pending());
@@ -66,7 +66,7 @@ async fn a_poll_that_is_given_up_after_the_upgrade_does_not_end_the_websocket() 
 #[tokio::test]
 async fn a_poll_that_is_given_up_before_the_upgrade_ends_the_connection() {
     let engine = engine();
-    let connection = Connection::open_polling(&engine, None);
+    let connection = Connection::open_polling(place(&engine), None);
     let mut poll = Box::pin(connection.begin_poll().expect("no other poll"));
     let mut context = Context::from_waker(Waker::noop());
     assert!(pin!(&mut poll).poll(&mut context).is_pending());

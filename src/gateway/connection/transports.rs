@@ -12,7 +12,6 @@ use bytes::Bytes;
 use super::{
     super::{packet, raw_stream::RawStream},
     Connection, Ending, LastWord, Phase, Transport, Upgrade,
-    incoming::PACKET_COST,
     locked::Locked,
 };
 use crate::wire::Frame;
@@ -110,7 +109,7 @@ impl Connection {
     /// Answers a ping of the client's WebSocket.
     pub(in crate::gateway) fn receive_ping(&self, payload: &[u8]) -> bool {
         let mut locked = self.lock();
-        locked.charge(PACKET_COST);
+        locked.charge_packet();
         if locked.phase == Phase::Open {
             locked.send(pong(payload));
         }

@@ -198,7 +198,8 @@ fn come_and_go(
             let lease = loop {
                 match handshake.admit() {
                     Ok(lease) => break lease,
-                    Err(in_doubt) => handshake = in_doubt,
+                    Err(NotAdmitted::Doubted(again)) => handshake = again,
+                    Err(NotAdmitted::Full) => panic!("there is no limit"),
                 }
             };
             let after = sent.load(Ordering::SeqCst);

@@ -1,0 +1,260 @@
+//! How many clients the node takes, and what happens at each limit.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use metrics::Counter;
+
+use super::engine::Engine;
+use crate::{config, telemetry::Episode};
+
+/// How long nobody has to be refused before that is logged as over.
+const CALM: Duration = Duration::from_secs(60);
+/// What a node takes at once of what it takes in a second.
+const BURST: Duration = Duration::from_secs(1);
+
+macro_rules! limits {
+    ($($limit:ident => $name:literal,)*) => {
+        /// What a node can have too many of.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Limit {
+            $($limit,)*
+        }
+
+        impl Limit {
+            const ALL: [Self; [$($name),*].len()] = [$(Self::$limit),*];
+
+            /// As in metrics and the log: the name of its setting, if it has one.
+            fn name(self) -> &'static str {
+                match self {
+                    $(Self::$limit => $name,)*
+                }
+            }
+        }
+    };
+}
+
+limits! {
+    Connections => "connections",
+    HandshakeRate => "handshake_rate",
+    Handshakes => "handshakes",
+    OpenFiles => "open_files",
+    SocketsPerUser => "sockets_per_user",
+    UnjoinedConnections => "unjoined_connections",
+}
+
+/// Counts what is limited.
+pub(super) struct Capacity {
+    limits: config::Limits,
+    /// Open connections, and those that are about to be.
+    connections: AtomicUsize,
+    /// Those of them that have not joined, and TCP connections without a request.
+    unjoined: AtomicUsize,
+    handshakes: AtomicUsize,
+    rate: Rate,
+    refusals: [(Counter, Episode); Limit::ALL.len()],
+}
+
+impl Capacity {
+    pub(super) fn new(limits: &config::Limits) -> Self {
+        let refusals = |limit: Limit| {
+            let counter = metrics::counter!("sockd_limit_refusals_total", "limit" => limit.name());
+            (counter, Episode::new(CALM))
+        };
+        Self {
+            limits: limits.clone(),
+            connections: AtomicUsize::new(0),
+            unjoined: AtomicUsize::new(0),
+            handshakes: AtomicUsize::new(0),
+            rate: Rate::new(limits.handshake_rate),
+            refusals: Limit::ALL.map(refusals),
+        }
+    }
+
+    /// Counts a refusal, and logs the first of many.
+    pub(super) fn refused(&self, limit: Limit) {
+        let (counter, episode) = &self.refusals[limit as usize];
+        counter.increment(1);
+        if !episode.begins(Instant::now()) {
+            return;
+        }
+        match limit {
+            Limit::OpenFiles => tracing::warn!(
+                limit = limit.name(),
+                "refusing clients, too many files are open; raise the limit: LimitNOFILE= in the unit, or ulimit -n"
+            ),
+            _ => tracing::warn!(
+                limit = limit.name(),
+                "refusing clients at a limit; raise it under [limits], or add a node"
+            ),
+        }
+    }
+
+    fn log_ends(&self) {
+        for (limit, (_, episode)) in Limit::ALL.iter().zip(&self.refusals) {
+            if episode.ends(Instant::now()) {
+                tracing::info!(limit = limit.name(), "no client was refused for a while");
+            }
+        }
+    }
+
+    /// Counts a handshake until the guard is dropped.
+    pub(super) fn begin_handshake(&self) -> Handshake<'_> {
+        self.handshakes.fetch_add(1, Relaxed);
+        Handshake(self)
+    }
+
+    /// A connection has joined.
+    pub(super) fn joined(&self) {
+        self.unjoined.fetch_sub(1, Relaxed);
+    }
+
+    /// A connection has left the namespace but is still open.
+    pub(super) fn left(&self) {
+        self.unjoined.fetch_add(1, Relaxed);
+    }
+
+    /// A connection has ended.
+    pub(super) fn ended(&self, had_joined: bool) {
+        self.connections.fetch_sub(1, Relaxed);
+        if !had_joined {
+            self.joined();
+        }
+    }
+
+    fn take_place(&self) -> Result<(), Limit> {
+        if self.handshakes.load(Relaxed) >= self.limits.handshakes {
+            return Err(Limit::Handshakes);
+        }
+        let limit = self.limits.connections.unwrap_or(usize::MAX);
+        if !is_taken(&self.connections, limit) {
+            return Err(Limit::Connections);
+        }
+        if !is_taken(&self.unjoined, self.limits.unjoined_connections) {
+            self.connections.fetch_sub(1, Relaxed);
+            return Err(Limit::UnjoinedConnections);
+        }
+        // Last, as it cannot be given back.
+        if !self.rate.has_room() {
+            self.ended(false);
+            return Err(Limit::HandshakeRate);
+        }
+        Ok(())
+    }
+}
+
+/// Adds one, unless the limit is reached.
+fn is_taken(count: &AtomicUsize, limit: usize) -> bool {
+    let next = |count| (count < limit).then_some(count + 1);
+    count.fetch_update(Relaxed, Relaxed, next).is_ok()
+}
+
+/// A handshake that is under way until this is dropped.
+pub(super) struct Handshake<'a>(&'a Capacity);
+
+impl Drop for Handshake<'_> {
+    fn drop(&mut self) {
+        self.0.handshakes.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The right to open a connection, given back if none is opened.
+pub(super) struct Place(Option<Arc<Engine>>);
+
+impl Place {
+    /// # Errors
+    /// The limit that is reached; the refusal is counted.
+    pub(super) fn take(engine: &Arc<Engine>) -> Result<Self, Limit> {
+        let capacity = &engine.capacity;
+        capacity
+            .take_place()
+            .inspect_err(|limit| capacity.refused(*limit))?;
+        capacity.log_ends();
+        Ok(Self(Some(engine.clone())))
+    }
+
+    /// The connection is open; [`Capacity::ended`] is called at its end.
+    pub(super) fn keep(mut self) -> Arc<Engine> {
+        self.0.take().expect("it is taken only here")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(engine) = &self.0 {
+            engine.capacity.ended(false);
+        }
+    }
+}
+
+/// A TCP connection without a request, counted as one that has not joined until this is dropped.
+pub struct Bare(Arc<Engine>);
+
+impl Bare {
+    pub(super) fn new(engine: &Arc<Engine>) -> Self {
+        engine.capacity.left();
+        Self(engine.clone())
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        self.0.capacity.joined();
+    }
+}
+
+/// A number of events a second, and as many at once.
+struct Rate {
+    started: Instant,
+    /// Nanoseconds between two events in the long run.
+    step: u64,
+    /// When all that were let through would have come one step apart, in nanoseconds.
+    paid_until: AtomicU64,
+}
+
+impl Rate {
+    fn new(per_second: usize) -> Self {
+        Self {
+            started: Instant::now(),
+            step: BURST.as_nanos() as u64 / per_second.max(1) as u64,
+            paid_until: AtomicU64::new(0),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.has_room_at(self.started.elapsed())
+    }
+
+    fn has_room_at(&self, now: Duration) -> bool {
+        let now = now.as_nanos() as u64;
+        let next = |paid: u64| {
+            let paid = paid.max(now) + self.step;
+            (paid <= now + BURST.as_nanos() as u64).then_some(paid)
+        };
+        self.paid_until.fetch_update(Relaxed, Relaxed, next).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_lets_a_seconds_worth_through_at_once_and_then_one_step_by_step() {
+        let rate = Rate::new(4);
+        let passed = |millis| {
+            let now = Duration::from_millis(millis);
+            (0..10).filter(|_| rate.has_room_at(now)).count()
+        };
+        assert_eq!(passed(0), 4);
+        assert_eq!(passed(249), 0);
+        assert_eq!(passed(250), 1);
+        assert_eq!(passed(800), 2);
+        assert_eq!(passed(60_000), 4);
+    }
+}

@@ -1,0 +1,48 @@
+//! How many open files clients may take, so that some are left for callers, Redis and the log.
+
+use rustix::process::{Resource, getrlimit};
+
+/// How the process's open files are parted. The rest is for the process itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenFiles {
+    /// Connections that are files below this number may be clients'. The system gives each new file
+    /// the lowest number that is free, so nothing has to be counted.
+    pub clients: u64,
+    /// How many other connections there may be, for callers and probes.
+    pub callers: u64,
+}
+
+impl OpenFiles {
+    /// As the limit of this process allows.
+    pub fn of_process() -> Self {
+        Self::within(getrlimit(Resource::Nofile).current)
+    }
+
+    /// `None` is no limit at all.
+    pub fn within(limit: Option<u64>) -> Self {
+        let limit = limit.unwrap_or(u64::MAX);
+        let reserve = (limit / 8).clamp(64, 1_024).min(limit / 2);
+        Self {
+            clients: limit - reserve,
+            callers: reserve / 2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_eighth_is_reserved_within_bounds() {
+        let parted = |limit| {
+            let files = OpenFiles::within(limit);
+            (files.clients, files.callers)
+        };
+        assert_eq!(parted(Some(1_024)), (896, 64));
+        assert_eq!(parted(Some(1 << 20)), ((1 << 20) - 1_024, 512));
+        assert_eq!(parted(Some(100)), (50, 25));
+        assert_eq!(parted(Some(0)), (0, 0));
+        assert_eq!(parted(None), (u64::MAX - 1_024, 512));
+    }
+}
