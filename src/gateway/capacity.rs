@@ -96,8 +96,9 @@ impl Capacity {
     }
 
     fn log_ends(&self) {
+        let now = Instant::now();
         for (limit, (_, episode)) in Limit::ALL.iter().zip(&self.refusals) {
-            if episode.ends(Instant::now()) {
+            if episode.ends(now) {
                 tracing::info!(limit = limit.name(), "no client was refused for a while");
             }
         }
@@ -123,7 +124,7 @@ impl Capacity {
     pub(super) fn ended(&self, had_joined: bool) {
         self.connections.fetch_sub(1, Relaxed);
         if !had_joined {
-            self.joined();
+            self.unjoined.fetch_sub(1, Relaxed);
         }
     }
 
@@ -197,14 +198,14 @@ pub struct Bare(Arc<Engine>);
 
 impl Bare {
     pub(super) fn new(engine: &Arc<Engine>) -> Self {
-        engine.capacity.left();
+        engine.capacity.unjoined.fetch_add(1, Relaxed);
         Self(engine.clone())
     }
 }
 
 impl Drop for Bare {
     fn drop(&mut self) {
-        self.0.capacity.joined();
+        self.0.capacity.unjoined.fetch_sub(1, Relaxed);
     }
 }
 

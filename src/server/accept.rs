@@ -43,13 +43,13 @@ pub(super) async fn run(
     tracing::info!(
         clients = files.clients,
         callers = files.callers,
-        "open files are reserved"
+        "reserving open files"
     );
     let backlog = config.backlog;
     let shared = Shared::new(config, gateway.clone(), api, lifecycle.clone());
     let mut reserve = Reserve::new(files);
     let mut serve = |tcp: TcpStream| {
-        // Returns whether a connection is closed for lack of files.
+        // Returns whether a connection has to close its file.
         let (room, is_one_closed) = reserve.room(&tcp);
         if is_one_closed {
             gateway.refused_for_lack_of_files();

@@ -10,12 +10,15 @@ use super::{
 };
 use crate::node::Admitted;
 
+/// What a packet costs at least on top of its bytes, however few of those are allowed.
+const PACKET_COST: usize = 16;
+
 impl Locked<'_> {
     /// Takes a packet or a frame off the client's budget: its share of the bytes of a second, on top
     /// of its own.
     pub(super) fn charge_packet(&mut self) {
         let limits = &self.connection.engine.limits;
-        self.charge((limits.inbound_rate / limits.inbound_packets).max(1));
+        self.charge((limits.inbound_rate / limits.inbound_packets).max(PACKET_COST));
     }
 
     pub(super) fn charge(&mut self, bytes: usize) {
