@@ -48,18 +48,15 @@ pub(super) async fn run(
     let backlog = config.backlog;
     let shared = Shared::new(config, gateway.clone(), api, lifecycle.clone());
     let mut reserve = Reserve::new(files);
+    // Returns whether there are files for all.
     let mut serve = |tcp: TcpStream| {
-        // Returns whether a connection has to close its file.
-        let (room, is_one_closed) = reserve.room(&tcp);
-        if is_one_closed {
-            gateway.refused_for_lack_of_files();
+        let room = reserve.room(&tcp, &gateway);
+        let is_for_all = matches!(room, Some(Room::ForAll));
+        if let Some(room) = room {
+            let bare = gateway.arrive();
+            lifecycle.spawn_awaited(connection::serve(tcp, room, bare, shared.clone()));
         }
-        let Some(room) = room else {
-            return is_one_closed;
-        };
-        let bare = gateway.arrive();
-        lifecycle.spawn_awaited(connection::serve(tcp, room, bare, shared.clone()));
-        is_one_closed
+        is_for_all
     };
     let shortage = Episode::new(CALM);
     let mut closed = pin!(lifecycle.closed());
@@ -76,8 +73,8 @@ pub(super) async fn run(
                 if shortage.ends(Instant::now()) {
                     tracing::info!("connections are accepted again");
                 }
-                if serve(tcp) {
-                    // The connection that has to go closes its file.
+                if !serve(tcp) {
+                    // A connection that has to go must get to close its file.
                     yield_now().await;
                 }
             }
@@ -147,20 +144,19 @@ impl Reserve {
         }
     }
 
-    /// What the new connection may do, `None` if there is no room even for callers, and whether a
-    /// connection is closed for lack of files.
-    fn room(&mut self, tcp: &TcpStream) -> (Option<Room>, bool) {
+    /// What the new connection may do; `None` if there is no room even for callers.
+    fn room(&mut self, tcp: &TcpStream, gateway: &Gateway) -> Option<Room> {
         if (tcp.as_raw_fd() as u64) < self.files.clients {
-            return (Some(Room::ForAll), false);
+            return Some(Room::ForAll);
         }
         self.silent.retain(|silent| !silent.is_closed());
-        let is_full = Arc::strong_count(&self.member) as u64 > self.files.callers;
-        if is_full && self.silent.pop_front().is_none() {
-            return (None, true);
+        if Arc::strong_count(&self.member) as u64 > self.files.callers {
+            gateway.refused_for_lack_of_files();
+            drop(self.silent.pop_front()?);
         }
         let (evict, evicted) = oneshot::channel();
         self.silent.push_back(evict);
         let member = self.member.clone();
-        (Some(Room::ForCallers { evicted, member }), is_full)
+        Some(Room::ForCallers { evicted, member })
     }
 }

@@ -385,6 +385,10 @@ async fn a_connect_without_a_token_is_judged_by_the_one_of_the_request_however_o
         assert!(websocket.packet().await.starts_with("40{"));
         websocket.send("41").await;
     }
+    eventually(PATIENCE, "the socket's end", async || {
+        sockd.metrics().await.contains("\nsockd_sockets 0\n")
+    })
+    .await;
     // By now it is another session's turn.
     sockd.force_logout(&user, &jwt::session()).await;
     websocket.send("40").await;
