@@ -36,7 +36,7 @@ const STRANGE: [(&str, &[u8], &str); 14] = [
     ),
     (
         USER,
-        b"{\"v\":1,\"kind\":\"emit\",\"from\":\"n\",\"seq\":1,\"event\":\"a\"}\n{",
+        b"{\"v\":1,\"kind\":\"emit\",\"from\":\"n\",\"seq\":1,\"event\":\"a\"}\n\"\xff\"",
         "malformed",
     ),
     (USER, b"\xff\xfe", "malformed"),
