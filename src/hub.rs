@@ -31,7 +31,7 @@ use self::{
     user::{Denied, Known, User},
 };
 use crate::{
-    id::{SessionId, UserId},
+    id::{IdHasher, SessionId, UserId},
     lifecycle::Lifecycle,
     wire::Event,
 };
@@ -41,7 +41,8 @@ const BATCH: usize = 64;
 /// Sockets of a larger user that are written to before other users have their turn: some 50 us of
 /// work, which hardly delays an event.
 const TURN: usize = 16;
-/// Enough that no shard is locked for long while all users are listed.
+/// Enough that no shard is locked for long while all users are listed; as many on every machine, since
+/// they order the walk through all users.
 const SHARDS: usize = 256;
 
 /// The way to one client.
@@ -68,7 +69,7 @@ pub enum Farewell {
 pub struct Hub {
     /// How many sockets of one session a user may have.
     sockets_per_user: Option<usize>,
-    users: DashMap<ById, ()>,
+    users: DashMap<ById, (), IdHasher>,
     /// How many sockets are in.
     count: AtomicUsize,
     /// How often all handshakes were put in doubt.
@@ -92,7 +93,7 @@ impl Hub {
     pub fn new(sockets_per_user: Option<usize>, lifecycle: &Lifecycle) -> Arc<Self> {
         Arc::new(Self {
             sockets_per_user,
-            users: DashMap::with_shard_amount(SHARDS),
+            users: DashMap::with_hasher_and_shard_amount(IdHasher::default(), SHARDS),
             count: AtomicUsize::new(0),
             doubts: AtomicU64::new(0),
             lifecycle: lifecycle.clone(),

@@ -1,12 +1,26 @@
 //! The names that cross sockd: users, sessions, events, nodes. Parsed at the edge, once.
 
-use std::{borrow::Borrow, fmt, sync::Arc};
+use std::{
+    borrow::Borrow,
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasherDefault, DefaultHasher},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The longest identifier of any kind, in bytes; it bounds keys, channels and log lines.
 pub const MAX_LENGTH: usize = 256;
+
+/// Hashes identifiers alike in every process, so that maps of them are walked in an order that can be
+/// reproduced. Nobody can flood them with collisions: identifiers come in signed tokens, or from
+/// backends that know the secret.
+pub type IdHasher = BuildHasherDefault<DefaultHasher>;
+
+/// A map by identifier.
+pub type IdMap<K, V> = HashMap<K, V, IdHasher>;
 
 /// A text that cannot be an identifier of the wanted kind.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

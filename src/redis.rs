@@ -6,6 +6,7 @@
 
 pub mod cluster;
 pub mod connection;
+pub mod dialer;
 mod link;
 pub mod names;
 pub mod output_limit;
@@ -32,6 +33,7 @@ use tokio::time::timeout;
 use self::refusal::{Grants, Refusal, said};
 pub use self::{
     connection::Connection,
+    dialer::{Dial, Dialer},
     link::{Backoff, Demoted, Link, NotConnected, watch_over},
 };
 use crate::{
@@ -168,7 +170,8 @@ fn refusal_of(url: &str, error: &RedisError) -> Option<Refusal> {
 /// # Errors
 /// A URL or a certificate that cannot be read, or a Redis that does not answer in time or refuses.
 pub async fn connect(config: &config::Redis) -> Result<Connection, ConnectError> {
-    connect_with_pushes(config, Some(config.command_timeout), |_| ()).await
+    let timeout = Some(config.command_timeout);
+    connect_with_pushes(config, &Dialer::Network, timeout, |_| ()).await
 }
 
 /// Opens one connection whose out-of-band messages go to `on_push`, which must not block, and whose
@@ -178,12 +181,18 @@ pub async fn connect(config: &config::Redis) -> Result<Connection, ConnectError>
 /// Those of [`connect`].
 pub async fn connect_with_pushes(
     config: &config::Redis,
+    dialer: &Dialer,
     response_timeout: Option<Duration>,
     on_push: impl Fn(PushInfo) + Send + Sync + 'static,
 ) -> Result<Connection, ConnectError> {
     match &config.topology {
         Topology::Standalone { url } => {
-            let connection = open(config, url, response_timeout, on_push).await?;
+            let connection = match dialer {
+                Dialer::Network => open(config, url, response_timeout, on_push).await?,
+                Dialer::Given(network) => {
+                    open_over(&**network, config, url, response_timeout, on_push).await?
+                }
+            };
             Ok(Connection::Server(connection))
         }
         Topology::Sentinel(place) => {
@@ -207,14 +216,7 @@ async fn open(
 ) -> Result<MultiplexedConnection, ConnectError> {
     let (username, password) = (config.username.as_deref(), config.password.as_ref());
     let client = client(config, url, username, password)?;
-    let on_push = move |push| -> Result<(), ()> {
-        on_push(push);
-        Ok(())
-    };
-    let options = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(config.connect_timeout))
-        .set_response_timeout(response_timeout)
-        .set_push_sender(on_push);
+    let options = options(config, response_timeout, on_push);
     let opened = client
         .get_multiplexed_async_connection_with_config(&options)
         .await;
@@ -222,6 +224,45 @@ async fn open(
         Ok(connection) => Ok(connection),
         Err(error) => Err(ConnectError::explained(url, config, &error).await),
     }
+}
+
+/// Like [`open`], over another network.
+async fn open_over(
+    network: &dyn Dial,
+    config: &config::Redis,
+    url: &str,
+    response_timeout: Option<Duration>,
+    on_push: impl Fn(PushInfo) + Send + Sync + 'static,
+) -> Result<MultiplexedConnection, ConnectError> {
+    let (username, password) = (config.username.as_deref(), config.password.as_ref());
+    let client = client(config, url, username, password)?;
+    let settings = client.get_connection_info().redis_settings();
+    let options = options(config, response_timeout, on_push);
+    let opening = async {
+        let stream = network.dial(url).await?;
+        MultiplexedConnection::new_with_config(settings, stream, options).await
+    };
+    let opened = timeout(config.connect_timeout, opening).await;
+    let opened = opened.unwrap_or_else(|elapsed| Err(io::Error::from(elapsed).into()));
+    let (connection, driver) = opened.map_err(|error| ConnectError::new(url, config, &error))?;
+    // It ends by itself once the connection is dropped.
+    tokio::spawn(driver);
+    Ok(connection)
+}
+
+fn options(
+    config: &config::Redis,
+    response_timeout: Option<Duration>,
+    on_push: impl Fn(PushInfo) + Send + Sync + 'static,
+) -> AsyncConnectionConfig {
+    let on_push = move |push| -> Result<(), ()> {
+        on_push(push);
+        Ok(())
+    };
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(config.connect_timeout))
+        .set_response_timeout(response_timeout)
+        .set_push_sender(on_push)
 }
 
 /// Whoever named the server may not know yet that it was demoted, or came back as a replica.

@@ -26,7 +26,7 @@ use crate::{
     id::NodeId,
     lifecycle::{IgnoredSignals, Lifecycle, Signals},
     node::Node,
-    redis::{Link, names::ChannelNames, output_limit::warn_if_small},
+    redis::{Link, dialer::Dialer, names::ChannelNames, output_limit::warn_if_small},
     session::{SessionStore, memory::MemorySessions, redis::RedisSessions},
     telemetry,
 };
@@ -155,7 +155,7 @@ fn stores(config: &Config, id: &NodeId, lifecycle: &Lifecycle) -> (SessionStore,
     match &config.redis {
         None => (SessionStore::Memory(MemorySessions::new(*ttl)), Bus::Local),
         Some(redis) => {
-            let link = Link::start(redis.clone(), lifecycle);
+            let link = Link::start(redis.clone(), Dialer::Network, lifecycle);
             lifecycle.spawn(warn_if_small(link.clone(), config.internal.max_body));
             let sessions = RedisSessions::new(link.clone(), key_prefix.clone(), *ttl);
             let names = ChannelNames::new(redis, &config.room_prefix, key_prefix);

@@ -1,13 +1,10 @@
 //! Which users' channels this node hears, and which it is about to.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::id::UserId;
+use crate::id::{IdMap, UserId};
 
 /// The channels of the users that this node has sockets of.
 #[derive(Debug, Default)]
@@ -18,7 +15,7 @@ pub struct Channels {
 
 #[derive(Debug, Default)]
 struct State {
-    users: HashMap<UserId, Channel>,
+    users: IdMap<UserId, Channel>,
     /// Users whose subscription may have to change; looked at again when their turn comes.
     changed: Vec<UserId>,
 }

@@ -1,12 +1,12 @@
 //! Which other nodes live: those whose hello was heard of late.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::{
-    id::NodeId,
+    id::{IdMap, NodeId},
     wire::{Build, UserMessage},
 };
 
@@ -17,7 +17,7 @@ const MEMORY: Duration = Duration::from_secs(10);
 /// is forgotten in it: after an outage the peers are those from before.
 #[derive(Debug, Default)]
 pub struct Peers {
-    known: HashMap<NodeId, Peer>,
+    known: IdMap<NodeId, Peer>,
     alone: bool,
 }
 

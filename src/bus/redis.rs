@@ -53,8 +53,10 @@ pub struct RedisBus {
     channels: Arc<Channels>,
     pending: Arc<Pending>,
     peers: Mutex<Peers>,
-    state: watch::Sender<Result<(), Deaf>>,
+    state: Mutex<Result<(), Deaf>>,
     was_ready: AtomicBool,
+    /// Events that wait for the start of the bus go on in their order.
+    first_ready: Notify,
     /// Every user's channel is subscribed, on a connection that is not known to be lost.
     linked: AtomicBool,
     /// No event is sent to Redis before this time, because it has just failed to answer one.
@@ -82,8 +84,9 @@ impl RedisBus {
             channels: Arc::default(),
             pending: Arc::default(),
             peers: Mutex::default(),
-            state: watch::Sender::new(Err(Deaf("not connected to Redis yet".to_owned()))),
+            state: Mutex::new(Err(Deaf("not connected to Redis yet".to_owned()))),
             was_ready: AtomicBool::new(false),
+            first_ready: Notify::new(),
             linked: AtomicBool::new(false),
             mute_until: Mutex::new(None),
             hello: watch::Sender::new(0),
@@ -125,7 +128,7 @@ impl RedisBus {
     }
 
     pub(super) fn check(&self) -> Result<(), Deaf> {
-        self.state.borrow().clone()?;
+        self.state().clone()?;
         // What a replica passes on does not reach the nodes that are at its master.
         let role = self.link.check_role();
         role.map_err(|demoted| Deaf(demoted.to_string()))
@@ -147,7 +150,7 @@ impl RedisBus {
     }
 
     async fn hear_forever(self: &Arc<Self>, listener: &Arc<dyn Listener>) {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(self.link.dialer.clone());
         loop {
             let since = Instant::now();
             let why = self.hear_for_a_while(listener).await;
@@ -184,6 +187,7 @@ impl RedisBus {
             Err(error) => return self.explain(&error),
         };
         tokio::select! {
+            biased;
             why = watch.lost() => format!("lost the subscriber connection: {why}"),
             error = self.live(subscriber, listener) => error,
         }
@@ -194,6 +198,7 @@ impl RedisBus {
             return why;
         }
         tokio::select! {
+            biased;
             why = self.keep_subscribed(&mut subscriber, listener) => why,
             why = self.keep_hearing_itself() => why,
         }
@@ -232,9 +237,10 @@ impl RedisBus {
         hello().await?;
         let users = self.channels.count();
         tracing::info!(users, elapsed = ?started.elapsed(), "hearing the bus");
-        self.was_ready.store(true, Ordering::Relaxed);
         self.linked.store(true, Ordering::Release);
         self.turn(Ok(()));
+        self.was_ready.store(true, Ordering::Release);
+        self.first_ready.notify_waiters();
         Ok(())
     }
 
@@ -245,6 +251,7 @@ impl RedisBus {
     ) -> String {
         loop {
             let done = tokio::select! {
+            biased;
                 () = self.channels.changed() => {
                     let applied = self.apply_changes(subscriber).await;
                     applied.map_err(|error| self.explain(&error))
@@ -325,19 +332,16 @@ impl RedisBus {
     }
 
     fn turn(&self, state: Result<(), Deaf>) {
-        self.state.send_if_modified(|present| {
-            match (&present, &state) {
-                (Ok(()), Err(Deaf(why))) => tracing::warn!(why, "deaf on the bus"),
-                (Err(before), Err(now)) if before != now => {
-                    tracing::warn!(why = now.0, "still deaf on the bus");
-                }
-                (Err(_), Ok(())) => tracing::info!("ready on the bus"),
-                _ => {}
+        let mut present = self.state();
+        match (&*present, &state) {
+            (Ok(()), Err(Deaf(why))) => tracing::warn!(why, "deaf on the bus"),
+            (Err(before), Err(now)) if before != now => {
+                tracing::warn!(why = now.0, "still deaf on the bus");
             }
-            let modified = *present != state;
-            *present = state.clone();
-            modified
-        });
+            (Err(_), Ok(())) => tracing::info!("ready on the bus"),
+            _ => {}
+        }
+        *present = state;
     }
 
     fn on_push(&self, push: PushInfo, listener: &dyn Listener) {
@@ -405,6 +409,10 @@ impl RedisBus {
             NodeMessage::Disconnected { seq, count } => self.pending.answered(seq, count),
         }
         Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, Result<(), Deaf>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn peers(&self) -> MutexGuard<'_, Peers> {

@@ -67,7 +67,9 @@ impl Subscriber {
         };
         // A Redis that is held up for a moment must not cost all subscriptions, so that commands
         // wait as long as the connection lives.
-        let connection = connect_with_pushes(config, None, on_push).await?;
+        let dialer = successor.as_ref().map(|link| link.dialer.clone());
+        let dialer = dialer.unwrap_or_default();
+        let connection = connect_with_pushes(config, &dialer, None, on_push).await?;
         let watched = watches.add(connection.clone(), end, successor).await;
         match connection {
             Connection::Server(one) => Ok((Self::Plain(one, watched), watch)),
@@ -153,6 +155,7 @@ impl Watch {
     pub async fn lost(&mut self) -> String {
         loop {
             tokio::select! {
+            biased;
                 Some(connection) = self.added.recv() => self.watched.push(connection),
                 Some(lost) = self.watched.next() => if let Some(why) = lost {
                     return why;
@@ -174,6 +177,7 @@ impl Watches {
         let limit = self.limit;
         let watch = Box::pin(async move {
             tokio::select! {
+            biased;
                 lost = watch_over(connection, limit, &mut end, successor.as_ref()) => {
                     Some(lost.why().to_owned())
                 }

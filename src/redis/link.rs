@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use ::redis::{PushInfo, PushKind};
 use thiserror::Error;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Mutex, mpsc, watch},
     time::{Instant, MissedTickBehavior, timeout},
 };
 
-use super::{Connection, chain, connect_with_pushes, connection::Pulse};
+use super::{Connection, chain, connect_with_pushes, connection::Pulse, dialer::Dialer};
 use crate::{config, lifecycle::Lifecycle};
 
 /// The first pause between two attempts to connect; it doubles up to [`LONGEST_PAUSE`].
@@ -23,27 +23,29 @@ const PING_INTERVAL: Duration = Duration::from_secs(1);
 const LOST_PINGS: u32 = 3;
 
 /// Pauses between attempts: doubling, with jitter so that many nodes do not come back as one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Backoff {
     attempts: u32,
+    dialer: Dialer,
 }
 
 impl Backoff {
+    pub fn new(dialer: Dialer) -> Self {
+        Self {
+            attempts: 0,
+            dialer,
+        }
+    }
+
     pub async fn pause(&mut self) {
         let ceiling = LONGEST_PAUSE.min(SHORTEST_PAUSE * 2_u32.saturating_pow(self.attempts));
         self.attempts = self.attempts.saturating_add(1);
-        tokio::time::sleep(ceiling.mul_f64(0.5 + random_fraction() / 2.0)).await;
+        tokio::time::sleep(ceiling.mul_f64(0.5 + self.dialer.jitter() / 2.0)).await;
     }
 
     pub fn reset(&mut self) {
         self.attempts = 0;
     }
-}
-
-/// A number between 0 and 1, good enough for jitter.
-fn random_fraction() -> f64 {
-    let bytes = uuid::Uuid::new_v4().into_bytes();
-    f64::from(bytes[0]) / 255.0
 }
 
 /// The command connection of this process, supervised: it is opened again whenever it ends.
@@ -52,7 +54,10 @@ pub struct Link {
     state: watch::Receiver<State>,
     /// When another connection was last asked for.
     renewal: watch::Sender<Option<Instant>>,
+    /// Whoever waits for a connection gets it in turn.
+    turn: Arc<Mutex<()>>,
     pub config: Arc<config::Redis>,
+    pub dialer: Dialer,
 }
 
 #[derive(Debug, Default)]
@@ -81,15 +86,18 @@ pub struct Demoted {
 
 impl Link {
     /// Starts to connect at once and goes on until the process ends.
-    pub fn start(config: config::Redis, lifecycle: &Lifecycle) -> Self {
+    pub fn start(config: config::Redis, dialer: Dialer, lifecycle: &Lifecycle) -> Self {
         let config = Arc::new(config);
         let (publish, state) = watch::channel(State::default());
         let renewal = watch::Sender::new(None);
-        lifecycle.spawn(supervise(config.clone(), renewal.subscribe(), publish));
+        let asked = renewal.subscribe();
+        lifecycle.spawn(supervise(config.clone(), dialer.clone(), asked, publish));
         Self {
             state,
             renewal,
+            turn: Arc::default(),
             config,
+            dialer,
         }
     }
 
@@ -104,6 +112,10 @@ impl Link {
     /// # Errors
     /// The process is ending.
     pub async fn connection(&self) -> Result<Connection, NotConnected> {
+        if let Some(connection) = self.current() {
+            return Ok(connection);
+        }
+        let _turn = self.turn.lock().await;
         let mut state = self.state.clone();
         let found = state
             .wait_for(|state| state.connection.is_some())
@@ -156,10 +168,11 @@ impl State {
 
 async fn supervise(
     config: Arc<config::Redis>,
+    dialer: Dialer,
     mut renewal: watch::Receiver<Option<Instant>>,
     publish: watch::Sender<State>,
 ) {
-    let mut backoff = Backoff::default();
+    let mut backoff = Backoff::new(dialer.clone());
     let mut told = String::new();
     let at = config.topology.to_string();
     loop {
@@ -169,7 +182,7 @@ async fn supervise(
                 ended.try_send(()).ok();
             }
         };
-        match connect_with_pushes(&config, Some(config.command_timeout), on_push).await {
+        match connect_with_pushes(&config, &dialer, Some(config.command_timeout), on_push).await {
             Ok(mut connection) => {
                 // Before anyone uses it.
                 let pulse = timeout(config.command_timeout, connection.pulse()).await;
@@ -186,20 +199,21 @@ async fn supervise(
                     tracing::info!(at, "connected to Redis");
                     told.clear();
                     let why = tokio::select! {
-                        lost = watch_over(connection.clone(), config.command_timeout, &mut end, None) => {
-                            publish.send_modify(|state| match lost {
-                                Lost::Demoted => state.is_demoted = true,
-                                // One to a Cluster may still reach all masters but one.
-                                Lost::Closed | Lost::Silent if connection.is_cluster() => {}
-                                Lost::Closed | Lost::Silent => state.connection = None,
-                            });
-                            lost.why()
-                        }
-                        // It serves until there is another.
-                        _ = renewal.wait_for(|asked| *asked > Some(since)) => {
-                            "its view of the servers is old"
-                        }
-                    };
+                    biased;
+                                lost = watch_over(connection.clone(), config.command_timeout, &mut end, None) => {
+                                    publish.send_modify(|state| match lost {
+                                        Lost::Demoted => state.is_demoted = true,
+                                        // One to a Cluster may still reach all masters but one.
+                                        Lost::Closed | Lost::Silent if connection.is_cluster() => {}
+                                        Lost::Closed | Lost::Silent => state.connection = None,
+                                    });
+                                    lost.why()
+                                }
+                                // It serves until there is another.
+                                _ = renewal.wait_for(|asked| *asked > Some(since)) => {
+                                    "its view of the servers is old"
+                                }
+                            };
                     tracing::warn!(at, why, "lost the connection to Redis, connecting again");
                     // A Redis that accepts and hangs up at once must not be hammered.
                     if since.elapsed() > LONGEST_PAUSE {
@@ -263,10 +277,12 @@ pub async fn watch_over(
     let mut lost = 0;
     while lost < tolerated {
         tokio::select! {
+            biased;
             _ = end.recv() => return Lost::Closed,
             _ = tick.tick() => {}
         }
         tokio::select! {
+            biased;
             _ = end.recv() => return Lost::Closed,
             pulse = timeout(limit, connection.pulse()) => match pulse.unwrap_or(Pulse::Missed) {
                 Pulse::Beats => lost = 0,
@@ -274,6 +290,7 @@ pub async fn watch_over(
                 Pulse::Demoted => {
                     if let Some(link) = successor {
                         tokio::select! {
+            biased;
                             _ = end.recv() => return Lost::Closed,
                             () = link.find_master() => {}
                         }

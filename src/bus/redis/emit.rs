@@ -39,11 +39,9 @@ impl RedisBus {
     pub(in crate::bus) async fn emit(&self, user: &UserId, event: &Event) -> Emitted {
         let started = Instant::now();
         let deadline = started + ECHO_LIMIT;
-        if !self.was_ready.load(Ordering::Relaxed) {
-            let mut state = self.state.subscribe();
-            timeout(START_LIMIT, state.wait_for(Result::is_ok))
-                .await
-                .ok();
+        let first_ready = self.first_ready.notified();
+        if !self.was_ready.load(Ordering::Acquire) {
+            timeout(START_LIMIT, first_ready).await.ok();
         }
         let seq = self.pending.next();
         let message = UserMessage::Emit {
@@ -205,6 +203,7 @@ impl RedisBus {
                 }
             };
             tokio::select! {
+            biased;
                 () = self.lanes_changed.notified() => {}
                 () = late => {}
             }

@@ -10,7 +10,7 @@
 mod lane;
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
+    collections::{HashSet, VecDeque, hash_map::Entry},
     time::Duration,
 };
 
@@ -18,7 +18,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use self::lane::{Lane, Look, Message};
 use crate::{
-    id::UserId,
+    id::{IdMap, UserId},
     wire::{Sequence, UserMessage},
 };
 
@@ -34,11 +34,11 @@ const REMEMBERED: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     /// Only those with something in them.
-    users: HashMap<UserId, Lane>,
+    users: IdMap<UserId, Lane>,
     /// When own events become late, soonest first. Those that have come back are removed lazily.
     deadlines: VecDeque<(Instant, UserId, Sequence)>,
     /// Users whose sessions have to be looked at, and since when.
-    unseen: HashMap<UserId, Instant>,
+    unseen: IdMap<UserId, Instant>,
     /// The node is catching up, so everything waits.
     held: bool,
     kept: Kept,
