@@ -251,7 +251,7 @@ impl RedisBus {
     ) -> String {
         loop {
             let done = tokio::select! {
-            biased;
+                biased;
                 () = self.channels.changed() => {
                     let applied = self.apply_changes(subscriber).await;
                     applied.map_err(|error| self.explain(&error))

@@ -155,7 +155,7 @@ impl Watch {
     pub async fn lost(&mut self) -> String {
         loop {
             tokio::select! {
-            biased;
+                biased;
                 Some(connection) = self.added.recv() => self.watched.push(connection),
                 Some(lost) = self.watched.next() => if let Some(why) = lost {
                     return why;
@@ -177,7 +177,7 @@ impl Watches {
         let limit = self.limit;
         let watch = Box::pin(async move {
             tokio::select! {
-            biased;
+                biased;
                 lost = watch_over(connection, limit, &mut end, successor.as_ref()) => {
                     Some(lost.why().to_owned())
                 }

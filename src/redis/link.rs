@@ -199,7 +199,7 @@ async fn supervise(
                     tracing::info!(at, "connected to Redis");
                     told.clear();
                     let why = tokio::select! {
-                    biased;
+                        biased;
                                 lost = watch_over(connection.clone(), config.command_timeout, &mut end, None) => {
                                     publish.send_modify(|state| match lost {
                                         Lost::Demoted => state.is_demoted = true,
@@ -290,7 +290,7 @@ pub async fn watch_over(
                 Pulse::Demoted => {
                     if let Some(link) = successor {
                         tokio::select! {
-            biased;
+                            biased;
                             _ = end.recv() => return Lost::Closed,
                             () = link.find_master() => {}
                         }

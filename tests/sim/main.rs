@@ -1,6 +1,6 @@
 //! A deterministic simulation: several real nodes over a model of Redis and of the network to it.
 //!
-//! Everything below `node` is what production runs, down to the bytes of RESP; the clock is tokio's
+//! `node` and all that it stands on is what production runs, down to the bytes of RESP; the clock is tokio's
 //! paused one, and every choice comes from one seed. `plan` chooses what happens, `world` lets it
 //! happen, `story` writes it down, and `invariants` judges it.
 //!

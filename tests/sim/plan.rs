@@ -80,8 +80,15 @@ pub(super) fn plan(rng: &mut fastrand::Rng) -> Plan {
             ));
         }
     }
-    for _ in 0..rng.usize(0..=3) {
-        plan.push((rng.u64(500..ACTION), Step::Fault(fault(rng))));
+    for _ in 0..rng.usize(0..=2) {
+        let at = rng.u64(500..ACTION - 2_000);
+        let node = rng.usize(0..NODES);
+        plan.push((at, Step::Fault(fault(node, rng))));
+        // Trouble seldom comes alone: what one node misses, another is late to make up for.
+        if rng.bool() {
+            let fault = link_fault((node + 1) % NODES, rng);
+            plan.push((at + rng.u64(0..2_000), Step::Fault(fault)));
+        }
     }
     if rng.u8(0..4) == 0 {
         let node = rng.usize(0..NODES);
@@ -113,6 +120,9 @@ pub(super) fn plan(rng: &mut fastrand::Rng) -> Plan {
         for _ in 0..rng.usize(1..=7) {
             at += rng.u64(0..=pace);
             let node = rng.usize(0..NODES);
+            if rng.bool() {
+                plan.push((at + rng.u64(0..=pace * 2), Step::Emit { user, node }));
+            }
             let step = match rng.u8(0..10) {
                 0..5 => Step::Emit { user, node },
                 5 | 6 => {
@@ -158,28 +168,37 @@ pub(super) fn plan(rng: &mut fastrand::Rng) -> Plan {
     plan
 }
 
-fn fault(rng: &mut fastrand::Rng) -> Fault {
-    let node = rng.usize(0..NODES);
+fn fault(node: usize, rng: &mut fastrand::Rng) -> Fault {
+    let down = time(2_000, rng);
+    match rng.u8(0..14) {
+        0 => Fault::Freeze(time(5_000, rng)),
+        1 => Fault::Restart {
+            down,
+            keeps_data: rng.bool(),
+        },
+        2 => Fault::Flush,
+        3 => Fault::Full(time(4_000, rng)),
+        4 => Fault::ReadOnly(time(4_000, rng)),
+        5 => Fault::Mute(time(4_000, rng)),
+        6 => Fault::FailOver {
+            lag: time(1_000, rng),
+            down,
+        },
+        _ => link_fault(node, rng),
+    }
+}
+
+fn link_fault(node: usize, rng: &mut fastrand::Rng) -> Fault {
     let which = [Which::Commands, Which::Subscriber, Which::Both][rng.usize(0..3)];
     let direction = [Direction::ToRedis, Direction::FromRedis, Direction::Both][rng.usize(0..3)];
-    let mut time = |longest: u64| Duration::from_millis(rng.u64(20..longest));
-    match time(150).as_millis() % 13 {
-        0 | 1 => Fault::Cut(node, which),
-        2 => Fault::Lose(node, which, direction),
-        3 | 4 => Fault::Stall(node, which, direction, time(5_000)),
-        5 => Fault::Slow(node, which, direction, time(600)),
-        6 => Fault::Freeze(time(5_000)),
-        7 => Fault::Restart {
-            down: time(3_000),
-            keeps_data: time(40).as_millis() % 2 == 0,
-        },
-        8 => Fault::Flush,
-        9 => Fault::Full(time(4_000)),
-        10 => Fault::ReadOnly(time(4_000)),
-        11 => Fault::Mute(time(4_000)),
-        _ => Fault::FailOver {
-            lag: time(1_000),
-            down: time(2_000),
-        },
+    match rng.u8(0..8) {
+        0 => Fault::Cut(node, which),
+        1 => Fault::Lose(node, which, direction),
+        2..5 => Fault::Stall(node, which, direction, time(7_000, rng)),
+        _ => Fault::Slow(node, which, direction, time(1_200, rng)),
     }
+}
+
+fn time(longest: u64, rng: &mut fastrand::Rng) -> Duration {
+    Duration::from_millis(rng.u64(20..longest))
 }

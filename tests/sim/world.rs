@@ -32,8 +32,8 @@ use super::{
 
 const KEY_PREFIX: &str = "socket:active_session:";
 const SWEEP: Duration = Duration::from_secs(4);
-/// How long a link may be dead before `/readyz` must say so.
-const UNREADY_LIMIT: Duration = Duration::from_secs(6);
+/// How long a link may be dead before `/readyz` must say so: three pings, each with its pause and its limit.
+const UNREADY_LIMIT: Duration = Duration::from_secs(8);
 /// After this long with nothing wrong every trace of what was wrong must be gone.
 const QUIET: Duration = Duration::from_secs(11);
 const SAMPLE: Duration = Duration::from_millis(150);
@@ -98,7 +98,7 @@ struct Ear {
 }
 
 impl Outlet for Ear {
-    fn send(&self, event: &Event) {
+    fn send(&self, event: &Event) -> bool {
         let number = str::from_utf8(event.payload()).expect("JSON is UTF-8");
         let number = number.parse().expect("a number");
         let mut told = self.story.told();
@@ -108,6 +108,12 @@ impl Outlet for Ear {
         );
         let received = (Instant::now(), number);
         told.sockets[self.socket].received.push(received);
+        true
+    }
+
+    fn overrun(&self) {
+        let wrong = format!("client {} lost events that had to wait", self.socket);
+        self.story.told().wrongs.push(wrong);
     }
 
     fn dismiss(&self, farewell: Farewell) {
@@ -196,7 +202,7 @@ impl World {
         let sessions = RedisSessions::new(link.clone(), KEY_PREFIX.to_owned(), ttl);
         let bus = Bus::Redis(Arc::new(RedisBus::new(id.clone(), link, names)));
         let sessions = SessionStore::Redis(sessions);
-        let node = Node::start(id, sessions, bus.clone(), SWEEP, &lifecycle);
+        let node = Node::start(id, sessions, bus.clone(), SWEEP, None, &lifecycle);
         self.story.say(format_args!("node {number}"), "starts");
         let process = Place {
             number,
@@ -675,7 +681,7 @@ impl World {
         let places: Vec<Place> = self.nodes().values().cloned().collect();
         for process in &places {
             let count = process.node.hub().count();
-            let presences = process.node.hub().presences().len();
+            let presences = process.node.hub().presences().count();
             if count + presences > 0 {
                 let number = process.number;
                 self.story.told().wrongs.push(format!(

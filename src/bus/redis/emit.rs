@@ -203,7 +203,7 @@ impl RedisBus {
                 }
             };
             tokio::select! {
-            biased;
+                biased;
                 () = self.lanes_changed.notified() => {}
                 () = late => {}
             }
