@@ -200,20 +200,20 @@ async fn supervise(
                     told.clear();
                     let why = tokio::select! {
                         biased;
-                                lost = watch_over(connection.clone(), config.command_timeout, &mut end, None) => {
-                                    publish.send_modify(|state| match lost {
-                                        Lost::Demoted => state.is_demoted = true,
-                                        // One to a Cluster may still reach all masters but one.
-                                        Lost::Closed | Lost::Silent if connection.is_cluster() => {}
-                                        Lost::Closed | Lost::Silent => state.connection = None,
-                                    });
-                                    lost.why()
-                                }
-                                // It serves until there is another.
-                                _ = renewal.wait_for(|asked| *asked > Some(since)) => {
-                                    "its view of the servers is old"
-                                }
-                            };
+                        lost = watch_over(connection.clone(), config.command_timeout, &mut end, None) => {
+                            publish.send_modify(|state| match lost {
+                                Lost::Demoted => state.is_demoted = true,
+                                // One to a Cluster may still reach all masters but one.
+                                Lost::Closed | Lost::Silent if connection.is_cluster() => {}
+                                Lost::Closed | Lost::Silent => state.connection = None,
+                            });
+                            lost.why()
+                        }
+                        // It serves until there is another.
+                        _ = renewal.wait_for(|asked| *asked > Some(since)) => {
+                            "its view of the servers is old"
+                        }
+                    };
                     tracing::warn!(at, why, "lost the connection to Redis, connecting again");
                     // A Redis that accepts and hangs up at once must not be hammered.
                     if since.elapsed() > LONGEST_PAUSE {

@@ -20,7 +20,7 @@ use sockd::{
     id::{NodeId, SessionId, UserId},
     lifecycle::Lifecycle,
     node::{Admitted, Node},
-    redis::{Link, names::ChannelNames},
+    redis::{Dialer, Link, names::ChannelNames},
     session::{SessionStore, redis::RedisSessions},
     wire::Event,
 };
@@ -92,7 +92,7 @@ fn start_node(redis: &Server, lifecycle: &Lifecycle) -> anyhow::Result<Arc<Node>
         command_timeout: Duration::from_secs(1),
     };
     let names = ChannelNames::new(&config, "user:", KEY_PREFIX);
-    let link = Link::start(config, lifecycle);
+    let link = Link::start(config, Dialer::Network, lifecycle);
     let id = NodeId::try_from("bench")?;
     let sessions = RedisSessions::new(link.clone(), KEY_PREFIX.to_owned(), DAY);
     let bus = RedisBus::new(id.clone(), link, names);
