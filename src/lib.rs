@@ -19,7 +19,7 @@
 //! `gateway`, `http` and `server` name axum; only `redis`, `session`, `bus` and `checkup` name the redis crate;
 //! commands other than `serve` reach a node only through `client`, sessions in Redis only through
 //! `session`, and Redis itself only through `checkup`, which leaves nothing in it.
-//! `tests/it/layers.rs` reads this list and holds all of it.
+//! `tests/it/house/layers.rs` reads this list and holds all of it.
 
 pub mod auth;
 pub mod bus;

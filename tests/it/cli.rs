@@ -2,6 +2,7 @@
 
 mod batch;
 mod config;
+mod doctor;
 mod emit;
 mod force_logout;
 mod output;

@@ -1,5 +1,6 @@
 //! Stock Socket.IO clients, as applications use them.
 
+mod browser;
 mod events;
 mod handshake;
 mod logout;
@@ -203,7 +204,7 @@ impl Crowd {
 
     /// Nobody comes back, not even for a try that is refused.
     async fn all_stay_away(&mut self, clients: &[Client], sockd: &Sockd) {
-        let before = figure(sockd, "sockd_handshakes_total").await;
+        let before = sockd.figure("sockd_handshakes_total").await;
         self.wait_for_the_impatient(sockd).await;
         for client in clients {
             let mut unread = self.of(client).unread(&client.id);
@@ -211,17 +212,6 @@ impl Crowd {
             unread.retain(|report| report["on"] != "connect_failed" && report["on"] != "upgrade");
             assert!(unread.is_empty(), "{}: {unread:?}", client.id);
         }
-        assert_eq!(figure(sockd, "sockd_handshakes_total").await, before);
+        assert_eq!(sockd.figure("sockd_handshakes_total").await, before);
     }
-}
-
-/// A figure of `/metrics`, summed over its labels.
-pub(crate) async fn figure(sockd: &Sockd, name: &str) -> f64 {
-    let text = sockd.metrics().await;
-    let values = text.lines().filter_map(|line| {
-        let rest = line.strip_prefix(name)?;
-        let is_it = rest.starts_with([' ', '{']);
-        is_it.then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
-    });
-    values.sum()
 }

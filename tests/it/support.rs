@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod command;
+pub mod doctor;
 pub mod driver;
 pub mod http;
 pub mod jwt;

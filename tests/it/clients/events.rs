@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Client, Crowd, POLLING, UPGRADE, every_client, figure};
+use super::{Client, Crowd, POLLING, UPGRADE, every_client};
 use crate::support::{
     PATIENCE, eventually, http, jwt,
     sockd::{INTERNAL_SECRET, Sockd},
@@ -213,7 +213,7 @@ async fn events_from_clients_are_ignored() {
         );
     }
     eventually(PATIENCE, "the end of the senders", || async {
-        figure(&sockd, "sockd_sockets").await == clients.len() as f64
+        sockd.figure("sockd_sockets").await == clients.len() as f64
     })
     .await;
     sockd.emit(&user, "account:update", &json!("marker")).await;

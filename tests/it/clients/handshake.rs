@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Client, Crowd, Library, POLLING, WEBSOCKET, every_client, figure};
+use super::{Client, Crowd, Library, POLLING, WEBSOCKET, every_client};
 use crate::support::{PATIENCE, eventually, jwt, sockd::Sockd};
 
 #[tokio::test]
@@ -10,7 +10,7 @@ async fn every_client_joins_over_every_transport() {
     let sockd = Sockd::start().await;
     let (user, session) = (jwt::user(), jwt::session());
     let (mut crowd, clients) = Crowd::join(&sockd, &user, &session).await;
-    assert_eq!(figure(&sockd, "sockd_sockets").await, clients.len() as f64);
+    assert_eq!(sockd.figure("sockd_sockets").await, clients.len() as f64);
     let payload = json!({ "name": "Ada" });
     sockd.emit(&user, "profile:update", &payload).await;
     for client in &clients {
@@ -43,7 +43,7 @@ async fn version_2_is_refused() {
             }
         }
     }
-    assert_eq!(figure(&sockd, "sockd_handshakes_total").await, 0.0);
+    assert_eq!(sockd.figure("sockd_handshakes_total").await, 0.0);
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn a_refused_client_joins_with_a_better_token() {
             .order(&client.id, "connect_again", better.clone());
         assert_eq!(crowd.answer(client).await["on"], "connect");
     }
-    assert_eq!(figure(&sockd, "sockd_sockets").await, clients.len() as f64);
+    assert_eq!(sockd.figure("sockd_sockets").await, clients.len() as f64);
     // Version 3 keeps its connection after a refusal, version 4 opens another.
     let kept = || {
         let admitted = sids(&sockd, "a socket is in");

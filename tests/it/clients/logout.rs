@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::{Client, Crowd, UPGRADE, every_client, figure};
+use super::{Client, Crowd, UPGRADE, every_client};
 use crate::support::{
     PATIENCE, eventually, http, jwt,
     sockd::{INTERNAL_SECRET, Sockd},
@@ -66,7 +66,7 @@ async fn a_logout_in_the_middle_of_upgrades_misses_nobody() {
         // One that was on its way in is told as well, and not counted.
         assert!(counted > 0 && counted <= told, "{counted} of {told}");
         eventually(PATIENCE, "the end of all sockets", || async {
-            figure(&sockd, "sockd_sockets").await == 0.0
+            sockd.figure("sockd_sockets").await == 0.0
         })
         .await;
     }

@@ -213,6 +213,17 @@ impl Sockd {
         request.send().await.expect("the server answers")
     }
 
+    /// A figure of `/metrics`, summed over its labels.
+    pub async fn figure(&self, name: &str) -> f64 {
+        let text = self.metrics().await;
+        let values = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let is_it = rest.starts_with([' ', '{']);
+            is_it.then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
+        });
+        values.sum()
+    }
+
     /// Returns the text of `/metrics`.
     pub async fn metrics(&self) -> String {
         let answer = self.get("/metrics").await;

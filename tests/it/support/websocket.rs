@@ -19,6 +19,9 @@ use tokio_tungstenite::{
 
 use super::{PATIENCE, http::RawConnection, jwt, within};
 
+/// What the sockets of a replaced session get before their connection ends.
+pub const TOLD: &str = r#"42["auth:logout",{"reason":"SESSION_REPLACED"}]"#;
+
 /// An open WebSocket. Pings of the server are answered and not shown.
 pub struct WebSocket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
@@ -249,4 +252,11 @@ pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     frame.extend([0; 4]);
     frame.extend(payload);
     frame
+}
+
+/// Sees that a WebSocket is told why, disconnected, and closed, with nothing else in between.
+pub async fn is_dismissed(socket: &mut WebSocket) {
+    assert_eq!(socket.packet().await, TOLD);
+    assert_eq!(socket.packet().await, "41");
+    socket.closed(PATIENCE).await;
 }

@@ -1,0 +1,8 @@
+//! The internal routes, `/healthz`, `/readyz` and `/metrics`, as backends and operators call them.
+
+mod emit;
+mod hangups;
+mod hosts;
+mod internal;
+mod keep_alive;
+mod metrics;

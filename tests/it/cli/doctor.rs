@@ -1,0 +1,335 @@
+//! `sockd doctor`: what it finds, what it says to do, and what it exits with.
+
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::support::{
+    doctor::{Doctor, Examined},
+    jwt,
+    redis::{Redis, free_port},
+    sockd::INTERNAL_SECRET,
+};
+
+#[tokio::test]
+async fn a_good_redis_passes_every_check_and_nothing_is_left_in_it() {
+    let redis = Redis::start().await;
+    let mut connection = redis.connection();
+    let examined = Doctor::of(&redis).examine();
+    assert_eq!(
+        examined.code,
+        Some(0),
+        "{}{}",
+        examined.stdout,
+        examined.stderr
+    );
+    for check in [
+        "settings", "secrets", "redis", "version", "role", "eviction", "rights", "writes",
+        "operator", "canary", "clock",
+    ] {
+        examined.assert(check, "ok", &[]);
+    }
+    let (_, latency) = examined.check("latency");
+    assert!(
+        latency.contains("median") && latency.contains("worst"),
+        "{latency}"
+    );
+    let report: Value = serde_json::from_str(&examined.stdout).expect("JSON");
+    assert_eq!(report["ok"], true);
+
+    let keys: usize = redis::cmd("DBSIZE").query(&mut connection).expect("DBSIZE");
+    assert_eq!(keys, 0);
+    let channels: Vec<String> = redis::cmd("PUBSUB")
+        .arg("CHANNELS")
+        .query(&mut connection)
+        .expect("CHANNELS");
+    assert_eq!(channels, [""; 0]);
+    let memory: String = redis::cmd("INFO")
+        .arg("memory")
+        .query(&mut connection)
+        .expect("INFO");
+    assert!(memory.contains("number_of_cached_scripts:0"), "{memory}");
+}
+
+#[tokio::test]
+async fn a_person_reads_a_line_per_check_and_then_what_to_do() {
+    let redis = Redis::start_with(&["--maxmemory-policy", "allkeys-lru"]).await;
+    let examined = Doctor::of(&redis).run(&[]);
+    assert_eq!(examined.code, Some(0), "{}", examined.stdout);
+    assert_eq!(examined.stderr, "");
+    let (lines, remedies) = examined
+        .stdout
+        .split_once("\n\nWhat to do next:\n")
+        .expect("remedies");
+    for line in lines.lines() {
+        let word = line.split_whitespace().next();
+        assert!(matches!(word, Some("ok" | "warn")), "{line}");
+    }
+    assert!(lines.contains("\nwarn  eviction  allkeys-lru"), "{lines}");
+    assert!(
+        remedies.contains("CONFIG SET maxmemory-policy noeviction"),
+        "{remedies}"
+    );
+    assert!(
+        !examined.stdout.contains('\u{1b}'),
+        "colour without a terminal"
+    );
+}
+
+#[tokio::test]
+async fn a_terminal_gets_colours_unless_the_person_or_the_terminal_wants_none() {
+    let on_terminal = |arguments: &str, name: &str, value: &str| {
+        // `script` gives the command a terminal; it is part of every Debian.
+        let output = Command::new("script")
+            .args([
+                "-qec",
+                &format!("{} {arguments}", env!("CARGO_BIN_EXE_sockd")),
+                "/dev/null",
+            ])
+            .env_clear()
+            .env("TERM", "xterm")
+            .env("JWT_SECRET", jwt::SECRET)
+            .env("INTERNAL_SECRET", INTERNAL_SECRET)
+            // One warning in the log, then an error that ends the server.
+            .env("JWT_ALGORITHMS", "HS256,none")
+            .env("SOCKD_SERVER__HOST", "nowhere.invalid")
+            .env(name, value)
+            .stdin(Stdio::null())
+            .output()
+            .expect("script starts; where it is missing: apt-get install bsdutils");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    for (arguments, coloured, plain) in [
+        (
+            "doctor",
+            "\u{1b}[1;33mwarn\u{1b}[0m  sessions",
+            "warn  sessions",
+        ),
+        ("serve", "\u{1b}[33m WARN\u{1b}[0m", " WARN "),
+        ("emitt", "\u{1b}[", "error: unrecognized subcommand"),
+        ("token mint --nope", "\u{1b}[", "error: unexpected argument"),
+    ] {
+        let output = on_terminal(arguments, "TERM", "xterm");
+        assert!(output.contains(coloured), "{arguments}: {output:?}");
+        for (name, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+            let output = on_terminal(arguments, name, value);
+            assert!(
+                output.contains(plain) && !output.contains('\u{1b}'),
+                "{arguments} {name}: {output:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn redis_that_may_forget_sessions_or_is_nearly_full_is_warned_of() {
+    let redis = Redis::start().await;
+    let set = |settings: &[(&str, &str)]| {
+        for (name, value) in settings {
+            let set = redis::cmd("CONFIG")
+                .arg("SET")
+                .arg(name)
+                .arg(value)
+                .exec(&mut redis.connection());
+            set.expect("CONFIG SET works");
+        }
+    };
+    for policy in [
+        "volatile-lru",
+        "volatile-ttl",
+        "allkeys-lfu",
+        "allkeys-random",
+    ] {
+        set(&[("maxmemory-policy", policy)]);
+        Doctor::of(&redis)
+            .examine()
+            .assert("eviction", "warn", &[policy, "noeviction"]);
+    }
+    set(&[("maxmemory-policy", "noeviction"), ("maxmemory", "1gb")]);
+    Doctor::of(&redis)
+        .examine()
+        .assert("eviction", "ok", &["of 1073741824 bytes"]);
+    let memory: String = redis::cmd("INFO")
+        .arg("memory")
+        .query(&mut redis.connection())
+        .expect("INFO works");
+    let used = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("used_memory:"));
+    let used: u64 = used.and_then(|used| used.parse().ok()).expect("a number");
+    set(&[("maxmemory", &(used + 20_000).to_string())]);
+    Doctor::of(&redis)
+        .examine()
+        .assert("eviction", "warn", &["noeviction", "raise maxmemory"]);
+}
+
+#[tokio::test]
+async fn a_key_behind_other_lines_is_a_key_and_no_odd_secret() {
+    let key = include_str!("../../fixtures/keys/rsa.pub.pem");
+    for before in [
+        "Bag Attributes\n    localKeyID: 01\nKey Attributes: <No Attributes>\n",
+        "\n\n",
+    ] {
+        let examined = Doctor::new()
+            .env("JWT_SECRET", format!("{before}{key}"))
+            .env("JWT_ALGORITHMS", "RS256")
+            .examine();
+        examined.assert("settings", "ok", &[]);
+        examined.assert("secrets", "ok", &["2, none"]);
+    }
+}
+
+#[tokio::test]
+async fn guessable_secrets_fail_and_are_never_shown() {
+    let examined = Doctor::new()
+        .env("JWT_SECRET", "hunter2-hunter2")
+        .env("INTERNAL_SECRET", "letmein")
+        .env("SOCKD_INTERNAL__PREVIOUS_SECRETS", "swordfish")
+        .env("SOCKD_METRICS__SECRET", "prometheus")
+        .examine();
+    assert_eq!(examined.code, Some(1));
+    let report: Value = serde_json::from_str(&examined.stdout).expect("JSON");
+    assert_eq!(report["ok"], false);
+    for name in [
+        "auth.secret",
+        "internal.secret",
+        "internal.previous_secrets, entry 1",
+        "metrics.secret",
+    ] {
+        let text = format!("{name} can be guessed");
+        assert!(
+            examined.stdout.contains(&text),
+            "{text}: {}",
+            examined.stdout
+        );
+    }
+    examined.assert("settings", "warn", &["auth.secret", "32 bytes"]);
+    for secret in ["hunter2", "letmein", "swordfish"] {
+        assert!(!examined.stdout.contains(secret), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn one_secret_for_both_purposes_is_warned_of() {
+    let examined = Doctor::new().env("INTERNAL_SECRET", jwt::SECRET).examine();
+    assert_eq!(examined.code, Some(0), "{}", examined.stdout);
+    examined.assert("secrets", "warn", &["in common"]);
+    let doctor = Doctor::new().env("SOCKD_METRICS__SECRET", INTERNAL_SECRET);
+    let examined = doctor.examine();
+    assert_eq!(examined.code, Some(0), "{}", examined.stdout);
+    examined.assert("secrets", "warn", &["metrics.secret is also"]);
+}
+
+#[tokio::test]
+async fn memory_mode_is_told_as_what_it_is() {
+    let examined = Doctor::new().examine();
+    assert_eq!(examined.code, Some(0), "{}", examined.stdout);
+    examined.assert("sessions", "warn", &["memory of one process", "redis.url"]);
+}
+
+#[tokio::test]
+async fn a_low_limit_of_open_files_is_told_with_the_sockets_that_it_allows() {
+    let doctor = format!(
+        "ulimit -n 1024 && exec {} doctor --json",
+        env!("CARGO_BIN_EXE_sockd")
+    );
+    let output = Command::new("sh")
+        .args(["-c", &doctor])
+        .env_clear()
+        .env("JWT_SECRET", jwt::SECRET)
+        .env("INTERNAL_SECRET", INTERNAL_SECRET)
+        .output()
+        .expect("sh starts");
+    let stdout = String::from_utf8(output.stdout).expect("UTF-8");
+    let examined = Examined {
+        code: output.status.code(),
+        stdout,
+        stderr: String::new(),
+    };
+    assert_eq!(examined.code, Some(0));
+    examined.assert(
+        "files",
+        "warn",
+        &["1024 open files", "896 sockets", "LimitNOFILE"],
+    );
+}
+
+#[tokio::test]
+async fn a_configuration_that_cannot_be_served_is_exit_2_with_all_mistakes() {
+    let examined = Doctor::new()
+        .env("JWT_SECRET", "")
+        .env("SOCKD_SERVER__PORT", "x")
+        .examine();
+    assert_eq!(
+        examined.code,
+        Some(2),
+        "{}{}",
+        examined.stdout,
+        examined.stderr
+    );
+    for key in ["auth.secret", "server.port"] {
+        assert!(examined.stdout.contains(key), "{key}: {}", examined.stdout);
+    }
+    examined.assert("settings", "fail", &[]);
+}
+
+#[tokio::test]
+async fn redis_that_is_not_there_is_exit_3() {
+    let doctor = Doctor::new().env("REDIS_PORT", free_port().to_string());
+    let examined = doctor.examine();
+    assert_eq!(examined.code, Some(3), "{}", examined.stdout);
+    examined.assert(
+        "redis",
+        "fail",
+        &[
+            "cannot be reached",
+            "Connection refused",
+            "start Redis there",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn redis_that_never_answers_is_exit_3_within_its_time_limit() {
+    let redis = Redis::start().await;
+    redis.freeze();
+    let examined = Doctor::of(&redis).examine();
+    assert_eq!(examined.code, Some(3), "{}", examined.stdout);
+    examined.assert("redis", "fail", &["timed out"]);
+}
+
+#[tokio::test]
+async fn a_wrong_or_missing_password_is_exit_4() {
+    let redis = Redis::start().await;
+    let set = redis::cmd("CONFIG")
+        .arg("SET")
+        .arg("requirepass")
+        .arg("right")
+        .exec(&mut redis.connection());
+    set.expect("CONFIG SET works");
+    let examined = Doctor::of(&redis).env("REDIS_PASS", "wrong-one").examine();
+    assert_eq!(examined.code, Some(4), "{}", examined.stdout);
+    examined.assert("redis", "fail", &["WRONGPASS", "REDIS_PASS"]);
+    assert!(!examined.stdout.contains("wrong-one"));
+    let examined = Doctor::of(&redis).examine();
+    assert_eq!(examined.code, Some(4), "{}", examined.stdout);
+    examined.assert("redis", "fail", &["NOAUTH", "REDIS_PASS"]);
+    assert_eq!(
+        Doctor::of(&redis).env("REDIS_PASS", "right").examine().code,
+        Some(0)
+    );
+}
+
+#[tokio::test]
+async fn a_replica_fails_by_its_role_and_by_what_it_refuses() {
+    let (master, replica) = (Redis::start().await, Redis::start().await);
+    let follow = redis::cmd("REPLICAOF")
+        .arg("127.0.0.1")
+        .arg(master.port)
+        .exec(&mut replica.connection());
+    follow.expect("REPLICAOF works");
+    let examined = Doctor::of(&replica).examine();
+    assert_eq!(examined.code, Some(1), "{}", examined.stdout);
+    examined.assert("role", "fail", &["a replica", "master"]);
+    examined.assert("writes", "fail", &["READONLY"]);
+}

@@ -1,0 +1,4 @@
+//! The repository itself: the layers of the crate, and files that the program writes.
+
+mod layers;
+mod repository;

@@ -1,0 +1,9 @@
+//! Who gets in, for how long, and who has to go: tokens, sessions and force-logout.
+
+mod expiry;
+mod force_logout;
+mod handshake;
+mod races;
+mod renewal;
+mod session;
+mod tokens;

@@ -1,0 +1,6 @@
+//! The server as a process: how it starts, logs, takes signals and ends.
+
+mod log;
+mod shutdown;
+mod signals;
+mod start;

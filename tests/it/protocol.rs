@@ -1,0 +1,14 @@
+//! Socket.IO as clients see it: opening, packets, upgrades, CORS, limits, and the oracles it is held against.
+
+mod capacity;
+mod cors;
+mod differential;
+mod endings;
+mod engine;
+mod exactness;
+mod garbage;
+mod limits;
+mod memory;
+mod namespace;
+mod official;
+mod upgrade;

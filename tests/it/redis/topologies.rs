@@ -1,0 +1,220 @@
+//! The ways in which people run Redis: behind a name that moves, under Sentinels, and as a Cluster.
+
+mod cluster;
+mod name;
+mod sentinel;
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    PATIENCE, eventually, http, jwt,
+    redis::key,
+    sockd::Sockd,
+    websocket::{Came, WebSocket},
+};
+
+/// How long after a new master is there everything must work again; twice as long as promised on a
+/// machine that does nothing else.
+const RECOVERY: Duration = Duration::from_secs(10);
+
+/// A user's socket on each of two nodes.
+struct Pair {
+    user: String,
+    session: String,
+    sockets: [WebSocket; 2],
+}
+
+impl Pair {
+    async fn join(nodes: [&Sockd; 2]) -> Self {
+        Self::join_as(jwt::user(), nodes).await
+    }
+
+    async fn join_as(user: String, nodes: [&Sockd; 2]) -> Self {
+        let session = jwt::session();
+        let sockets = [
+            WebSocket::join(nodes[0].address(), &user, &session).await,
+            WebSocket::join(nodes[1].address(), &user, &session).await,
+        ];
+        Self {
+            user,
+            session,
+            sockets,
+        }
+    }
+
+    /// Joins as clients do that are told AUTH_UNAVAILABLE: they try again.
+    async fn come(nodes: [&Sockd; 2]) -> Self {
+        let (user, session) = (jwt::user(), jwt::session());
+        let join = async |node: &Sockd| {
+            let deadline = Instant::now() + RECOVERY;
+            loop {
+                let mut socket = WebSocket::open(node.address()).await;
+                socket.packet().await;
+                let answer = socket.connect(&jwt::token(&user, &session)).await;
+                if answer.starts_with("40") {
+                    return socket;
+                }
+                assert_eq!(answer, r#"44{"message":"AUTH_UNAVAILABLE"}"#);
+                assert!(Instant::now() < deadline, "still unavailable");
+            }
+        };
+        let sockets = [join(nodes[0]).await, join(nodes[1]).await];
+        Self {
+            user,
+            session,
+            sockets,
+        }
+    }
+
+    /// Emits by turns from both nodes; each socket gets all in this order.
+    async fn hear_in_order(&mut self, nodes: [&Sockd; 2]) {
+        for number in 0..6 {
+            let payload = json!({ "number": number });
+            nodes[number % 2]
+                .emit(&self.user, "profile:update", &payload)
+                .await;
+        }
+        for socket in &mut self.sockets {
+            for number in 0..6 {
+                let event = format!(r#"42["profile:update",{{"number":{number}}}]"#);
+                assert_eq!(socket.packet().await, event);
+            }
+        }
+    }
+
+    /// Both sockets hear something that was emitted by either node, once each.
+    async fn hears_again(&mut self, nodes: [&Sockd; 2], text: &str) {
+        for node in nodes {
+            node.emit(&self.user, "account:update", &json!(text)).await;
+        }
+        let event = format!(r#"42["account:update","{text}"]"#);
+        for socket in &mut self.sockets {
+            for _ in nodes {
+                assert_eq!(socket.packet().await, event);
+            }
+        }
+    }
+
+    /// Another session replaces this one, by way of the first node; both sockets go.
+    async fn log_out(mut self, node: &Sockd) -> String {
+        let session = jwt::session();
+        assert_eq!(node.force_logout(&self.user, &session).await, 2);
+        for socket in &mut self.sockets {
+            let reason = r#"42["auth:logout",{"reason":"SESSION_REPLACED"}]"#;
+            assert_eq!(socket.packet().await, reason);
+            assert_eq!(socket.packet().await, "41");
+            assert!(matches!(socket.next(PATIENCE).await, Came::Closed(_)));
+        }
+        session
+    }
+}
+
+/// All that two nodes do for a user, end to end.
+async fn everything_works(nodes: [&Sockd; 2]) {
+    everything_works_for(jwt::user(), nodes).await;
+}
+
+async fn everything_works_for(user: String, nodes: [&Sockd; 2]) {
+    let mut pair = Pair::join_as(user, nodes).await;
+    let (user, session) = (pair.user.clone(), pair.session.clone());
+    pair.hear_in_order(nodes).await;
+    let known = json!({ "ok": true, "online": true, "nodes": 2 });
+    assert_eq!(emit_and_ask(nodes[0], &user).await, known);
+    for socket in &mut pair.sockets {
+        assert_eq!(socket.packet().await, r#"42["account:update",null]"#);
+    }
+    let mut stranger = WebSocket::open(nodes[1].address()).await;
+    stranger.packet().await;
+    let refused = stranger.connect(&jwt::token(&user, &jwt::session())).await;
+    assert_eq!(refused, r#"44{"message":"SESSION_MISMATCH"}"#);
+
+    let newer = pair.log_out(nodes[0]).await;
+    let refused = stranger.connect(&jwt::token(&user, &session)).await;
+    assert_eq!(refused, r#"44{"message":"SESSION_MISMATCH"}"#);
+    WebSocket::join(nodes[1].address(), &user, &newer).await;
+}
+
+/// A user's key is lost and no server takes a write: a force-logout is refused on either node, and no
+/// socket hears of it.
+async fn a_refused_logout_touches_nobody(nodes: [&Sockd; 2], servers: &mut [redis::Connection]) {
+    let mut pair = Pair::join(nodes).await;
+    for server in &mut *servers {
+        // Only one of a Cluster's masters has it.
+        redis::cmd("DEL").arg(key(&pair.user)).exec(server).ok();
+    }
+    let mut set_limit = |limit: &str| {
+        for server in &mut *servers {
+            let mut command = redis::cmd("CONFIG");
+            let set = command.arg("SET").arg("maxmemory").arg(limit).exec(server);
+            set.expect("CONFIG SET works");
+        }
+    };
+    set_limit("1");
+    for node in nodes {
+        let body = json!({ "userId": pair.user, "sessionId": jwt::session() });
+        let answer = node.post("/internal/force-logout", &body).await;
+        assert_eq!(answer.status(), 503);
+    }
+    pair.hears_again(nodes, "after a refusal").await;
+    set_limit("0");
+    pair.log_out(nodes[0]).await;
+}
+
+/// What an emit answers to those who want to know more.
+async fn emit_and_ask(node: &Sockd, user: &str) -> Value {
+    let body = json!({ "userId": user, "event": "account:update", "payload": null });
+    let request = http::client()
+        .post(format!("{}/internal/emit", node.url()))
+        .bearer_auth(crate::support::sockd::INTERNAL_SECRET)
+        .header("prefer", "return=representation")
+        .json(&body);
+    let answer = request.send().await.expect("the server answers");
+    answer.json().await.expect("JSON")
+}
+
+/// Waits until `/readyz` is 503.
+async fn is_unready(node: &Sockd, limit: Duration) {
+    let url = format!("{}/readyz", node.url());
+    eventually(limit, "the end of readiness", || async {
+        http::get(&url).await.status() == 503
+    })
+    .await;
+}
+
+/// Says how long something took, for the record.
+#[expect(clippy::print_stderr, reason = "figures for whoever runs the tests")]
+fn tell(what: &str, since: Instant) {
+    eprintln!("{what}: {:.2} s", since.elapsed().as_secs_f64());
+}
+
+/// What `sockd sessions ls --json` prints, a line each.
+fn sessions_ls(environment: &[(&str, &str)]) -> Vec<Value> {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_sockd"))
+        .args(["sessions", "ls", "--json"])
+        .env_clear()
+        .envs(environment.iter().copied())
+        .output()
+        .expect("the built binary starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let lines = String::from_utf8(output.stdout).expect("UTF-8");
+    let parse = |line: &str| serde_json::from_str(line).expect("JSON");
+    lines.lines().map(parse).collect()
+}
+
+/// Gives a user on a server the rights that the README asks for, in the line of it that has `mark`
+/// in it.
+fn grant(server: &mut redis::Connection, mark: &str) {
+    let readme = include_str!("../../../README.md");
+    let is_it = |line: &&str| line.starts_with("user sockd ") && line.contains(mark);
+    let rules = readme.lines().find(is_it).expect("a line with the rules");
+    let mut command = redis::cmd("ACL");
+    command.arg("SETUSER");
+    command.arg(rules.split_whitespace().skip(1).collect::<Vec<_>>());
+    command.exec(server).expect("Redis takes the rules");
+}
+
+/// The password in the README's rules.
+const PASSWORD: &str = "PASSWORD";

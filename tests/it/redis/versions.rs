@@ -1,0 +1,242 @@
+//! Two releases of sockd side by side: what a node does with messages that it does not understand.
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    PATIENCE, eventually, jwt,
+    redis::Redis,
+    sockd::Sockd,
+    websocket::{WebSocket, is_dismissed},
+};
+
+const USER: &str = "sockd:user:USER";
+const NODE: &str = "sockd:@node:NODE";
+const ALL: &str = "sockd:@nodes";
+
+/// A channel, what a stranger says there, and why it is ignored.
+const STRANGE: [(&str, &[u8], &str); 14] = [
+    (
+        USER,
+        br#"{"v":2,"kind":"rename","to":"x"}"#,
+        "newer_version",
+    ),
+    (
+        USER,
+        b"{\"v\":2,\"kind\":\"emit\",\"from\":\"n\",\"seq\":1,\"event\":\"newer\"}\n1",
+        "newer_version",
+    ),
+    (
+        USER,
+        br#"{"v":2,"kind":"session_changed","from":"n","seq":1,"session":"SESSION"}"#,
+        "newer_version",
+    ),
+    (USER, br#"{"v":1,"kind":"rename","to":"x"}"#, "unknown_kind"),
+    (
+        USER,
+        br#"{"v":1,"kind":"emit","from":"n","seq":1}"#,
+        "malformed",
+    ),
+    (
+        USER,
+        b"{\"v\":1,\"kind\":\"emit\",\"from\":\"n\",\"seq\":1,\"event\":\"a\"}\n\"\xff\"",
+        "malformed",
+    ),
+    (USER, b"\xff\xfe", "malformed"),
+    (USER, b"", "malformed"),
+    (
+        ALL,
+        br#"{"v":9,"kind":"hello","node":"n","seq":1,"more":[]}"#,
+        "newer_version",
+    ),
+    (ALL, br#"{"v":1,"kind":"census"}"#, "unknown_kind"),
+    (
+        ALL,
+        br#"{"v":1,"kind":"hello","node":7,"seq":1}"#,
+        "malformed",
+    ),
+    (ALL, br#"{"v":-1,"kind":"bye","node":"n"}"#, "malformed"),
+    (NODE, br#"{"v":1,"kind":"shutdown"}"#, "unknown_kind"),
+    (NODE, b"PING", "malformed"),
+];
+
+/// What a later release of this version might say: more than we know, in another order.
+const FAMILIAR: [(&str, &str); 5] = [
+    (
+        USER,
+        "{\"trace\":{\"id\":[1]},\"event\":\"auth:logout\",\"seq\":7,\"from\":\"n\",\"kind\":\"emit\",\"v\":1}\n{\"n\":1}",
+    ),
+    (
+        USER,
+        r#"{"v":1,"kind":"session_changed","from":"n","seq":8,"session":"SESSION","at":1.5}"#,
+    ),
+    (
+        ALL,
+        r#"{"v":1,"kind":"hello","node":"n","seq":1,"zone":"b","load":0.5}"#,
+    ),
+    (ALL, r#"{"v":1,"kind":"bye","node":"n","why":"drained"}"#),
+    (
+        NODE,
+        r#"{"v":1,"kind":"disconnected","seq":1,"count":0,"told":["a"]}"#,
+    ),
+];
+
+#[tokio::test]
+async fn messages_of_a_newer_release_are_ignored_and_counted() {
+    let node = Neighbour::start().await;
+    let mut socket = WebSocket::join(node.sockd.address(), &node.user, &node.session).await;
+    for (number, (channel, message, why)) in STRANGE.into_iter().enumerate() {
+        let before = node.ignored(why).await;
+        node.say(channel, message);
+        eventually(PATIENCE, "the count of ignored messages", || async {
+            node.ignored(why).await == before + 1
+        })
+        .await;
+        node.sockd
+            .emit(&node.user, "profile:update", &json!(number))
+            .await;
+        // Nothing but our own event has come.
+        assert_eq!(
+            socket.packet().await,
+            format!(r#"42["profile:update",{number}]"#)
+        );
+    }
+    assert!(node.sockd.is_ready_now().await);
+}
+
+#[tokio::test]
+async fn fields_that_only_a_newer_release_knows_do_no_harm() {
+    let node = Neighbour::start().await;
+    let mut socket = WebSocket::join(node.sockd.address(), &node.user, &node.session).await;
+    for (channel, message) in FAMILIAR {
+        node.say(channel, message.as_bytes());
+    }
+    node.sockd
+        .emit(&node.user, "profile:update", &json!("last"))
+        .await;
+    assert_eq!(socket.packet().await, r#"42["auth:logout",{"n":1}]"#);
+    assert_eq!(socket.packet().await, r#"42["profile:update","last"]"#);
+    for why in ["newer_version", "unknown_kind", "malformed"] {
+        assert_eq!(node.ignored(why).await, 0, "{why}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_living_older_node_cannot_do_is_refused() {
+    let node = Neighbour::start().await;
+    let (sockd, user) = (&node.sockd, &node.user);
+    let mut socket = WebSocket::join(sockd.address(), user, &node.session).await;
+    // The first release does not say what it can do, and can do this.
+    node.greets("first", json!({})).await;
+    node.greets(
+        "old",
+        json!({ "release": "0.0.9", "capabilities": ["emit", "fax"] }),
+    )
+    .await;
+    let next = jwt::session();
+    let body = json!({ "userId": user, "sessionId": next });
+    let answer = sockd.post("/internal/force-logout", &body).await;
+    assert_eq!(answer.status(), 503);
+    assert_eq!(
+        answer.text().await.expect("a body"),
+        r#"{"ok":false,"error":"PEER_TOO_OLD"}"#
+    );
+    eventually(PATIENCE, "the reason in the log", async || {
+        let log = sockd.log().text();
+        log.contains("node old of release 0.0.9 does not know")
+    })
+    .await;
+    // Nothing has changed, and what it can do it still gets.
+    let stored = node.redis.stored(user);
+    assert_eq!(stored, Some(format!("\"{}\"", node.session)));
+    sockd.emit(user, "profile:update", &json!("still")).await;
+    assert_eq!(socket.packet().await, r#"42["profile:update","still"]"#);
+    // It is upgraded, or goes.
+    node.say(ALL, br#"{"v":1,"kind":"bye","node":"old"}"#);
+    eventually(PATIENCE, "the news that it has gone", || async {
+        sockd.log().text().contains("another node has gone")
+    })
+    .await;
+    assert_eq!(sockd.force_logout(user, &next).await, 1);
+    is_dismissed(&mut socket).await;
+}
+
+#[tokio::test]
+async fn a_node_tells_its_release_and_what_it_can_do() {
+    let node = Neighbour::start().await;
+    let mut connection = node.redis.connection();
+    connection
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a time limit");
+    let mut subscriber = connection.as_pubsub();
+    subscriber.subscribe(ALL).expect("SUBSCRIBE works");
+    let said = subscriber.get_message().expect("a hello");
+    let said: String = said.get_payload().expect("text");
+    let said: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(said["kind"], "hello");
+    assert_eq!(said["release"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(said["capabilities"], json!(["emit", "session_changed"]));
+}
+
+/// A running node, and a stranger on its Redis.
+struct Neighbour {
+    redis: Redis,
+    sockd: Sockd,
+    user: String,
+    session: String,
+}
+
+impl Neighbour {
+    async fn start() -> Self {
+        let redis = Redis::start().await;
+        let sockd = Sockd::with_redis(&redis).await;
+        let (user, session) = (jwt::user(), jwt::session());
+        Self {
+            redis,
+            sockd,
+            user,
+            session,
+        }
+    }
+
+    /// Publishes to the channel, which a node must hear.
+    fn say(&self, channel: &str, message: &[u8]) {
+        let mut connection = self.redis.connection();
+        let ours: Vec<String> = redis::cmd("PUBSUB")
+            .arg(&["CHANNELS", "sockd:@node:*"])
+            .query(&mut connection)
+            .expect("PUBSUB CHANNELS works");
+        let channel = channel.replace("USER", &self.user).replace(NODE, &ours[0]);
+        let message = match std::str::from_utf8(message) {
+            Ok(text) => text.replace("SESSION", &self.session).into_bytes(),
+            Err(_) => message.to_owned(),
+        };
+        let heard: usize = redis::cmd("PUBLISH")
+            .arg(&channel)
+            .arg(message)
+            .query(&mut connection)
+            .expect("PUBLISH works");
+        assert_eq!(heard, 1, "{channel}");
+    }
+
+    /// Another node says hello, and is noticed.
+    async fn greets(&self, name: &str, mut more: Value) {
+        more["v"] = json!(1);
+        more["kind"] = json!("hello");
+        more["node"] = json!(name);
+        more["seq"] = json!(1);
+        self.say(ALL, more.to_string().as_bytes());
+        let noticed = format!("another node is there node={name}");
+        eventually(PATIENCE, "the news of another node", || async {
+            self.sockd.log().text().contains(&noticed)
+        })
+        .await;
+    }
+
+    /// How many messages the node says that it has ignored for this reason.
+    async fn ignored(&self, why: &str) -> u64 {
+        let text = self.sockd.metrics().await;
+        let name = format!("sockd_bus_messages_ignored_total{{why=\"{why}\"}} ");
+        let count = text.lines().find_map(|line| line.strip_prefix(&name));
+        count.map_or(0, |count| count.parse().expect("a number"))
+    }
+}
