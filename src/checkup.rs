@@ -123,7 +123,7 @@ impl Checkup {
             // A warning ends in its own remedy, behind the last semicolon.
             let (found, remedy) = warning
                 .rsplit_once("; ")
-                .unwrap_or((warning, "see the README"));
+                .unwrap_or((warning, "see docs/configuration.md"));
             self.add(Finding::warn("settings", found, remedy));
         }
     }

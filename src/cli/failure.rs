@@ -5,7 +5,7 @@ use std::{fmt, process::ExitCode};
 use super::output::OutputError;
 use crate::{client::ClientError, config::Problems, session::list::ListError};
 
-/// The exit code of a command that did not succeed; `--help` and the README list them.
+/// The exit code of a command that did not succeed; `--help` and docs/operating.md list them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exit {
     Failed = 1,

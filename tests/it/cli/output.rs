@@ -41,9 +41,9 @@ async fn every_command_has_help_on_stdout() {
 #[tokio::test]
 async fn exit_codes_are_listed_where_they_can_be_got() {
     let shell = Shell::new();
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let readme = std::fs::read_to_string(readme)
-        .expect("a README")
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operating.md");
+    let docs = std::fs::read_to_string(docs)
+        .expect("docs/operating.md")
         .replace('\n', " ");
     let help = shell.run(&["--help"]).await.ok();
     for (code, meaning) in [
@@ -60,7 +60,7 @@ async fn exit_codes_are_listed_where_they_can_be_got() {
             "{help}"
         );
         assert!(
-            readme.contains(&format!(
+            docs.contains(&format!(
                 "{code} {}",
                 meaning.replace("--require-online", "`--require-online`")
             )),

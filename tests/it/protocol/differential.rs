@@ -208,12 +208,12 @@ async fn heartbeats_are_those_of_a_stock_server() {
     assert_alike(&servers, 0..SEEDS_WITH_HEARTBEAT, heartbeat).await;
 }
 
-/// The rules are the rows of a table in the README, and the rows are rules.
+/// The rules are the rows of a table in docs/moving-from-typescript.md, and the rows are rules.
 #[test]
-fn the_readme_lists_what_is_allowed_to_differ() {
+fn the_documentation_lists_what_is_allowed_to_differ() {
     const TABLE: &str = "**What clients see differently:**";
-    let readme = include_str!("../../../README.md");
-    let (_, table) = readme.split_once(TABLE).expect("the table");
+    let docs = include_str!("../../../docs/moving-from-typescript.md");
+    let (_, table) = docs.split_once(TABLE).expect("the table");
     let rows = table
         .lines()
         .skip_while(|line| !line.starts_with("|---"))
@@ -222,10 +222,10 @@ fn the_readme_lists_what_is_allowed_to_differ() {
     let rows: Vec<_> = rows.map(|(name, _)| name).collect();
     let known: Vec<_> = RULES.iter().chain(FAULTS).map(|rule| rule.name).collect();
     for row in &rows {
-        assert!(known.contains(row), "README: \"{row}\" is no rule");
+        assert!(known.contains(row), "docs: \"{row}\" is no rule");
     }
     for rule in RULES {
-        assert!(rows.contains(&rule.name), "README: no \"{}\"", rule.name);
+        assert!(rows.contains(&rule.name), "docs: no \"{}\"", rule.name);
     }
     let distinct: HashSet<_> = known.iter().collect();
     assert_eq!(distinct.len(), known.len(), "{known:?}");

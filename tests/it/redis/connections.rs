@@ -257,10 +257,10 @@ async fn a_valkey_serves_as_well_as_a_redis() {
 }
 
 #[test]
-fn the_snippets_of_the_readme_can_be_served() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = std::fs::read_to_string(readme).expect("the README");
-    let blocks = readme.split("```toml\n").skip(1);
+fn the_documented_snippets_can_be_served() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/redis.md");
+    let docs = std::fs::read_to_string(docs).expect("docs/redis.md");
+    let blocks = docs.split("```toml\n").skip(1);
     let snippets = blocks.filter_map(|rest| rest.split("```").next());
     let snippets: Vec<_> = snippets
         .filter(|text| text.starts_with("[redis]"))

@@ -204,17 +204,17 @@ fn sessions_ls(environment: &[(&str, &str)]) -> Vec<Value> {
     lines.lines().map(parse).collect()
 }
 
-/// Gives a user on a server the rights that the README asks for, in the line of it that has `mark`
+/// Gives a user on a server the rights that docs/redis.md asks for, in the line of it that has `mark`
 /// in it.
 fn grant(server: &mut redis::Connection, mark: &str) {
-    let readme = include_str!("../../../README.md");
+    let docs = include_str!("../../../docs/redis.md");
     let is_it = |line: &&str| line.starts_with("user sockd ") && line.contains(mark);
-    let rules = readme.lines().find(is_it).expect("a line with the rules");
+    let rules = docs.lines().find(is_it).expect("a line with the rules");
     let mut command = redis::cmd("ACL");
     command.arg("SETUSER");
     command.arg(rules.split_whitespace().skip(1).collect::<Vec<_>>());
     command.exec(server).expect("Redis takes the rules");
 }
 
-/// The password in the README's rules.
+/// The password in those rules.
 const PASSWORD: &str = "PASSWORD";

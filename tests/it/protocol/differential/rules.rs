@@ -1,6 +1,6 @@
 //! What sockd may do otherwise than the server in Node, and why.
 //!
-//! Each rule's name is a row of the README's table of differences, and each row of that table is a
+//! Each rule's name is a row of the table in docs/moving-from-typescript.md, and each row of that table is a
 //! rule. A rule that the fixed seeds do not meet has to go.
 
 use std::slice;
@@ -14,7 +14,7 @@ use super::{
 };
 
 pub struct Rule {
-    /// The first column of its row in the README.
+    /// The first column of its row in that table.
     pub name: &'static str,
     pub why: &'static str,
     pub allows: Allows,

@@ -1,4 +1,4 @@
-//! An ACL that is too small: each missing right is named, and none that the README grants is.
+//! An ACL that is too small: each missing right is named, and none that docs/redis.md grants is.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::support::{
     PATIENCE, doctor::Doctor, eventually, jwt, redis::Redis, sockd::Sockd, websocket::WebSocket,
 };
 
-/// Rules of the README's user, each with whether a running server must miss it by itself.
+/// Rules of the documented user, each with whether a running server must miss it by itself.
 const RULES: [(&str, bool); 11] = [
     ("+ping", false),
     ("+get", true),
@@ -69,15 +69,15 @@ async fn each_right_that_the_acl_lacks_is_named_by_the_server_and_by_the_doctor(
 }
 
 #[tokio::test]
-async fn the_user_of_the_readme_is_all_that_sockd_needs() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = std::fs::read_to_string(readme).expect("the README");
-    let commands: Vec<&str> = readme
+async fn the_documented_user_is_all_that_sockd_needs() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/redis.md");
+    let docs = std::fs::read_to_string(docs).expect("docs/redis.md");
+    let commands: Vec<&str> = docs
         .lines()
         .filter(|line| line.starts_with("ACL SETUSER sockd "))
         .collect();
     let [server, operator] = commands[..] else {
-        panic!("the README has two ACL users: {commands:?}")
+        panic!("docs/redis.md has two ACL users: {commands:?}")
     };
     let redis = Redis::start().await;
     let create = |command: &str| {

@@ -300,7 +300,7 @@ async fn is_heard_at(cluster: &Cluster, master: usize, user: &str) {
 }
 
 #[tokio::test]
-async fn the_rights_that_the_readme_asks_for_are_enough() {
+async fn the_documented_rights_are_enough() {
     let cluster = Cluster::start().await;
     for node in &cluster.nodes {
         grant(&mut node.connection(), "+ssubscribe");

@@ -35,11 +35,11 @@ impl Scene {
         let (old, new) = (start().await, start().await);
         new.follow(&old).await;
         for redis in [&old, &new] {
-            let readme = include_str!("../../../../README.md");
-            let user = readme
+            let docs = include_str!("../../../../docs/redis.md");
+            let user = docs
                 .lines()
                 .find(|line| line.starts_with("ACL SETUSER sockd reset"));
-            let user = user.expect("the README has a user for servers");
+            let user = user.expect("docs/redis.md has a user for servers");
             redis.run(&user.split_whitespace().collect::<Vec<_>>());
         }
         let names = [Proxy::start(&old).await, Proxy::start(&old).await];
@@ -92,7 +92,7 @@ impl Scene {
     }
 }
 
-/// With the rights that the README asks for, which do not include ROLE.
+/// With the rights that docs/redis.md asks for, which do not include ROLE.
 fn url(name: &Proxy) -> String {
     format!("redis://sockd:PASSWORD@127.0.0.1:{}", name.port())
 }

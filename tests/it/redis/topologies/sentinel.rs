@@ -92,7 +92,7 @@ async fn a_master_that_was_demoted_under_a_live_connection_is_left() {
 }
 
 #[tokio::test]
-async fn the_rights_that_the_readme_asks_for_are_enough() {
+async fn the_documented_rights_are_enough() {
     let sentinels = Sentinels::start().await;
     for server in &sentinels.servers {
         grant(&mut server.connection(), "+subscribe");
