@@ -10,23 +10,23 @@
 //!    this process's sockets.
 //! 5. [`node`]: the use cases, made of the three above: admit, emit, force-logout, enforce, sweep.
 //! 6. [`gateway`] lets Socket.IO clients in, [`http`] lets backends in.
-//! 7. [`server`] puts a process together; [`checkup`] looks at what one would stand on; [`client`]
-//!    calls a running one, and uses layer 1 alone.
+//! 7. [`server`] puts a process together; [`doctor`] checks what one would depend on; [`client`]
+//!    calls a running one, and uses only layer 1.
 //! 8. [`cli`]: the commands.
 //!
 //! Each layer uses only those above it in this list, and siblings never use each other, but for
 //! layer 1, whose modules may. Only `gateway` names the protocol crates of socketioxide; only
-//! `gateway`, `http` and `server` name axum; only `redis`, `session`, `bus` and `checkup` name the redis crate;
+//! `gateway`, `http` and `server` name axum; only `redis`, `session`, `bus` and `doctor` name the redis crate;
 //! commands other than `serve` reach a node only through `client`, sessions in Redis only through
-//! `session`, and Redis itself only through `checkup`, which leaves nothing in it.
+//! `session`, and Redis itself only through `doctor`, which leaves nothing in it.
 //! `tests/it/house/layers.rs` reads this list and holds all of it.
 
 pub mod auth;
 pub mod bus;
-pub mod checkup;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod doctor;
 pub mod gateway;
 pub mod http;
 pub mod hub;

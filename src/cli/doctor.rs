@@ -10,8 +10,8 @@ use super::{
     output::{Colour, Results, paint},
 };
 use crate::{
-    checkup::{Checkup, Finding, Obstacle, Verdict},
     config::Problems,
+    doctor::{Diagnosis, Finding, Obstacle, Verdict},
 };
 
 #[derive(Debug, Args)]
@@ -44,9 +44,9 @@ pub(super) async fn run(args: DoctorArgs, context: &Context) -> Result<(), Failu
     let loaded = settings.and_then(|settings| servable(&settings));
     let (checks, exit) = match loaded {
         Ok(loaded) => {
-            let checkup = Checkup::of(&loaded).await;
-            let exit = exit(&checkup);
-            (checkup.findings, exit)
+            let diagnosis = Diagnosis::of(&loaded).await;
+            let exit = exit(&diagnosis);
+            (diagnosis.findings, exit)
         }
         Err(failure) if failure.exit == Exit::Usage => (problems(&failure), Some(Exit::Usage)),
         Err(failure) => return Err(failure),
@@ -62,12 +62,12 @@ pub(super) async fn run(args: DoctorArgs, context: &Context) -> Result<(), Failu
     exit.map_or(Ok(()), |exit| Err(Failure::told(exit)))
 }
 
-fn exit(checkup: &Checkup) -> Option<Exit> {
-    match checkup.obstacle {
+fn exit(diagnosis: &Diagnosis) -> Option<Exit> {
+    match diagnosis.obstacle {
         Some(Obstacle::Misconfigured) => Some(Exit::Usage),
         Some(Obstacle::Unreachable) => Some(Exit::Unreachable),
         Some(Obstacle::Unauthorized) => Some(Exit::Unauthorized),
-        None => checkup.has_failed().then_some(Exit::Failed),
+        None => diagnosis.has_failed().then_some(Exit::Failed),
     }
 }
 

@@ -22,7 +22,7 @@ const FOREIGN: [(&[&str], &[&str]); 3] = [
         &["gateway"],
     ),
     (&["axum"], &["gateway", "http", "server"]),
-    (&["redis"], &["redis", "session", "bus", "checkup"]),
+    (&["redis"], &["redis", "session", "bus", "doctor"]),
 ];
 
 /// What commands other than `serve` may not use: nodes are behind `client`, Redis behind `session`.

@@ -47,7 +47,7 @@ pub enum Obstacle {
 
 /// All that was found, in the order of the checks.
 #[derive(Debug, Default)]
-pub struct Checkup {
+pub struct Diagnosis {
     pub findings: Vec<Finding>,
     pub obstacle: Option<Obstacle>,
 }
@@ -85,23 +85,23 @@ impl Finding {
     }
 }
 
-impl Checkup {
+impl Diagnosis {
     /// Makes every check. What is tried in Redis is gone from it afterwards.
     pub async fn of(loaded: &Loaded) -> Self {
         let Loaded { config, warnings } = loaded;
-        let mut checkup = Self::default();
-        checkup.settings(warnings);
-        checkup.findings.extend(secrets::examine(config));
-        checkup.findings.push(files::examine());
+        let mut diagnosis = Self::default();
+        diagnosis.settings(warnings);
+        diagnosis.findings.extend(secrets::examine(config));
+        diagnosis.findings.push(files::examine());
         match &config.redis {
-            None => checkup.add(Finding::warn(
+            None => diagnosis.add(Finding::warn(
                 "sessions",
                 "in the memory of one process: forgotten when it restarts, shared with no other",
                 "set redis.url (REDIS_HOST) to keep them; for one node that may forget, nothing",
             )),
-            Some(redis) => link::examine(config, redis, &mut checkup).await,
+            Some(redis) => link::examine(config, redis, &mut diagnosis).await,
         }
-        checkup
+        diagnosis
     }
 
     pub fn has_failed(&self) -> bool {

@@ -208,7 +208,7 @@ fn untold(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkup::Verdict;
+    use crate::doctor::Verdict;
 
     fn hello(server: &str, version: &str, role: &str) -> Hello {
         let text = |text: &str| Value::BulkString(text.into());

@@ -29,7 +29,7 @@ fn judge(limit: Option<u64>) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkup::Verdict;
+    use crate::doctor::Verdict;
 
     #[test]
     fn a_low_limit_is_warned_of_with_the_number_of_sockets() {

@@ -10,7 +10,7 @@ use ::redis::{PushInfo, PushKind, RedisError, RedisResult, Value, cmd};
 use futures_util::future::join_all;
 use tokio::{sync::mpsc, time::timeout};
 
-use super::{Checkup, Finding, Obstacle, Verdict, rights::Trial, servers};
+use super::{Diagnosis, Finding, Obstacle, Verdict, rights::Trial, servers};
 use crate::{
     bus::subscriber::{SubscribeError, Subscriber},
     config::{self, Config, Topology},
@@ -33,15 +33,15 @@ const SLOW: Duration = Duration::from_millis(10);
 const LARGEST_TRIED: usize = 16 << 20;
 
 /// Adds what is found of Redis; stops where it cannot be reached.
-pub(super) async fn examine(config: &Config, redis: &config::Redis, checkup: &mut Checkup) {
+pub(super) async fn examine(config: &Config, redis: &config::Redis, diagnosis: &mut Diagnosis) {
     let grants = Grants::new(redis, &config.sessions.key_prefix);
     let started = Instant::now();
     let connected = connect(redis).await;
     let mut commands = match connected {
         Ok(connection) => connection,
         Err(error) => {
-            checkup.obstacle = obstacle(&error);
-            return checkup.add(failed("redis", &error));
+            diagnosis.obstacle = obstacle(&error);
+            return diagnosis.add(failed("redis", &error));
         }
     };
     let way = if is_tls(&redis.topology) {
@@ -49,7 +49,7 @@ pub(super) async fn examine(config: &Config, redis: &config::Redis, checkup: &mu
     } else {
         "without TLS"
     };
-    checkup.add(Finding::ok(
+    diagnosis.add(Finding::ok(
         "redis",
         format!(
             "{} {way} as user {}, in {:.1?}",
@@ -63,22 +63,22 @@ pub(super) async fn examine(config: &Config, redis: &config::Redis, checkup: &mu
             for master in &mut masters {
                 let misplaced = servers::misplaced(master, &redis.topology, &grants).await;
                 if let Some(finding) = misplaced {
-                    return checkup.add(finding);
+                    return diagnosis.add(finding);
                 }
             }
             let found = servers::examine(&mut masters, &redis.topology, &grants).await;
-            found.into_iter().for_each(|finding| checkup.add(finding));
+            found.into_iter().for_each(|finding| diagnosis.add(finding));
             let limits = join_all(masters.iter_mut().map(OutputLimit::of)).await;
             let servers = Servers {
                 all: &mut commands,
                 one: masters.first_mut(),
                 limits: limits.into_iter().filter_map(|limit| limit.ok()?).collect(),
             };
-            try_rights(config, redis, servers, &grants, checkup).await;
+            try_rights(config, redis, servers, &grants, diagnosis).await;
         }
-        Err(error) => checkup.add(failed("role", &error)),
+        Err(error) => diagnosis.add(failed("role", &error)),
     }
-    checkup.add(latency(&mut commands).await);
+    diagnosis.add(latency(&mut commands).await);
 }
 
 /// Where commands are tried.
@@ -106,7 +106,7 @@ async fn try_rights(
     redis: &config::Redis,
     servers: Servers<'_>,
     grants: &Grants,
-    checkup: &mut Checkup,
+    diagnosis: &mut Diagnosis,
 ) {
     let key_prefix = &config.sessions.key_prefix;
     let names = ChannelNames::new(redis, &config.room_prefix, key_prefix);
@@ -132,21 +132,21 @@ async fn try_rights(
                 other => chain(other),
             };
             let remedy = "a server needs connections for its channels; see maxclients of Redis";
-            return checkup.add(Finding::fail("canary", found, remedy));
+            return diagnosis.add(Finding::fail("canary", found, remedy));
         }
         Err(_) => {
             let found = "connections for channels take too long";
             let remedy = "see the load of Redis and of this machine";
-            return checkup.add(Finding::fail("canary", found, remedy));
+            return diagnosis.add(Finding::fail("canary", found, remedy));
         }
     };
     let commands = servers.all;
     let rights = trial.try_server(commands, &mut ears, grants).await;
-    checkup.add(rights.of_server(grants));
-    checkup.add(rights.of_writes(grants));
+    diagnosis.add(rights.of_server(grants));
+    diagnosis.add(rights.of_writes(grants));
     if let Some(master) = servers.one {
         let operator = trial.try_operator(commands, master, grants).await;
-        checkup.add(operator.of_operator(grants));
+        diagnosis.add(operator.of_operator(grants));
     }
     while echo.try_recv().is_ok() {}
     let mut way = Way {
@@ -157,10 +157,10 @@ async fn try_rights(
     };
     let canary = canary(&mut way, grants).await;
     let is_heard = canary.verdict != Verdict::Fail;
-    checkup.add(canary);
+    diagnosis.add(canary);
     if is_heard {
         let max_body = config.internal.max_body;
-        checkup.add(largest(&mut way, max_body, &servers.limits).await);
+        diagnosis.add(largest(&mut way, max_body, &servers.limits).await);
     }
 }
 
