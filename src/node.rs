@@ -22,7 +22,7 @@ use crate::{
     lifecycle::Lifecycle,
     redis::chain,
     session::{Claim, SessionError, SessionStore},
-    wire::{Event, Refusal, UserMessage},
+    wire::{Event, HandshakeError, UserMessage},
 };
 
 /// How long a handshake or a force-logout may take in all: answered within 3 s while Redis is
@@ -163,7 +163,7 @@ impl Node {
         user: &UserId,
         session: &SessionId,
         outlet: Arc<dyn Outlet>,
-    ) -> Result<Admitted, Refusal> {
+    ) -> Result<Admitted, HandshakeError> {
         let mut handshake = self.hub.register(user, session, outlet);
         let admission = async {
             // The id is stored once for the hub and the bus.
@@ -178,7 +178,7 @@ impl Node {
                         });
                     }
                     Err(NotAdmitted::Doubted(again)) => handshake = again,
-                    Err(NotAdmitted::Full) => return Err(Refusal::TooManySockets),
+                    Err(NotAdmitted::Full) => return Err(HandshakeError::TooManySockets),
                 }
             }
         };
@@ -187,17 +187,17 @@ impl Node {
             .unwrap_or_else(|_| {
                 self.complaints
                     .tell("a handshake took too long", self.reason());
-                Err(Refusal::AuthUnavailable)
+                Err(HandshakeError::AuthUnavailable)
             })
     }
 
-    async fn claim(&self, user: &UserId, session: &SessionId) -> Result<(), Refusal> {
+    async fn claim(&self, user: &UserId, session: &SessionId) -> Result<(), HandshakeError> {
         let tally = self.bus.tally();
         let message = self.announcement(session, tally.as_ref());
         let publication = self.bus.publication(user, &message);
         match self.sessions.claim(user, session, &publication).await {
             Ok(Claim::Active) => Ok(()),
-            Ok(Claim::Mismatch) => Err(Refusal::SessionMismatch),
+            Ok(Claim::Mismatch) => Err(HandshakeError::SessionMismatch),
             Ok(Claim::Adopted { told }) => {
                 // The key may have been lost under a live socket of another session, here or
                 // elsewhere. It must be gone before this one is in.
@@ -208,7 +208,7 @@ impl Node {
             Err(error) => {
                 self.complaints
                     .tell("cannot check a session", chain(&error));
-                Err(Refusal::AuthUnavailable)
+                Err(HandshakeError::AuthUnavailable)
             }
         }
     }

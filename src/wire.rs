@@ -15,6 +15,7 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
+use thiserror::Error;
 
 /// The event that tells a client that its session was replaced, before it is disconnected.
 pub const EVENT_LOGOUT: &str = "auth:logout";
@@ -88,25 +89,18 @@ impl From<ErrorCode> for ErrorBody {
 }
 
 /// Why a handshake is refused: the `message` of Socket.IO's CONNECT_ERROR packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum HandshakeError {
+    #[error("TOKEN_MISSING")]
     TokenMissing,
+    #[error("TOKEN_INVALID")]
     TokenInvalid,
+    #[error("SESSION_MISMATCH")]
     SessionMismatch,
+    #[error("AUTH_UNAVAILABLE")]
     AuthUnavailable,
+    #[error("TOO_MANY_SOCKETS")]
     TooManySockets,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::TokenMissing => "TOKEN_MISSING",
-            Self::TokenInvalid => "TOKEN_INVALID",
-            Self::SessionMismatch => "SESSION_MISMATCH",
-            Self::AuthUnavailable => "AUTH_UNAVAILABLE",
-            Self::TooManySockets => "TOO_MANY_SOCKETS",
-        })
-    }
 }
 
 /// The body of `POST /internal/emit`, as our own client sends it.

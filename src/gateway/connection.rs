@@ -34,7 +34,7 @@ use super::{
 use crate::{
     hub::{Farewell, Outlet},
     node::Admitted,
-    wire::{Event, Refusal},
+    wire::{Event, HandshakeError},
 };
 
 pub(super) struct Connection {
@@ -263,7 +263,7 @@ impl Connection {
     }
 
     /// Tells the client why it is refused. Returns the CONNECT that it has sent meanwhile.
-    pub(super) fn refuse(&self, refusal: Refusal) -> Option<Auth> {
+    pub(super) fn refuse(&self, refusal: HandshakeError) -> Option<Auth> {
         let mut locked = self.lock();
         if locked.phase != Phase::Open {
             return None;

@@ -15,7 +15,7 @@ use crate::{
     hub::Outlet,
     lifecycle::Lifecycle,
     node::Node,
-    wire::Refusal,
+    wire::HandshakeError,
 };
 
 /// What the request that opened a connection carried, for a CONNECT without a token.
@@ -34,7 +34,7 @@ pub(super) struct Entrance {
     on_expiry: OnExpiry,
     lifecycle: Lifecycle,
     admitted: Counter,
-    refused: [(Refusal, Counter); 5],
+    refused: [(HandshakeError, Counter); 5],
 }
 
 impl Entrance {
@@ -47,11 +47,11 @@ impl Entrance {
         let counter =
             |answer: String| metrics::counter!("sockd_handshakes_total", "answer" => answer);
         let refusals = [
-            Refusal::TokenMissing,
-            Refusal::TokenInvalid,
-            Refusal::SessionMismatch,
-            Refusal::AuthUnavailable,
-            Refusal::TooManySockets,
+            HandshakeError::TokenMissing,
+            HandshakeError::TokenInvalid,
+            HandshakeError::SessionMismatch,
+            HandshakeError::AuthUnavailable,
+            HandshakeError::TooManySockets,
         ];
         Self {
             node,
@@ -80,7 +80,7 @@ impl Entrance {
         let identity = match (auth.token, &credentials) {
             (Some(token), _) => self.verify(&token),
             (None, Some(credentials)) => self.judge(credentials),
-            (None, None) => Err(Refusal::TokenMissing),
+            (None, None) => Err(HandshakeError::TokenMissing),
         };
         let admission = match &identity {
             Ok(identity) => {
@@ -96,7 +96,7 @@ impl Entrance {
             Err(refusal) => {
                 let counter = self.refused.iter().find(|(known, _)| *known == refusal);
                 counter.inspect(|(_, counter)| counter.increment(1));
-                if refusal == Refusal::TooManySockets {
+                if refusal == HandshakeError::TooManySockets {
                     connection.engine().capacity.refused(Limit::SocketsPerUser);
                 }
                 tracing::debug!(sid = %connection.sid(), %refusal, "refused a handshake");
@@ -131,25 +131,25 @@ impl Entrance {
         connection.entered(admitted)
     }
 
-    fn judge(&self, credentials: &Credentials) -> Result<Identity, Refusal> {
+    fn judge(&self, credentials: &Credentials) -> Result<Identity, HandshakeError> {
         match credentials {
             Credentials::Token(token) => self.verify(token),
             Credentials::Identity(identity) => {
                 let is_over = identity.expires_at.is_some_and(|at| unix_time() >= at);
                 if is_over {
-                    return Err(Refusal::TokenInvalid);
+                    return Err(HandshakeError::TokenInvalid);
                 }
                 Ok(identity.clone())
             }
-            Credentials::Bad => Err(Refusal::TokenInvalid),
+            Credentials::Bad => Err(HandshakeError::TokenInvalid),
         }
     }
 
-    fn verify(&self, token: &Token) -> Result<Identity, Refusal> {
+    fn verify(&self, token: &Token) -> Result<Identity, HandshakeError> {
         let token = strip_bearer(token.0.expose());
         self.verifier.verify(token, unix_time()).map_err(|error| {
             tracing::debug!(%error, "refused a token");
-            Refusal::TokenInvalid
+            HandshakeError::TokenInvalid
         })
     }
 }

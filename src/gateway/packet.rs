@@ -16,7 +16,12 @@ use socketioxide_core::{
 use socketioxide_parser_common::CommonParser;
 
 use super::registry::Sid;
-use crate::{auth, auth::trim, secret::Secret, wire::Frame, wire::Refusal};
+use crate::{
+    auth,
+    auth::trim,
+    secret::Secret,
+    wire::{Frame, HandshakeError},
+};
 
 /// Attachments of one event; clients' events are ignored, so they are only counted.
 pub(super) const MOST_ATTACHMENTS: usize = 16;
@@ -288,7 +293,7 @@ pub(super) fn connected(sid: Sid) -> Frame {
 }
 
 /// The answer to a CONNECT that was refused.
-pub(super) fn refused(refusal: Refusal) -> Frame {
+pub(super) fn refused(refusal: HandshakeError) -> Frame {
     Frame::text(&[r#"44{"message":""#, &refusal.to_string(), r#""}"#])
 }
 
