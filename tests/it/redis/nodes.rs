@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    PATIENCE, eventually, http, jwt,
+    PATIENCE, http, jwt,
     proxy::{Direction, Proxy, Weather, Which},
     redis::{Redis, heard_by},
     sockd::Sockd,
@@ -52,15 +52,7 @@ async fn node_of_its_own(redis: &Redis) -> Sockd {
 async fn deafen(redis: &Redis, node: &Sockd) {
     query(redis, &["ACL", "SETUSER", "node", "-subscribe"]);
     query(redis, &["CLIENT", "KILL", "TYPE", "pubsub", "USER", "node"]);
-    is_not_ready(node).await;
-}
-
-async fn is_not_ready(node: &Sockd) {
-    let url = format!("{}/readyz", node.url());
-    eventually(PATIENCE, "a node that is not ready", || async {
-        http::get(&url).await.status() == 503
-    })
-    .await;
+    node.is_not_ready(PATIENCE, &[]).await;
 }
 
 #[tokio::test]
@@ -254,7 +246,7 @@ async fn a_node_whose_link_was_cut_without_a_word_lets_no_replaced_session_stay(
         "answered all the same: {:?}",
         started.elapsed()
     );
-    is_not_ready(&there).await;
+    there.is_not_ready(PATIENCE, &[]).await;
     proxy.turn(Weather::Fair);
     crate::support::within(
         MADE_UP,
@@ -282,7 +274,7 @@ async fn events_reach_all_nodes_again_after_redis_was_away() {
     ];
     redis.kill();
     for node in &nodes {
-        is_not_ready(node).await;
+        node.is_not_ready(PATIENCE, &[]).await;
     }
     redis.restart().await;
     for node in &nodes {

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::support::{
-    PATIENCE, eventually, http, jwt,
+    PATIENCE, eventually, jwt,
     redis::Redis,
     sockd::Sockd,
     websocket::{Came, WebSocket, is_dismissed},
@@ -55,14 +55,6 @@ async fn what_needs_redis_is_refused_in_time(sockd: &Sockd, user: &str, session:
             r#"{"ok":false,"error":"REDIS_UNAVAILABLE"}"#.to_owned()
         )
     );
-}
-
-async fn is_not_ready(sockd: &Sockd) {
-    let url = format!("{}/readyz", sockd.url());
-    eventually(PATIENCE, "a node that is not ready", || async {
-        http::get(&url).await.status() == 503
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -133,7 +125,7 @@ async fn an_emit_without_redis_says_whether_others_may_have_missed_it() {
     let mut socket = WebSocket::join(here.address(), &user, &session).await;
     let incomplete = (503, r#"{"ok":false,"error":"BUS_UNAVAILABLE"}"#.to_owned());
     redis.kill();
-    is_not_ready(&here).await;
+    here.is_not_ready(PATIENCE, &[]).await;
     for _ in 0..3 {
         assert_eq!(emit(&here, &user).await, incomplete);
         assert_eq!(socket.packet().await, EVENT);
@@ -151,7 +143,7 @@ async fn an_emit_without_redis_says_whether_others_may_have_missed_it() {
     assert_eq!(socket.packet().await, EVENT);
     says_hello(&redis).await;
     redis.kill();
-    is_not_ready(&here).await;
+    here.is_not_ready(PATIENCE, &[]).await;
     assert_eq!(emit(&here, &user).await, (200, r#"{"ok":true}"#.to_owned()));
     assert_eq!(socket.packet().await, EVENT);
 }

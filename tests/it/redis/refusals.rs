@@ -6,7 +6,7 @@ mod changes;
 use std::time::Duration;
 
 use redis::{Connection, cmd};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{
     PATIENCE, doctor::Doctor, eventually, jwt, redis::Redis, sockd::Sockd, websocket::WebSocket,
@@ -129,7 +129,7 @@ async fn still_lets_the_active_session_in(
     let mut of_lost = WebSocket::join(sockd.address(), &lost, &session).await;
     redis.forget(&lost);
     damage().await;
-    assert_not_ready(&sockd, NOTICED, &[said, remedy]).await;
+    sockd.is_not_ready(NOTICED, &[said, remedy]).await;
 
     WebSocket::join(sockd.address(), &user, &session).await;
     assert_eq!(refused(&sockd, &user, &jwt::session()).await, MISMATCH);
@@ -191,7 +191,7 @@ async fn a_wrong_password_is_named_and_sockd_goes_on_once_it_is_right() {
             builder = builder.env("REDIS_PASS", password);
         }
         let sockd = builder.start().await;
-        assert_not_ready(&sockd, PATIENCE, &words).await;
+        sockd.is_not_ready(PATIENCE, &words).await;
         let (user, session) = (jwt::user(), jwt::session());
         let handshake = refused(&sockd, &user, &session);
         assert_eq!(within(ANSWERED, "a refusal", handshake).await, UNAVAILABLE);
@@ -246,12 +246,9 @@ async fn a_redis_that_is_loading_is_not_taken_for_one_without_sessions() {
     redis.kill();
     let client = redis::Client::open(redis.url()).expect("a Redis URL");
     let loading = async {
-        assert_not_ready(
-            &sockd,
-            PATIENCE,
-            &["LOADING", "wait until it has read its data"],
-        )
-        .await;
+        sockd
+            .is_not_ready(PATIENCE, &["LOADING", "wait until it has read its data"])
+            .await;
         assert_eq!(refused(&sockd, &user, &session).await, UNAVAILABLE);
         assert_unavailable(&sockd, &user).await;
         let mut connection = client.get_connection().expect("a connection");
@@ -267,21 +264,6 @@ async fn a_redis_that_is_loading_is_not_taken_for_one_without_sessions() {
     let logout = r#"42["auth:logout",{"reason":"SESSION_REPLACED"}]"#;
     assert_eq!(replaced.packet().await, logout);
     WebSocket::join(sockd.address(), &user, &session).await;
-}
-
-/// Waits until `/readyz` is 503 and its reason has all of the words.
-pub async fn assert_not_ready(sockd: &Sockd, limit: Duration, words: &[&str]) {
-    let what = format!("a reason with {words:?}");
-    eventually(limit, &what, async || {
-        let answer = sockd.get("/readyz").await;
-        if answer.status() != 503 {
-            return false;
-        }
-        let answer: Value = answer.json().await.expect("JSON");
-        let reason = answer["reason"].as_str().unwrap_or_default();
-        words.iter().all(|word| reason.contains(word))
-    })
-    .await;
 }
 
 /// How a handshake with the token of that session is refused.

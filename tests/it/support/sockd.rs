@@ -201,6 +201,21 @@ impl Sockd {
         eventually(limit, "readiness", || self.is_ready_now()).await;
     }
 
+    /// Waits until `/readyz` is 503 with a reason that contains all of the words.
+    pub async fn is_not_ready(&self, limit: Duration, words: &[&str]) {
+        let what = format!("a node that is not ready, with {words:?}");
+        eventually(limit, &what, async || {
+            let answer = self.get("/readyz").await;
+            if answer.status() != 503 {
+                return false;
+            }
+            let answer: Value = answer.json().await.expect("JSON");
+            let reason = answer["reason"].as_str().unwrap_or_default();
+            words.iter().all(|word| reason.contains(word))
+        })
+        .await;
+    }
+
     pub async fn is_ready_now(&self) -> bool {
         let url = format!("{}/readyz", self.url());
         http::get(&url).await.status() == 200

@@ -5,7 +5,6 @@ use std::path::Path;
 use redis::cmd;
 use serde_json::json;
 
-use super::assert_not_ready;
 use crate::support::{
     PATIENCE, doctor::Doctor, eventually, jwt, redis::Redis, sockd::Sockd, websocket::WebSocket,
 };
@@ -61,7 +60,9 @@ async fn each_right_that_the_acl_lacks_is_named_by_the_server_and_by_the_doctor(
                 .start()
                 .await;
             let remedy = format!("grant it: ACL SETUSER narrow {missing}");
-            assert_not_ready(&sockd, PATIENCE, &["permissions", &remedy]).await;
+            sockd
+                .is_not_ready(PATIENCE, &["permissions", &remedy])
+                .await;
             let is_told = async || sockd.log().text().contains(&remedy);
             eventually(PATIENCE, &remedy, is_told).await;
         }

@@ -7,7 +7,6 @@ use redis::cmd;
 use serde_json::json;
 
 use super::{Pair, RECOVERY, everything_works};
-use crate::redis::refusals::assert_not_ready;
 use crate::support::{
     PATIENCE, eventually, jwt,
     proxy::Proxy,
@@ -163,7 +162,7 @@ async fn a_node_whose_name_has_not_moved_serves_the_active_sessions_and_promises
 /// While the names lead to a replica: no change of session, no event that is answered 200.
 async fn stays_unavailable(scene: &Scene, pair: &Pair) {
     for node in scene.nodes() {
-        assert_not_ready(node, RECOVERY, &["is a replica"]).await;
+        node.is_not_ready(RECOVERY, &["is a replica"]).await;
         // Long enough for it to have looked several times.
         let since = Instant::now();
         while since.elapsed() < Duration::from_secs(2) {
