@@ -19,7 +19,7 @@ use super::{
     ledger::{Hit, Ledger, NODES, Outage},
     load::{self, Sender},
     population::{BUSY, IDLE, User, seats},
-    verdict,
+    promises,
 };
 use crate::support::{
     PATIENCE, eventually,
@@ -250,15 +250,15 @@ impl Scene {
                 Sender::Probe.emit(&self.shared, user, node).await;
             }
         }
-        // What is lost will be lost after the deadline as well, and the verdict will tell.
+        // An event that is really lost is reported below.
         let deadline = Instant::now() + PATIENCE;
-        while verdict::lost(&self.shared.ledger.open()) > 0 && Instant::now() < deadline {
+        while promises::lost(&self.shared.ledger.open()) > 0 && Instant::now() < deadline {
             sleep(Duration::from_millis(20)).await;
         }
         let problems = {
             let book = self.shared.ledger.open();
-            verdict::print(&book, fault);
-            verdict::problems(&book)
+            promises::print(&book, fault);
+            promises::problems(&book)
         };
         assert!(problems.is_empty(), "{fault}:\n{}", problems.join("\n"));
     }

@@ -4,13 +4,13 @@
 //! A seed makes a conversation. `SOCKD_SEED=17 cargo test --test it differential::` plays one, and
 //! `SOCKD_SEEDS=5000` so many instead of the usual ones.
 
+mod comparison;
 mod conversation;
 mod packets;
 mod player;
 mod rules;
 mod seed;
 mod shrink;
-mod verdict;
 mod wire;
 
 use std::{
@@ -22,10 +22,10 @@ use std::{
 use futures_util::{StreamExt, stream};
 
 use self::{
+    comparison::{Comparison, Difference},
     conversation::Step,
     rules::{FAULTS, RULES},
     seed::{conversation, heartbeat},
-    verdict::{Difference, Verdict},
 };
 use crate::support::{PATIENCE, node::Node, redis::Redis, sockd::Sockd};
 
@@ -81,26 +81,26 @@ impl Servers {
         Self { node, sockd, beats }
     }
 
-    async fn compare(&self, steps: &[Step]) -> Verdict {
+    async fn compare(&self, steps: &[Step]) -> Comparison {
         let play = async |address: SocketAddr| player::play(address, steps, self.beats).await;
         let (node, sockd) = tokio::join!(play(self.node.address), play(self.sockd.address()));
-        verdict::compare(steps, node, sockd)
+        comparison::compare(steps, node, sockd)
     }
 
-    /// The verdict on a conversation, and a difference that did not come again: a busy machine makes
-    /// such, and a difference has to come each time.
-    async fn judge(&self, steps: &[Step]) -> (Verdict, Option<Difference>) {
-        let mut verdict = self.compare(steps).await;
+    /// Compares a conversation, and returns a difference that did not come again: a busy machine
+    /// causes such, and a real one comes each time.
+    async fn judge(&self, steps: &[Step]) -> (Comparison, Option<Difference>) {
+        let mut comparison = self.compare(steps).await;
         let mut passing = None;
         for _ in 0..REPLAYS {
-            if let Some(difference) = verdict.difference.take() {
+            if let Some(difference) = comparison.difference.take() {
                 passing = Some(difference);
-                verdict = self.compare(steps).await;
+                comparison = self.compare(steps).await;
             }
         }
-        match verdict.difference {
-            Some(_) => (verdict, None),
-            None => (verdict, passing),
+        match comparison.difference {
+            Some(_) => (comparison, None),
+            None => (comparison, passing),
         }
     }
 }
@@ -121,19 +121,19 @@ async fn play_all(
 ) -> Outcome {
     let judged = stream::iter(seeds).map(async |seed| {
         let steps = conversation(seed);
-        let (verdict, passing) = servers.judge(&steps).await;
-        (seed, steps, verdict, passing)
+        let (comparison, passing) = servers.judge(&steps).await;
+        (seed, steps, comparison, passing)
     });
     let mut judged = judged.buffer_unordered(AT_ONCE);
     let mut outcome = Outcome::default();
-    while let Some((seed, steps, verdict, passing)) = judged.next().await {
+    while let Some((seed, steps, comparison, passing)) = judged.next().await {
         if let Some(difference) = passing {
             println!("seed {seed} differed once:\n{}", difference.explain(&steps));
         }
-        for rule in verdict.met {
+        for rule in comparison.met {
             outcome.met.entry(rule).or_default().insert(seed);
         }
-        if let Some(difference) = verdict.difference {
+        if let Some(difference) = comparison.difference {
             outcome.failed.push((seed, steps, difference));
         }
     }

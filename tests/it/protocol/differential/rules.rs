@@ -8,9 +8,9 @@ use std::slice;
 use serde_json::Value;
 
 use super::{
+    comparison::{Before, Pair},
     conversation::{Frames, Leaving, Packet, Request, Step, Upgrade, name},
     player::Seen,
-    verdict::{Before, Pair},
 };
 
 pub struct Rule {

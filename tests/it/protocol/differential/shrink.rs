@@ -1,6 +1,6 @@
 //! Makes a conversation shorter for as long as its two sides differ.
 
-use super::{Servers, conversation::Step, verdict::Difference};
+use super::{Servers, comparison::Difference, conversation::Step};
 
 /// The shortest conversation that can be had by leaving things out.
 pub async fn shrink(

@@ -1,4 +1,4 @@
-//! Whether what the ledger says is what sockd promises.
+//! Checks the ledger against what sockd promises.
 
 use std::{
     collections::{HashMap, HashSet},

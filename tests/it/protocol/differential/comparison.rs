@@ -24,7 +24,7 @@ pub struct Before {
 
 /// How the two compare.
 #[derive(Debug, Clone, Default)]
-pub struct Verdict {
+pub struct Comparison {
     /// The names of the rules without which there would have been a difference.
     pub met: Vec<&'static str>,
     pub difference: Option<Difference>,
@@ -39,22 +39,22 @@ pub struct Difference {
 }
 
 /// Compares two transcripts of the same steps.
-pub fn compare(steps: &[Step], node: Vec<Vec<Seen>>, sockd: Vec<Vec<Seen>>) -> Verdict {
-    let mut verdict = Verdict::default();
+pub fn compare(steps: &[Step], node: Vec<Vec<Seen>>, sockd: Vec<Vec<Seen>>) -> Comparison {
+    let mut comparison = Comparison::default();
     let mut before = Before::default();
     for (at, (node, sockd)) in node.into_iter().zip(sockd).enumerate() {
         let pair = Pair { node, sockd };
-        let (rest, goes_on) = allow(steps.get(at), &before, pair.clone(), &mut verdict.met);
+        let (rest, goes_on) = allow(steps.get(at), &before, pair.clone(), &mut comparison.met);
         if !goes_on {
             break;
         }
         before.learn(&pair.node);
         if rest.differ() {
-            verdict.difference = Some(Difference { at, pair });
+            comparison.difference = Some(Difference { at, pair });
             break;
         }
     }
-    verdict
+    comparison
 }
 
 /// Applies the rules; returns what is left, and whether the comparison goes on.
