@@ -40,7 +40,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
         'sockd;serve' {
             [CompletionResult]::new('--host', '--host', [CompletionResultType]::ParameterName, 'The address to listen on; :: is all of IPv4 and IPv6')
             [CompletionResult]::new('--port', '--port', [CompletionResultType]::ParameterName, 'The port to listen on; 0 lets the system choose')
-            [CompletionResult]::new('--redis-url', '--redis-url', [CompletionResultType]::ParameterName, 'Where sessions are kept and other instances are met; a password belongs into REDIS_PASS or redis.password_file, since ps shows flags')
+            [CompletionResult]::new('--redis-url', '--redis-url', [CompletionResultType]::ParameterName, 'Where sessions are kept and other nodes are met; a password belongs into REDIS_PASS or redis.password_file, since ps shows flags')
             [CompletionResult]::new('--log-level', '--log-level', [CompletionResultType]::ParameterName, 'What is logged, such as info or info,sockd=debug')
             [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'How it is logged')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]')
@@ -55,12 +55,12 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             [CompletionResult]::new('--batch', '--batch', [CompletionResultType]::ParameterName, 'Send one event per line of this file, - for stdin')
             [CompletionResult]::new('--concurrency', '--concurrency', [CompletionResultType]::ParameterName, 'How many lines of a batch are under way at once; lines of one user stay in order')
             [CompletionResult]::new('--failed', '--failed', [CompletionResultType]::ParameterName, 'Where the lines of a batch that failed are kept [default: FILE.failed.ndjson]')
-            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'The instance''s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]')
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'The node''s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]')
             [CompletionResult]::new('--secret-file', '--secret-file', [CompletionResultType]::ParameterName, 'A file that holds the secret for the internal API, - for stdin [default: the configured secret]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]')
             [CompletionResult]::new('--require-online', '--require-online', [CompletionResultType]::ParameterName, 'Fail with exit code 5 if the user has no socket')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the result as JSON')
-            [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'Call the instance through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly')
+            [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
@@ -68,11 +68,11 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             break
         }
         'sockd;force-logout' {
-            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'The instance''s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]')
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'The node''s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]')
             [CompletionResult]::new('--secret-file', '--secret-file', [CompletionResultType]::ParameterName, 'A file that holds the secret for the internal API, - for stdin [default: the configured secret]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the result as JSON')
-            [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'Call the instance through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly')
+            [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
@@ -108,7 +108,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
         }
         'sockd;token;check' {
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]')
-            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the verdict as JSON')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the result as JSON')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
@@ -136,18 +136,18 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
-            [CompletionResult]::new('ls', 'ls', [CompletionResultType]::ParameterValue, 'List the active sessions, from Redis or from an instance that keeps them in memory')
+            [CompletionResult]::new('ls', 'ls', [CompletionResultType]::ParameterValue, 'List the active sessions, from Redis or from a node that keeps them in memory')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
         'sockd;sessions;ls' {
             [CompletionResult]::new('--user', '--user', [CompletionResultType]::ParameterName, 'Only this user''s session')
             [CompletionResult]::new('--limit', '--limit', [CompletionResultType]::ParameterName, 'List at most so many')
-            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'Ask this instance, which keeps its sessions in memory, instead of the configured Redis; without a Redis it is asked anyhow [default then: SOCKD_URL, else the configured host and port]')
-            [CompletionResult]::new('--secret-file', '--secret-file', [CompletionResultType]::ParameterName, 'A file that holds the secret for an instance''s internal API, - for stdin; Redis does not need it [default: the configured secret]')
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'Ask this node, which keeps its sessions in memory, instead of the configured Redis; without a Redis it is asked anyhow [default then: SOCKD_URL, else the configured host and port]')
+            [CompletionResult]::new('--secret-file', '--secret-file', [CompletionResultType]::ParameterName, 'A file that holds the secret for a node''s internal API, - for stdin; Redis does not need it [default: the configured secret]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print one JSON object a line')
-            [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'Call the instance through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly')
+            [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
@@ -155,7 +155,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             break
         }
         'sockd;sessions;help' {
-            [CompletionResult]::new('ls', 'ls', [CompletionResultType]::ParameterValue, 'List the active sessions, from Redis or from an instance that keeps them in memory')
+            [CompletionResult]::new('ls', 'ls', [CompletionResultType]::ParameterValue, 'List the active sessions, from Redis or from a node that keeps them in memory')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -272,7 +272,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             break
         }
         'sockd;help;sessions' {
-            [CompletionResult]::new('ls', 'ls', [CompletionResultType]::ParameterValue, 'List the active sessions, from Redis or from an instance that keeps them in memory')
+            [CompletionResult]::new('ls', 'ls', [CompletionResultType]::ParameterValue, 'List the active sessions, from Redis or from a node that keeps them in memory')
             break
         }
         'sockd;help;sessions;ls' {

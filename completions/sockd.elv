@@ -36,7 +36,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
         &'sockd;serve'= {
             cand --host 'The address to listen on; :: is all of IPv4 and IPv6'
             cand --port 'The port to listen on; 0 lets the system choose'
-            cand --redis-url 'Where sessions are kept and other instances are met; a password belongs into REDIS_PASS or redis.password_file, since ps shows flags'
+            cand --redis-url 'Where sessions are kept and other nodes are met; a password belongs into REDIS_PASS or redis.password_file, since ps shows flags'
             cand --log-level 'What is logged, such as info or info,sockd=debug'
             cand --log-format 'How it is logged'
             cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
@@ -50,23 +50,23 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand --batch 'Send one event per line of this file, - for stdin'
             cand --concurrency 'How many lines of a batch are under way at once; lines of one user stay in order'
             cand --failed 'Where the lines of a batch that failed are kept [default: FILE.failed.ndjson]'
-            cand --url 'The instance''s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]'
+            cand --url 'The node''s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]'
             cand --secret-file 'A file that holds the secret for the internal API, - for stdin [default: the configured secret]'
             cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
             cand --require-online 'Fail with exit code 5 if the user has no socket'
             cand --json 'Print the result as JSON'
-            cand --proxy 'Call the instance through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly'
+            cand --proxy 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly'
             cand -h 'Print help'
             cand --help 'Print help'
             cand -V 'Print version'
             cand --version 'Print version'
         }
         &'sockd;force-logout'= {
-            cand --url 'The instance''s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]'
+            cand --url 'The node''s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]'
             cand --secret-file 'A file that holds the secret for the internal API, - for stdin [default: the configured secret]'
             cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
             cand --json 'Print the result as JSON'
-            cand --proxy 'Call the instance through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly'
+            cand --proxy 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly'
             cand -h 'Print help'
             cand --help 'Print help'
             cand -V 'Print version'
@@ -99,7 +99,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
         }
         &'sockd;token;check'= {
             cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
-            cand --json 'Print the verdict as JSON'
+            cand --json 'Print the result as JSON'
             cand -h 'Print help'
             cand --help 'Print help'
             cand -V 'Print version'
@@ -122,24 +122,24 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand --help 'Print help'
             cand -V 'Print version'
             cand --version 'Print version'
-            cand ls 'List the active sessions, from Redis or from an instance that keeps them in memory'
+            cand ls 'List the active sessions, from Redis or from a node that keeps them in memory'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'sockd;sessions;ls'= {
             cand --user 'Only this user''s session'
             cand --limit 'List at most so many'
-            cand --url 'Ask this instance, which keeps its sessions in memory, instead of the configured Redis; without a Redis it is asked anyhow [default then: SOCKD_URL, else the configured host and port]'
-            cand --secret-file 'A file that holds the secret for an instance''s internal API, - for stdin; Redis does not need it [default: the configured secret]'
+            cand --url 'Ask this node, which keeps its sessions in memory, instead of the configured Redis; without a Redis it is asked anyhow [default then: SOCKD_URL, else the configured host and port]'
+            cand --secret-file 'A file that holds the secret for a node''s internal API, - for stdin; Redis does not need it [default: the configured secret]'
             cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
             cand --json 'Print one JSON object a line'
-            cand --proxy 'Call the instance through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly'
+            cand --proxy 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly'
             cand -h 'Print help'
             cand --help 'Print help'
             cand -V 'Print version'
             cand --version 'Print version'
         }
         &'sockd;sessions;help'= {
-            cand ls 'List the active sessions, from Redis or from an instance that keeps them in memory'
+            cand ls 'List the active sessions, from Redis or from a node that keeps them in memory'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'sockd;sessions;help;ls'= {
@@ -235,7 +235,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
         &'sockd;help;token;check'= {
         }
         &'sockd;help;sessions'= {
-            cand ls 'List the active sessions, from Redis or from an instance that keeps them in memory'
+            cand ls 'List the active sessions, from Redis or from a node that keeps them in memory'
         }
         &'sockd;help;sessions;ls'= {
         }

@@ -38,7 +38,7 @@ complete -c sockd -n "__fish_sockd_needs_command" -f -a "completions" -d 'Print 
 complete -c sockd -n "__fish_sockd_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c sockd -n "__fish_sockd_using_subcommand serve" -l host -d 'The address to listen on; :: is all of IPv4 and IPv6' -r
 complete -c sockd -n "__fish_sockd_using_subcommand serve" -l port -d 'The port to listen on; 0 lets the system choose' -r
-complete -c sockd -n "__fish_sockd_using_subcommand serve" -l redis-url -d 'Where sessions are kept and other instances are met; a password belongs into REDIS_PASS or redis.password_file, since ps shows flags' -r
+complete -c sockd -n "__fish_sockd_using_subcommand serve" -l redis-url -d 'Where sessions are kept and other nodes are met; a password belongs into REDIS_PASS or redis.password_file, since ps shows flags' -r
 complete -c sockd -n "__fish_sockd_using_subcommand serve" -l log-level -d 'What is logged, such as info or info,sockd=debug' -r
 complete -c sockd -n "__fish_sockd_using_subcommand serve" -l log-format -d 'How it is logged' -r -f -a "text\t''
 json\t''"
@@ -49,19 +49,19 @@ complete -c sockd -n "__fish_sockd_using_subcommand serve" -s V -l version -d 'P
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -l batch -d 'Send one event per line of this file, - for stdin' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -l concurrency -d 'How many lines of a batch are under way at once; lines of one user stay in order' -r
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -l failed -d 'Where the lines of a batch that failed are kept [default: FILE.failed.ndjson]' -r -F
-complete -c sockd -n "__fish_sockd_using_subcommand emit" -l url -d 'The instance\'s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]' -r
+complete -c sockd -n "__fish_sockd_using_subcommand emit" -l url -d 'The node\'s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]' -r
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -l secret-file -d 'A file that holds the secret for the internal API, - for stdin [default: the configured secret]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -l require-online -d 'Fail with exit code 5 if the user has no socket'
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -l json -d 'Print the result as JSON'
-complete -c sockd -n "__fish_sockd_using_subcommand emit" -l proxy -d 'Call the instance through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly'
+complete -c sockd -n "__fish_sockd_using_subcommand emit" -l proxy -d 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly'
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -s V -l version -d 'Print version'
-complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l url -d 'The instance\'s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]' -r
+complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l url -d 'The node\'s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]' -r
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l secret-file -d 'A file that holds the secret for the internal API, - for stdin [default: the configured secret]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l json -d 'Print the result as JSON'
-complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l proxy -d 'Call the instance through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly'
+complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l proxy -d 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly'
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -s V -l version -d 'Print version'
 complete -c sockd -n "__fish_sockd_using_subcommand token; and not __fish_seen_subcommand_from mint check help" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
@@ -93,7 +93,7 @@ complete -c sockd -n "__fish_sockd_using_subcommand token; and __fish_seen_subco
 complete -c sockd -n "__fish_sockd_using_subcommand token; and __fish_seen_subcommand_from mint" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand token; and __fish_seen_subcommand_from mint" -s V -l version -d 'Print version'
 complete -c sockd -n "__fish_sockd_using_subcommand token; and __fish_seen_subcommand_from check" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
-complete -c sockd -n "__fish_sockd_using_subcommand token; and __fish_seen_subcommand_from check" -l json -d 'Print the verdict as JSON'
+complete -c sockd -n "__fish_sockd_using_subcommand token; and __fish_seen_subcommand_from check" -l json -d 'Print the result as JSON'
 complete -c sockd -n "__fish_sockd_using_subcommand token; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand token; and __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
 complete -c sockd -n "__fish_sockd_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "mint" -d 'Make a token, or many for a load test'
@@ -102,18 +102,18 @@ complete -c sockd -n "__fish_sockd_using_subcommand token; and __fish_seen_subco
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and not __fish_seen_subcommand_from ls help" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and not __fish_seen_subcommand_from ls help" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and not __fish_seen_subcommand_from ls help" -s V -l version -d 'Print version'
-complete -c sockd -n "__fish_sockd_using_subcommand sessions; and not __fish_seen_subcommand_from ls help" -f -a "ls" -d 'List the active sessions, from Redis or from an instance that keeps them in memory'
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and not __fish_seen_subcommand_from ls help" -f -a "ls" -d 'List the active sessions, from Redis or from a node that keeps them in memory'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and not __fish_seen_subcommand_from ls help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l user -d 'Only this user\'s session' -r
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l limit -d 'List at most so many' -r
-complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l url -d 'Ask this instance, which keeps its sessions in memory, instead of the configured Redis; without a Redis it is asked anyhow [default then: SOCKD_URL, else the configured host and port]' -r
-complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l secret-file -d 'A file that holds the secret for an instance\'s internal API, - for stdin; Redis does not need it [default: the configured secret]' -r -F
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l url -d 'Ask this node, which keeps its sessions in memory, instead of the configured Redis; without a Redis it is asked anyhow [default then: SOCKD_URL, else the configured host and port]' -r
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l secret-file -d 'A file that holds the secret for a node\'s internal API, - for stdin; Redis does not need it [default: the configured secret]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l json -d 'Print one JSON object a line'
-complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l proxy -d 'Call the instance through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly'
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l proxy -d 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -s V -l version -d 'Print version'
-complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from help" -f -a "ls" -d 'List the active sessions, from Redis or from an instance that keeps them in memory'
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from help" -f -a "ls" -d 'List the active sessions, from Redis or from a node that keeps them in memory'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c sockd -n "__fish_sockd_using_subcommand doctor" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand doctor" -l json -d 'Print the result as JSON'
@@ -155,7 +155,7 @@ complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_su
 complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout token sessions doctor config completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c sockd -n "__fish_sockd_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "mint" -d 'Make a token, or many for a load test'
 complete -c sockd -n "__fish_sockd_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "check" -d 'Say whether the server would admit a token, or exactly why not'
-complete -c sockd -n "__fish_sockd_using_subcommand help; and __fish_seen_subcommand_from sessions" -f -a "ls" -d 'List the active sessions, from Redis or from an instance that keeps them in memory'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and __fish_seen_subcommand_from sessions" -f -a "ls" -d 'List the active sessions, from Redis or from a node that keeps them in memory'
 complete -c sockd -n "__fish_sockd_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "check" -d 'Say whether the configuration can be served, or all that is wrong with it'
 complete -c sockd -n "__fish_sockd_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "show" -d 'Print every setting with its value and where it came from; secrets are redacted'
 complete -c sockd -n "__fish_sockd_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "example" -d 'Print a configuration file with every setting, its default and what it is for'

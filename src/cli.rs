@@ -6,11 +6,12 @@ mod doctor;
 mod emit;
 mod failure;
 mod force_logout;
-mod instance;
+mod input;
 mod output;
 mod random;
 mod serve;
 mod sessions;
+mod target;
 mod token;
 
 use std::{path::PathBuf, process::ExitCode};

@@ -19,20 +19,20 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// sockd answers within 10 s even while Redis hangs; the rest is for a slow network.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Calls the internal routes of one running instance.
+/// Calls the internal routes of one running node.
 #[derive(Debug, Clone)]
 pub struct Client {
     base: Url,
     http: reqwest::Client,
 }
 
-/// How an instance is reached. Proxies in the environment are mostly meant for the outside, and not
+/// How a node is reached. Proxies in the environment are mostly meant for the outside, and not
 /// to be shown the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     Direct,
     /// Through the proxy of `http_proxy`, `https_proxy` or `all_proxy`, in either case, but for hosts in
-    /// `no_proxy`; an instance on this machine is called directly all the same.
+    /// `no_proxy`; a node on this machine is called directly all the same.
     EnvironmentProxy,
 }
 
@@ -40,7 +40,7 @@ pub enum Way {
 #[derive(Debug, Error)]
 pub enum ClientError {
     #[error(
-        "{0:?} is not the address of an instance; give one such as http://127.0.0.1:3000 by --url or SOCKD_URL"
+        "{0:?} is not the address of a node; give one such as http://127.0.0.1:3000 by --url or SOCKD_URL"
     )]
     Url(String),
     #[error(
@@ -51,9 +51,7 @@ pub enum ClientError {
         "the HTTP client cannot be set up; see that the system's CA certificates are installed"
     )]
     Setup(#[source] reqwest::Error),
-    #[error(
-        "no answer from {url}; start sockd there, or name another instance by --url or SOCKD_URL"
-    )]
+    #[error("no answer from {url}; start sockd there, or name another node by --url or SOCKD_URL")]
     Unreachable {
         url: String,
         #[source]
@@ -75,7 +73,7 @@ pub enum ClientError {
         status: u16,
         code: String,
     },
-    #[error("{url} answers {status}, but not as sockd does; see that --url names an instance")]
+    #[error("{url} answers {status}, but not as sockd does; see that --url names a node")]
     Unintelligible { url: String, status: u16 },
 }
 
@@ -90,7 +88,7 @@ impl ClientError {
     pub fn may_be_done(&self) -> bool {
         match self {
             Self::NoAnswer { .. } => true,
-            // The sockets of the instance that answers have the event, others perhaps not.
+            // The sockets of the node that answers have the event, others perhaps not.
             Self::Refused { code, .. } => code == BUS_UNAVAILABLE,
             // A proxy may have lost the answer, or what answers is no sockd at all.
             Self::Unintelligible { status, .. } => *status < 400 || *status >= 500,
@@ -106,7 +104,7 @@ impl ClientError {
 const BUS_UNAVAILABLE: &str = "BUS_UNAVAILABLE";
 
 impl Client {
-    /// A client of the instance at the URL, which may have a path when it is behind a proxy.
+    /// A client of the node at the URL, which may have a path when it is behind a proxy.
     ///
     /// # Errors
     /// A URL that is not plain http or https, or a secret that no header can carry.
@@ -137,7 +135,7 @@ impl Client {
         Ok(Self { base, http })
     }
 
-    /// The address of the instance, to be told to the person.
+    /// The address of the node, to be told to the person.
     pub fn url(&self) -> &str {
         self.base.as_str().trim_end_matches('/')
     }
@@ -239,7 +237,7 @@ impl Client {
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|_| unintelligible());
         }
-        let Refusal { error } = serde_json::from_slice(&body).map_err(|_| unintelligible())?;
+        let ErrorBody { error } = serde_json::from_slice(&body).map_err(|_| unintelligible())?;
         Err(ClientError::Refused {
             url: self.url().to_owned(),
             status: status.as_u16(),
@@ -248,9 +246,9 @@ impl Client {
     }
 }
 
-/// An error's body, lenient in the code: an instance may be newer than the command.
+/// An error's body, lenient in the code: a node may be newer than the command.
 #[derive(Deserialize)]
-struct Refusal {
+struct ErrorBody {
     error: String,
 }
 
@@ -264,10 +262,10 @@ fn printable(code: &str) -> String {
 fn remedy(code: &str) -> &'static str {
     match code {
         BUS_UNAVAILABLE => {
-            ": Redis is away, so its own sockets have the event, those of other instances perhaps not; send it again when Redis is back"
+            ": Redis is away, so its own sockets have the event, those of other nodes perhaps not; send it again when Redis is back"
         }
-        "DRAINING" => ": it is shutting down; ask another instance",
-        "FORBIDDEN" => ": a proxy adds browser headers (Sec-Fetch-*); call the instance directly",
+        "DRAINING" => ": it is shutting down; ask another node",
+        "FORBIDDEN" => ": a proxy adds browser headers (Sec-Fetch-*); call the node directly",
         "INVALID_EVENT" => ": the event is not supported there; see events.supported",
         "INVALID_SESSION_ID" => ": the session id is not of its format; see ids.session",
         "INVALID_USER_ID" => ": the user id is not of its format; see ids.user",
@@ -276,7 +274,7 @@ fn remedy(code: &str) -> &'static str {
         "OVERLOADED" => ": it runs internal.concurrency requests already; try again",
         "PAYLOAD_TOO_LARGE" => ": the payload is too long; see internal.max_body",
         "PEER_TOO_OLD" => {
-            ": another instance is of a release that cannot do this; its log says which. Upgrade that one first"
+            ": another node is of a release that cannot do this; its log says which. Upgrade that one first"
         }
         "REDIS_UNAVAILABLE" => ": it does not reach Redis; try again when Redis is back",
         "SESSIONS_IN_REDIS" => {
@@ -317,7 +315,7 @@ fn redacted(url: &str) -> String {
     }
 }
 
-/// Whether the instance is on this machine, where no proxy can have a part in it.
+/// Whether the node is on this machine, where no proxy can have a part in it.
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');

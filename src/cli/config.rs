@@ -129,7 +129,7 @@ pub(super) fn servable(settings: &Settings) -> Result<Loaded, Failure> {
 pub(super) fn describe_sessions(config: &Config) -> String {
     match &config.redis {
         Some(redis) => format!(
-            "in Redis at {}, shared by all instances there",
+            "in Redis at {}, shared by all nodes there",
             redis.topology
         ),
         None => "in the memory of one process: forgotten when it restarts, shared with no other; set redis.url to keep them".to_owned(),

@@ -2,7 +2,7 @@
 
 mod batch;
 mod lines;
-mod tally;
+mod outcomes;
 mod unsent;
 
 use std::{num::NonZeroUsize, path::PathBuf};
@@ -14,8 +14,9 @@ use serde_json::value::RawValue;
 use super::{
     Context,
     failure::{Exit, Failure},
-    instance::{Instance, read_text},
+    input::read_text,
     output,
+    target::Target,
 };
 use crate::{
     id::{EventName, UserId},
@@ -34,8 +35,8 @@ Examples:
   with lines such as {\"userId\":\"64b7f0c2a1d2e3f405162738\",\"event\":\"profile:update\",\"payload\":{}}
 
 Exit codes:
-  0  ok: the instance took the event, with sockets or without; of a batch, all of them
-  1  failed: the instance refused it; of a batch, any line
+  0  ok: the node took the event, with sockets or without; of a batch, all of them
+  1  failed: the node refused it; of a batch, any line
   2  usage or configuration
   3  unreachable
   4  unauthorised
@@ -74,7 +75,7 @@ pub(super) struct EmitArgs {
     json: bool,
 
     #[command(flatten)]
-    instance: Instance,
+    target: Target,
 }
 
 pub(super) async fn run(args: EmitArgs, context: &Context) -> Result<(), Failure> {
@@ -86,9 +87,9 @@ pub(super) async fn run(args: EmitArgs, context: &Context) -> Result<(), Failure
     let payload = args
         .payload
         .as_deref()
-        .map(|payload| parse_payload(payload, &args.instance))
+        .map(|payload| parse_payload(payload, &args.target))
         .transpose()?;
-    let client = args.instance.client(context)?;
+    let client = args.target.client(context)?;
     let answer = client.emit(&user, &event, payload.as_deref()).await?;
     output::result(args.json, &answer, describe(&answer))?;
     if args.require_online {
@@ -115,21 +116,21 @@ fn require_online(user: &UserId, answer: &EmitAnswer) -> Result<(), Failure> {
             Err(Failure::new(Exit::Offline, error))
         }
         None => Err(anyhow!(
-            "the instance does not tell whether user {user} is online; see that it reaches Redis and is no older than this command"
+            "the node does not tell whether user {user} is online; see that it reaches Redis and is no older than this command"
         )
         .into()),
     }
 }
 
 /// The payload as given, from a file or from stdin, checked to be JSON before anything is sent.
-fn parse_payload(argument: &str, instance: &Instance) -> Result<Box<RawValue>, Failure> {
+fn parse_payload(argument: &str, target: &Target) -> Result<Box<RawValue>, Failure> {
     let (text, origin) = match argument.strip_prefix('@') {
         Some(path) => {
             let text = read_text(&PathBuf::from(path)).map_err(Failure::usage)?;
             (text, path)
         }
         None if argument == "-" => {
-            if instance.uses_stdin() {
+            if target.uses_stdin() {
                 let error =
                     anyhow!("stdin cannot be both the secret and the payload; put one in a file");
                 return Err(Failure::usage(error));

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Context, failure::Failure, instance::Instance, output};
+use super::{Context, failure::Failure, output, target::Target};
 use crate::{
     id::{SessionId, UserId},
     wire::ForceLogoutAnswer,
@@ -15,7 +15,7 @@ Example:
 
 Exit codes:
   0  ok: the session is the only one, with sockets of others or without
-  1  failed: the instance refused
+  1  failed: the node refused
   2  usage or configuration
   3  unreachable
   4  unauthorised")]
@@ -31,13 +31,13 @@ pub(super) struct ForceLogoutArgs {
     json: bool,
 
     #[command(flatten)]
-    instance: Instance,
+    target: Target,
 }
 
 pub(super) async fn run(args: ForceLogoutArgs, context: &Context) -> Result<(), Failure> {
     let user = UserId::try_from(args.user.as_str()).map_err(Failure::usage)?;
     let session = SessionId::try_from(args.session.as_str()).map_err(Failure::usage)?;
-    let client = args.instance.client(context)?;
+    let client = args.target.client(context)?;
     let answer = client.force_logout(&user, &session).await?;
     output::result(args.json, &answer, describe(&answer))?;
     Ok(())

@@ -37,7 +37,7 @@ pub(super) struct ServeArgs {
     #[arg(long)]
     port: Option<u16>,
 
-    /// Where sessions are kept and other instances are met; a password belongs into REDIS_PASS or
+    /// Where sessions are kept and other nodes are met; a password belongs into REDIS_PASS or
     /// redis.password_file, since ps shows flags
     #[arg(long, value_name = "URL")]
     redis_url: Option<String>,

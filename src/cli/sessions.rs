@@ -5,42 +5,42 @@ use clap::{Args, Subcommand};
 use super::{
     Context,
     failure::Failure,
-    instance::Instance,
     output::{self, Results},
+    target::Target,
 };
 use crate::{client::Client, id::UserId, session::list::SessionList, wire::SessionRow};
 
-/// Sessions that an instance is asked for at once.
+/// Sessions that a node is asked for at once.
 const PAGE: usize = 500;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SessionsCommand {
-    /// List the active sessions, from Redis or from an instance that keeps them in memory
+    /// List the active sessions, from Redis or from a node that keeps them in memory
     Ls(LsArgs),
 }
 
 #[derive(Debug, Args)]
 #[command(
     mut_arg("url", |url| url.help(
-        "Ask this instance, which keeps its sessions in memory, instead of the configured Redis; \
+        "Ask this node, which keeps its sessions in memory, instead of the configured Redis; \
          without a Redis it is asked anyhow [default then: SOCKD_URL, else the configured host and \
          port]"
     )),
     mut_arg("secret_file", |file| file.help(
-        "A file that holds the secret for an instance's internal API, - for stdin; Redis does not \
+        "A file that holds the secret for a node's internal API, - for stdin; Redis does not \
          need it [default: the configured secret]"
     ))
 )]
 #[command(after_help = "\
 Columns:
-  ONLINE is the number of instances where the user has sockets
+  ONLINE is the number of nodes where the user has sockets
 
 Exit codes:
   0  ok
   1  failed
   2  usage or configuration
-  3  Redis or the instance is unreachable
-  4  Redis wants another password, or the instance another secret")]
+  3  Redis or the node is unreachable
+  4  Redis wants another password, or the node another secret")]
 pub(super) struct LsArgs {
     /// Only this user's session
     #[arg(long)]
@@ -55,7 +55,7 @@ pub(super) struct LsArgs {
     json: bool,
 
     #[command(flatten)]
-    instance: Instance,
+    target: Target,
 }
 
 pub(super) async fn run(command: SessionsCommand, context: &Context) -> Result<(), Failure> {
@@ -67,18 +67,18 @@ pub(super) async fn run(command: SessionsCommand, context: &Context) -> Result<(
         results: Results::default(),
         left: args.limit.unwrap_or(u64::MAX),
     };
-    if args.instance.url.is_some() {
-        let client = args.instance.client(context)?;
-        return from_instance(&client, user.as_ref(), listing).await;
+    if args.target.url.is_some() {
+        let client = args.target.client(context)?;
+        return from_node(&client, user.as_ref(), listing).await;
     }
     let stored = context.settings(Vec::new())?.sessions()?;
     let Some(redis) = &stored.redis else {
-        let client = args.instance.client(context)?;
+        let client = args.target.client(context)?;
         output::note(format_args!(
             "sessions are in memory; asking {} for its own",
             client.url()
         ));
-        return from_instance(&client, user.as_ref(), listing).await;
+        return from_node(&client, user.as_ref(), listing).await;
     };
     let mut sessions = SessionList::open(redis, &stored.sessions, &stored.room_prefix).await?;
     if let Some(user) = user {
@@ -108,7 +108,7 @@ async fn walk(sessions: &mut SessionList, mut listing: Listing) -> Result<(), Fa
     listing.finish()
 }
 
-async fn from_instance(
+async fn from_node(
     client: &Client,
     user: Option<&UserId>,
     mut listing: Listing,

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     EmitArgs,
     lines::{Event, Line, LineError, Lines},
-    tally::{Fate, Outcome, Summary, Tally, verdict},
+    outcomes::{Fate, Outcome, Outcomes, Summary, conclude},
     unsent::Unsent,
 };
 use crate::{
@@ -36,7 +36,7 @@ use crate::{
 /// Lines that wait in each channel: enough to keep everybody busy, few enough to cost nothing.
 const WAITING: usize = 64;
 
-/// Failures in a row to reach the instance after which the rest of the batch is not tried.
+/// Failures in a row to reach the node after which the rest of the batch is not tried.
 const GIVE_UP_AFTER: u32 = 50;
 
 /// How long after an interruption stdin may pause before nothing more is expected of it.
@@ -47,12 +47,12 @@ type Read = io::Result<(Line, Option<LineError>)>;
 pub(super) async fn run(args: EmitArgs, context: &Context) -> Result<(), Failure> {
     let path = args.batch.clone().unwrap_or_else(|| PathBuf::from("-"));
     let from_stdin = path == Path::new("-");
-    if from_stdin && args.instance.uses_stdin() {
+    if from_stdin && args.target.uses_stdin() {
         let error = anyhow!("stdin cannot be both the secret and the batch; put one in a file");
         return Err(Failure::usage(error));
     }
     let (input, progress) = open(&path).map_err(Failure::usage)?;
-    let client = args.instance.client(context)?;
+    let client = args.target.client(context)?;
     let wanted = args.failed.clone().unwrap_or_else(|| {
         let name = if from_stdin {
             "sockd-emit"
@@ -73,27 +73,27 @@ pub(super) async fn run(args: EmitArgs, context: &Context) -> Result<(), Failure
     let stop = Arc::new(Stop::default());
     let signals = Signals::listen().context("signals cannot be listened to")?;
     let on_interrupt = tokio::spawn(interrupt(signals, stop.clone()));
-    let (outcomes, arriving) = mpsc::channel(WAITING);
+    let (finished, arriving) = mpsc::channel(WAITING);
     let workers = (0..args.concurrency.get()).map(|_| {
         let (jobs, waiting) = mpsc::channel(WAITING);
         tokio::spawn(work(
             client.clone(),
             args.require_online,
             waiting,
-            outcomes.clone(),
+            finished.clone(),
             stop.clone(),
         ));
         jobs
     });
     let dispatcher = Dispatcher {
         workers: workers.collect(),
-        outcomes,
+        outcomes: finished,
         stop: stop.clone(),
         from_stdin,
     };
-    let tally = Tally::new(progress, unsent, stop.clone());
+    let outcomes = Outcomes::new(progress, unsent, stop.clone());
     let (read, (count, lost, kept)) =
-        tokio::join!(dispatcher.run(read(input)), tally.run(arriving));
+        tokio::join!(dispatcher.run(read(input)), outcomes.run(arriving));
     on_interrupt.abort();
 
     let summary = Summary {
@@ -101,8 +101,8 @@ pub(super) async fn run(args: EmitArgs, context: &Context) -> Result<(), Failure
         failed_file: kept.as_deref(),
     };
     let told = output::result(args.json, &summary, &summary);
-    // Who has stopped reading stdout still learns what has failed.
-    verdict(
+    // Failures are reported even if stdout is closed.
+    conclude(
         read,
         stop.reason.get().cloned(),
         &summary,
@@ -170,7 +170,7 @@ impl Dispatcher {
                 Some(wrong) => Err(wrong),
                 None => line.parse(),
             };
-            // The tally takes outcomes for as long as there is anybody to send them.
+            // Neither end closes before this loop drops its senders.
             match parsed {
                 Ok(event) => {
                     let worker = &self.workers[self.worker_of(&event)];

@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use crate::id::{EventName, IdFormat, UserId};
 
-/// The longest line, in bytes; no instance takes a payload that comes near.
+/// The longest line, in bytes; no node takes a payload that comes near.
 const MAX_LINE: usize = 16 * 1024 * 1024;
 
 /// One line as it stands in the input.
@@ -64,7 +64,7 @@ struct Members {
     payload: Option<Box<RawValue>>,
 }
 
-/// Accepts a string or an integer number; the instance checks it against its id format.
+/// Accepts a string or an integer number; the node checks it against its id format.
 fn user_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UserId, D::Error> {
     struct Id;
     impl de::Visitor<'_> for Id {

@@ -200,7 +200,7 @@ impl fmt::Display for Welcome<'_> {
             ..
         } = dev;
         let secret_file = secret_file.to_string_lossy();
-        let instance = format!("--url {url} --secret-file {}", quoted(&secret_file));
+        let target = format!("--url {url} --secret-file {}", quoted(&secret_file));
         write!(
             f,
             r#"
@@ -218,8 +218,8 @@ or connect from a page or from Node (npm i socket.io-client):
 
 then push an event to that user, and end the session, from another terminal:
 
-  {program} emit {user} profile:update '{{"hello":"world"}}' {instance}
-  {program} force-logout {user} {replacement} {instance}
+  {program} emit {user} profile:update '{{"hello":"world"}}' {target}
+  {program} force-logout {user} {replacement} {target}
 "#
         )
     }

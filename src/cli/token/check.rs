@@ -1,4 +1,4 @@
-//! `sockd token check`: the server's verdict on a token, with its reason.
+//! `sockd token check`: whether the server would accept a token, or why not.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::{
     cli::{
         Context,
         failure::{Exit, Failure},
-        instance::read_text,
+        input::read_text,
         output::{self, OutputError},
     },
     id::{SessionId, UserId},
@@ -31,14 +31,14 @@ pub(in crate::cli) struct CheckArgs {
     /// The token, with or without Bearer before it; - to read it from stdin
     token: String,
 
-    /// Print the verdict as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Verdict {
+enum CheckResult {
     Valid {
         valid: bool,
         user_id: UserId,
@@ -81,26 +81,26 @@ pub(super) fn run(args: CheckArgs, context: &Context) -> Result<(), Failure> {
                 "valid: user {}, session {}, {expiry}",
                 identity.user, identity.session
             );
-            let verdict = Verdict::Valid {
+            let result = CheckResult::Valid {
                 valid: true,
                 user_id: identity.user,
                 session_id: identity.session,
                 expires_at: identity.expires_at,
                 expires_in_seconds,
             };
-            output::result(args.json, &verdict, text)?;
+            output::result(args.json, &result, text)?;
             Ok(())
         }
         Err(error) => {
             let reason = format!("{error:#}");
             let text = format!("invalid: {reason}");
-            let verdict = Verdict::Invalid {
+            let result = CheckResult::Invalid {
                 valid: false,
                 reason,
             };
-            // The exit code tells it too, even who has closed stdout.
-            let told = output::result(args.json, &verdict, text);
-            match told {
+            // The exit code reports it even if stdout is closed.
+            let printed = output::result(args.json, &result, text);
+            match printed {
                 Err(error @ OutputError::Failed(_)) => Err(error.into()),
                 Ok(()) | Err(OutputError::Closed) => Err(Failure::told(Exit::Failed)),
             }

@@ -18,7 +18,7 @@ use crate::{
     cli::{
         Context,
         failure::Failure,
-        instance::read_secret,
+        input::read_secret,
         output::{self, Results},
         random,
     },

@@ -47,7 +47,7 @@ sessions  in the memory of one process: forgotten when it restarts, shared with 
     let expected = "ok
 file      sockd.toml
 listen    :: port 8080
-sessions  in Redis at redis://127.0.0.1:6379, shared by all instances there
+sessions  in Redis at redis://127.0.0.1:6379, shared by all nodes there
 ";
     assert_eq!(redis, expected);
 

@@ -227,7 +227,7 @@ async fn a_secret_is_taken_from_everywhere_but_a_flag() {
 }
 
 #[tokio::test]
-async fn whatever_else_answers_is_told_from_an_instance() {
+async fn whatever_else_answers_is_told_from_a_node() {
     let json = |status: &str, body: &str| {
         let length = body.len();
         format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}")
@@ -236,7 +236,7 @@ async fn whatever_else_answers_is_told_from_an_instance() {
         (
             json("200 OK", "<html>"),
             1,
-            "answers 200, but not as sockd does; see that --url names an instance",
+            "answers 200, but not as sockd does; see that --url names a node",
         ),
         (
             json("502 Bad Gateway", "{}"),

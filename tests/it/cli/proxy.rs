@@ -1,4 +1,4 @@
-//! Proxies that the environment names: used for an instance only when asked for.
+//! Proxies that the environment names: used for a node only when asked for.
 
 use futures_util::FutureExt;
 use tokio::{io::AsyncReadExt, net::TcpListener};
@@ -9,8 +9,8 @@ use crate::support::{
     sockd::{INTERNAL_SECRET, Sockd},
 };
 
-/// An instance that only a proxy could reach.
-const ELSEWHERE: &str = "http://instance.invalid:1";
+/// A node that only a proxy could reach.
+const ELSEWHERE: &str = "http://node.invalid:1";
 
 /// A shell in which the server is the proxy: it takes what a proxy is sent for what it is sent itself.
 fn shell(proxy: &Sockd, variable: &str) -> Shell {
@@ -38,7 +38,7 @@ async fn a_proxy_of_the_environment_is_used_only_when_asked_for() {
             shell.run(&[command, &["--proxy"]].concat()).await.ok();
         }
     }
-    let excepted = shell(&sockd, "http_proxy").env("no_proxy", "instance.invalid");
+    let excepted = shell(&sockd, "http_proxy").env("no_proxy", "node.invalid");
     let command = [commands[0], &["--proxy"]].concat();
     excepted.run(&command).await.fails(3);
 }
@@ -49,7 +49,7 @@ async fn a_proxy_for_https_sees_nothing_of_it_unless_asked_for() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
         let shell = Shell::new()
-            .env("SOCKD_URL", "https://instance.invalid:1")
+            .env("SOCKD_URL", "https://node.invalid:1")
             .env("INTERNAL_SECRET", INTERNAL_SECRET)
             .env(variable, format!("http://{address}"));
         let user = jwt::user();
@@ -66,12 +66,12 @@ async fn a_proxy_for_https_sees_nothing_of_it_unless_asked_for() {
         };
         let (done, head) = tokio::join!(shell.run(&asking), serve);
         done.fails(3);
-        assert_eq!(&head, b"CONNECT inst", "{variable}");
+        assert_eq!(&head, b"CONNECT node", "{variable}");
     }
 }
 
 #[tokio::test]
-async fn an_instance_on_this_machine_is_called_directly_all_the_same() {
+async fn a_node_on_this_machine_is_called_directly_all_the_same() {
     let sockd = Sockd::start().await;
     let shell = Shell::at(&sockd).env("http_proxy", "http://127.0.0.1:1");
     for arguments in [&[][..], &["--proxy"]] {

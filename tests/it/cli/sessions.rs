@@ -138,7 +138,7 @@ async fn thousands_of_keys_are_walked_and_strange_ones_are_shown_as_they_are() {
 }
 
 #[tokio::test]
-async fn an_instance_in_memory_mode_is_asked_for_its_own() {
+async fn a_node_in_memory_mode_is_asked_for_its_own() {
     let sockd = Sockd::start().await;
     let (user, session) = (jwt::user(), jwt::session());
     let socket = WebSocket::join(sockd.address(), &user, &session).await;

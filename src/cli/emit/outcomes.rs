@@ -53,7 +53,7 @@ impl Fate {
 }
 
 /// Counts, shows and keeps what became of the lines.
-pub(super) struct Tally {
+pub(super) struct Outcomes {
     progress: ProgressBar,
     unsent: Unsent,
     stop: Arc<Stop>,
@@ -73,7 +73,7 @@ pub(super) struct Count {
     skipped: u64,
 }
 
-impl Tally {
+impl Outcomes {
     pub(super) fn new(progress: ProgressBar, unsent: Unsent, stop: Arc<Stop>) -> Self {
         Self {
             progress,
@@ -169,7 +169,7 @@ impl fmt::Display for Summary<'_> {
 ///
 /// # Errors
 /// Any line failed, the batch was stopped, or its input could not be read.
-pub(super) fn verdict(
+pub(super) fn conclude(
     read: io::Result<()>,
     stopped: Option<StopReason>,
     summary: &Summary<'_>,

@@ -1,0 +1,40 @@
+//! What commands read: files and stdin.
+
+use std::{
+    io::{self, Read},
+    path::Path,
+};
+
+use anyhow::{Context as _, anyhow};
+
+use super::failure::Failure;
+use crate::secret::Secret;
+
+/// A secret from a file or stdin, without the line break that editors put at its end.
+pub(super) fn read_secret(path: &Path) -> Result<Secret, Failure> {
+    let mut text = read_text(path).map_err(Failure::usage)?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    text.truncate(line.strip_suffix('\r').unwrap_or(line).len());
+    if text.is_empty() {
+        let error = anyhow!("{} holds no secret; write it there", path.display());
+        return Err(Failure::usage(error));
+    }
+    Ok(Secret::new(text))
+}
+
+/// The text of a file, or of stdin for `-`.
+pub(super) fn read_text(path: &Path) -> anyhow::Result<String> {
+    if path == Path::new("-") {
+        let mut text = String::new();
+        io::stdin()
+            .read_to_string(&mut text)
+            .context("stdin cannot be read; pipe UTF-8 text into it")?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(path).with_context(|| {
+        format!(
+            "{} cannot be read; give a file of UTF-8 text",
+            path.display()
+        )
+    })
+}
