@@ -45,10 +45,10 @@ impl Target {
         let (url, secret) = match (given_url, given_secret) {
             (Some(url), Some(secret)) => (url, secret),
             (url, secret) => {
-                let config::Client {
+                let config::Endpoint {
                     url: listening,
                     secret: configured,
-                } = context.settings(Vec::new())?.client()?;
+                } = context.settings(Vec::new())?.endpoint()?;
                 let secret = secret.or(configured).ok_or_else(no_secret)?;
                 (url.unwrap_or(listening), secret)
             }

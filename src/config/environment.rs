@@ -9,11 +9,11 @@ use std::{
 
 use super::{
     dotenv,
-    key::{FILE, Key, nearest},
-    kind::{Input, Shape},
-    problem::{Problem, Problems},
+    kind::{Shape, Value},
+    problem::Problems,
+    setting::{FILE, Given, Key},
     source::{Origin, Sources},
-    table::{Raw, SETTINGS, Setting, setting},
+    table::{self, SETTINGS, nearest},
 };
 
 /// Every variable by name; the process's own overrides that of `.env` even if it is blank.
@@ -30,14 +30,14 @@ struct Variable {
 impl Environment {
     pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Self {
         let mut variables = BTreeMap::new();
-        for assignment in read_dotenv(sources, problems) {
+        for dotenv::Assignment { name, value, line } in read_dotenv(sources, problems) {
             let origin = Origin::DotEnv {
-                name: assignment.name.clone(),
-                line: assignment.line,
+                name: name.clone(),
+                line,
             };
             // What bytes that are not UTF-8 were replaced with.
-            let text = Some(assignment.value).filter(|text| !text.contains('\u{fffd}'));
-            variables.insert(assignment.name, Variable { text, origin });
+            let text = Some(value).filter(|text| !text.contains('\u{fffd}'));
+            variables.insert(name, Variable { text, origin });
         }
         for (name, value) in &sources.env {
             let origin = Origin::Environment { name: name.clone() };
@@ -54,53 +54,50 @@ impl Environment {
         (!text.trim().is_empty()).then_some((text, &variable.origin))
     }
 
+    /// Returns the names of variables that are set to an empty text.
+    pub(super) fn blank(&self) -> BTreeSet<String> {
+        let is_blank = |variable: &Variable| variable.text.as_deref() == Some("");
+        let blank = self.variables.iter().filter(|(_, text)| is_blank(text));
+        blank.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Reads the settings given by `SOCKD_SECTION__KEY`.
-    pub(super) fn own(&self, problems: &mut Problems) -> Raw {
-        let mut raw = Raw::default();
-        for setting in SETTINGS {
-            self.read_names(&mut raw, setting, |key| vec![key.variable()], problems);
-        }
-        raw
+    pub(super) fn own(&self, problems: &mut Problems) -> Vec<Given> {
+        self.settings(|key| vec![key.variable()], problems)
     }
 
     /// Reads the settings given by familiar variables, except those that `own` decides: a variable
     /// that is overruled is not even looked at.
     pub(super) fn familiar(
         &self,
-        own: &Raw,
+        own: &[Given],
         problems: &mut Problems,
         notes: &mut Vec<String>,
-    ) -> Raw {
-        let ignored = self.ignored_places(own, notes);
+    ) -> Vec<Given> {
+        let decides = |key: &Key| own.iter().any(|given| given.decides(key));
+        let ignored = self.ignored_places(decides(&table::redis::url.key), notes);
         let names = |key: &Key| {
             let names = key.familiar.iter().filter(|name| !ignored.contains(name));
+            let names = names.filter(|_| !decides(key));
             names.map(|name| (*name).to_owned()).collect()
         };
-        let mut raw = Raw::default();
-        for setting in SETTINGS.iter().filter(|setting| !own.decides(&setting.key)) {
-            self.read_names(&mut raw, setting, names, problems);
-        }
-        raw
+        self.settings(names, problems)
     }
 
     /// Returns the variables to ignore when both REDIS_URL and REDIS_HOST or REDIS_PORT are set.
     ///
     /// Many platforms set REDIS_URL for every program and the TypeScript server did not read it, so
     /// host and port win; except that the process environment always overrides `.env`.
-    fn ignored_places(&self, own: &Raw, notes: &mut Vec<String>) -> &'static [&'static str] {
+    fn ignored_places(&self, is_decided: bool, notes: &mut Vec<String>) -> &'static [&'static str] {
         const BY_HOST: &[&str] = &["REDIS_PORT", "REDIS_HOST"];
         const BY_URL: &[&str] = &["REDIS_URL"];
-        let get = |name: &&str| self.get(name);
-        let Some((_, url)) = BY_URL.iter().find_map(get) else {
+        let Some((_, url)) = self.get(BY_URL[0]) else {
             return &[];
         };
+        let hosts = BY_HOST.iter().filter_map(|name| self.get(name));
+        let hosts = hosts.filter(|(text, _)| !is_service_link(text));
         // `max_by_key` returns the last of equals: the host rather than the port.
-        let host = BY_HOST
-            .iter()
-            .filter_map(get)
-            .filter(|(text, _)| !is_service_link(text))
-            .max_by_key(|(_, origin)| origin.is_process());
-        let Some((_, host)) = host else {
+        let Some((_, host)) = hosts.max_by_key(|(_, origin)| origin.is_process()) else {
             return BY_HOST;
         };
         let (ignored, reason, names) = if url.is_process() && !host.is_process() {
@@ -108,88 +105,67 @@ impl Environment {
         } else {
             (url, host, BY_URL)
         };
-        if !own.decides(&setting::redis::url::SETTING.key) {
+        if !is_decided {
+            let ignored = ignored.place();
             notes.push(format!(
-                "{}: ignored, because {reason} is set; unset one of them",
-                ignored.place()
+                "{ignored}: ignored, because {reason} is set; unset one of them"
             ));
         }
         names
     }
 
-    /// Returns the names of variables that are set to an empty text.
-    pub(super) fn blank(&self) -> impl Iterator<Item = &String> {
-        let is_blank = |variable: &Variable| variable.text.as_deref() == Some("");
-        let variables = self.variables.iter();
-        variables.filter_map(move |(name, variable)| is_blank(variable).then_some(name))
+    /// Reads the first of each setting's names that is not blank; a secret's name and its `_FILE`
+    /// count as one.
+    fn settings(&self, names: impl Fn(&Key) -> Vec<String>, problems: &mut Problems) -> Vec<Given> {
+        let mut settings = Vec::new();
+        for key in SETTINGS.iter().copied().filter(|key| key.way != FILE) {
+            let is_file = |other: &&Key| key.is_rival(other) && other.way == FILE;
+            let file = SETTINGS.iter().copied().find(is_file);
+            let mut file_names = file.map(&names).into_iter().flatten();
+            for name in names(key) {
+                let mut given = Vec::from_iter(self.read_variable(key, &name, problems));
+                if let Some((file, name)) = file.zip(file_names.next()) {
+                    given.extend(self.read_variable(file, &name, problems));
+                }
+                // The process environment overrides `.env` here too.
+                if given.iter().any(|given| given.origin.is_process()) {
+                    given.retain(|given| given.origin.is_process());
+                }
+                if !given.is_empty() {
+                    settings.extend(given);
+                    break;
+                }
+            }
+        }
+        settings
     }
 
-    /// Reads the first name that is not blank; a secret's name and its `_FILE` count as one.
-    fn read_names(
+    fn read_variable(
         &self,
-        raw: &mut Raw,
-        setting: &'static Setting,
-        names: impl Fn(&Key) -> Vec<String>,
+        key: &'static Key,
+        name: &str,
         problems: &mut Problems,
-    ) {
-        if setting.key.way == FILE {
-            return;
-        }
-        let file = setting.file();
-        let mut file_names = file.map(|file| names(&file.key)).into_iter().flatten();
-        for name in names(&setting.key) {
-            let mut given = Raw::default();
-            self.read_variable(&mut given, setting, &name, problems);
-            if let Some((file, name)) = file.zip(file_names.next()) {
-                self.read_variable(&mut given, file, &name, problems);
-            }
-            // The process environment overrides `.env` here too.
-            let by_process = given.given().any(|(_, origin)| origin.is_process());
-            let winners = given
-                .given()
-                .filter(|(_, origin)| origin.is_process() == by_process);
-            let winners: Vec<_> = winners.map(|(setting, _)| setting).collect();
-            for setting in &winners {
-                raw.take(setting, &mut given);
-            }
-            if !winners.is_empty() {
-                return;
-            }
-        }
-    }
-
-    fn read_variable(&self, raw: &mut Raw, setting: &Setting, name: &str, problems: &mut Problems) {
-        let Some(Variable { text, origin }) = self.variables.get(name) else {
-            return;
+    ) -> Option<Given> {
+        let Variable { text, origin } = self.variables.get(name)?;
+        let unreadable = match text {
+            Some(text) if key.shape == Shape::Integer && is_service_link(text) => format!(
+                "{text:?} is a service link that Kubernetes sets; set enableServiceLinks: false \
+                 in the pod spec, or set {} to the port",
+                key.variable()
+            ),
+            Some(text) => return key.take(&Value::Text(text.clone()), origin.clone(), problems),
+            None => "not UTF-8; set it again".to_owned(),
         };
-        let service_link;
-        let input = match text {
-            Some(text) if setting.key.shape == Shape::Integer && is_service_link(text) => {
-                service_link = format!(
-                    "{text:?} is a service link that Kubernetes sets; set \
-                     enableServiceLinks: false in the pod spec, or set {} to the port",
-                    setting.key.variable()
-                );
-                Input::Unreadable(&service_link)
-            }
-            Some(text) => Input::Text(text),
-            None => Input::Unreadable("not UTF-8; set it again"),
-        };
-        raw.read(setting, input, origin, problems);
+        Some(key.refuse(origin.clone(), unreadable, problems))
     }
 
     /// Reports a `SOCKD_X__Y` that is no setting, and warns of a `SOCKD_X_Y` that was meant as one.
     pub(super) fn check_names(&self, problems: &mut Problems, notes: &mut Vec<String>) {
-        let known: BTreeSet<String> = SETTINGS
-            .iter()
-            .map(|setting| setting.key.variable())
-            .collect();
-        for (name, variable) in &self.variables {
-            if !name.starts_with("SOCKD_") || known.contains(name) {
-                continue;
-            }
-            // Kubernetes sets this for a Service called sockd-server.
-            if variable.text.as_deref().is_some_and(is_service_link) {
+        let known: BTreeSet<String> = SETTINGS.iter().map(|key| key.variable()).collect();
+        for (name, Variable { text, origin }) in &self.variables {
+            // Kubernetes sets a link for a Service called sockd-server.
+            let is_link = text.as_deref().is_some_and(is_service_link);
+            if !name.starts_with("SOCKD_") || known.contains(name) || is_link {
                 continue;
             }
             if name.contains("__") {
@@ -197,15 +173,13 @@ impl Environment {
                     || "unset it, or see `sockd config show` for the keys".to_owned(),
                     |near| format!("did you mean {near}?"),
                 );
-                problems.add(Problem::at(
-                    variable.origin.place(),
-                    format_args!("no such setting; {remedy}"),
-                ));
-            } else if let Some(meant) = known.iter().find(|known| known.replace("__", "_") == *name)
-            {
+                problems.add(origin.place(), format_args!("no such setting; {remedy}"));
+            }
+            let one_too_few = |known: &&String| known.replace("__", "_") == *name;
+            if let Some(meant) = known.iter().find(one_too_few) {
+                let place = origin.place();
                 notes.push(format!(
-                    "{}: not read; did you mean {meant}, with two underscores?",
-                    variable.origin.place()
+                    "{place}: not read; did you mean {meant}, with two underscores?"
                 ));
             }
         }
@@ -215,21 +189,19 @@ impl Environment {
 /// Whether the value is a service link such as `tcp://10.0.0.1:6379`
 /// (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>).
 fn is_service_link(text: &str) -> bool {
-    ["tcp://", "udp://", "sctp://"]
-        .iter()
-        .any(|scheme| text.starts_with(scheme))
+    let schemes = ["tcp://", "udp://", "sctp://"];
+    schemes.iter().any(|scheme| text.starts_with(scheme))
 }
 
 /// Reads `.env`; a folder of that name, such as a Python environment, is ignored.
 fn read_dotenv(sources: &Sources, problems: &mut Problems) -> Vec<dotenv::Assignment> {
     match fs::read(sources.directory.join(".env")) {
         Ok(bytes) => dotenv::parse(&String::from_utf8_lossy(&bytes)),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {
-            Vec::new()
-        }
         Err(error) => {
-            let text = format_args!("cannot be read: {error}; make it readable or remove it");
-            problems.add(Problem::at(".env", text));
+            if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) {
+                let text = format_args!("cannot be read: {error}; make it readable or remove it");
+                problems.add(".env", text);
+            }
             Vec::new()
         }
     }

@@ -1,8 +1,8 @@
 //! The commented file: every setting, its default, and the reason for it.
 
 use super::{
-    key::{Fallback, Key},
     kind::Shape,
+    setting::{Fallback, Key},
     table::SETTINGS,
 };
 
@@ -20,7 +20,7 @@ const HEAD: &str = "\
 pub fn example() -> String {
     let mut text = HEAD.to_owned();
     let mut section = "";
-    for key in SETTINGS.iter().map(|setting| &setting.key) {
+    for key in SETTINGS {
         text.push('\n');
         if key.section != section {
             section = key.section;
@@ -63,9 +63,9 @@ mod tests {
     #[test]
     fn example_holds_every_key_and_changes_nothing() {
         let text = example();
-        for setting in SETTINGS {
-            let name = setting.key.name;
-            assert!(text.contains(&format!("{name} = ")), "{}", setting.key.path);
+        for key in SETTINGS {
+            let name = key.name;
+            assert!(text.contains(&format!("{name} = ")), "{}", key.path);
         }
         assert_eq!(shown(&config(&text)), shown(&config("")));
     }

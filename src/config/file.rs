@@ -13,11 +13,11 @@ use toml::{
 
 use super::{
     environment::Environment,
-    key::nearest,
-    kind::Input,
-    problem::{Problem, Problems},
+    kind::Value,
+    problem::Problems,
+    setting::Given,
     source::{Origin, Sources},
-    table::{Raw, SETTINGS, Setting, nearest_path},
+    table::{SETTINGS, find, nearest, nearest_path},
 };
 
 /// The configuration file that was found.
@@ -36,7 +36,7 @@ impl File {
     pub(super) fn find(
         sources: &Sources,
         environment: &Environment,
-    ) -> Result<Option<Self>, Problem> {
+    ) -> Result<Option<Self>, Problems> {
         let flag = sources.explicit_file.clone();
         let flag = flag.map(|path| ("flag --config".to_owned(), path));
         let variable = environment.get("SOCKD_CONFIG");
@@ -45,7 +45,7 @@ impl File {
             let found = Self::open(&sources.directory, &path)?;
             return found.map(Some).ok_or_else(|| {
                 let text = format_args!("{path:?} not found; create it or name another");
-                Problem::at(given_by, text)
+                Problems::one(given_by, text)
             });
         }
         match Self::open(&sources.directory, Path::new("sockd.toml"))? {
@@ -55,7 +55,7 @@ impl File {
         }
     }
 
-    fn open(directory: &Path, name: &Path) -> Result<Option<Self>, Problem> {
+    fn open(directory: &Path, name: &Path) -> Result<Option<Self>, Problems> {
         match fs::read_to_string(directory.join(name)) {
             Ok(text) => Ok(Some(Self {
                 name: name.into(),
@@ -64,7 +64,7 @@ impl File {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => {
                 let text = format_args!("cannot be read: {error}; make it a readable text file");
-                Err(Problem::at(name.display(), text))
+                Err(Problems::one(name.display(), text))
             }
         }
     }
@@ -73,79 +73,74 @@ impl File {
     ///
     /// # Errors
     /// A file that is not TOML.
-    pub(super) fn read(&self, problems: &mut Problems) -> Result<Raw, Problem> {
+    pub(super) fn read(&self, problems: &mut Problems) -> Result<Vec<Given>, Problems> {
         let document = DeTable::parse(&self.text).map_err(|error| {
             // The error's own display would show the line, and with it perhaps a secret.
-            let (line, column) = self.position(error.span().map_or(0, |span| span.start));
-            let place = format!("{}:{line}:{column}", self.name.display());
-            Problem::at(place, format_args!("not TOML: {}", error.message()))
+            let at = self.origin(error.span().map_or(0, |span| span.start));
+            Problems::one(at.place(), format_args!("not TOML: {}", error.message()))
         })?;
-        let mut raw = Raw::default();
+        let mut given = Vec::new();
         for (name, value) in by_position(document.get_ref()) {
-            let section = name.get_ref();
-            let mut sections = SETTINGS.iter().map(|setting| setting.key.section);
+            let section = name.get_ref().as_ref();
+            let origin = self.origin(name.span().start);
+            let mut sections = SETTINGS.iter().map(|key| key.section);
             let is_section = sections.clone().any(|known| known == section);
             match value.get_ref() {
                 DeValue::Table(table) if is_section => {
-                    self.read_section(section, table, &mut raw, problems);
+                    given.extend(self.read_section(section, table, problems));
                 }
                 _ if is_section => {
                     let text = format_args!("{section} is a section; write [{section}]");
-                    problems.add(Problem::at(self.origin(name).place(), text));
+                    problems.add(origin.place(), text);
                 }
                 _ => {
                     let near = nearest(section, &mut sections).or_else(|| nearest_path(section));
-                    problems.add(self.unknown(name, section, near));
+                    unknown(&origin, section, near, problems);
                 }
             }
         }
-        Ok(raw)
+        Ok(given)
     }
 
     fn read_section(
         &self,
         section: &str,
         table: &DeTable<'_>,
-        raw: &mut Raw,
         problems: &mut Problems,
-    ) {
+    ) -> Vec<Given> {
+        let mut given = Vec::new();
         for (name, value) in by_position(table) {
             let path = format!("{section}.{}", name.get_ref());
-            match Setting::find(&path) {
-                Some(setting) => {
-                    let input = Input::Toml(value.get_ref());
-                    raw.read(setting, input, &self.origin(name), problems);
+            let origin = self.origin(name.span().start);
+            match find(&path) {
+                Some(key) => {
+                    let value = Value::from(value.get_ref());
+                    given.extend(key.take(&value, origin, problems));
                 }
-                None => problems.add(self.unknown(name, &path, nearest_path(&path))),
+                None => unknown(&origin, &path, nearest_path(&path), problems),
             }
         }
+        given
     }
 
-    fn unknown(&self, name: &Spanned<DeString<'_>>, path: &str, near: Option<&str>) -> Problem {
-        let remedy = near.map_or_else(
-            || "remove it, or see `sockd config show` for the keys".to_owned(),
-            |near| format!("did you mean {near}?"),
-        );
-        let text = format_args!("unknown key {path}; {remedy}");
-        Problem::at(self.origin(name).place(), text)
-    }
-
-    fn origin(&self, name: &Spanned<DeString<'_>>) -> Origin {
-        let (line, column) = self.position(name.span().start);
-        Origin::File {
-            file: self.name.clone(),
-            line,
-            column,
-        }
-    }
-
-    /// Returns line and column of a byte, both counted from 1; columns are characters.
-    fn position(&self, byte: usize) -> (usize, usize) {
+    /// Where a byte is: lines and columns are counted from 1, and columns are characters.
+    fn origin(&self, byte: usize) -> Origin {
         let before = self.text.get(..byte).unwrap_or(&self.text);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let line = before.matches('\n').count() + 1;
-        (line, before[line_start..].chars().count() + 1)
+        Origin::File {
+            file: self.name.clone(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
     }
+}
+
+fn unknown(origin: &Origin, path: &str, near: Option<&str>, problems: &mut Problems) {
+    let remedy = near.map_or_else(
+        || "remove it, or see `sockd config show` for the keys".to_owned(),
+        |near| format!("did you mean {near}?"),
+    );
+    problems.add(origin.place(), format_args!("unknown key {path}; {remedy}"));
 }
 
 /// Returns the entries in their order in the file; the parser sorts them by name.

@@ -1,22 +1,41 @@
-//! A kind of values: how they are read from text and from TOML, and how they are shown.
+//! The kinds of values: how each is read from text and from TOML, and how it is shown.
 
-use std::fmt;
+use std::{
+    any::Any,
+    fmt::{self, Display},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
+use bytesize::ByteSize;
+use clap::ValueEnum;
+use thiserror::Error;
 use toml::de::DeValue;
+use tracing_subscriber::EnvFilter;
+
+use super::redis_url::RedisUrl;
+use crate::{
+    id::{Charset, SupportedEvents},
+    secret::Secret,
+};
 
 /// How a setting with values of type `T` is read and shown.
 pub(super) struct Kind<T> {
     pub(super) shape: Shape,
-    pub(super) parse: Parse<T>,
+    /// Takes the parts of a list, or else one text.
+    parse: fn(&[&str]) -> Option<T>,
     /// The value as a variable would give it; a secret is redacted.
-    pub(super) show: fn(&T) -> String,
+    show: fn(&T) -> String,
     /// Completes "… is not", mostly with a remedy.
-    pub(super) expected: &'static str,
+    expected: &'static str,
     /// The remedy of kinds with bounds.
-    pub(super) choices: fn() -> String,
-    pub(super) blank: Blank,
-    pub(super) quote: Quote,
-    pub(super) trims: bool,
+    choices: fn() -> String,
+    /// Whether nothing in quotes or brackets is a value; an empty variable never is.
+    takes_nothing: bool,
+    /// Whether a message may quote a value that was refused.
+    is_secret: bool,
+    trims: bool,
 }
 
 /// How values stand in TOML.
@@ -30,162 +49,380 @@ pub(super) enum Shape {
     ListOrText,
 }
 
-pub(super) enum Parse<T> {
-    One(fn(&str) -> Option<T>),
-    List(fn(Vec<String>) -> Option<T>),
-}
-
-/// Whether an empty text or list is a value; an empty variable never is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Blank {
-    Unset,
-    ValueInFile,
-    /// In a variable too, written as a comma.
-    Value,
-}
-
-/// Whether a message may quote a value that was refused.
-#[derive(Clone, Copy)]
-pub(super) enum Quote {
-    Always,
-    Never,
-    /// An `@` may follow a password.
-    WithoutAt,
-}
-
 /// A value as its source gives it.
-#[derive(Clone, Copy)]
-pub(super) enum Input<'a> {
+pub(super) enum Value {
     /// From a variable, a flag, or the table of settings.
-    Text(&'a str),
-    Toml(&'a DeValue<'a>),
-    /// Not a value at all, for this reason.
-    Unreadable(&'a str),
+    Text(String),
+    TomlText(String),
+    Boolean(bool),
+    Integer(u64),
+    List(Vec<String>),
+    /// What no setting takes, as messages name it.
+    Other(String),
 }
 
-impl<T> Kind<T> {
-    /// A value in one piece, in TOML a text.
-    pub(super) const fn text(
-        parse: fn(&str) -> Option<T>,
-        show: fn(&T) -> String,
-        expected: &'static str,
-    ) -> Self {
-        Self {
-            shape: Shape::Text,
-            parse: Parse::One(parse),
-            show,
-            expected,
-            choices: String::new,
-            blank: Blank::Unset,
-            quote: Quote::Always,
-            trims: true,
-        }
-    }
+/// What was read, of the type of its setting; shows nothing of a secret.
+#[derive(Debug, Clone)]
+pub(super) struct Read {
+    /// `None`: it could not be read, which is a problem already.
+    pub(super) value: Option<Arc<dyn Any + Send + Sync>>,
+    /// For people, as a variable would give it.
+    pub(super) shown: String,
+}
 
-    /// A value of several texts.
-    pub(super) const fn list(
-        parse: fn(Vec<String>) -> Option<T>,
-        show: fn(&T) -> String,
-        expected: &'static str,
-    ) -> Self {
-        Self {
-            shape: Shape::List,
-            parse: Parse::List(parse),
-            ..Self::text(|_| None, show, expected)
-        }
-    }
+/// What a value is not, quoting it unless it is secret.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub(super) struct Refusal(String);
 
+const fn kind<T>(
+    shape: Shape,
+    parse: fn(&[&str]) -> Option<T>,
+    show: fn(&T) -> String,
+    expected: &'static str,
+) -> Kind<T> {
+    Kind {
+        shape,
+        parse,
+        show,
+        expected,
+        choices: String::new,
+        takes_nothing: false,
+        is_secret: false,
+        trims: true,
+    }
+}
+
+const fn text(is_valid: fn(&[&str]) -> Option<String>, expected: &'static str) -> Kind<String> {
+    kind(Shape::Text, is_valid, String::clone, expected)
+}
+
+const fn texts(shape: Shape, expected: &'static str) -> Kind<Vec<String>> {
+    let owned = |texts: &[&str]| Some(texts.iter().map(|text| (*text).to_owned()).collect());
+    kind(shape, owned, |texts| texts.join(","), expected)
+}
+
+pub(super) const TEXT: Kind<String> = text(printable, "a text without control characters");
+pub(super) const PATH: Kind<String> = text(printable, "a file's path; write it in quotes");
+pub(super) const PREFIX: Kind<String> = Kind {
+    takes_nothing: true,
+    ..TEXT
+};
+pub(super) const HOST: Kind<String> = text(
+    host,
+    "an address or a host name; give the port and the like on their own",
+);
+pub(super) const LOG_FILTER: Kind<String> = text(
+    log_filter,
+    "a log filter; write error, warn, info, debug or trace, or for example \"info,sockd=debug\"",
+);
+pub(super) const PATHS: Kind<Vec<String>> = texts(
+    Shape::List,
+    "a list of files' paths; write for example [\"old.key\"]",
+);
+pub(super) const ALGORITHMS: Kind<Vec<String>> = texts(
+    Shape::List,
+    "a list of texts; write for example [\"HS256\"]",
+);
+pub(super) const ORIGINS: Kind<Vec<String>> = Kind {
+    parse: origins,
+    ..texts(
+        Shape::ListOrText,
+        "an origin or a list of them; write for example \"https://app.example.com\"",
+    )
+};
+pub(super) const CHARSET: Kind<Charset> = kind(
+    Shape::Text,
+    |text| Charset::try_from(*text.first()?).ok(),
+    |charset| charset.as_str().to_owned(),
+    "characters and ranges; write for example \"a-zA-Z0-9_.-\"",
+);
+pub(super) const BOOLEAN: Kind<bool> = kind(
+    Shape::Boolean,
+    |text| text.first()?.parse().ok(),
+    bool::to_string,
+    "true or false; write one of them, in the file without quotes",
+);
+pub(super) const EVENTS: Kind<SupportedEvents> = Kind {
+    takes_nothing: true,
+    ..kind(
+        Shape::List,
+        |texts| SupportedEvents::new(texts.iter().copied()).ok(),
+        |events| events.patterns().collect::<Vec<_>>().join(","),
+        "a list of event names; write for example [\"profile:update\", \"order:*\"]",
+    )
+};
+pub(super) const REDIS_URL: Kind<RedisUrl> = Kind {
+    is_secret: true,
+    ..kind(
+        Shape::Text,
+        |text| RedisUrl::parse(text.first()?),
+        RedisUrl::redacted,
+        "a Redis URL; write redis://, rediss:// or redis+unix:// such as \"redis://host:6379/0\", \
+         with special characters of a password as %XX",
+    )
+};
+pub(super) const SECRET: Kind<Secret> = Kind {
+    is_secret: true,
+    trims: false,
+    ..kind(
+        Shape::Text,
+        |text| Some(Secret::new((*text.first()?).to_owned())),
+        |_| "(redacted)".to_owned(),
+        "a text; write it in quotes",
+    )
+};
+pub(super) const SECRETS: Kind<Vec<Secret>> = Kind {
+    takes_nothing: true,
+    is_secret: true,
+    trims: false,
+    ..kind(
+        Shape::List,
+        |texts| {
+            Some(
+                texts
+                    .iter()
+                    .map(|text| Secret::new((*text).to_owned()))
+                    .collect(),
+            )
+        },
+        |_| "(redacted)".to_owned(),
+        "a list of texts; write for example [\"...\"]",
+    )
+};
+
+/// `host:port` of some nodes, read as `redis://host:port`.
+pub(super) const fn nodes<const PORT: u16>() -> Kind<Vec<String>> {
+    Kind {
+        parse: |texts| {
+            texts
+                .iter()
+                .map(|text| RedisUrl::node(text, PORT))
+                .collect()
+        },
+        choices: || format!("; write for example [\"10.0.0.1:{PORT}\"], and passwords elsewhere"),
+        is_secret: true,
+        ..texts(Shape::List, "a list of hosts with ports")
+    }
+}
+
+/// A whole number from `MIN` to `MAX`, both included.
+pub(super) const fn number<T: TryFrom<u64> + Display, const MIN: u64, const MAX: u64>() -> Kind<T> {
+    Kind {
+        choices: || format!("; choose from {MIN} to {MAX}"),
+        ..kind(
+            Shape::Integer,
+            |text| {
+                within::<MIN, MAX>(text.first()?.parse().ok()?)?
+                    .try_into()
+                    .ok()
+            },
+            T::to_string,
+            "a whole number",
+        )
+    }
+}
+
+/// A time from `MIN` to `MAX` milliseconds, both included.
+pub(super) const fn duration<const MIN: u64, const MAX: u64>() -> Kind<Duration> {
+    Kind {
+        choices: || format!("; choose from {} to {}", millis_text(MIN), millis_text(MAX)),
+        ..kind(
+            Shape::Text,
+            |text| {
+                let range = Duration::from_millis(MIN)..=Duration::from_millis(MAX);
+                let duration = humantime::parse_duration(text.first()?).ok()?;
+                range.contains(&duration).then_some(duration)
+            },
+            |duration| millis_text(duration.as_millis().try_into().unwrap_or(u64::MAX)),
+            "a duration with its unit such as \"25s\"",
+        )
+    }
+}
+
+/// A size from `MIN` to `MAX` bytes, both included.
+pub(super) const fn size<const MIN: u64, const MAX: u64>() -> Kind<usize> {
+    Kind {
+        choices: || format!("; choose from {} to {}", bytes_text(MIN), bytes_text(MAX)),
+        ..kind(
+            Shape::Text,
+            |text| {
+                // Without a unit, a number of KiB could be taken for one of bytes.
+                let has_unit = |text: &&&str| text.ends_with(|c: char| c.is_ascii_alphabetic());
+                let size: ByteSize = text.first().filter(has_unit)?.parse().ok()?;
+                within::<MIN, MAX>(size.as_u64())?.try_into().ok()
+            },
+            |size| bytes_text(*size as u64),
+            "a size with its unit such as \"64KiB\"",
+        )
+    }
+}
+
+/// One of some words.
+pub(super) const fn word<T: ValueEnum>() -> Kind<T> {
+    fn name<T: ValueEnum>(value: &T) -> String {
+        let word = value.to_possible_value();
+        word.map_or_else(String::new, |word| word.get_name().to_owned())
+    }
+    Kind {
+        choices: || {
+            let words: Vec<_> = T::value_variants().iter().map(name).collect();
+            format!("; write {}", words.join(" or "))
+        },
+        ..kind(
+            Shape::Text,
+            |text| T::from_str(text.first()?, false).ok(),
+            name,
+            "a choice here",
+        )
+    }
+}
+
+impl<T: Send + Sync + 'static> Kind<T> {
     /// Reads a value; `None` for a blank one, which counts as not given.
-    ///
-    /// # Errors
-    /// What the value is not, quoting it unless it is secret.
-    pub(super) fn read(&self, input: Input<'_>) -> Result<Option<T>, String> {
-        let read = match (input, self.shape, &self.parse) {
-            (Input::Text(text), _, _) => return self.read_text(text),
-            (Input::Unreadable(reason), _, _) => return Err(reason.to_owned()),
-            (Input::Toml(DeValue::String(text)), Shape::Text, Parse::One(parse))
-                if text.is_empty() && self.blank == Blank::ValueInFile =>
-            {
-                parse(text)
+    pub(super) fn read(&self, value: &Value) -> Result<Option<Read>, Refusal> {
+        let Some(value) = self.parse(value)? else {
+            return Ok(None);
+        };
+        let shown = (self.show)(&value);
+        let value = Some(Arc::new(value) as _);
+        Ok(Some(Read { value, shown }))
+    }
+
+    /// Returns the default that the table of settings gives.
+    pub(super) fn default(&self, text: &str) -> T {
+        let value = self.parse(&Value::Text(text.to_owned())).ok().flatten();
+        value.expect("a test reads every default of the table")
+    }
+
+    fn parse(&self, value: &Value) -> Result<Option<T>, Refusal> {
+        let is_list = matches!(self.shape, Shape::List | Shape::ListOrText);
+        let number;
+        let parts: Option<Vec<&str>> = match (value, self.shape) {
+            (Value::Text(text), _) | (Value::TomlText(text), Shape::ListOrText) if is_list => {
+                Some(text.split(',').map(str::trim).collect())
             }
-            (Input::Toml(DeValue::String(text)), Shape::Text | Shape::ListOrText, _) => {
-                return self.read_text(text);
+            (Value::Text(text), _) | (Value::TomlText(text), Shape::Text) => Some(vec![text]),
+            (Value::Boolean(true), Shape::Boolean) => Some(vec!["true"]),
+            (Value::Boolean(false), Shape::Boolean) => Some(vec!["false"]),
+            (Value::Integer(integer), Shape::Integer) => {
+                number = integer.to_string();
+                Some(vec![&number])
             }
-            (Input::Toml(DeValue::Boolean(boolean)), Shape::Boolean, Parse::One(parse)) => {
-                parse(if *boolean { "true" } else { "false" })
-            }
-            (Input::Toml(DeValue::Integer(integer)), Shape::Integer, Parse::One(parse)) => {
-                let number = u64::from_str_radix(integer.as_str(), integer.radix());
-                number.ok().and_then(|number| parse(&number.to_string()))
-            }
-            (Input::Toml(DeValue::Array(array)), _, Parse::List(parse)) => {
-                let texts: Option<Vec<_>> =
-                    array.iter().map(|item| item.get_ref().as_str()).collect();
-                let trim = |text| if self.trims { str::trim(text) } else { text };
-                match texts.map(|texts| not_empty(texts.into_iter().map(trim))) {
-                    Some(texts) if texts.is_empty() && self.blank == Blank::Unset => {
-                        return Ok(None);
-                    }
-                    texts => texts.and_then(parse),
-                }
-            }
+            (Value::List(texts), _) if is_list => Some(texts.iter().map(String::as_str).collect()),
             _ => None,
         };
-        read.map(Some).ok_or_else(|| self.refusal(input))
-    }
-
-    fn read_text(&self, text: &str) -> Result<Option<T>, String> {
-        let trimmed = if self.trims { text.trim() } else { text };
-        if trimmed.is_empty() {
-            return Ok(None);
-        }
-        let read = match self.parse {
-            Parse::One(parse) => parse(trimmed),
-            Parse::List(parse) => match not_empty(trimmed.split(',').map(str::trim)) {
-                parts if parts.is_empty() && self.blank != Blank::Value => return Ok(None),
-                parts => parse(parts),
+        let trim = |text| if self.trims { str::trim(text) } else { text };
+        let parts = parts.map(|parts| {
+            let parts = parts.into_iter().map(trim).filter(|part| !part.is_empty());
+            parts.collect::<Vec<_>>()
+        });
+        let parts = match parts {
+            Some(parts) if parts.is_empty() => match value {
+                Value::Text(text) if text.is_empty() || !is_list => return Ok(None),
+                _ if !self.takes_nothing => return Ok(None),
+                _ if is_list => Some(parts),
+                _ => Some(vec![""]),
             },
+            parts => parts,
         };
-        read.map(Some)
-            .ok_or_else(|| self.refusal(Input::Text(text)))
-    }
-
-    fn refusal(&self, input: Input<'_>) -> String {
-        let shown = input.to_string();
-        let shown = match self.quote {
-            Quote::WithoutAt if !shown.contains('@') => &shown,
-            Quote::Always => &shown,
-            Quote::Never | Quote::WithoutAt => "what is given",
-        };
-        format!("{shown} is not {}{}", self.expected, (self.choices)())
+        let read = parts.and_then(|parts| (self.parse)(&parts));
+        read.map(Some).ok_or_else(|| {
+            let shown = value.to_string();
+            // An `@` may follow a password.
+            let is_secret = self.is_secret || shown.contains('@');
+            let shown = if is_secret { "what is given" } else { &shown };
+            Refusal(format!(
+                "{shown} is not {}{}",
+                self.expected,
+                (self.choices)()
+            ))
+        })
     }
 }
 
-impl fmt::Display for Input<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Unreadable(reason) => f.write_str(reason),
-            Self::Text(text) => write_quoted(text, f),
-            Self::Toml(DeValue::String(text)) => write_quoted(text, f),
-            Self::Toml(DeValue::Integer(integer)) => integer.fmt(f),
-            Self::Toml(DeValue::Float(float)) => float.fmt(f),
-            Self::Toml(DeValue::Boolean(boolean)) => boolean.fmt(f),
-            Self::Toml(DeValue::Datetime(datetime)) => datetime.fmt(f),
-            Self::Toml(DeValue::Array(_)) => f.write_str("this list"),
-            Self::Toml(DeValue::Table(_)) => f.write_str("a section"),
+impl From<&DeValue<'_>> for Value {
+    fn from(value: &DeValue<'_>) -> Self {
+        match value {
+            DeValue::String(text) => Self::TomlText(text.to_string()),
+            DeValue::Boolean(boolean) => Self::Boolean(*boolean),
+            DeValue::Integer(integer) => u64::from_str_radix(integer.as_str(), integer.radix())
+                .map_or_else(|_| Self::Other(integer.to_string()), Self::Integer),
+            DeValue::Array(items) => {
+                let texts = items.iter().map(|item| item.get_ref().as_str());
+                let texts: Option<_> = texts.map(|text| text.map(str::to_owned)).collect();
+                texts.map_or_else(|| Self::Other("this list".to_owned()), Self::List)
+            }
+            DeValue::Float(float) => Self::Other(float.to_string()),
+            DeValue::Datetime(datetime) => Self::Other(datetime.to_string()),
+            DeValue::Table(_) => Self::Other("a section".to_owned()),
         }
     }
 }
 
-fn write_quoted(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let short: String = text.chars().take(64).collect();
-    let mark = if short.len() < text.len() { "…" } else { "" };
-    write!(f, "{short:?}{mark}")
+impl Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) | Self::TomlText(text) => {
+                let short: String = text.chars().take(64).collect();
+                let mark = if short.len() < text.len() { "…" } else { "" };
+                write!(f, "{short:?}{mark}")
+            }
+            Self::Boolean(boolean) => boolean.fmt(f),
+            Self::Integer(number) => number.fmt(f),
+            Self::List(_) => f.write_str("this list"),
+            Self::Other(shown) => f.write_str(shown),
+        }
+    }
 }
 
-fn not_empty<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<String> {
-    texts
-        .filter(|text| !text.is_empty())
-        .map(str::to_owned)
-        .collect()
+fn within<const MIN: u64, const MAX: u64>(number: u64) -> Option<u64> {
+    (MIN..=MAX).contains(&number).then_some(number)
+}
+
+fn printable(text: &[&str]) -> Option<String> {
+    let text = *text.first()?;
+    (!text.chars().any(char::is_control)).then(|| text.to_owned())
+}
+
+fn host(text: &[&str]) -> Option<String> {
+    let text = *text.first()?;
+    let is_part = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    let is_host = text.parse::<IpAddr>().is_ok() || text.bytes().all(is_part);
+    is_host.then(|| text.to_owned())
+}
+
+fn origins(texts: &[&str]) -> Option<Vec<String>> {
+    let is_origin = |text: &str| text.bytes().all(|b| b.is_ascii_graphic());
+    let origin = |text: &&str| is_origin(text).then(|| (*text).to_owned());
+    texts.iter().map(origin).collect()
+}
+
+/// `EnvFilter` takes any word for the name of a module, so a misspelt level would silence all.
+fn log_filter(text: &[&str]) -> Option<String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let text = *text.first()?;
+    let is_word = |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric());
+    let is_level = |part: &str| LEVELS.iter().any(|level| part.eq_ignore_ascii_case(level));
+    let mut parts = text.split(',').map(str::trim);
+    let is_misspelt = parts.any(|part| is_word(part) && !is_level(part));
+    (!is_misspelt && EnvFilter::try_new(text).is_ok()).then(|| text.to_owned())
+}
+
+fn millis_text(millis: u64) -> String {
+    let [second, minute, hour] = [1_000, 60_000, 3_600_000];
+    let units = [(24 * hour, "d"), (hour, "h"), (minute, "m"), (second, "s")];
+    exact(millis, &units, "ms")
+}
+
+fn bytes_text(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    exact(bytes, &units, "B")
+}
+
+/// Writes the number exactly, in the largest unit that divides it.
+fn exact(number: u64, units: &[(u64, &str)], smallest: &str) -> String {
+    let divides = |(unit, _): &&(u64, &str)| number > 0 && number.is_multiple_of(*unit);
+    let (unit, name) = units.iter().find(divides).copied().unwrap_or((1, smallest));
+    format!("{}{name}", number / unit)
 }

@@ -1,13 +1,77 @@
 //! How to reach Redis: where it is, how it is deployed, and with which credentials.
 
+use std::{fmt, path::PathBuf, time::Duration};
+
 use super::{
-    Redis, Sentinel, Topology,
-    key::Choice,
-    problem::Problems,
     redis_url::RedisUrl,
-    settings::Settings,
-    table::{Chosen, chosen},
+    resolve::Resolver,
+    setting::{Given, Key},
+    table::{ids, redis as key, rooms, sessions},
 };
+use crate::secret::Secret;
+
+/// How to reach Redis.
+#[derive(Debug, Clone)]
+pub struct Redis {
+    pub topology: Topology,
+    pub username: Option<String>,
+    pub password: Option<Secret>,
+    /// A PEM file with the certificate authorities to trust instead of the system's.
+    pub tls_ca_file: Option<PathBuf>,
+    /// PEM files with the client certificate for Redis and its key.
+    pub tls_client_files: Option<(PathBuf, PathBuf)>,
+    /// The prefix of all bus channels.
+    pub channel_prefix: String,
+    pub connect_timeout: Duration,
+    pub command_timeout: Duration,
+}
+
+/// How Redis is deployed, and its addresses.
+#[derive(Debug, Clone)]
+pub enum Topology {
+    Standalone {
+        /// `redis://`, `rediss://` or `redis+unix://`, with host, port and database but without
+        /// secrets.
+        url: String,
+    },
+    /// A master that Sentinels find and may replace.
+    Sentinel(Sentinel),
+    Cluster {
+        /// `redis://host:port` or `rediss://host:port` of some nodes, which name the others.
+        nodes: Vec<String>,
+    },
+}
+
+/// How to find the master.
+#[derive(Debug, Clone)]
+pub struct Sentinel {
+    /// `redis://host:port`, or `rediss://host:port` for TLS to both Sentinels and Redis.
+    pub sentinels: Vec<String>,
+    /// The name under which the Sentinels monitor it.
+    pub master: String,
+    pub database: u64,
+    /// The user at the Sentinels, independent of the one at Redis.
+    pub username: Option<String>,
+    pub password: Option<Secret>,
+}
+
+impl Topology {
+    pub fn is_cluster(&self) -> bool {
+        matches!(self, Self::Cluster { .. })
+    }
+}
+
+impl fmt::Display for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Standalone { url } => f.write_str(url),
+            Self::Sentinel(Sentinel {
+                sentinels, master, ..
+            }) => write!(f, "the master {master} of {}", sentinels.join(",")),
+            Self::Cluster { nodes } => write!(f, "the cluster of {}", nodes.join(",")),
+        }
+    }
+}
 
 /// Where the operator said that Redis is.
 enum Place {
@@ -16,201 +80,178 @@ enum Place {
     Cluster(Vec<String>),
 }
 
-impl Place {
-    /// Returns what a URL would say; the first of several nodes speaks for all.
-    fn url(&self) -> RedisUrl {
-        match self {
-            Self::Url(url) => url.clone(),
-            Self::Sentinels(nodes) | Self::Cluster(nodes) => {
-                RedisUrl::of_node(nodes.first().map_or("", String::as_str))
-            }
-        }
-    }
-}
-
-impl Settings {
+impl Resolver<'_> {
     /// How to reach Redis; `None` if no setting says that there is one.
-    pub(super) fn redis(&self, problems: &mut Problems) -> Option<Redis> {
-        let chosen::Redis {
-            url,
-            host,
-            port,
-            sentinels,
-            // For `topology`.
-            sentinel_master: _,
-            sentinel_username: _,
-            sentinel_password: _,
-            sentinel_password_file: _,
-            cluster,
-            database,
-            username,
-            password,
-            password_file,
-            tls_ca_file,
-            tls_cert_file,
-            tls_key_file,
-            channel_prefix,
-            connect_timeout,
-            command_timeout,
-        } = &self.chosen.redis;
-        let ca_file = self.path(tls_ca_file, problems);
-        for (given, other) in [(tls_cert_file, tls_key_file), (tls_key_file, tls_cert_file)] {
-            if !other.is_given() {
+    pub(super) fn redis(&mut self) -> Option<Redis> {
+        let settings = self.settings;
+        let tls_ca_file = self.path(&key::tls_ca_file);
+        let [cert, private] = [&key::tls_cert_file, &key::tls_key_file];
+        for (given, other) in [(cert, private), (private, cert)] {
+            if !settings.is_given(&other.key) {
                 let text = format_args!("{} is missing; give both or none", other.key.path);
-                given.blame(text, problems);
+                self.blame(&given.key, text);
             }
         }
-        let [cert, key] = [tls_cert_file, tls_key_file].map(|file| self.path(file, problems));
+        let [cert, private] = [cert, private].map(|file| self.path(file));
 
         // A place that cannot be read is a problem already; whether it meant TLS is unknown.
-        let place = if url.is_given() {
-            Some(Place::Url(url.value.clone()?))
-        } else if sentinels.is_given() {
-            Some(Place::Sentinels(sentinels.value.clone()?))
-        } else if cluster.is_given() {
-            Some(Place::Cluster(cluster.value.clone()?))
+        let place = if settings.is_given(&key::url.key) {
+            Some(Place::Url(settings.get(&key::url)?))
+        } else if settings.is_given(&key::sentinels.key) {
+            Some(Place::Sentinels(settings.get(&key::sentinels)?))
+        } else if settings.is_given(&key::cluster.key) {
+            Some(Place::Cluster(settings.get(&key::cluster)?))
         } else {
-            self.uses_redis()
-                .then(|| Place::Url(RedisUrl::of_host(&host.value, port.value)))
+            let (host, port) = (settings.get(&key::host), settings.get(&key::port));
+            let uses_host = settings.uses_redis();
+            uses_host.then(|| Place::Url(RedisUrl::of_host(&host, port)))
         };
-        if !place.as_ref().is_some_and(|place| place.url().is_tls()) {
-            let remedy = match &place {
-                Some(Place::Sentinels(_)) => "begin redis.sentinels with rediss://",
-                Some(Place::Cluster(_)) => "begin redis.cluster with rediss://",
-                Some(Place::Url(_)) | None => "set redis.url to rediss://…",
-            };
-            for file in [tls_ca_file, tls_cert_file, tls_key_file] {
-                file.blame(format_args!("of no use without TLS; {remedy}"), problems);
+        let (is_tls, remedy) = match &place {
+            Some(Place::Sentinels(nodes)) => (
+                self.is_tls(&key::sentinels.key, nodes),
+                "begin redis.sentinels with rediss://",
+            ),
+            Some(Place::Cluster(nodes)) => (
+                self.is_tls(&key::cluster.key, nodes),
+                "begin redis.cluster with rediss://",
+            ),
+            Some(Place::Url(url)) => (url.is_tls(), "set redis.url to rediss://…"),
+            None => (false, "set redis.url to rediss://…"),
+        };
+        if !is_tls {
+            for file in [&key::tls_ca_file, &key::tls_cert_file, &key::tls_key_file] {
+                self.blame(&file.key, format_args!("of no use without TLS; {remedy}"));
             }
         }
 
         let place = place?;
-        let in_url = place.url();
+        let in_url = match &place {
+            Place::Url(url) => url.clone(),
+            Place::Sentinels(_) | Place::Cluster(_) => RedisUrl::default(),
+        };
         let database = match in_url.database {
-            Some(in_url) if !overrides(database, url, problems) => in_url,
-            _ => database.value,
+            Some(in_url) if !self.overrides_url(&[&key::database.key]) => in_url,
+            _ => settings.get(&key::database),
         };
         let username = match in_url.username {
-            Some(in_url) if !overrides(username, url, problems) => Some(in_url),
-            _ => username.value.clone(),
+            Some(in_url) if !self.overrides_url(&[&key::username.key]) => Some(in_url),
+            _ => settings.get(&key::username),
         };
+        let password_keys = [&key::password.key, &key::password_file.key];
         let password = match in_url.password {
-            Some(in_url)
-                if !overrides(password, url, problems)
-                    && !overrides(password_file, url, problems) =>
-            {
-                Some(in_url)
-            }
-            _ => self.secret(password, password_file, problems),
+            Some(in_url) if !self.overrides_url(&password_keys) => Some(in_url),
+            _ => self.secret(&key::password, &key::password_file),
         };
         Some(Redis {
-            topology: self.topology(place, database, problems),
+            topology: self.topology(place, database),
             username,
             password,
-            tls_ca_file: ca_file,
-            tls_client_files: cert.zip(key),
-            channel_prefix: channel_prefix.value.clone(),
-            connect_timeout: connect_timeout.value,
-            command_timeout: command_timeout.value,
+            tls_ca_file,
+            tls_client_files: cert.zip(private),
+            channel_prefix: settings.get(&key::channel_prefix),
+            connect_timeout: settings.get(&key::connect_timeout),
+            command_timeout: settings.get(&key::command_timeout),
         })
     }
 
-    fn topology(&self, place: Place, database: u64, problems: &mut Problems) -> Topology {
-        let redis = &self.chosen.redis;
+    fn topology(&mut self, place: Place, database: u64) -> Topology {
+        let settings = self.settings;
         match place {
             Place::Url(url) => {
-                self.check_sentinel_settings(problems);
+                self.check_sentinel_settings();
                 Topology::Standalone {
                     url: url.with_database(database),
                 }
             }
-            Place::Sentinels(nodes) => {
-                check_schemes(&redis.sentinels, &nodes, problems);
-                if !redis.sentinel_master.is_given() {
+            Place::Sentinels(sentinels) => {
+                if !settings.is_given(&key::sentinel_master.key) {
                     let text = "redis.sentinel_master is missing; set it to the name in the \
                                 Sentinels' `sentinel monitor`";
-                    redis.sentinels.blame(text, problems);
+                    self.blame(&key::sentinels.key, text);
                 }
-                let password = &redis.sentinel_password;
                 Topology::Sentinel(Sentinel {
-                    sentinels: nodes,
-                    master: redis.sentinel_master.value.clone().unwrap_or_default(),
+                    sentinels,
+                    master: settings.get(&key::sentinel_master).unwrap_or_default(),
                     database,
-                    username: redis.sentinel_username.value.clone(),
-                    password: self.secret(password, &redis.sentinel_password_file, problems),
+                    username: settings.get(&key::sentinel_username),
+                    password: self.secret(&key::sentinel_password, &key::sentinel_password_file),
                 })
             }
             Place::Cluster(nodes) => {
-                check_schemes(&redis.cluster, &nodes, problems);
-                self.check_slots(database, problems);
+                self.check_slots(database);
                 Topology::Cluster { nodes }
             }
         }
     }
 
-    fn check_sentinel_settings(&self, problems: &mut Problems) {
-        let redis = &self.chosen.redis;
+    fn check_sentinel_settings(&mut self) {
         // A stronger source may have chosen another place than the file that has all these.
-        if redis.url.is_given() || redis.host.is_given() || redis.port.is_given() {
+        let places = [&key::url.key, &key::host.key, &key::port.key];
+        if places.iter().any(|key| self.settings.is_given(key)) {
             return;
         }
-        let text = "of no use without redis.sentinels; set them, or leave this out";
-        redis.sentinel_master.blame(text, problems);
-        redis.sentinel_username.blame(text, problems);
-        redis.sentinel_password.blame(text, problems);
-        redis.sentinel_password_file.blame(text, problems);
+        for key in [
+            &key::sentinel_master.key,
+            &key::sentinel_username.key,
+            &key::sentinel_password.key,
+            &key::sentinel_password_file.key,
+        ] {
+            let text = "of no use without redis.sentinels; set them, or leave this out";
+            self.blame(key, text);
+        }
     }
 
     /// A session's key and its user's channel must fall into one slot, and those of different
     /// users into many.
-    fn check_slots(&self, database: u64, problems: &mut Problems) {
-        let Chosen {
-            redis,
-            sessions,
-            rooms,
-            ids,
-            ..
-        } = &self.chosen;
+    fn check_slots(&mut self, database: u64) {
+        let settings = self.settings;
         if database != 0 {
-            redis
-                .database
-                .blame("a Cluster has but the database 0; leave it out", problems);
+            let text = "a Cluster has but the database 0; leave it out";
+            self.blame(&key::database.key, text);
         }
-        let prefix = &sessions.key_prefix;
-        if prefix.value.contains(['{', '}']) && !has_tag(&prefix.value) {
+        let prefix = settings.get(&sessions::key_prefix);
+        if prefix.contains(['{', '}']) && !has_tag(&prefix) {
             let text = "in a Cluster braces enclose what chooses the slot; remove them";
-            prefix.blame(text, problems);
+            self.blame(&sessions::key_prefix.key, text);
         }
-        for prefix in [&redis.channel_prefix, &rooms.prefix] {
-            if prefix.value.contains('{') {
+        for prefix in [&key::channel_prefix, &rooms::prefix] {
+            if settings.get(prefix).contains('{') {
                 let text = "in a Cluster it would put all channels into one slot; remove the brace";
-                prefix.blame(text, problems);
+                self.blame(&prefix.key, text);
             }
         }
-        let user = self.id_formats().user;
+        let user = settings.id_formats().user;
         if user.admits("{") || user.admits("}") {
             let text = "in a Cluster braces enclose what chooses the slot; allow none in ids";
-            ids.any_charset.blame(text, problems);
+            self.blame(&ids::any_charset.key, text);
         }
     }
-}
 
-/// Whether a setting counts although the URL has the same: the stronger source wins, and one that
-/// gives both has made a mistake.
-fn overrides<T, U>(choice: &Choice<T>, url: &Choice<U>, problems: &mut Problems) -> bool {
-    let (own, urls) = (choice.origin.rank(), url.origin.rank());
-    if own == urls {
-        let text = format_args!("the redis.url at {} has one too; keep one", url.origin);
-        choice.blame(text, problems);
+    /// Whether one of the settings counts although the URL has the same: the stronger source wins,
+    /// and one that gives both has made a mistake.
+    fn overrides_url(&mut self, keys: &[&Key]) -> bool {
+        let rank = |given: &Given| given.origin.rank();
+        let url = self.settings.given(&key::url.key);
+        let own = keys.iter().find_map(|key| self.settings.given(key));
+        let (Some(own), Some(url)) = (own, url) else {
+            return false;
+        };
+        if rank(own) == rank(url) {
+            let text = format_args!("the redis.url at {} has one too; keep one", url.origin);
+            self.blame(own.key, text);
+        }
+        rank(own) >= rank(url)
     }
-    own >= urls
-}
 
-fn check_schemes<T>(choice: &Choice<T>, nodes: &[String], problems: &mut Problems) {
-    let is_tls = |node: &String| node.starts_with("rediss:");
-    if nodes.iter().any(is_tls) && !nodes.iter().all(is_tls) {
-        let text = "some are rediss:// and some are not; begin all of them with rediss://, or none";
-        choice.blame(text, problems);
+    /// Whether the nodes are reached over TLS; the first of them speaks for all.
+    fn is_tls(&mut self, key: &Key, nodes: &[String]) -> bool {
+        let is_tls = |node: &String| node.starts_with("rediss:");
+        if nodes.iter().any(is_tls) && !nodes.iter().all(is_tls) {
+            let text =
+                "some are rediss:// and some are not; begin all of them with rediss://, or none";
+            self.blame(key, text);
+        }
+        nodes.first().is_some_and(is_tls)
     }
 }
 

@@ -6,7 +6,7 @@ use url::Url;
 use crate::secret::Secret;
 
 /// The parts of `redis://user:password@host:6379/0` and of `redis+unix:///path?db=0`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct RedisUrl {
     /// Scheme, host and port, or scheme and path.
     address: String,
@@ -50,20 +50,14 @@ impl RedisUrl {
             "" => None,
             digits => Some(digits.parse().ok()?),
         };
-        let decoded = |text: &str| {
-            percent_decode_str(text)
-                .decode_utf8()
-                .ok()
-                .map(String::from)
+        let decoded = |text| {
+            let text = percent_decode_str(text).decode_utf8().ok()?;
+            Some(Some(text.into_owned()).filter(|text| !text.is_empty()))
         };
-        let username = decoded(url.username())?;
-        let password = decoded(url.password().unwrap_or_default())?;
         Some(Self {
             address: format!("{scheme}://{host}:{}", url.port().unwrap_or(6379)),
-            username: Some(username).filter(|text| !text.is_empty()),
-            password: Some(password)
-                .filter(|text| !text.is_empty())
-                .map(Secret::new),
+            username: decoded(url.username())?,
+            password: decoded(url.password().unwrap_or_default())?.map(Secret::new),
             database,
         })
     }
@@ -72,7 +66,10 @@ impl RedisUrl {
         if url.has_host() || url.path().len() < 2 {
             return None;
         }
-        let mut parts = Self::bare(format!("redis+unix://{}", url.path()));
+        let mut parts = Self {
+            address: format!("redis+unix://{}", url.path()),
+            ..Self::default()
+        };
         for (name, value) in url.query_pairs() {
             let value = Some(value.into_owned()).filter(|value| !value.is_empty());
             match name.as_ref() {
@@ -99,25 +96,14 @@ impl RedisUrl {
         (bare && !address.starts_with("redis+unix")).then(|| format!("{address}:{port}"))
     }
 
-    /// Takes what [`Self::node`] returned.
-    pub(super) fn of_node(node: &str) -> Self {
-        Self::bare(node.to_owned())
-    }
-
     pub(super) fn of_host(host: &str, port: u16) -> Self {
-        if host.contains(':') {
-            Self::bare(format!("redis://[{host}]:{port}"))
-        } else {
-            Self::bare(format!("redis://{host}:{port}"))
-        }
-    }
-
-    fn bare(address: String) -> Self {
+        let address = match host.contains(':') {
+            true => format!("redis://[{host}]:{port}"),
+            false => format!("redis://{host}:{port}"),
+        };
         Self {
             address,
-            username: None,
-            password: None,
-            database: None,
+            ..Self::default()
         }
     }
 

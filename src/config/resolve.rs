@@ -1,25 +1,18 @@
 //! From the values that hold to what the process and the commands use.
 
-use std::net::IpAddr;
+use std::{fmt::Display, fs, io, net::IpAddr, path::PathBuf};
 
 use super::{
     Auth, Config, Cors, Internal, Limits, Log, Metrics, Redis, Server, Sessions, SocketIo, advice,
     problem::Problems,
+    setting::{Key, Optional},
     settings::Settings,
-    table::{IdKind, chosen},
+    table::{IdKind, auth, cors, events, ids, internal, metrics, rooms, server},
 };
 use crate::{
     id::{IdFormat, IdFormats},
     secret::Secret,
 };
-
-/// Makes a section of `Config` whose fields are all settings as they are; a missing one is an error.
-macro_rules! section {
-    ($Section:ident { $($name:ident),* $(,)? } of $chosen:expr) => {{
-        let chosen::$Section { $($name),* } = $chosen;
-        $Section { $($name: $name.value.clone()),* }
-    }};
-}
 
 /// A configuration that can be served, and what is odd about it.
 #[derive(Debug, Clone)]
@@ -31,7 +24,7 @@ pub struct Loaded {
 
 /// How the commands reach the server of this configuration.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub struct Endpoint {
     /// SOCKD_URL, or else where the server listens, such as `http://127.0.0.1:3000`; one that
     /// listens everywhere is called on the loopback.
     pub url: String,
@@ -55,36 +48,39 @@ impl Settings {
     /// # Errors
     /// All that is wrong, in every source.
     pub fn resolve(&self) -> Result<Loaded, Problems> {
-        let mut problems = self.problems.clone();
-        let chosen::Events { supported } = &self.chosen.events;
-        let chosen::Rooms { prefix } = &self.chosen.rooms;
-        let config = Config {
-            server: section!(Server {
-                host, port, backlog, header_timeout, keep_alive, body_timeout, max_header_size,
-                tcp_keepalive, tcp_user_timeout, drain_window, shutdown_timeout,
-            } of &self.chosen.server),
-            socketio: section!(SocketIo {
-                ping_interval, ping_timeout, connect_timeout, upgrade_timeout, max_payload,
-            } of &self.chosen.socketio),
-            cors: self.cors(),
-            auth: self.auth_with(&mut problems),
-            ids: self.id_formats(),
-            internal: self.internal(&mut problems),
-            metrics: self.metrics(&mut problems),
-            events: supported.value.clone(),
-            sessions: self.sessions_section(),
-            room_prefix: prefix.value.clone(),
-            redis: self.redis(&mut problems),
-            limits: section!(Limits {
-                outbound_buffer, write_stall, inbound_burst, inbound_rate, inbound_packets,
-                handshake_attempts, sockets_per_user, connections, unjoined_connections,
-                handshakes, handshake_rate,
-            } of &self.chosen.limits),
-            log: section!(Log { level, format } of &self.chosen.log),
-        };
-        let mut warnings = self.notes.clone();
-        warnings.extend(advice::warnings(&config));
-        problems.or(Loaded { config, warnings })
+        self.resolved(|resolver| {
+            let config = Config {
+                server: Server::of(self),
+                socketio: SocketIo::of(self),
+                cors: self.get(&cors::origin).into(),
+                auth: resolver.auth(),
+                ids: self.id_formats(),
+                internal: Internal {
+                    secrets: resolver.secrets(
+                        (&internal::secret, &internal::secret_file),
+                        (
+                            &internal::previous_secrets,
+                            &internal::previous_secret_files,
+                        ),
+                    ),
+                    max_body: self.get(&internal::max_body),
+                    concurrency: self.get(&internal::concurrency),
+                },
+                metrics: Metrics {
+                    secret: resolver.secret(&metrics::secret, &metrics::secret_file),
+                    public: self.get(&metrics::public),
+                },
+                events: self.get(&events::supported),
+                sessions: Sessions::of(self),
+                room_prefix: self.get(&rooms::prefix),
+                redis: resolver.redis(),
+                limits: Limits::of(self),
+                log: Log::of(self),
+            };
+            let mut warnings = self.notes.clone();
+            warnings.extend(advice::warnings(&config));
+            Loaded { config, warnings }
+        })
     }
 
     /// How tokens are verified and signed, for `token mint` and `token check`.
@@ -92,9 +88,7 @@ impl Settings {
     /// # Errors
     /// A missing `auth.secret`, and mistakes in any source.
     pub fn auth(&self) -> Result<Auth, Problems> {
-        let mut problems = self.problems.clone();
-        let auth = self.auth_with(&mut problems);
-        problems.or(auth)
+        self.resolved(|resolver| resolver.auth())
     }
 
     /// What identifiers look like, for the commands that take them.
@@ -102,23 +96,18 @@ impl Settings {
     /// # Errors
     /// Mistakes in any source.
     pub fn ids(&self) -> Result<IdFormats, Problems> {
-        self.problems.clone().or(self.id_formats())
+        self.resolved(|_| self.id_formats())
     }
 
     /// How to call the server of this configuration, for `emit` and `force-logout`.
     ///
     /// # Errors
     /// An `internal.secret_file` that cannot be read, and mistakes in any source.
-    pub fn client(&self) -> Result<Client, Problems> {
-        let mut problems = self.problems.clone();
-        let chosen::Internal {
-            secret,
-            secret_file,
-            ..
-        } = &self.chosen.internal;
-        let secret = self.secret(secret, secret_file, &mut problems);
-        let url = self.instance.clone().unwrap_or_else(|| self.listening());
-        problems.or(Client { url, secret })
+    pub fn endpoint(&self) -> Result<Endpoint, Problems> {
+        self.resolved(|resolver| Endpoint {
+            url: self.instance.clone().unwrap_or_else(|| self.listening()),
+            secret: resolver.secret(&internal::secret, &internal::secret_file),
+        })
     }
 
     /// Where sessions are kept, for `sessions ls`.
@@ -126,118 +115,177 @@ impl Settings {
     /// # Errors
     /// Mistakes in any source, or files for Redis that cannot be read.
     pub fn sessions(&self) -> Result<SessionStorage, Problems> {
-        let mut problems = self.problems.clone();
-        let storage = SessionStorage {
-            redis: self.redis(&mut problems),
-            sessions: self.sessions_section(),
-            room_prefix: self.chosen.rooms.prefix.value.clone(),
+        self.resolved(|resolver| SessionStorage {
+            redis: resolver.redis(),
+            sessions: Sessions::of(self),
+            room_prefix: self.get(&rooms::prefix),
             ids: self.id_formats(),
+        })
+    }
+
+    fn resolved<T>(&self, resolve: impl FnOnce(&mut Resolver<'_>) -> T) -> Result<T, Problems> {
+        let mut resolver = Resolver {
+            settings: self,
+            problems: self.problems.clone(),
         };
-        problems.or(storage)
+        let value = resolve(&mut resolver);
+        resolver.problems.or(value)
     }
 
     fn listening(&self) -> String {
-        let chosen::Server { host, port, .. } = &self.chosen.server;
-        let host = match host.value.parse::<IpAddr>() {
+        let host = self.get(&server::host);
+        let host = match host.parse::<IpAddr>() {
             Ok(ip) if ip.is_unspecified() => "127.0.0.1".to_owned(),
             Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
-            _ => host.value.clone(),
+            _ => host,
         };
-        format!("http://{host}:{}", port.value)
-    }
-
-    fn cors(&self) -> Cors {
-        let chosen::Cors { origin } = &self.chosen.cors;
-        match origin.value.as_slice() {
-            [any] if any == "*" => Cors::Any,
-            [one] => Cors::One(one.clone()),
-            list => Cors::List(list.to_vec()),
-        }
-    }
-
-    fn auth_with(&self, problems: &mut Problems) -> Auth {
-        let chosen::Auth {
-            secret,
-            secret_file,
-            previous_secrets,
-            previous_secret_files,
-            algorithms,
-            user_claim,
-            session_claim,
-            issuer,
-            audience,
-            on_expiry,
-        } = &self.chosen.auth;
-        Auth {
-            secrets: self.secrets(
-                (secret, secret_file),
-                (previous_secrets, previous_secret_files),
-                problems,
-            ),
-            algorithms: algorithms.value.clone(),
-            user_claim: user_claim.value.clone(),
-            session_claim: session_claim.value.clone(),
-            issuer: issuer.value.clone(),
-            audience: audience.value.clone(),
-            on_expiry: on_expiry.value,
-        }
+        format!("http://{host}:{}", self.get(&server::port))
     }
 
     pub(super) fn id_formats(&self) -> IdFormats {
-        let chosen::Ids {
-            user,
-            session,
-            any_max_length,
-            any_charset,
-        } = &self.chosen.ids;
         let format = |kind| match kind {
             IdKind::ObjectId => IdFormat::ObjectId,
             IdKind::Uuid => IdFormat::Uuid,
             IdKind::Integer => IdFormat::Integer,
             IdKind::Any => IdFormat::Any {
-                max_length: any_max_length.value,
-                charset: any_charset.value.clone(),
+                max_length: self.get(&ids::any_max_length),
+                charset: self.get(&ids::any_charset),
             },
         };
         IdFormats {
-            user: format(user.value),
-            session: format(session.value),
+            user: format(self.get(&ids::user)),
+            session: format(self.get(&ids::session)),
+        }
+    }
+}
+
+impl From<Vec<String>> for Cors {
+    fn from(mut origins: Vec<String>) -> Self {
+        match origins.as_slice() {
+            [any] if any == "*" => Self::Any,
+            [_] => Self::One(origins.remove(0)),
+            _ => Self::List(origins),
+        }
+    }
+}
+
+/// Collects what is wrong with the values together.
+pub(super) struct Resolver<'s> {
+    pub(super) settings: &'s Settings,
+    pub(super) problems: Problems,
+}
+
+impl Resolver<'_> {
+    /// Reports a mistake in the value, if a source gave it.
+    pub(super) fn blame(&mut self, key: &Key, text: impl Display) {
+        if let Some(given) = self.settings.given(key) {
+            let place = given.origin.place();
+            self.problems
+                .add(place, format_args!("{}: {text}", key.path));
         }
     }
 
-    fn internal(&self, problems: &mut Problems) -> Internal {
-        let chosen::Internal {
-            secret,
-            secret_file,
-            previous_secrets,
-            previous_secret_files,
-            max_body,
-            concurrency,
-        } = &self.chosen.internal;
-        Internal {
+    fn auth(&mut self) -> Auth {
+        let settings = self.settings;
+        Auth {
             secrets: self.secrets(
-                (secret, secret_file),
-                (previous_secrets, previous_secret_files),
-                problems,
+                (&auth::secret, &auth::secret_file),
+                (&auth::previous_secrets, &auth::previous_secret_files),
             ),
-            max_body: max_body.value,
-            concurrency: concurrency.value,
+            algorithms: settings.get(&auth::algorithms),
+            user_claim: settings.get(&auth::user_claim),
+            session_claim: settings.get(&auth::session_claim),
+            issuer: settings.get(&auth::issuer),
+            audience: settings.get(&auth::audience),
+            on_expiry: settings.get(&auth::on_expiry),
         }
     }
 
-    fn metrics(&self, problems: &mut Problems) -> Metrics {
-        let chosen::Metrics {
-            secret,
-            secret_file,
-            public,
-        } = &self.chosen.metrics;
-        Metrics {
-            secret: self.secret(secret, secret_file, problems),
-            public: public.value,
+    /// Returns the secret and those that it replaces, each given or in a file. A missing secret is a
+    /// problem.
+    pub(super) fn secrets(
+        &mut self,
+        (secret, file): (&Optional<Secret>, &Optional<String>),
+        (previous, files): (&Optional<Vec<Secret>>, &Optional<Vec<String>>),
+    ) -> Vec<Secret> {
+        let found = self.secret(secret, file);
+        if !self.settings.is_given(&secret.key) && !self.settings.is_given(&file.key) {
+            self.missing(&secret.key, &file.key);
         }
+        let previous = self.settings.get(previous).unwrap_or_else(|| {
+            let paths = self.settings.get(files).unwrap_or_default();
+            let remedy = "create it or take it off the list";
+            let secrets = paths
+                .iter()
+                .filter_map(|path| self.secret_in(&files.key, path, remedy));
+            secrets.collect()
+        });
+        found.into_iter().chain(previous).collect()
     }
 
-    fn sessions_section(&self) -> Sessions {
-        section!(Sessions { key_prefix, ttl, sweep_interval } of &self.chosen.sessions)
+    /// Returns the secret, or the one in the file.
+    pub(super) fn secret(
+        &mut self,
+        secret: &Optional<Secret>,
+        file: &Optional<String>,
+    ) -> Option<Secret> {
+        self.settings.get(secret).or_else(|| {
+            let remedy = format!("create it or set {}", secret.key.familiar_variable());
+            self.secret_in(&file.key, &self.settings.get(file)?, &remedy)
+        })
+    }
+
+    /// Returns the absolute path of a file that must exist, such as a certificate.
+    pub(super) fn path(&mut self, file: &Optional<String>) -> Option<PathBuf> {
+        let text = self.settings.get(file)?;
+        let path = self.settings.base(&file.key).join(&text);
+        if let Err(error) = fs::File::open(&path) {
+            let remedy = "create it or leave the key out";
+            self.blame(&file.key, unreadable(&text, &error, remedy));
+        }
+        Some(path)
+    }
+
+    fn secret_in(&mut self, file: &Key, path: &str, remedy: &str) -> Option<Secret> {
+        match fs::read_to_string(self.settings.base(file).join(path)) {
+            Ok(mut text) => {
+                let line = text.strip_suffix('\n').unwrap_or(&text);
+                let length = line.strip_suffix('\r').unwrap_or(line).len();
+                text.truncate(length);
+                if !text.is_empty() {
+                    return Some(Secret::new(text));
+                }
+                let text = format_args!("{path:?} is empty; write the secret into it");
+                self.blame(file, text);
+            }
+            Err(error) => self.blame(file, unreadable(path, &error, remedy)),
+        }
+        None
+    }
+
+    fn missing(&mut self, secret: &Key, file: &Key) {
+        let names = secret.familiar.iter().copied();
+        let blank = names.filter(|name| self.settings.blank.contains(*name));
+        let blank = match blank.collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => none,
+            names => format!(" ({names} is there but empty)"),
+        };
+        let variables = match secret.familiar {
+            [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+            _ => secret.familiar_variable(),
+        };
+        let file = file.path;
+        let text = format_args!(
+            "not set{blank}; set {variables}, for example to what `openssl rand -hex 32` prints, \
+             or {file} to a file that holds it",
+        );
+        self.problems.add(secret.path, text);
+    }
+}
+
+fn unreadable(path: &str, error: &io::Error, remedy: &str) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => format!("{path:?} not found; {remedy}"),
+        _ => format!("{path:?} cannot be read: {error}; make it a text that sockd may read"),
     }
 }

@@ -1,4 +1,4 @@
-//! Where values come from, from weakest to strongest: defaults, file, environment, flags.
+//! Where values come from, from weakest to strongest: file, environment, flags.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use super::problem::{Problem, Problems};
+use super::problem::Problems;
 
 /// Everything outside the process that a configuration is read from.
 #[derive(Clone, Default)]
@@ -37,7 +37,7 @@ impl Sources {
     ) -> Result<Self, Problems> {
         let directory = env::current_dir().map_err(|error| {
             let text = format_args!("cannot be read: {error}; change to one that exists");
-            Problem::at("working directory", text)
+            Problems::one("working directory", text)
         })?;
         let named = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value));
         Ok(Self {
@@ -63,7 +63,6 @@ pub struct Flag {
 /// Where one value was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Origin {
-    Default,
     File {
         file: Arc<Path>,
         line: usize,
@@ -85,7 +84,6 @@ impl Origin {
     /// How strong the source is: of two, the greater wins.
     pub(super) fn rank(&self) -> u8 {
         match self {
-            Self::Default => 0,
             Self::File { .. } => 1,
             Self::Environment { name } | Self::DotEnv { name, .. } => {
                 if name.starts_with("SOCKD_") { 3 } else { 2 }
@@ -112,7 +110,6 @@ impl Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Default => f.write_str("default"),
             Self::File { file, line, .. } => write!(f, "{}:{line}", file.display()),
             Self::Environment { name } => write!(f, "environment {name}"),
             Self::DotEnv { name, .. } => write!(f, ".env {name}"),

@@ -1,27 +1,29 @@
 //! The one table of settings: names, kinds, defaults and reasons.
 //!
-//! To add a setting, add an entry here, and a field to the section in `config.rs`: `resolve.rs` names
-//! every setting of a section, so the crate compiles only when the new one is used there. Then write
-//! `sockd config example` to `config.example.toml`.
+//! To add a setting, add an entry here. In a section with a type (`server as Server`) that is also the
+//! field that the process reads; in another, `resolve.rs` takes it from there into [`Config`]. Then
+//! write `sockd config example` to `config.example.toml`.
 //!
 //! An entry is the reason for the default, in one line, followed by
 //! `name: Type = KIND, Fallback("default"), also ["VARIABLE"], file of secret;`
 //! The last two are optional: variables besides `SOCKD_SECTION__NAME`, and for a file, the secret
 //! that it holds. Other settings that say the same in different ways have `decides(subject, way)`.
+//!
+//! [`Config`]: super::Config
 
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 use super::{
     LogFormat, OnExpiry,
-    key::{Choice, FILE, Fallback, Given, Key, nearest},
-    kind::{Input, Kind},
-    kinds::{
-        ALGORITHMS, BOOLEAN, CHARSET, EVENTS, HOST, LOG_FILTER, ORIGINS, PATH, PATHS, PREFIX,
-        REDIS_URL, SECRET, SECRETS, TEXT, Words, duration, nodes, number, size, word,
+    kind::{
+        ALGORITHMS, BOOLEAN, CHARSET, EVENTS, HOST, Kind, LOG_FILTER, ORIGINS, PATH, PATHS, PREFIX,
+        REDIS_URL, SECRET, SECRETS, TEXT, duration, nodes, number, size, word,
     },
-    problem::{Problem, Problems},
     redis_url::RedisUrl,
-    source::Origin,
+    setting::{FILE, Fallback, Key, Setting},
+    settings::Settings,
 };
 use crate::{
     id::{self, Charset, SupportedEvents},
@@ -42,8 +44,8 @@ const COUNT: Kind<usize> = number::<_, 1, 10_000_000>();
 /// The subject of all settings that say where Redis is.
 pub(super) const WHERE_REDIS_IS: &str = "where Redis is";
 
-super::define::settings! {
-    server: Server {
+super::setting::settings! {
+    server as Server {
         /// Address or host name to listen on; `::` takes IPv4 and IPv6 alike.
         host: String = HOST, Is("::");
         /// 3000 is where clients and backends look already; 0 lets the system choose.
@@ -67,7 +69,7 @@ super::define::settings! {
         /// The process ends this long after the signal, whatever is left; `docker stop` waits 10 s.
         shutdown_timeout: Duration = LIMIT, Is("10s");
     }
-    socketio: SocketIo {
+    socketio as SocketIo {
         /// Socket.IO's own default, told in the handshake; under the 60 s of silence that proxies allow.
         ping_interval: Duration = LIMIT, Is("25s");
         /// Socket.IO's own default: a client that answers no ping for this long is gone.
@@ -79,11 +81,11 @@ super::define::settings! {
         /// Longest message of a client; Socket.IO's own default of 1e6 bytes, told in the handshake.
         max_payload: usize = size::<1, GIB>(), Is("1000000B");
     }
-    cors: Cors {
+    cors {
         /// `*`, one origin, or several; tokens and not cookies guard the sockets, so any may try.
         origin: Vec<String> = ORIGINS, Is("*"), also ["CORS_ORIGIN"];
     }
-    auth: Auth {
+    auth {
         /// Required: HMAC secret of 32 bytes or more (openssl rand -hex 32), or PEM public key.
         secret: Secret = SECRET, Unset("\"...\""), also ["JWT_SECRET"];
         /// The same, read from a file; one newline at its end is not part of the secret.
@@ -107,7 +109,7 @@ super::define::settings! {
         /// What happens to a socket whose token runs out; a token that is over should open nothing.
         on_expiry: OnExpiry = word(), Is("disconnect");
     }
-    ids: Ids {
+    ids {
         /// objectid, uuid, integer or any; MongoDB's, as the first backends use it.
         user: IdKind = word(), Is("objectid");
         /// objectid, uuid, integer or any; sessions are made by a UUID function nearly everywhere.
@@ -117,11 +119,11 @@ super::define::settings! {
         /// Characters of the format `any`: those of UUIDs, e-mail addresses and namespaced ids.
         any_charset: Charset = CHARSET, Is("a-zA-Z0-9_.:@-");
     }
-    events: Events {
+    events {
         /// Names, and `prefix:*` for all that begin so; another event is refused as a mistake.
         supported: SupportedEvents = EVENTS, Is("profile:update,account:update,auth:logout");
     }
-    internal: Internal {
+    internal {
         /// Required: what backends send as the bearer of the internal routes (openssl rand -hex 32).
         secret: Secret = SECRET, Unset("\"...\""),
             also ["INTERNAL_SECRET", "AUTH_TOKEN", "SECRET_KEY"];
@@ -139,7 +141,7 @@ super::define::settings! {
         /// Internal requests that run at once, others wait: room for a burst while Redis hangs, and 1 GiB of bodies at most.
         concurrency: usize = number::<_, 1, 65_535>(), Is("1024");
     }
-    metrics: Metrics {
+    metrics {
         /// Bearer token for scrapers: reads /metrics and the reason of /readyz only. internal.secret works too.
         secret: Secret = SECRET, Unset("\"...\"");
         /// The same, read from a file; one newline at its end is not part of the secret.
@@ -147,7 +149,7 @@ super::define::settings! {
         /// Whether /metrics needs no secret; false, as it shares the port with the clients.
         public: bool = BOOLEAN, Is("false");
     }
-    sessions: Sessions {
+    sessions as Sessions {
         /// The Redis key before the user id; backends and older servers read the same keys.
         key_prefix: String = PREFIX, Is("socket:active_session:");
         /// How long a session outlives its last socket; 604,800 s as in the keys that are there already.
@@ -155,11 +157,11 @@ super::define::settings! {
         /// How often local users are compared with Redis: a missed logout is made up for within 15 s.
         sweep_interval: Duration = LIMIT, Is("10s");
     }
-    rooms: Rooms {
+    rooms {
         /// The room's name before the user id; channels on Redis are named after it.
         prefix: String = PREFIX, Is("user:");
     }
-    redis: Redis {
+    redis {
         /// redis://, rediss:// or redis+unix://; with nothing that says where Redis is, sessions stay in memory.
         url: RedisUrl = REDIS_URL, Unset("\"redis://127.0.0.1:6379/0\""),
             also ["REDIS_URL"], decides(WHERE_REDIS_IS, "url");
@@ -206,7 +208,7 @@ super::define::settings! {
         /// Redis answers in under 1 ms; a second is trouble, and callers are told within 3 s.
         command_timeout: Duration = LIMIT, Is("1s");
     }
-    limits: Limits {
+    limits as Limits {
         /// Bytes that may wait for one client: 16 great events, and under the 40 MB that one may cost.
         outbound_buffer: usize = size::<{ 64 * KIB }, GIB>(), Is("16MiB");
         /// A client that reads nothing for this long is closed; a phone that changes networks is back by then.
@@ -230,7 +232,7 @@ super::define::settings! {
         /// New connections a second on a node, and as many at once: 100,000 clients that return within 5 s.
         handshake_rate: usize = COUNT, Is("20000");
     }
-    log: Log {
+    log as Log {
         /// error, warn, info, debug, trace, or a filter `info,sockd=debug`; info logs no single event.
         level: String = LOG_FILTER, Is("info");
         /// text for people, json for collectors.
@@ -239,93 +241,34 @@ super::define::settings! {
 }
 
 /// The format of an id, without its parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum IdKind {
+    #[value(name = "objectid")]
     ObjectId,
     Uuid,
     Integer,
     Any,
 }
 
-impl Words for IdKind {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("objectid", Self::ObjectId),
-        ("uuid", Self::Uuid),
-        ("integer", Self::Integer),
-        ("any", Self::Any),
-    ];
-}
-
-impl Words for OnExpiry {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("disconnect", Self::Disconnect), ("keep", Self::Keep)];
-}
-
-impl Words for LogFormat {
-    const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
-}
-
-/// A setting, and its place in [`Raw`].
-pub(super) struct Setting {
-    pub(super) key: Key,
-    origin: fn(&Raw) -> Option<&Origin>,
-    read: fn(&mut Raw, Input<'_>, &Origin) -> Result<(), String>,
-    move_to: fn(&mut Raw, &mut Raw),
-}
-
-impl Setting {
-    pub(super) fn find(path: &str) -> Option<&'static Self> {
-        let mut settings = SETTINGS.iter().copied();
-        settings.find(|setting| setting.key.path == path)
-    }
-
-    /// Returns the setting that names the file of this secret.
-    pub(super) fn file(&self) -> Option<&'static Self> {
-        let is_file = |other: &&Self| self.key.is_rival(&other.key) && other.key.way == FILE;
-        SETTINGS.iter().copied().find(is_file)
-    }
+/// Returns the setting of this path.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    SETTINGS.iter().copied().find(|key| key.path == path)
 }
 
 /// Returns the path of the setting that was most likely meant.
 pub(super) fn nearest_path(unknown: &str) -> Option<&'static str> {
     let leaf = unknown.rsplit('.').next().unwrap_or(unknown);
-    let mut keys = SETTINGS.iter().map(|setting| &setting.key);
+    let mut keys = SETTINGS.iter();
     nearest(unknown, keys.clone().map(|key| key.path))
         .or_else(|| keys.find(|key| key.name == leaf).map(|key| key.path))
 }
 
-impl Raw {
-    pub(super) fn origin(&self, setting: &Setting) -> Option<&Origin> {
-        (setting.origin)(self)
-    }
-
-    /// Returns every setting that is given, in the order of the table.
-    pub(super) fn given(&self) -> impl Iterator<Item = (&'static Setting, &Origin)> {
-        let given = |setting: &&'static Setting| Some((*setting, self.origin(setting)?));
-        SETTINGS.iter().filter_map(given)
-    }
-
-    /// Whether the setting, or another that says the same, is given.
-    pub(super) fn decides(&self, key: &Key) -> bool {
-        self.given()
-            .any(|(given, _)| given.key.path == key.path || given.key.is_rival(key))
-    }
-
-    /// Reads what a source gives for a setting.
-    pub(super) fn read(
-        &mut self,
-        setting: &Setting,
-        input: Input<'_>,
-        origin: &Origin,
-        problems: &mut Problems,
-    ) {
-        if let Err(text) = (setting.read)(self, input, origin) {
-            problems.add(setting.key.problem(origin, text));
-        }
-    }
-
-    /// Moves the value of a setting over from another source.
-    pub(super) fn take(&mut self, setting: &Setting, from: &mut Self) {
-        (setting.move_to)(from, self);
-    }
+/// Returns the known text within a few keystrokes of the unknown one.
+pub(super) fn nearest<T: AsRef<str>>(unknown: &str, known: impl Iterator<Item = T>) -> Option<T> {
+    let reach = (unknown.chars().count() / 3).clamp(1, 4);
+    known
+        .map(|name| (strsim::damerau_levenshtein(unknown, name.as_ref()), name))
+        .filter(|(distance, _)| *distance <= reach)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
 }

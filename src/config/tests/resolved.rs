@@ -127,7 +127,7 @@ fn commands_need_only_what_they_use() {
     assert_eq!(settings.auth().expect("a secret").secrets.len(), 1);
     assert!(
         settings
-            .client()
+            .endpoint()
             .expect("no need of a secret")
             .secret
             .is_none()
@@ -142,7 +142,7 @@ fn commands_need_only_what_they_use() {
     assert!(settings.ids().is_ok());
     assert!(Start::bare().settings().auth().is_err());
     let settings = Start::bare().env("PORT", "x").settings();
-    assert!(settings.client().is_err());
+    assert!(settings.endpoint().is_err());
     assert!(settings.sessions().is_err());
 }
 
@@ -155,7 +155,7 @@ fn the_client_asks_on_the_loopback_when_the_server_listens_everywhere() {
         ("localhost", "http://localhost:3000"),
     ] {
         let settings = Start::new().env("SOCKD_SERVER__HOST", host).settings();
-        assert_eq!(settings.client().expect("a client").url, url);
+        assert_eq!(settings.endpoint().expect("a client").url, url);
     }
 }
 
