@@ -4,8 +4,11 @@
 //! nothing is skipped. A reader that substitutes variables or knows more escapes would read a
 //! different secret from the same file.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
+
 /// One assignment.
-#[derive(PartialEq, Eq)]
 pub(super) struct Assignment {
     pub(super) name: String,
     pub(super) value: String,
@@ -13,84 +16,40 @@ pub(super) struct Assignment {
     pub(super) line: usize,
 }
 
+/// The expression by which `dotenv` itself finds assignments
+/// (<https://github.com/motdotla/dotenv/blob/v16.4.5/lib/main.js>).
+static ASSIGNMENT: LazyLock<Regex> = LazyLock::new(|| {
+    let quoted = r#"\s*'(?:\\'|[^'])*'|\s*"(?:\\"|[^"])*"|\s*`(?:\\`|[^`])*`"#;
+    let name = r"^\s*(?:export\s+)?([A-Za-z0-9_.-]+)(?:\s*=\s*?|:\s+?)";
+    let line = format!(r"(?m){name}({quoted}|[^#\n]+)?\s*(?:#.*)?$");
+    Regex::new(&line).expect("a regular expression")
+});
+
 /// Returns all assignments in order; the last one of a name counts.
 pub(super) fn parse(text: &str) -> Vec<Assignment> {
-    let text = text
-        .trim_start_matches('\u{feff}')
-        .replace("\r\n", "\n")
-        .replace('\r', "\n");
-    let mut assignments = Vec::new();
-    let (mut rest, mut line) = (text.as_str(), 1);
-    while !rest.is_empty() {
-        let (assignment, used) = next(rest);
-        assignments.extend(assignment.map(|(name, value)| Assignment { name, value, line }));
-        line += rest[..used].matches('\n').count();
-        rest = &rest[used..];
-    }
-    assignments
-}
-
-/// Reads one line, or several that a quoted value spans; also returns the length in bytes.
-fn next(text: &str) -> (Option<(String, String)>, usize) {
-    let line_end = text.find('\n').map_or(text.len(), |at| at + 1);
-    let Some((name, after_name)) = assigned_name(&text[..line_end]) else {
-        return (None, line_end);
-    };
-    let value_at = line_end - after_name.len();
-    let value_text = &text[value_at..];
-    if let Some((value, length)) = quoted(value_text) {
-        let rest = &value_text[length..];
-        let end = rest.find('\n').map_or(rest.len(), |at| at + 1);
-        let tail = rest[..end].trim();
-        if tail.is_empty() || tail.starts_with('#') {
-            return (Some((name, value)), value_at + length + end);
+    let text = text.trim_start_matches('\u{feff}');
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let assignments = ASSIGNMENT.captures_iter(&text).map(|found| {
+        let value = found.get(2).map_or("", |value| value.as_str().trim());
+        let unquoted = ['\'', '"', '`'].iter().find_map(|quote| {
+            let inner = value.strip_prefix(*quote)?;
+            inner.strip_suffix(*quote)
+        });
+        let inner = unquoted.unwrap_or(value);
+        Assignment {
+            name: found[1].to_owned(),
+            value: if value.starts_with('"') {
+                inner.replace("\\n", "\n").replace("\\r", "\r")
+            } else {
+                inner.to_owned()
+            },
+            line: text[..found.get(1).map_or(0, |name| name.start())]
+                .matches('\n')
+                .count()
+                + 1,
         }
-    }
-    let value = after_name.split('#').next().unwrap_or_default().trim();
-    let unquoted = ['\'', '"', '`']
-        .iter()
-        .find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
-    let value = unquoted.unwrap_or(value).to_owned();
-    (Some((name, value)), line_end)
-}
-
-/// Returns the name, after an optional `export`, and what follows its `=` or `: `.
-fn assigned_name(line: &str) -> Option<(String, &str)> {
-    let line = line.trim_start();
-    let unexported = line
-        .strip_prefix("export")
-        .filter(|rest| rest.starts_with([' ', '\t']));
-    let line = unexported.map_or(line, str::trim_start);
-    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    let end = line.find(|c| !is_name(c)).filter(|end| *end > 0)?;
-    let (name, rest) = line.split_at(end);
-    let assigned = rest.trim_start_matches([' ', '\t']).strip_prefix('=');
-    let value = assigned.or_else(|| {
-        let rest = rest.strip_prefix(':')?;
-        rest.starts_with([' ', '\t']).then_some(rest)
-    })?;
-    Some((name.to_owned(), value))
-}
-
-/// Returns a value in one of three kinds of quotes, and its length in bytes. Only double quotes have
-/// escapes, `\n` and `\r`.
-fn quoted(text: &str) -> Option<(String, usize)> {
-    let inner = text.trim_start();
-    let quote = inner
-        .chars()
-        .next()
-        .filter(|c| matches!(c, '\'' | '"' | '`'))?;
-    let start = text.len() - inner.len() + 1;
-    let inner = &text[start..];
-    let closes = |(at, _): &(usize, &str)| !inner[..*at].ends_with('\\');
-    let (length, _) = inner.match_indices(quote).find(closes)?;
-    let value = &inner[..length];
-    let value = if quote == '"' {
-        value.replace("\\n", "\n").replace("\\r", "\r")
-    } else {
-        value.to_owned()
-    };
-    Some((value, start + length + 1))
+    });
+    assignments.collect()
 }
 
 #[cfg(test)]

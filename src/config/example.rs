@@ -66,6 +66,8 @@ mod tests {
         for key in SETTINGS {
             let name = key.name;
             assert!(text.contains(&format!("{name} = ")), "{}", key.path);
+            let is_unset = matches!(key.fallback, Fallback::Unset(_));
+            assert!(key.default().is_some() != is_unset, "{}", key.path);
         }
         assert_eq!(shown(&config(&text)), shown(&config("")));
     }
