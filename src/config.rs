@@ -3,12 +3,12 @@
 //!
 //! Values go one way, and so does every `use`:
 //!
-//! 1. `table` lists every setting; `setting` makes types of the list, and `kind` reads values.
+//! 1. `table` lists every setting; `setting` makes types of the list, and `kind` reads a `value`.
 //! 2. `file`, `environment` (with `dotenv`) and the flags each give what they say of settings;
 //!    `source` says where a value was read, and `problem` collects mistakes.
 //! 3. `settings` keeps the strongest value of each setting, with its origin.
-//! 4. `resolve`, with `redis`, makes the `Config`; `advice` warns of what works but
-//!    probably not as intended. `example` writes the commented file.
+//! 4. `resolve`, with `redis`, makes the `Config`; `advice` warns of what works but probably not as
+//!    intended. `example` writes the commented file.
 
 mod advice;
 mod dotenv;
@@ -26,6 +26,7 @@ mod source;
 mod table;
 #[cfg(test)]
 mod tests;
+mod value;
 
 pub use jsonwebtoken::{Algorithm, AlgorithmFamily};
 

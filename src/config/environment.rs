@@ -9,11 +9,12 @@ use std::{
 
 use super::{
     dotenv,
-    kind::{Shape, Value},
+    kind::Shape,
     problem::Problems,
     setting::{FILE, Given, Key},
     source::{Origin, Sources},
     table::{self, SETTINGS, nearest},
+    value::Value,
 };
 
 /// Every variable by name; the process's own overrides that of `.env` even if it is blank.

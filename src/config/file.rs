@@ -13,11 +13,11 @@ use toml::{
 
 use super::{
     environment::Environment,
-    kind::Value,
     problem::Problems,
     setting::Given,
     source::{Origin, Sources},
     table::{SETTINGS, find, nearest, nearest_path},
+    value::Value,
 };
 
 /// The configuration file that was found.

@@ -1,20 +1,13 @@
 //! The kinds of values: how each is read from text and from TOML, and how it is shown.
 
-use std::{
-    any::Any,
-    fmt::{self, Display},
-    net::IpAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{any::Any, fmt::Display, net::IpAddr, sync::Arc, time::Duration};
 
 use bytesize::ByteSize;
 use clap::ValueEnum;
 use thiserror::Error;
-use toml::de::DeValue;
 use tracing_subscriber::EnvFilter;
 
-use super::redis_url::RedisUrl;
+use super::{redis_url::RedisUrl, value::Value};
 use crate::{
     id::{Charset, SupportedEvents},
     secret::Secret,
@@ -47,18 +40,6 @@ pub(super) enum Shape {
     List,
     /// A list, or a single comma-separated text.
     ListOrText,
-}
-
-/// A value as its source gives it.
-pub(super) enum Value {
-    /// From a variable, a flag, or the table of settings.
-    Text(String),
-    TomlText(String),
-    Boolean(bool),
-    Integer(u64),
-    List(Vec<String>),
-    /// What no setting takes, as messages name it.
-    Other(String),
 }
 
 /// What was read, of the type of its setting; shows nothing of a secret.
@@ -338,41 +319,6 @@ impl<T: Send + Sync + 'static> Kind<T> {
                 (self.choices)()
             ))
         })
-    }
-}
-
-impl From<&DeValue<'_>> for Value {
-    fn from(value: &DeValue<'_>) -> Self {
-        match value {
-            DeValue::String(text) => Self::TomlText(text.to_string()),
-            DeValue::Boolean(boolean) => Self::Boolean(*boolean),
-            DeValue::Integer(integer) => u64::from_str_radix(integer.as_str(), integer.radix())
-                .map_or_else(|_| Self::Other(integer.to_string()), Self::Integer),
-            DeValue::Array(items) => {
-                let texts = items.iter().map(|item| item.get_ref().as_str());
-                let texts: Option<_> = texts.map(|text| text.map(str::to_owned)).collect();
-                texts.map_or_else(|| Self::Other("this list".to_owned()), Self::List)
-            }
-            DeValue::Float(float) => Self::Other(float.to_string()),
-            DeValue::Datetime(datetime) => Self::Other(datetime.to_string()),
-            DeValue::Table(_) => Self::Other("a section".to_owned()),
-        }
-    }
-}
-
-impl Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) | Self::TomlText(text) => {
-                let short: String = text.chars().take(64).collect();
-                let mark = if short.len() < text.len() { "…" } else { "" };
-                write!(f, "{short:?}{mark}")
-            }
-            Self::Boolean(boolean) => boolean.fmt(f),
-            Self::Integer(number) => number.fmt(f),
-            Self::List(_) => f.write_str("this list"),
-            Self::Other(shown) => f.write_str(shown),
-        }
     }
 }
 

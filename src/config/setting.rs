@@ -4,9 +4,10 @@
 use std::fmt::Display;
 
 use super::{
-    kind::{Kind, Read, Refusal, Shape, Value},
+    kind::{Kind, Read, Refusal, Shape},
     problem::Problems,
     source::Origin,
+    value::Value,
 };
 
 /// A setting with values of type `T`, which is an `F` once the default is filled in.

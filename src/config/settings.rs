@@ -11,11 +11,11 @@ use serde::Serialize;
 use super::{
     environment::Environment,
     file::File,
-    kind::Value,
     problem::Problems,
     setting::{Fallback, Given, Key, Setting},
     source::{Origin, Sources},
     table::{SETTINGS, WHERE_REDIS_IS, find, redis},
+    value::Value,
 };
 
 /// The values that hold, not yet resolved.
