@@ -25,22 +25,22 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand --version 'Print version'
             cand serve 'Run the gateway'
             cand emit 'Push an event to a user, or a file of events'
-            cand force-logout 'Make one session a user''s only one, and close the sockets of all others'
-            cand token 'Make and judge tokens'
-            cand sessions 'Look at the active sessions'
-            cand doctor 'Check all that a server stands on, and say what to do'
-            cand config 'Look at the configuration'
-            cand completions 'Print the completions for a shell'
+            cand force-logout 'Make one session a user''s only session, and close the sockets of all others'
+            cand token 'Mint and check tokens'
+            cand sessions 'Inspect the active sessions'
+            cand doctor 'Check everything that a server depends on, and say what to do'
+            cand config 'Check and show the configuration'
+            cand completions 'Print shell completions'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'sockd;serve'= {
-            cand --host 'The address to listen on; :: is all of IPv4 and IPv6'
+            cand --host 'The address to listen on; :: means all IPv4 and IPv6 addresses'
             cand --port 'The port to listen on; 0 lets the system choose'
-            cand --redis-url 'Where sessions are kept and other nodes are met; a password belongs into REDIS_PASS or redis.password_file, since ps shows flags'
-            cand --log-level 'What is logged, such as info or info,sockd=debug'
-            cand --log-format 'How it is logged'
+            cand --redis-url 'The Redis that stores sessions and connects nodes; put a password in REDIS_PASS or redis.password_file, since ps shows flags'
+            cand --log-level 'What to log, such as info or info,sockd=debug'
+            cand --log-format 'The format of the log'
             cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
-            cand --dev 'Try it out: no configuration is read, secrets are made for this run, sessions stay in memory, and the terminal shows what to paste next'
+            cand --dev 'Try it out: reads no configuration, generates secrets for this run, keeps sessions in memory, and prints the commands to paste next'
             cand -h 'Print help'
             cand --help 'Print help'
             cand -V 'Print version'
@@ -48,14 +48,14 @@ set edit:completion:arg-completer[sockd] = {|@words|
         }
         &'sockd;emit'= {
             cand --batch 'Send one event per line of this file, - for stdin'
-            cand --concurrency 'How many lines of a batch are under way at once; lines of one user stay in order'
-            cand --failed 'Where the lines of a batch that failed are kept [default: FILE.failed.ndjson]'
+            cand --concurrency 'How many lines of a batch to send at once; lines of one user stay in order'
+            cand --failed 'Where to keep the lines of a batch that failed [default: FILE.failed.ndjson]'
             cand --url 'The node''s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]'
-            cand --secret-file 'A file that holds the secret for the internal API, - for stdin [default: the configured secret]'
+            cand --secret-file 'A file with the secret for the internal API, - for stdin [default: the configured secret]'
             cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
             cand --require-online 'Fail with exit code 5 if the user has no socket'
             cand --json 'Print the result as JSON'
-            cand --proxy 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly'
+            cand --proxy 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
             cand -h 'Print help'
             cand --help 'Print help'
             cand -V 'Print version'
@@ -63,10 +63,10 @@ set edit:completion:arg-completer[sockd] = {|@words|
         }
         &'sockd;force-logout'= {
             cand --url 'The node''s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]'
-            cand --secret-file 'A file that holds the secret for the internal API, - for stdin [default: the configured secret]'
+            cand --secret-file 'A file with the secret for the internal API, - for stdin [default: the configured secret]'
             cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
             cand --json 'Print the result as JSON'
-            cand --proxy 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly'
+            cand --proxy 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
             cand -h 'Print help'
             cand --help 'Print help'
             cand -V 'Print version'
@@ -78,18 +78,18 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand --help 'Print help'
             cand -V 'Print version'
             cand --version 'Print version'
-            cand mint 'Make a token, or many for a load test'
-            cand check 'Say whether the server would admit a token, or exactly why not'
+            cand mint 'Mint a token, or many for a load test'
+            cand check 'Check whether the server would accept a token, and if not, exactly why'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'sockd;token;mint'= {
-            cand --user 'The token''s user [default: one made up, told on stderr]'
-            cand --session 'The token''s session [default: one made up, told on stderr]'
-            cand --ttl 'How long the token is good, such as 30s, 1h or 7d; none for ever'
-            cand --claim 'A further claim, which wins over all others; VALUE is JSON, or else a string'
+            cand --user 'The token''s user [default: a random one, printed to stderr]'
+            cand --session 'The token''s session [default: a random one, printed to stderr]'
+            cand --ttl 'How long the token is valid, such as 30s, 1h or 7d; none never expires'
+            cand --claim 'An additional claim, which overrides all others; VALUE is JSON, or else a string'
             cand --alg 'The algorithm [default: the first configured one that fits the key]'
             cand --key 'A file with the secret or the private key, as @FILE; - for stdin [default: the configured secret]'
-            cand --count 'Make so many, each of another user and session unless given, as one JSON object a line'
+            cand --count 'Mint N tokens as one JSON object per line, each for a new user and session unless given'
             cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
             cand --json 'Print the token as JSON with its user and session'
             cand -h 'Print help'
@@ -106,8 +106,8 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand --version 'Print version'
         }
         &'sockd;token;help'= {
-            cand mint 'Make a token, or many for a load test'
-            cand check 'Say whether the server would admit a token, or exactly why not'
+            cand mint 'Mint a token, or many for a load test'
+            cand check 'Check whether the server would accept a token, and if not, exactly why'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'sockd;token;help;mint'= {
@@ -126,13 +126,13 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'sockd;sessions;ls'= {
-            cand --user 'Only this user''s session'
-            cand --limit 'List at most so many'
-            cand --url 'Ask this node, which keeps its sessions in memory, instead of the configured Redis; without a Redis it is asked anyhow [default then: SOCKD_URL, else the configured host and port]'
-            cand --secret-file 'A file that holds the secret for a node''s internal API, - for stdin; Redis does not need it [default: the configured secret]'
+            cand --user 'List only this user''s session'
+            cand --limit 'List at most N sessions'
+            cand --url 'Ask this node, which keeps its sessions in memory, instead of the configured Redis; without a Redis, a node is always asked [default: SOCKD_URL, else the configured host and port]'
+            cand --secret-file 'A file with the secret for a node''s internal API, - for stdin; not needed for Redis [default: the configured secret]'
             cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
-            cand --json 'Print one JSON object a line'
-            cand --proxy 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name; without this it is called directly'
+            cand --json 'Print one JSON object per line'
+            cand --proxy 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
             cand -h 'Print help'
             cand --help 'Print help'
             cand -V 'Print version'
@@ -160,9 +160,9 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand --help 'Print help'
             cand -V 'Print version'
             cand --version 'Print version'
-            cand check 'Say whether the configuration can be served, or all that is wrong with it'
-            cand show 'Print every setting with its value and where it came from; secrets are redacted'
-            cand example 'Print a configuration file with every setting, its default and what it is for'
+            cand check 'Check the configuration, and list every problem'
+            cand show 'Print every setting with its value and origin; secrets are redacted'
+            cand example 'Print a configuration file with every setting, its default and its purpose'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'sockd;config;check'= {
@@ -175,7 +175,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
         }
         &'sockd;config;show'= {
             cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
-            cand --json 'Print one JSON object a line'
+            cand --json 'Print one JSON object per line'
             cand -h 'Print help'
             cand --help 'Print help'
             cand -V 'Print version'
@@ -189,9 +189,9 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand --version 'Print version'
         }
         &'sockd;config;help'= {
-            cand check 'Say whether the configuration can be served, or all that is wrong with it'
-            cand show 'Print every setting with its value and where it came from; secrets are redacted'
-            cand example 'Print a configuration file with every setting, its default and what it is for'
+            cand check 'Check the configuration, and list every problem'
+            cand show 'Print every setting with its value and origin; secrets are redacted'
+            cand example 'Print a configuration file with every setting, its default and its purpose'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'sockd;config;help;check'= {
@@ -212,12 +212,12 @@ set edit:completion:arg-completer[sockd] = {|@words|
         &'sockd;help'= {
             cand serve 'Run the gateway'
             cand emit 'Push an event to a user, or a file of events'
-            cand force-logout 'Make one session a user''s only one, and close the sockets of all others'
-            cand token 'Make and judge tokens'
-            cand sessions 'Look at the active sessions'
-            cand doctor 'Check all that a server stands on, and say what to do'
-            cand config 'Look at the configuration'
-            cand completions 'Print the completions for a shell'
+            cand force-logout 'Make one session a user''s only session, and close the sockets of all others'
+            cand token 'Mint and check tokens'
+            cand sessions 'Inspect the active sessions'
+            cand doctor 'Check everything that a server depends on, and say what to do'
+            cand config 'Check and show the configuration'
+            cand completions 'Print shell completions'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'sockd;help;serve'= {
@@ -227,8 +227,8 @@ set edit:completion:arg-completer[sockd] = {|@words|
         &'sockd;help;force-logout'= {
         }
         &'sockd;help;token'= {
-            cand mint 'Make a token, or many for a load test'
-            cand check 'Say whether the server would admit a token, or exactly why not'
+            cand mint 'Mint a token, or many for a load test'
+            cand check 'Check whether the server would accept a token, and if not, exactly why'
         }
         &'sockd;help;token;mint'= {
         }
@@ -242,9 +242,9 @@ set edit:completion:arg-completer[sockd] = {|@words|
         &'sockd;help;doctor'= {
         }
         &'sockd;help;config'= {
-            cand check 'Say whether the configuration can be served, or all that is wrong with it'
-            cand show 'Print every setting with its value and where it came from; secrets are redacted'
-            cand example 'Print a configuration file with every setting, its default and what it is for'
+            cand check 'Check the configuration, and list every problem'
+            cand show 'Print every setting with its value and origin; secrets are redacted'
+            cand example 'Print a configuration file with every setting, its default and its purpose'
         }
         &'sockd;help;config;check'= {
         }

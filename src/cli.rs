@@ -1,4 +1,4 @@
-//! The command line: what `sockd` can be told to do, and what it answers.
+//! The command line: the commands, their options and their exit codes.
 
 mod completions;
 mod config;
@@ -49,30 +49,30 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Push an event to a user, or a file of events
     Emit(emit::EmitArgs),
-    /// Make one session a user's only one, and close the sockets of all others
+    /// Make one session a user's only session, and close the sockets of all others
     ForceLogout(force_logout::ForceLogoutArgs),
-    /// Make and judge tokens
+    /// Mint and check tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// Look at the active sessions
+    /// Inspect the active sessions
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
-    /// Check all that a server stands on, and say what to do
+    /// Check everything that a server depends on, and say what to do
     Doctor(doctor::DoctorArgs),
-    /// Look at the configuration
+    /// Check and show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Print the completions for a shell
+    /// Print shell completions
     Completions(completions::CompletionsArgs),
 }
 
 impl Cli {
-    /// Whether the command keeps several cores busy, so that it is worth threads of its own.
+    /// Whether the command needs a runtime with several threads.
     pub fn serves(&self) -> bool {
         matches!(self.command, Command::Serve(_))
     }
 
-    /// Does what was asked for, and tells the person if it cannot.
+    /// Runs the command, and prints the error if it fails.
     pub async fn run(self) -> ExitCode {
         let context = Context {
             config: self.config,
@@ -94,7 +94,7 @@ impl Cli {
     }
 }
 
-/// Tells why the process cannot even begin, and what it exits with.
+/// Prints why the process cannot start, and returns its exit code.
 pub fn cannot_start(error: anyhow::Error) -> ExitCode {
     output::failure(&Failure::from(error))
 }
@@ -106,13 +106,13 @@ struct Context {
 }
 
 impl Context {
-    /// The settings from every source, with what the command line gave on top.
+    /// The settings from every source; flags override the others.
     fn settings(&self, flags: Vec<Flag>) -> Result<Settings, Failure> {
         let sources = Sources::from_process(self.config.clone(), flags)?;
         Ok(load(&sources)?)
     }
 
-    /// A variable of the environment that is there and not blank.
+    /// An environment variable that is set and not blank.
     fn variable(&self, name: &str) -> Option<String> {
         std::env::var(name)
             .ok()

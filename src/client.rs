@@ -1,4 +1,4 @@
-//! A client of the internal API, typed, for our own commands.
+//! A typed client of the internal API, for our own commands.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -14,57 +14,59 @@ use crate::{
     wire::{EmitAnswer, EmitRequest, ForceLogoutAnswer, ForceLogoutRequest, SessionsAnswer},
 };
 
-/// A host that does not take the connection by then is as good as away.
+/// A host that does not accept a connection within this time counts as unreachable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// sockd answers within 10 s even while Redis hangs; the rest is for a slow network.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Calls the internal routes of one running node.
+/// Calls the internal routes of one node.
 #[derive(Debug, Clone)]
 pub struct Client {
     base: Url,
     http: reqwest::Client,
 }
 
-/// How a node is reached. Proxies in the environment are mostly meant for the outside, and not
-/// to be shown the secret.
+/// How a node is reached. Proxies in the environment are mostly meant for the internet, and should
+/// not see the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     Direct,
-    /// Through the proxy of `http_proxy`, `https_proxy` or `all_proxy`, in either case, but for hosts in
-    /// `no_proxy`; a node on this machine is called directly all the same.
+    /// Through the proxy in `http_proxy`, `https_proxy` or `all_proxy`, in lower or upper case, except
+    /// for hosts in `no_proxy`. A node on this machine is always called directly.
     EnvironmentProxy,
 }
 
-/// Why a call has failed. Neither the secret nor a payload is ever part of the text.
+/// Why a call failed. The text never contains the secret or a payload.
 #[derive(Debug, Error)]
 pub enum ClientError {
     #[error(
-        "{0:?} is not the address of a node; give one such as http://127.0.0.1:3000 by --url or SOCKD_URL"
+        "{0:?} is not the address of a node; give one such as http://127.0.0.1:3000 with --url or SOCKD_URL"
     )]
     Url(String),
     #[error(
-        "the secret for the internal API cannot be sent in a header; it may hold visible ASCII alone"
+        "the secret for the internal API cannot be sent in a header; it may contain only visible ASCII characters"
     )]
     Secret,
     #[error(
-        "the HTTP client cannot be set up; see that the system's CA certificates are installed"
+        "failed to set up the HTTP client; check that the system's CA certificates are installed"
     )]
     Setup(#[source] reqwest::Error),
-    #[error("no answer from {url}; start sockd there, or name another node by --url or SOCKD_URL")]
+    #[error(
+        "no answer from {url}; start sockd there, or name another node with --url or SOCKD_URL"
+    )]
     Unreachable {
         url: String,
         #[source]
         source: reqwest::Error,
     },
-    #[error("{url} took the request, but no answer came; it may have been done all the same")]
+    #[error("{url} received the request but did not answer; it may have been carried out")]
     NoAnswer {
         url: String,
         #[source]
         source: reqwest::Error,
     },
     #[error(
-        "{0} does not accept the secret; give the one that it runs with by INTERNAL_SECRET, the configuration or --secret-file"
+        "{0} does not accept the secret; give the one it runs with in INTERNAL_SECRET, the configuration or --secret-file"
     )]
     Unauthorized(String),
     #[error("{url} refuses with {status} {code}{}", remedy(.code))]
@@ -73,24 +75,24 @@ pub enum ClientError {
         status: u16,
         code: String,
     },
-    #[error("{url} answers {status}, but not as sockd does; see that --url names a node")]
+    #[error("{url} answers {status}, but not as sockd does; check that --url names a node")]
     Unintelligible { url: String, status: u16 },
 }
 
 impl ClientError {
-    /// Whether no answer came: every other call may well fail in the same way.
+    /// Whether no answer came, so that other calls will probably fail in the same way.
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::NoAnswer { .. })
     }
 
-    /// Whether the call may have done its work, or a part of it, all the same: the same event sent
-    /// again may then come twice.
+    /// Whether the call may have taken effect, at least in part: an event that is sent again may then
+    /// arrive twice.
     pub fn may_be_done(&self) -> bool {
         match self {
             Self::NoAnswer { .. } => true,
-            // The sockets of the node that answers have the event, others perhaps not.
+            // The sockets of the node that answered have the event; others may not.
             Self::Refused { code, .. } => code == BUS_UNAVAILABLE,
-            // A proxy may have lost the answer, or what answers is no sockd at all.
+            // A proxy may have lost the answer, or the server may not be sockd.
             Self::Unintelligible { status, .. } => *status < 400 || *status >= 500,
             Self::Url(_)
             | Self::Secret
@@ -104,7 +106,7 @@ impl ClientError {
 const BUS_UNAVAILABLE: &str = "BUS_UNAVAILABLE";
 
 impl Client {
-    /// A client of the node at the URL, which may have a path when it is behind a proxy.
+    /// A client of the node at the URL, which may have a path if the node is behind a proxy.
     ///
     /// # Errors
     /// A URL that is not plain http or https, or a secret that no header can carry.
@@ -135,7 +137,7 @@ impl Client {
         Ok(Self { base, http })
     }
 
-    /// The address of the node, to be told to the person.
+    /// The address of the node, for messages.
     pub fn url(&self) -> &str {
         self.base.as_str().trim_end_matches('/')
     }
@@ -178,7 +180,7 @@ impl Client {
         self.call(request).await
     }
 
-    /// Active sessions in the order of their users, those behind `after` alone; or one user's.
+    /// Returns active sessions in the order of their users, only those after `after`; or one user's.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -246,45 +248,47 @@ impl Client {
     }
 }
 
-/// An error's body, lenient in the code: a node may be newer than the command.
+/// The body of an error. Its code may be unknown, since a node may be newer than the command.
 #[derive(Deserialize)]
 struct ErrorBody {
     error: String,
 }
 
-/// A code as a terminal may show it: whatever answers could send escape sequences.
+/// A code that is safe to print: an unknown server could send escape sequences.
 fn printable(code: &str) -> String {
     let visible = code.chars().filter(char::is_ascii_graphic);
     visible.take(64).collect()
 }
 
-/// What to do about a refusal, in a person's words.
+/// What to do about a refusal.
 fn remedy(code: &str) -> &'static str {
     match code {
         BUS_UNAVAILABLE => {
-            ": Redis is away, so its own sockets have the event, those of other nodes perhaps not; send it again when Redis is back"
+            ": it cannot reach Redis, so its own sockets have the event, but those of other nodes may not; send it again when Redis is back"
         }
         "DRAINING" => ": it is shutting down; ask another node",
         "FORBIDDEN" => ": a proxy adds browser headers (Sec-Fetch-*); call the node directly",
         "INVALID_EVENT" => ": the event is not supported there; see events.supported",
-        "INVALID_SESSION_ID" => ": the session id is not of its format; see ids.session",
-        "INVALID_USER_ID" => ": the user id is not of its format; see ids.user",
+        "INVALID_SESSION_ID" => {
+            ": the session id does not have the configured format; see ids.session"
+        }
+        "INVALID_USER_ID" => ": the user id does not have the configured format; see ids.user",
         "LOCAL_ONLY" => ": it runs with --dev, for its own machine only; call it as localhost",
-        "NOT_FOUND" => ": it does not know the route; see that it is not older than this command",
-        "OVERLOADED" => ": it runs internal.concurrency requests already; try again",
+        "NOT_FOUND" => ": it does not know the route; check that it is not older than this command",
+        "OVERLOADED" => ": it already handles internal.concurrency requests; try again",
         "PAYLOAD_TOO_LARGE" => ": the payload is too long; see internal.max_body",
         "PEER_TOO_OLD" => {
-            ": another node is of a release that cannot do this; its log says which. Upgrade that one first"
+            ": another node runs a release that cannot do this; upgrade the one that its log names first"
         }
-        "REDIS_UNAVAILABLE" => ": it does not reach Redis; try again when Redis is back",
+        "REDIS_UNAVAILABLE" => ": it cannot reach Redis; try again when Redis is back",
         "SESSIONS_IN_REDIS" => {
-            ": its sessions are in Redis; leave out --url and set redis.url or REDIS_HOST as it has it"
+            ": its sessions are in Redis; leave out --url, and set redis.url or REDIS_HOST to the same Redis"
         }
         _ => "; its log says more",
     }
 }
 
-/// The URL with a slash at the end of its path, so that routes can be put behind it.
+/// The URL with a slash at the end of its path, so that routes can be appended.
 fn parse_base(url: &str) -> Result<Url, ClientError> {
     let invalid = || ClientError::Url(redacted(url));
     let mut base = Url::parse(url.trim()).map_err(|_| invalid())?;
@@ -295,7 +299,7 @@ fn parse_base(url: &str) -> Result<Url, ClientError> {
     if !is_plain || !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
         return Err(invalid());
     }
-    // A server with port 0 lets the system choose, and only its log tells what.
+    // With port 0 the system chooses, and only the log of the server says which.
     if base.port() == Some(0) {
         return Err(invalid());
     }
@@ -305,7 +309,7 @@ fn parse_base(url: &str) -> Result<Url, ClientError> {
     Ok(base)
 }
 
-/// The URL as given, but for a user and password before its host.
+/// The URL without a user and password before its host.
 fn redacted(url: &str) -> String {
     match (url.find("://"), url.rfind('@')) {
         (Some(scheme), Some(at)) if scheme < at => {
@@ -315,7 +319,7 @@ fn redacted(url: &str) -> String {
     }
 }
 
-/// Whether the node is on this machine, where no proxy can have a part in it.
+/// Whether the node is on this machine, where no proxy could reach it.
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -334,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn routes_go_behind_the_path_of_the_url() {
+    fn routes_are_appended_to_the_path_of_the_url() {
         for (url, expected) in [
             (
                 "http://127.0.0.1:3000",
@@ -350,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_without_showing_a_password() {
+    fn an_invalid_url_is_refused_without_showing_its_password() {
         for url in [
             "",
             "127.0.0.1:3000",
@@ -369,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_no_header_can_carry_is_refused_and_none_is_shown() {
+    fn a_secret_that_cannot_be_a_header_is_refused_and_never_shown() {
         let secret = Secret::new("line\nbreak".into());
         let error = Client::new("http://h", &secret, Way::Direct).unwrap_err();
         assert!(matches!(error, ClientError::Secret));
@@ -379,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_addresses_are_told_from_others() {
+    fn loopback_addresses_are_recognised() {
         for (url, expected) in [
             ("http://127.3.2.1:1", true),
             ("http://[::1]:1", true),

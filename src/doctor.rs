@@ -1,8 +1,7 @@
-//! Whether everything that a server of a configuration would stand on is as it should be.
+//! Checks everything that a server with this configuration would depend on.
 //!
-//! `sockd doctor` prints what is found. In reading order: `secrets` and `files` look at this process,
-//! `link` at the way to
-//! Redis, `servers` at what is there, `rights` at what its ACL lets sockd do.
+//! In reading order: `secrets` and `files` check this process, `link` the connection to Redis,
+//! `servers` the Redis servers, and `rights` what their ACL lets sockd do.
 
 mod files;
 mod link;
@@ -14,14 +13,14 @@ use serde::Serialize;
 
 use crate::config::Loaded;
 
-/// What one check has found.
+/// The result of one check.
 #[derive(Debug, Clone, Serialize)]
 pub struct Finding {
-    /// A word for the check, the same in every run.
+    /// The name of the check, the same in every run.
     pub check: &'static str,
     pub verdict: Verdict,
     pub found: String,
-    /// What to do about it, unless all is well.
+    /// What to do about it, unless the check is ok.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }
@@ -30,22 +29,22 @@ pub struct Finding {
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     Ok,
-    /// It works, but hardly as meant, or not for long.
+    /// It works, but probably not as intended, or not for long.
     Warn,
-    /// A server could not do its work.
+    /// A server would not work.
     Fail,
 }
 
-/// What keeps all checks of Redis from being made.
+/// Why Redis could not be checked at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Obstacle {
-    /// A file or an address that the settings name is not what it should be.
+    /// A file or an address in the settings is wrong.
     Misconfigured,
     Unreachable,
     Unauthorized,
 }
 
-/// All that was found, in the order of the checks.
+/// All findings, in the order of the checks.
 #[derive(Debug, Default)]
 pub struct Diagnosis {
     pub findings: Vec<Finding>,
@@ -86,7 +85,7 @@ impl Finding {
 }
 
 impl Diagnosis {
-    /// Makes every check. What is tried in Redis is gone from it afterwards.
+    /// Runs every check, and removes what it writes to Redis.
     pub async fn of(loaded: &Loaded) -> Self {
         let Loaded { config, warnings } = loaded;
         let mut diagnosis = Self::default();
@@ -96,8 +95,8 @@ impl Diagnosis {
         match &config.redis {
             None => diagnosis.add(Finding::warn(
                 "sessions",
-                "in the memory of one process: forgotten when it restarts, shared with no other",
-                "set redis.url (REDIS_HOST) to keep them; for one node that may forget, nothing",
+                "in memory: lost on restart and not shared with other nodes",
+                "set redis.url (REDIS_HOST) to keep them; nothing, if a single node may lose them",
             )),
             Some(redis) => link::examine(config, redis, &mut diagnosis).await,
         }
@@ -114,10 +113,10 @@ impl Diagnosis {
         self.findings.push(finding);
     }
 
-    /// The oddities that `sockd config check` tells as well.
+    /// The warnings that `sockd config check` prints as well.
     fn settings(&mut self, warnings: &[String]) {
         if warnings.is_empty() {
-            self.add(Finding::ok("settings", "nothing is odd about them"));
+            self.add(Finding::ok("settings", "no warnings"));
         }
         for warning in warnings {
             // A warning ends in its own remedy, behind the last semicolon.

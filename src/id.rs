@@ -1,4 +1,4 @@
-//! The names that cross sockd: users, sessions, events, nodes. Parsed at the edge, once.
+//! Identifiers of users, sessions, events and nodes, parsed once, at the edge.
 
 mod format;
 
@@ -18,15 +18,15 @@ pub use self::format::{Charset, IdFormat, IdFormats};
 /// The longest identifier of any kind, in bytes; it bounds keys, channels and log lines.
 pub const MAX_LENGTH: usize = 256;
 
-/// Hashes identifiers alike in every process, so that maps of them are walked in an order that can be
-/// reproduced. Nobody can flood them with collisions: identifiers come in signed tokens, or from
-/// backends that know the secret.
+/// Hashes identifiers the same way in every process, so that iteration over maps is reproducible.
+/// Floods of collisions are no risk: identifiers come in signed tokens, or from backends that know
+/// the secret.
 pub type IdHasher = BuildHasherDefault<DefaultHasher>;
 
 /// A map by identifier.
 pub type IdMap<K, V> = HashMap<K, V, IdHasher>;
 
-/// A text that cannot be an identifier of the wanted kind.
+/// A text that is not a valid identifier of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{kind} {text:?} is not {expected}")]
 pub struct InvalidId {
@@ -129,12 +129,12 @@ id!(
     "node id"
 );
 
-/// The events that a backend may push: whole names, and `prefix:*` for all that begin so.
+/// The events that a backend may push: exact names, and `prefix:*` for all names that begin with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SupportedEvents(Vec<EventName>);
 
 impl SupportedEvents {
-    /// Takes names and patterns; a `*` is special only at the end of `prefix:*`.
+    /// Accepts names and patterns; a `*` is allowed only at the end of `prefix:*`.
     ///
     /// # Errors
     /// A `*` anywhere else, or a text that is no event name.
@@ -145,7 +145,7 @@ impl SupportedEvents {
                 return Err(InvalidId::new(
                     "event",
                     pattern,
-                    "a name, or prefix:* for all that begin so",
+                    "a name, or prefix:* for all names that begin with it",
                 ));
             }
             EventName::try_from(pattern)
@@ -168,7 +168,7 @@ impl SupportedEvents {
         EventName::try_from(text).ok()
     }
 
-    /// Returns the place of the first configured name or pattern that matches.
+    /// Returns the position of the first configured name or pattern that matches.
     pub fn position(&self, name: &str) -> Option<usize> {
         let covers = |pattern: &str| match pattern.strip_suffix('*') {
             Some(prefix) => name.len() > prefix.len() && name.starts_with(prefix),
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_cover_what_begins_with_them_and_nothing_else() {
+    fn a_pattern_matches_only_longer_names_with_its_prefix() {
         let events = SupportedEvents::new(["auth:logout", "order:*"]).unwrap();
         assert!(events.parse("auth:logout").is_some());
         assert!(events.parse("order:paid").is_some());

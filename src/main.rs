@@ -11,7 +11,7 @@ use sockd::{
 use tikv_jemallocator::Jemalloc;
 use tokio::runtime::{Builder, Runtime};
 
-// Holds the memory per idle socket low and steady, where others fragment or round up.
+// Keeps the memory per idle socket low and steady; other allocators fragment or round up.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     match runtime(&cli) {
         Ok(runtime) => {
             let code = runtime.block_on(cli.run());
-            // A thread that waits for stdin must not hold up the end.
+            // A thread that is blocked on stdin must not delay the exit.
             runtime.shutdown_background();
             code
         }

@@ -1,4 +1,4 @@
-//! `sockd completions`: what a shell needs to complete our commands.
+//! `sockd completions`: completion scripts for shells.
 
 use clap::{Args, CommandFactory};
 use clap_complete::{Shell, generate};

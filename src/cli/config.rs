@@ -1,4 +1,4 @@
-//! `sockd config`: what holds, where it came from, and whether it can be served.
+//! `sockd config`: the effective settings, their origins, and whether they are valid.
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -15,11 +15,11 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Say whether the configuration can be served, or all that is wrong with it
+    /// Check the configuration, and list every problem
     Check(CheckArgs),
-    /// Print every setting with its value and where it came from; secrets are redacted
+    /// Print every setting with its value and origin; secrets are redacted
     Show(ShowArgs),
-    /// Print a configuration file with every setting, its default and what it is for
+    /// Print a configuration file with every setting, its default and its purpose
     Example,
 }
 
@@ -27,7 +27,7 @@ pub(super) enum ConfigCommand {
 #[command(after_help = "\
 Exit codes:
   0  ok: sockd serve would start with it
-  2  something is wrong; all of it is told at once")]
+  2  the configuration has problems; all of them are listed")]
 pub(super) struct CheckArgs {
     /// Print the result as JSON
     #[arg(long)]
@@ -38,9 +38,9 @@ pub(super) struct CheckArgs {
 #[command(after_help = "\
 Exit codes:
   0  ok
-  2  something is wrong; what could be read is shown all the same")]
+  2  the configuration has problems; what could be read is shown anyway")]
 pub(super) struct ShowArgs {
-    /// Print one JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }
@@ -58,7 +58,7 @@ pub(super) fn run(command: ConfigCommand, context: &Context) -> Result<(), Failu
     }
 }
 
-/// The result of `config check`, when nothing is wrong.
+/// The result of `config check` without problems.
 #[derive(Serialize)]
 struct Checked {
     ok: bool,
@@ -68,7 +68,7 @@ struct Checked {
     warnings: Vec<String>,
 }
 
-/// The same, when something is.
+/// The result of `config check` with problems.
 #[derive(Serialize)]
 struct Wrong {
     ok: bool,
@@ -91,7 +91,7 @@ fn check(args: &CheckArgs, context: &Context) -> Result<(), Failure> {
                 },
                 "",
             )?;
-            return Err(Failure::told(failure.exit));
+            return Err(Failure::reported(failure.exit));
         }
         loaded => loaded?,
     };
@@ -117,10 +117,10 @@ fn warn(warnings: &[String]) {
     warnings.iter().for_each(output::warning);
 }
 
-/// The configuration and what is odd about it, checked as far as is possible without serving.
+/// The configuration and its warnings, checked as far as possible without serving.
 pub(super) fn servable(settings: &Settings) -> Result<Loaded, Failure> {
     let loaded = settings.resolve()?;
-    // Whether a key can be used is known only when it is.
+    // Some faults of a key show only when it is used.
     TokenVerifier::new(&loaded.config.auth, loaded.config.ids.clone()).map_err(Failure::usage)?;
     Ok(loaded)
 }
@@ -128,11 +128,11 @@ pub(super) fn servable(settings: &Settings) -> Result<Loaded, Failure> {
 /// Where sessions are kept, and what that means.
 pub(super) fn describe_sessions(config: &Config) -> String {
     match &config.redis {
-        Some(redis) => format!(
-            "in Redis at {}, shared by all nodes there",
-            redis.topology
-        ),
-        None => "in the memory of one process: forgotten when it restarts, shared with no other; set redis.url to keep them".to_owned(),
+        Some(redis) => format!("in Redis at {}, shared by all nodes there", redis.topology),
+        None => {
+            "in memory: lost on restart and not shared with other nodes; set redis.url to keep them"
+                .to_owned()
+        }
     }
 }
 
@@ -148,7 +148,7 @@ fn show(args: &ShowArgs, context: &Context) -> Result<(), Failure> {
         let value = |row: &config::Row| row.value.clone().unwrap_or_else(|| "-".into());
         let widest = |of: &dyn Fn(&config::Row) -> usize| rows.iter().map(of).max().unwrap_or(0);
         let keys = widest(&|row| row.key.chars().count());
-        // A long list must not push the last column out of everybody's sight.
+        // A long list must not push the last column out of sight.
         let values = widest(&|row| value(row).chars().count()).min(48);
         for row in &rows {
             results.line(format_args!(

@@ -1,4 +1,4 @@
-//! `sockd doctor`: whether all that a server stands on is as it should be, and what to do if not.
+//! `sockd doctor`: checks everything that a server depends on, and says what to do.
 
 use clap::Args;
 use serde::Serialize;
@@ -16,15 +16,19 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It looks at the settings, the secrets and the limit of open files, and uses Redis as the server \
-would; what it tries there is gone afterwards.
-
-Exit codes: 0 nothing has failed, 1 a check has failed, 2 the configuration cannot be served, \
-3 Redis cannot be reached, 4 Redis wants another user or password.
+Checks the settings, the secrets and the limit on open files, and uses Redis as a server would; \
+nothing is left in Redis.
 
 Examples:
   sockd doctor
-  sockd doctor --json | jq '.checks[] | select(.verdict != \"ok\")'")]
+  sockd doctor --json | jq '.checks[] | select(.verdict != \"ok\")'
+
+Exit codes:
+  0  ok: no check failed
+  1  failed: a check failed
+  2  usage or configuration
+  3  Redis is unreachable
+  4  Redis refuses the user or the password")]
 pub(super) struct DoctorArgs {
     /// Print the result as JSON
     #[arg(long)]
@@ -34,7 +38,7 @@ pub(super) struct DoctorArgs {
 /// The result of the command.
 #[derive(Serialize)]
 struct Report {
-    /// Nothing has failed.
+    /// No check failed.
     ok: bool,
     checks: Vec<Finding>,
 }
@@ -59,7 +63,7 @@ pub(super) async fn run(args: DoctorArgs, context: &Context) -> Result<(), Failu
         print(&checks, &mut results)?;
     }
     results.finish()?;
-    exit.map_or(Ok(()), |exit| Err(Failure::told(exit)))
+    exit.map_or(Ok(()), |exit| Err(Failure::reported(exit)))
 }
 
 fn exit(diagnosis: &Diagnosis) -> Option<Exit> {
@@ -71,7 +75,7 @@ fn exit(diagnosis: &Diagnosis) -> Option<Exit> {
     }
 }
 
-/// Each mistake in the configuration as a check that has failed.
+/// Each problem in the configuration as a check that failed.
 fn problems(failure: &Failure) -> Vec<Finding> {
     let finding = |text: String| {
         let (found, remedy) = text

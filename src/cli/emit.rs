@@ -1,4 +1,4 @@
-//! `sockd emit`: push one event, or a file of them.
+//! `sockd emit`: pushes one event, or a file of them.
 
 mod batch;
 mod lines;
@@ -35,8 +35,8 @@ Examples:
   with lines such as {\"userId\":\"64b7f0c2a1d2e3f405162738\",\"event\":\"profile:update\",\"payload\":{}}
 
 Exit codes:
-  0  ok: the node took the event, with sockets or without; of a batch, all of them
-  1  failed: the node refused it; of a batch, any line
+  0  ok: the node accepted the event, even if the user is offline; for a batch, every event
+  1  failed: the node refused the event; for a batch, at least one line failed
   2  usage or configuration
   3  unreachable
   4  unauthorised
@@ -58,11 +58,11 @@ pub(super) struct EmitArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "event", "payload"])]
     batch: Option<PathBuf>,
 
-    /// How many lines of a batch are under way at once; lines of one user stay in order
+    /// How many lines of a batch to send at once; lines of one user stay in order
     #[arg(long, value_name = "N", default_value = "16", requires = "batch")]
     concurrency: NonZeroUsize,
 
-    /// Where the lines of a batch that failed are kept [default: FILE.failed.ndjson]
+    /// Where to keep the lines of a batch that failed [default: FILE.failed.ndjson]
     #[arg(long, value_name = "FILE", requires = "batch")]
     failed: Option<PathBuf>,
 
@@ -112,17 +112,17 @@ fn require_online(user: &UserId, answer: &EmitAnswer) -> Result<(), Failure> {
     match answer.online {
         Some(true) => Ok(()),
         Some(false) => {
-            let error = anyhow!("user {user} has no socket; nobody got the event");
+            let error = anyhow!("user {user} has no socket; the event was not delivered");
             Err(Failure::new(Exit::Offline, error))
         }
         None => Err(anyhow!(
-            "the node does not tell whether user {user} is online; see that it reaches Redis and is no older than this command"
+            "the node does not say whether user {user} is online; check that it reaches Redis and is not older than this command"
         )
         .into()),
     }
 }
 
-/// The payload as given, from a file or from stdin, checked to be JSON before anything is sent.
+/// Reads the payload from the argument, a file or stdin, and checks that it is JSON.
 fn parse_payload(argument: &str, target: &Target) -> Result<Box<RawValue>, Failure> {
     let (text, origin) = match argument.strip_prefix('@') {
         Some(path) => {
@@ -132,7 +132,7 @@ fn parse_payload(argument: &str, target: &Target) -> Result<Box<RawValue>, Failu
         None if argument == "-" => {
             if target.uses_stdin() {
                 let error =
-                    anyhow!("stdin cannot be both the secret and the payload; put one in a file");
+                    anyhow!("stdin cannot hold both the secret and the payload; put one in a file");
                 return Err(Failure::usage(error));
             }
             let text = read_text(&PathBuf::from("-")).map_err(Failure::usage)?;
@@ -140,15 +140,13 @@ fn parse_payload(argument: &str, target: &Target) -> Result<Box<RawValue>, Failu
         }
         None => (argument.to_owned(), "PAYLOAD"),
     };
-    // Blanks stay until it is parsed, so that the line and the column are those of the file.
+    // Not trimmed, so that errors name the line and column of the file.
     let text = text
         .strip_prefix('\u{feff}')
         .map(str::to_owned)
         .unwrap_or(text);
     let checked = RawValue::from_string(text);
     checked
-        .with_context(|| {
-            format!(r#"{origin} is not JSON; a string needs its quotes, as in '"hello"'"#)
-        })
+        .with_context(|| format!(r#"{origin} is not JSON; a string needs quotes, as in '"hello"'"#))
         .map_err(Failure::usage)
 }

@@ -1,4 +1,4 @@
-//! How a command fails: what the person reads, and what the shell gets.
+//! How a command fails: its error message and its exit code.
 
 use std::{fmt, process::ExitCode};
 
@@ -25,7 +25,7 @@ impl From<Exit> for ExitCode {
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) exit: Exit,
-    /// `None`: the result on stdout has said it already.
+    /// `None` if the result on stdout already says why.
     pub(super) error: Option<anyhow::Error>,
 }
 
@@ -40,12 +40,12 @@ impl Failure {
         Self::new(Exit::Usage, error)
     }
 
-    /// For a command whose result on stdout is itself the bad news.
-    pub(super) fn told(exit: Exit) -> Self {
+    /// For a command whose result on stdout already reports the failure.
+    pub(super) fn reported(exit: Exit) -> Self {
         Self { exit, error: None }
     }
 
-    /// All that is wrong, a text each.
+    /// Every problem, as one text each.
     pub(super) fn problems(&self) -> Vec<String> {
         let error = self.error.as_ref();
         match error.and_then(|error| error.downcast_ref::<Problems>()) {
@@ -54,7 +54,7 @@ impl Failure {
         }
     }
 
-    /// The text of the failure, for a line in a list of failures.
+    /// The error with its causes, on one line.
     pub(super) fn chain(&self) -> String {
         self.error
             .as_ref()
@@ -105,12 +105,12 @@ impl From<ListError> for Failure {
         let (exit, remedy) = if error.is_unauthorized() {
             (
                 Exit::Unauthorized,
-                "Redis does not let us in; set REDIS_PASS, redis.password and redis.username to what it asks for",
+                "Redis refuses the login; set REDIS_PASS, or redis.username and redis.password",
             )
         } else if error.is_unreachable() {
             (
                 Exit::Unreachable,
-                "Redis does not answer; start it, or set redis.url or REDIS_HOST to where it is",
+                "Redis does not answer; start it, or set redis.url or REDIS_HOST to its address",
             )
         } else {
             return Self::new(Exit::Failed, error);

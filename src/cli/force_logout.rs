@@ -1,4 +1,4 @@
-//! `sockd force-logout`: make one session the user's only one.
+//! `sockd force-logout`: makes one session the user's only one.
 
 use clap::Args;
 
@@ -14,7 +14,7 @@ Example:
   sockd force-logout 64b7f0c2a1d2e3f405162738 3f2b8c1e-5a4d-4e6f-8a9b-0c1d2e3f4a5b
 
 Exit codes:
-  0  ok: the session is the only one, with sockets of others or without
+  0  ok: the session is the user's only one
   1  failed: the node refused
   2  usage or configuration
   3  unreachable
@@ -23,7 +23,7 @@ pub(super) struct ForceLogoutArgs {
     /// The user who has logged in elsewhere
     user: String,
 
-    /// The session that stays: sockets of all others are told auth:logout and closed
+    /// The session to keep: sockets of all others get auth:logout and are closed
     session: String,
 
     /// Print the result as JSON

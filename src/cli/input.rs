@@ -10,25 +10,25 @@ use anyhow::{Context as _, anyhow};
 use super::failure::Failure;
 use crate::secret::Secret;
 
-/// A secret from a file or stdin, without the line break that editors put at its end.
+/// Reads a secret from a file or stdin, without the line break that editors add.
 pub(super) fn read_secret(path: &Path) -> Result<Secret, Failure> {
     let mut text = read_text(path).map_err(Failure::usage)?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     text.truncate(line.strip_suffix('\r').unwrap_or(line).len());
     if text.is_empty() {
-        let error = anyhow!("{} holds no secret; write it there", path.display());
+        let error = anyhow!("{} holds no secret; write one into it", path.display());
         return Err(Failure::usage(error));
     }
     Ok(Secret::new(text))
 }
 
-/// The text of a file, or of stdin for `-`.
+/// Reads a file, or stdin for `-`.
 pub(super) fn read_text(path: &Path) -> anyhow::Result<String> {
     if path == Path::new("-") {
         let mut text = String::new();
         io::stdin()
             .read_to_string(&mut text)
-            .context("stdin cannot be read; pipe UTF-8 text into it")?;
+            .context("failed to read stdin; pipe UTF-8 text into it")?;
         return Ok(text);
     }
     std::fs::read_to_string(path).with_context(|| {

@@ -1,4 +1,4 @@
-//! Everything that the commands print: results on stdout, all else on stderr.
+//! Everything that the commands print: results on stdout, everything else on stderr.
 
 use std::{
     borrow::Cow,
@@ -21,7 +21,7 @@ use crate::{
 /// A result that could not be written to stdout.
 #[derive(Debug, Error)]
 pub(super) enum OutputError {
-    /// The reader, such as `head`, has had enough.
+    /// The reader, such as `head`, has closed the pipe.
     #[error("stdout is closed")]
     Closed,
     #[error("cannot write the result to stdout")]
@@ -30,8 +30,8 @@ pub(super) enum OutputError {
 
 /// Results on their way to stdout, line by line.
 ///
-/// They are buffered, so that a long list costs few system calls; what is left in the buffer is
-/// written by [`Results::finish`], or given up by a command that fails.
+/// They are buffered, so that a long list costs few system calls. [`Results::finish`] writes the
+/// rest of the buffer; a command that fails drops it.
 #[derive(Default)]
 pub(super) struct Results {
     buffer: Vec<u8>,
@@ -41,7 +41,7 @@ pub(super) struct Results {
 impl Results {
     const BUFFER: usize = 32 * 1024;
 
-    /// Results among which a progress bar is shown, which must make way for each.
+    /// Results printed beside a progress bar, which is hidden during each write.
     pub(super) fn beside(progress: &ProgressBar) -> Self {
         Self {
             buffer: Vec::new(),
@@ -50,14 +50,14 @@ impl Results {
     }
 
     /// # Errors
-    /// Stdout does not take it.
+    /// Writing to stdout failed.
     pub(super) fn line(&mut self, text: impl Display) -> Result<(), OutputError> {
         writeln!(self.buffer, "{text}").map_err(OutputError::Failed)?;
         self.flush_if_full()
     }
 
     /// # Errors
-    /// Stdout does not take it.
+    /// Writing to stdout failed.
     pub(super) fn json(&mut self, value: &impl Serialize) -> Result<(), OutputError> {
         serde_json::to_writer(&mut self.buffer, value)
             .map_err(|error| OutputError::Failed(error.into()))?;
@@ -66,7 +66,7 @@ impl Results {
     }
 
     /// # Errors
-    /// Stdout does not take it.
+    /// Writing to stdout failed.
     pub(super) fn flush(&mut self) -> Result<(), OutputError> {
         let buffer = std::mem::take(&mut self.buffer);
         if buffer.is_empty() {
@@ -88,7 +88,7 @@ impl Results {
     }
 
     /// # Errors
-    /// Stdout does not take it.
+    /// Writing to stdout failed.
     pub(super) fn finish(mut self) -> Result<(), OutputError> {
         self.flush()
     }
@@ -101,10 +101,10 @@ impl Results {
     }
 }
 
-/// Prints one result, as JSON or as the text that a person reads.
+/// Prints one result, as JSON or as text.
 ///
 /// # Errors
-/// Stdout does not take it.
+/// Writing to stdout failed.
 pub(super) fn result(
     as_json: bool,
     value: &impl Serialize,
@@ -119,12 +119,12 @@ pub(super) fn result(
     results.finish()
 }
 
-/// Tells the person something that is no result.
+/// Prints a note to stderr.
 pub(super) fn note(text: impl Display) {
     telemetry::note(text);
 }
 
-/// Tells why the command failed, cause by cause, and what the process exits with.
+/// Prints the error and its causes, and returns the exit code.
 pub(super) fn failure(failure: &Failure) -> ExitCode {
     let Some(error) = &failure.error else {
         return failure.exit.into();
@@ -146,7 +146,7 @@ pub(super) fn failure(failure: &Failure) -> ExitCode {
     failure.exit.into()
 }
 
-/// Tells of something that works but hardly as meant.
+/// Prints a warning about something that works, but probably not as intended.
 pub(super) fn warning(text: impl Display) {
     note(format_args!(
         "{} {text}",
@@ -161,7 +161,7 @@ pub(super) enum Colour {
     Yellow = 33,
 }
 
-/// Colours a word for a terminal, unless the person wants none.
+/// Colours a word, if the output is a terminal that wants colour.
 pub(super) fn paint<'a>(word: &'a str, colour: Colour, to: &impl IsTerminal) -> Cow<'a, str> {
     if !wants_colour(to) {
         return Cow::Borrowed(word);
@@ -169,13 +169,13 @@ pub(super) fn paint<'a>(word: &'a str, colour: Colour, to: &impl IsTerminal) -> 
     Cow::Owned(format!("\x1b[1;{}m{word}\x1b[0m", colour as u8))
 }
 
-/// A bar towards a known or estimated length; shows nothing unless stderr is a terminal.
+/// A progress bar with a known or estimated length; hidden unless stderr is a terminal.
 pub(super) fn bar(length: u64, template: &'static str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
     styled(bar, template)
 }
 
-/// A count without an end; shows nothing unless stderr is a terminal.
+/// A spinner for an unknown length; hidden unless stderr is a terminal.
 pub(super) fn spinner(template: &'static str) -> ProgressBar {
     let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     styled(spinner, template)
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_are_told_in_two_units() {
+    fn spans_are_printed_in_two_units() {
         for (seconds, expected) in [
             (0, "0s"),
             (59, "59s"),

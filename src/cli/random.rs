@@ -1,13 +1,13 @@
-//! Random bytes, for secrets and identifiers that are made up.
+//! Random bytes for generated secrets and identifiers.
 
 use anyhow::Context as _;
 
-/// As many bytes as a good secret has.
+/// Returns as many bytes as a strong secret has.
 ///
 /// # Errors
-/// The system gives none.
+/// The system's random source failed.
 pub(super) fn bytes() -> anyhow::Result<[u8; 32]> {
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).context("the system has no random numbers to give")?;
+    getrandom::fill(&mut bytes).context("failed to read the system's random source")?;
     Ok(bytes)
 }

@@ -1,4 +1,4 @@
-//! `sockd serve`: run the gateway.
+//! `sockd serve`: runs the gateway.
 
 mod dev;
 
@@ -20,16 +20,16 @@ Examples:
   sockd serve --port 8080 --redis-url redis://127.0.0.1:6379
 
 Exit codes:
-  0  ended by SIGTERM or SIGINT
-  1  failed: the port is taken, for one
+  0  stopped by SIGTERM or SIGINT
+  1  failed, for example because the port is taken
   2  usage or configuration")]
 pub(super) struct ServeArgs {
-    /// Try it out: no configuration is read, secrets are made for this run, sessions stay in
-    /// memory, and the terminal shows what to paste next
+    /// Try it out: reads no configuration, generates secrets for this run, keeps sessions in
+    /// memory, and prints the commands to paste next
     #[arg(long, conflicts_with = "redis_url")]
     dev: bool,
 
-    /// The address to listen on; :: is all of IPv4 and IPv6
+    /// The address to listen on; :: means all IPv4 and IPv6 addresses
     #[arg(long)]
     host: Option<String>,
 
@@ -37,16 +37,16 @@ pub(super) struct ServeArgs {
     #[arg(long)]
     port: Option<u16>,
 
-    /// Where sessions are kept and other nodes are met; a password belongs into REDIS_PASS or
+    /// The Redis that stores sessions and connects nodes; put a password in REDIS_PASS or
     /// redis.password_file, since ps shows flags
     #[arg(long, value_name = "URL")]
     redis_url: Option<String>,
 
-    /// What is logged, such as info or info,sockd=debug
+    /// What to log, such as info or info,sockd=debug
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
 
-    /// How it is logged
+    /// The format of the log
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
     log_format: Option<String>,
 }
@@ -73,7 +73,7 @@ impl ServeArgs {
 
 pub(super) async fn run(args: ServeArgs, context: &Context) -> Result<(), Failure> {
     if args.dev {
-        // clap does not see the conflict when --config stands before `serve`.
+        // clap misses the conflict if --config comes before `serve`.
         if context.config.is_some() {
             let error = anyhow!("--dev reads no configuration; leave out --dev or --config");
             return Err(Failure::usage(error));
@@ -88,7 +88,7 @@ pub(super) async fn run(args: ServeArgs, context: &Context) -> Result<(), Failur
     }
     if config.redis.is_none() {
         tracing::warn!(
-            "sessions are kept in the memory of this process: forgotten when it restarts, shared with no other; set redis.url to keep them"
+            "sessions are kept in memory: lost on restart and not shared with other nodes; set redis.url to keep them"
         );
     }
     Server::bind(config, None).await?.run().await?;

@@ -1,4 +1,4 @@
-//! `sockd sessions ls`: who is logged in, and where they are online.
+//! `sockd sessions ls`: the active sessions, and on how many nodes their users are online.
 
 use clap::{Args, Subcommand};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{client::Client, id::UserId, session::list::SessionList, wire::SessionRow};
 
-/// Sessions that a node is asked for at once.
+/// Sessions per request to a node.
 const PAGE: usize = 500;
 
 #[derive(Debug, Subcommand)]
@@ -23,12 +23,12 @@ pub(super) enum SessionsCommand {
 #[command(
     mut_arg("url", |url| url.help(
         "Ask this node, which keeps its sessions in memory, instead of the configured Redis; \
-         without a Redis it is asked anyhow [default then: SOCKD_URL, else the configured host and \
+         without a Redis, a node is always asked [default: SOCKD_URL, else the configured host and \
          port]"
     )),
     mut_arg("secret_file", |file| file.help(
-        "A file that holds the secret for a node's internal API, - for stdin; Redis does not \
-         need it [default: the configured secret]"
+        "A file with the secret for a node's internal API, - for stdin; not needed for Redis \
+         [default: the configured secret]"
     ))
 )]
 #[command(after_help = "\
@@ -40,17 +40,17 @@ Exit codes:
   1  failed
   2  usage or configuration
   3  Redis or the node is unreachable
-  4  Redis wants another password, or the node another secret")]
+  4  Redis refuses the password, or the node refuses the secret")]
 pub(super) struct LsArgs {
-    /// Only this user's session
+    /// List only this user's session
     #[arg(long)]
     user: Option<String>,
 
-    /// List at most so many
+    /// List at most N sessions
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
 
-    /// Print one JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 
@@ -75,7 +75,7 @@ pub(super) async fn run(command: SessionsCommand, context: &Context) -> Result<(
     let Some(redis) = &stored.redis else {
         let client = args.target.client(context)?;
         output::note(format_args!(
-            "sessions are in memory; asking {} for its own",
+            "sessions are in memory; asking {}",
             client.url()
         ));
         return from_node(&client, user.as_ref(), listing).await;
@@ -121,7 +121,7 @@ async fn from_node(
         }
         let answer = client.sessions(after.as_deref(), wanted, user).await?;
         let last = answer.sessions.last().map(|row| row.user_id.clone());
-        // Only a next page that begins elsewhere brings the walk on.
+        // A page that ends with the same user again would make this loop forever.
         let has_moved = last.is_some() && last != after;
         after = last;
         listing.page(answer.sessions)?;
@@ -132,7 +132,7 @@ async fn from_node(
     listing.finish()
 }
 
-/// The rows on their way to stdout, as a table or as JSON.
+/// Prints rows as a table or as JSON.
 struct Listing {
     table: Option<Table>,
     results: Results,
@@ -153,7 +153,7 @@ impl Listing {
                 }
             }
         }
-        // What was found is shown at once, and not when a buffer is full.
+        // Rows are shown as soon as they are found.
         self.results.flush()?;
         Ok(())
     }
@@ -167,7 +167,7 @@ impl Listing {
     }
 }
 
-/// A table that is printed before all of it is known: its first rows decide how wide it is.
+/// A table that is printed page by page; the first page decides the column widths.
 #[derive(Default)]
 struct Table {
     widths: Option<(usize, usize)>,
@@ -211,7 +211,7 @@ impl Table {
         Ok(())
     }
 
-    /// The header of a table without rows.
+    /// Prints the header of a table without rows.
     fn print_header(&mut self, results: &mut Results) -> Result<(), Failure> {
         if self.widths.is_none() {
             self.header(results, (4, 7))?;

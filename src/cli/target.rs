@@ -1,4 +1,4 @@
-//! Which running node a command calls, and with which secret.
+//! Which node a command calls, and with which secret.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::{
     config,
 };
 
-/// The options of all commands that call a running node.
+/// The options of all commands that call a node.
 #[derive(Debug, Args)]
 pub(super) struct Target {
     /// The node's address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the
@@ -19,29 +19,28 @@ pub(super) struct Target {
     #[arg(long, value_name = "URL")]
     pub(super) url: Option<String>,
 
-    /// A file that holds the secret for the internal API, - for stdin [default: the configured
-    /// secret]
+    /// A file with the secret for the internal API, - for stdin [default: the configured secret]
     #[arg(long, value_name = "PATH")]
     pub(super) secret_file: Option<PathBuf>,
 
-    /// Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name;
-    /// without this it is called directly
+    /// Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name,
+    /// not directly
     #[arg(long)]
     pub(super) proxy: bool,
 }
 
 impl Target {
-    /// Whether the secret comes from stdin, which then holds nothing else.
+    /// Whether the secret comes from stdin, so that nothing else can.
     pub(super) fn uses_stdin(&self) -> bool {
         self.secret_file.as_deref() == Some(Path::new("-"))
     }
 
     /// # Errors
-    /// A secret or an address that is neither given nor configured, or cannot be used.
+    /// The secret or the address is neither given nor configured, or is invalid.
     pub(super) fn client(&self, context: &Context) -> Result<Client, Failure> {
         let given_url = self.url.clone().or_else(|| context.variable("SOCKD_URL"));
         let given_secret = self.secret_file.as_deref().map(read_secret).transpose()?;
-        // With both given, a configuration has no say, and need not even be a good one.
+        // With both given, the configuration is not read and may even be invalid.
         let (url, secret) = match (given_url, given_secret) {
             (Some(url), Some(secret)) => (url, secret),
             (url, secret) => {
@@ -64,7 +63,7 @@ impl Target {
 
 fn no_secret() -> Failure {
     let error = anyhow!(
-        "no secret for the internal API; set INTERNAL_SECRET or name a file that holds it by --secret-file"
+        "no secret for the internal API; set INTERNAL_SECRET, or name a file that holds it with --secret-file"
     );
     Failure::usage(error)
 }

@@ -1,4 +1,4 @@
-//! `sockd token`: make tokens, and judge them.
+//! `sockd token`: mints and checks tokens.
 
 mod check;
 mod mint;
@@ -9,9 +9,9 @@ use super::{Context, failure::Failure};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
-    /// Make a token, or many for a load test
+    /// Mint a token, or many for a load test
     Mint(mint::MintArgs),
-    /// Say whether the server would admit a token, or exactly why not
+    /// Check whether the server would accept a token, and if not, exactly why
     Check(check::CheckArgs),
 }
 

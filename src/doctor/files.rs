@@ -1,4 +1,4 @@
-//! How many sockets the limit of open files leaves room for.
+//! How many sockets the limit on open files allows.
 
 use rustix::process::{Resource, getrlimit};
 
@@ -15,14 +15,14 @@ pub(super) fn examine() -> Finding {
 /// `None` is no limit at all.
 fn judge(limit: Option<u64>) -> Finding {
     let Some(limit) = limit else {
-        return Finding::ok("files", "no limit of open files");
+        return Finding::ok("files", "no limit on open files");
     };
     let sockets = OpenFiles::within(Some(limit)).clients;
-    let found = format!("a limit of {limit} open files, which is room for about {sockets} sockets");
+    let found = format!("a limit of {limit} open files, enough for about {sockets} sockets");
     if sockets >= FEW {
         return Finding::ok("files", found);
     }
-    let remedy = "start sockd with more: LimitNOFILE=1048576 in its unit, or `ulimit -n 1048576`; this is the limit of the shell that the doctor runs in";
+    let remedy = "raise it: LimitNOFILE=1048576 in the unit, or `ulimit -n 1048576`; this is the limit of the shell that runs the doctor";
     Finding::warn("files", found, remedy)
 }
 
@@ -32,7 +32,7 @@ mod tests {
     use crate::doctor::Verdict;
 
     #[test]
-    fn a_low_limit_is_warned_of_with_the_number_of_sockets() {
+    fn a_low_limit_is_a_warning_with_the_number_of_sockets() {
         let finding = judge(Some(1_024));
         assert_eq!(finding.verdict, Verdict::Warn);
         assert!(

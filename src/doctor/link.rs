@@ -1,4 +1,4 @@
-//! Redis, and the way to it, as a server would use them.
+//! The connection to Redis, used as a server would use it.
 
 use std::{
     io,
@@ -8,6 +8,7 @@ use std::{
 
 use ::redis::{PushInfo, PushKind, RedisError, RedisResult, Value, cmd};
 use futures_util::future::join_all;
+use thiserror::Error;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{Diagnosis, Finding, Obstacle, Verdict, rights::Trial, servers};
@@ -25,14 +26,14 @@ use crate::{
 };
 
 const PINGS: usize = 50;
-/// A server counts an event that is under way for longer as lost.
+/// A server counts an event that takes longer as lost.
 const ECHO_LIMIT: Duration = Duration::from_secs(1);
-/// From here on each handshake and emit takes noticeably longer.
+/// Beyond this, every handshake and emit takes noticeably longer.
 const SLOW: Duration = Duration::from_millis(10);
-/// The largest trial message, in bytes; more would be a burden on a shared Redis.
+/// The largest trial message, in bytes; more would burden a shared Redis.
 const LARGEST_TRIED: usize = 16 << 20;
 
-/// Adds what is found of Redis; stops where it cannot be reached.
+/// Adds the findings about Redis; stops if it cannot be reached.
 pub(super) async fn examine(config: &Config, redis: &config::Redis, diagnosis: &mut Diagnosis) {
     let grants = Grants::new(redis, &config.sessions.key_prefix);
     let started = Instant::now();
@@ -44,7 +45,7 @@ pub(super) async fn examine(config: &Config, redis: &config::Redis, diagnosis: &
             return diagnosis.add(failed("redis", &error));
         }
     };
-    let way = if is_tls(&redis.topology) {
+    let security = if is_tls(&redis.topology) {
         "over TLS"
     } else {
         "without TLS"
@@ -52,7 +53,7 @@ pub(super) async fn examine(config: &Config, redis: &config::Redis, diagnosis: &
     diagnosis.add(Finding::ok(
         "redis",
         format!(
-            "{} {way} as user {}, in {:.1?}",
+            "{} {security} as user {}, in {:.1?}",
             redis.topology,
             grants.user,
             started.elapsed()
@@ -81,11 +82,12 @@ pub(super) async fn examine(config: &Config, redis: &config::Redis, diagnosis: &
     diagnosis.add(latency(&mut commands).await);
 }
 
-/// Where commands are tried.
+/// The connections that commands are tried on.
 struct Servers<'a> {
-    /// Each goes where its key is.
+    /// Routes each command by its key.
     all: &'a mut Connection,
-    /// A master, for what has no key: of a Cluster the library tells not always what it refuses.
+    /// A master, for commands without a key: for a Cluster, the library does not always report
+    /// refusals.
     one: Option<&'a mut Connection>,
     /// From the masters that allow CONFIG GET.
     limits: Vec<OutputLimit>,
@@ -100,7 +102,7 @@ fn failed(check: &'static str, error: &ConnectError) -> Finding {
     Finding::fail(check, found, error.remedy())
 }
 
-/// Tries all that a server does, with the connections of one.
+/// Tries everything that a server does, on its kinds of connections.
 async fn try_rights(
     config: &Config,
     redis: &config::Redis,
@@ -116,7 +118,7 @@ async fn try_rights(
     let on_push = move |push: PushInfo| {
         let is_message = matches!(push.kind, PushKind::Message | PushKind::SMessage);
         if is_message && push.data.first() == Some(&channel) {
-            // One is enough; the channel is ours alone.
+            // One is enough; nothing else uses the channel.
             heard.try_send(()).ok();
         }
     };
@@ -124,24 +126,24 @@ async fn try_rights(
     let shared = Arc::new(redis.clone());
     let opened = Subscriber::open(&shared, None, canary_name, on_push);
     let opened = timeout(redis.connect_timeout + ECHO_LIMIT, opened).await;
-    let mut ears = match opened {
-        Ok(Ok((ears, _watch))) => ears,
+    let mut subscriber = match opened {
+        Ok(Ok((subscriber, _watch))) => subscriber,
         Ok(Err(error)) => {
             let found = match &error {
                 SubscribeError::Redis(error) => grants.explain(error),
                 other => chain(other),
             };
-            let remedy = "a server needs connections for its channels; see maxclients of Redis";
+            let remedy = "a server needs connections for its channels; check maxclients of Redis";
             return diagnosis.add(Finding::fail("canary", found, remedy));
         }
         Err(_) => {
-            let found = "connections for channels take too long";
-            let remedy = "see the load of Redis and of this machine";
+            let found = "connecting to the channels takes too long";
+            let remedy = "check the load of Redis and of this machine";
             return diagnosis.add(Finding::fail("canary", found, remedy));
         }
     };
     let commands = servers.all;
-    let rights = trial.try_server(commands, &mut ears, grants).await;
+    let rights = trial.try_server(commands, &mut subscriber, grants).await;
     diagnosis.add(rights.of_server(grants));
     diagnosis.add(rights.of_writes(grants));
     if let Some(master) = servers.one {
@@ -149,35 +151,35 @@ async fn try_rights(
         diagnosis.add(operator.of_operator(grants));
     }
     while echo.try_recv().is_ok() {}
-    let mut way = Way {
+    let mut path = Path {
         commands,
-        ears: &mut ears,
+        subscriber: &mut subscriber,
         echo: &mut echo,
         channel: trial.channel(),
     };
-    let canary = canary(&mut way, grants).await;
+    let canary = canary(&mut path, grants).await;
     let is_heard = canary.verdict != Verdict::Fail;
     diagnosis.add(canary);
     if is_heard {
         let max_body = config.internal.max_body;
-        diagnosis.add(largest(&mut way, max_body, &servers.limits).await);
+        diagnosis.add(largest(&mut path, max_body, &servers.limits).await);
     }
 }
 
 /// The path of an event: published on one connection, received on another.
-struct Way<'a> {
+struct Path<'a> {
     commands: &'a mut Connection,
-    ears: &'a mut Subscriber,
+    subscriber: &'a mut Subscriber,
     echo: &'a mut mpsc::Receiver<()>,
     channel: &'a str,
 }
 
-impl Way<'_> {
-    /// Returns how long a message of this size takes; `Err(None)` if it times out.
-    async fn try_with(&mut self, bytes: usize) -> Result<Duration, Option<RedisError>> {
+impl Path<'_> {
+    /// Returns how long a message of this size takes.
+    async fn try_with(&mut self, bytes: usize) -> Result<Duration, PathError> {
         let channels = [self.channel.to_owned()];
-        let singing = async {
-            refusal(self.ears.subscribe(&channels).await)?;
+        let round_trip = async {
+            refusal(self.subscriber.subscribe(&channels).await)?;
             let started = Instant::now();
             self.commands
                 .publish(self.channel, vec![b' '; bytes])
@@ -186,12 +188,21 @@ impl Way<'_> {
             heard.ok_or_else(|| io::Error::other("Redis ended the subscription"))?;
             RedisResult::Ok(started.elapsed())
         };
-        let sung = timeout(3 * ECHO_LIMIT, singing).await;
-        timeout(ECHO_LIMIT, self.ears.unsubscribe(&channels))
+        let result = timeout(3 * ECHO_LIMIT, round_trip).await;
+        timeout(ECHO_LIMIT, self.subscriber.unsubscribe(&channels))
             .await
             .ok();
-        sung.map_err(|_| None)?.map_err(Some)
+        Ok(result.map_err(|_| PathError::TimedOut)??)
     }
+}
+
+/// Why a message did not come back.
+#[derive(Debug, Error)]
+enum PathError {
+    #[error("nothing came back")]
+    TimedOut,
+    #[error(transparent)]
+    Redis(#[from] RedisError),
 }
 
 fn is_tls(topology: &Topology) -> bool {
@@ -216,18 +227,18 @@ fn obstacle(error: &ConnectError) -> Option<Obstacle> {
     }
 }
 
-/// A round trip takes part in every handshake and emit.
+/// Every handshake and emit takes at least one round trip.
 async fn latency(commands: &mut Connection) -> Finding {
     const CHECK: &str = "latency";
     let mut times = Vec::with_capacity(PINGS);
     for _ in 0..PINGS {
         let started = Instant::now();
         let answer = cmd("PING").query_async::<Value>(commands).await;
-        // A Redis that refuses PING has answered too.
+        // A refusal of PING is an answer, too.
         if let Err(error) = answer
             && error.code().is_none()
         {
-            let remedy = "see the network between here and Redis, and its SLOWLOG";
+            let remedy = "check the network to Redis, and its SLOWLOG";
             return Finding::fail(CHECK, error.to_string(), remedy);
         }
         times.push(started.elapsed());
@@ -236,41 +247,41 @@ async fn latency(commands: &mut Connection) -> Finding {
     let (median, worst) = (times[PINGS / 2], times[PINGS - 1]);
     let found = format!("median {median:.1?}, worst {worst:.1?} of {PINGS} PINGs");
     if median > SLOW || worst > ECHO_LIMIT {
-        let remedy = "bring sockd and Redis closer together, or see the SLOWLOG of Redis: each handshake and emit waits for it";
+        let remedy = "move sockd closer to Redis, or check its SLOWLOG: every handshake and emit waits for it";
         return Finding::warn(CHECK, found, remedy);
     }
     Finding::ok(CHECK, found)
 }
 
-/// An event goes out over one connection and must come back over the other.
-async fn canary(way: &mut Way<'_>, grants: &Grants) -> Finding {
+/// Checks that a message published on one connection comes back on the other.
+async fn canary(path: &mut Path<'_>, grants: &Grants) -> Finding {
     const CHECK: &str = "canary";
-    match way.try_with(0).await {
+    match path.try_with(0).await {
         Ok(elapsed) if elapsed <= ECHO_LIMIT => {
             Finding::ok(CHECK, format!("a message came back in {elapsed:.1?}"))
         }
         Ok(elapsed) => Finding::warn(
             CHECK,
             format!("a message came back in {elapsed:.1?}"),
-            "a server counts one that takes over a second as lost: see the load of Redis and of this machine",
+            "a server counts a message that takes over a second as lost: check the load of Redis and of this machine",
         ),
-        Err(Some(error)) => match Refusal::of(&error) {
+        Err(PathError::Redis(error)) => match Refusal::of(&error) {
             Some(Refusal::Command(_) | Refusal::Channels | Refusal::Unknown(_)) => {
                 Finding::fail(CHECK, "could not be tried", "grant the rights first")
             }
             Some(refusal) => Finding::fail(CHECK, said(&error), refusal.remedy(grants)),
-            None => Finding::fail(CHECK, said(&error), "see the log of Redis"),
+            None => Finding::fail(CHECK, said(&error), "check the log of Redis"),
         },
-        Err(None) => Finding::fail(
+        Err(PathError::TimedOut) => Finding::fail(
             CHECK,
             format!("no message came back in {:.1?}", 3 * ECHO_LIMIT),
-            "see that nothing between here and Redis takes connections apart: publish and subscribe must reach the same Redis",
+            "check that no proxy splits the connections: publish and subscribe must reach the same Redis",
         ),
     }
 }
 
 /// Checks that the largest allowed event arrives. If it does not, Redis has closed the subscription.
-async fn largest(way: &mut Way<'_>, max_body: usize, limits: &[OutputLimit]) -> Finding {
+async fn largest(path: &mut Path<'_>, max_body: usize, limits: &[OutputLimit]) -> Finding {
     const CHECK: &str = "largest";
     let small = limits.iter().filter_map(|limit| limit.check(max_body));
     let small = small.max_by_key(|small| small.is_certain);
@@ -286,27 +297,28 @@ async fn largest(way: &mut Way<'_>, max_body: usize, limits: &[OutputLimit]) -> 
         let found = format!("events of {max_body} bytes are allowed, which is too large to try");
         return Finding::ok(CHECK, found);
     }
-    match way.try_with(max_body).await {
+    match path.try_with(max_body).await {
         Ok(elapsed) => Finding::ok(
             CHECK,
             format!("an event of {max_body} bytes came back in {elapsed:.1?}"),
         ),
         Err(error) => {
-            let said = error
-                .as_ref()
-                .map_or_else(|| "nothing came back".to_owned(), said);
+            let said = match &error {
+                PathError::TimedOut => error.to_string(),
+                PathError::Redis(error) => said(error),
+            };
             Finding::fail(
                 CHECK,
                 format!(
-                    "an event of {max_body} bytes, as internal.max_body allows, is not heard: {said}"
+                    "an event of {max_body} bytes, as internal.max_body allows, is not received: {said}"
                 ),
-                "raise client-output-buffer-limit pubsub of Redis (32mb 8mb 60 unless it was changed), or lower internal.max_body",
+                "raise client-output-buffer-limit pubsub of Redis (32mb 8mb 60 by default), or lower internal.max_body",
             )
         }
     }
 }
 
-/// What Redis has said to a subscription, as it says it to any command.
+/// The error of a subscription, as the error of a command.
 pub(super) fn refusal(answer: Result<(), SubscribeError>) -> RedisResult<()> {
     answer.map_err(|error| match error {
         SubscribeError::Redis(error) => error,

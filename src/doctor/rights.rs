@@ -1,4 +1,4 @@
-//! What the ACL of Redis lets sockd do, found out by doing it with a key and a channel of our own.
+//! What the ACL of Redis lets sockd do, found out by trying it on a key and channels of our own.
 
 use std::fmt;
 
@@ -14,14 +14,14 @@ use crate::{
     },
 };
 
-/// What a server may not do, and what is refused for another reason.
+/// What the ACL forbids, and what is refused for other reasons.
 #[derive(Debug, Default)]
 pub(super) struct Rights {
     /// Rules of the ACL, such as `+expire`; each once.
     missing: Vec<String>,
     /// Commands that Redis does not know.
     unknown: Vec<String>,
-    /// What to do about the first of them.
+    /// What to do about the first unknown command.
     remedy: Option<String>,
     /// The first error that is not about permissions, such as from a full or read-only Redis.
     refused: Option<RedisError>,
@@ -29,7 +29,7 @@ pub(super) struct Rights {
     reached: [bool; 2],
 }
 
-/// The names that everything is tried with; no user and no node has them.
+/// The names to try everything with; no user or node has them.
 #[derive(Debug)]
 pub(super) struct Trial {
     key: String,
@@ -39,11 +39,11 @@ pub(super) struct Trial {
     all: String,
 }
 
-/// A key that could not be deleted is forgotten after so many seconds.
+/// A key that could not be deleted expires after so many seconds.
 const KEY_TTL: u64 = 10;
-/// No script has this digest, so that asking for it tells whether scripts may be run.
+/// No script has this digest; calling it shows whether scripts may be run.
 const NO_SCRIPT: &str = "0000000000000000000000000000000000000000";
-/// Redis refuses to compile this, so that nothing stays in its cache.
+/// Redis fails to compile this, so that nothing stays in its cache.
 const BROKEN_SCRIPT: &str = "(";
 
 impl Trial {
@@ -63,11 +63,11 @@ impl Trial {
         &self.channels[0]
     }
 
-    /// Tries all that a server does, and removes what that has left.
+    /// Tries everything that a server does, and removes what it writes.
     pub(super) async fn try_server(
         &self,
         commands: &mut Connection,
-        ears: &mut Subscriber,
+        subscriber: &mut Subscriber,
         grants: &Grants,
     ) -> Rights {
         let mut rights = Rights::default();
@@ -99,22 +99,22 @@ impl Trial {
         }
         for channel in self.channels.iter().chain([&self.all]) {
             let channel = std::slice::from_ref(channel);
-            let heard = refusal(ears.subscribe(channel).await);
+            let heard = refusal(subscriber.subscribe(channel).await);
             rights.note(subscribe, heard, grants);
-            let left = refusal(ears.unsubscribe(channel).await);
+            let left = refusal(subscriber.unsubscribe(channel).await);
             rights.note(unsubscribe, left, grants);
         }
         let patterns = [&grants.keys, &grants.channels];
         for (pattern, reached) in patterns.into_iter().zip(rights.reached) {
             if !reached {
-                // Whether it is granted cannot be seen yet, and to grant it twice does no harm.
+                // Whether it is granted is not known yet, and granting it twice does no harm.
                 rights.add_missing(pattern);
             }
         }
         rights
     }
 
-    /// Tries what only the operator's commands do.
+    /// Tries what only the operator's commands need.
     pub(super) async fn try_operator(
         &self,
         commands: &mut Connection,
@@ -141,7 +141,7 @@ impl Trial {
         rights
     }
 
-    /// Deletes the key by one of the commands that a server may give.
+    /// Deletes the key with one of the commands that a server may use.
     async fn clean_up(&self, commands: &mut Connection) {
         let key = &self.key;
         let ways = [
@@ -149,7 +149,7 @@ impl Trial {
             with("SET", &[key, "null", "XX", "PX", "1"]),
         ];
         for way in ways {
-            // Where both are refused there is hardly a key, and none for long.
+            // If both are refused, there is probably no key, and it would expire soon.
             if way.query_async::<Value>(commands).await.is_ok() {
                 return;
             }
@@ -207,7 +207,7 @@ impl Rights {
         }
         if self.missing.is_empty() {
             let found = format!(
-                "user {} may do all that a server does, on {} and {}",
+                "user {} may do everything that a server does, on {} and {}",
                 grants.user, grants.keys, grants.channels
             );
             return Finding::ok("rights", found);
@@ -237,11 +237,11 @@ impl Rights {
             "user {} lacks {rules}, which `sockd sessions ls` needs",
             grants.user
         );
-        let remedy = format!("{}; or do without the list", grants.command(&rules));
+        let remedy = format!("{}; or do without that command", grants.command(&rules));
         Finding::warn("operator", found, remedy)
     }
 
-    /// Whether Redis takes writes, so far as the ACL let us try.
+    /// Whether Redis accepts writes, as far as the ACL let us try.
     pub(super) fn of_writes(&self, grants: &Grants) -> Finding {
         let Some(error) = &self.refused else {
             let is_missing = self.missing.iter().any(|rule| rule == "+set")
@@ -253,14 +253,14 @@ impl Rights {
         };
         let refusal = Refusal::of(error);
         let remedy = refusal.map_or_else(
-            || "see that it is a Redis 6.2 or newer, or a Valkey, and its log".into(),
+            || "check that it is Redis 6.2 or newer, or Valkey, and its log".into(),
             |refusal| refusal.remedy(grants),
         );
         Finding::fail("writes", said(error), remedy)
     }
 }
 
-/// The errors that tell that a try got as far as it should.
+/// Whether the error shows that a try got as far as it should.
 fn is_wanted(error: &RedisError) -> bool {
     error.code() == Some("NOSCRIPT") || said(error).contains("compiling script")
 }

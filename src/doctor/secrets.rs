@@ -1,4 +1,4 @@
-//! Whether the secrets could be guessed; they are never shown.
+//! Whether the secrets can be guessed; they are never shown.
 
 use zxcvbn::zxcvbn;
 
@@ -8,15 +8,15 @@ use crate::{
     secret::Secret,
 };
 
-/// How well a secret must hold, as powers of ten of the guesses that it takes.
+/// How strong a secret must be, as the power of ten of the guesses it takes.
 struct Strength {
-    /// Fewer guesses are a matter of hours.
+    /// Fewer guesses take only hours.
     fail: f64,
-    /// Fewer are in the reach of who means it.
+    /// Fewer are within reach of a determined attacker.
     warn: f64,
 }
 
-/// Whoever has one token tries secrets on a machine of his own, some 10^10 a second.
+/// An attacker who has a token can try secrets offline, about 10^10 a second.
 const OFFLINE: Strength = Strength {
     fail: 12.0,
     warn: 16.0,
@@ -27,7 +27,7 @@ const ONLINE: Strength = Strength {
     warn: 12.0,
 };
 
-/// What examples have in the place of a secret, which everybody tries first.
+/// Placeholders from examples, which attackers try first.
 const PLACEHOLDERS: [&str; 10] = [
     "your-256-bit-secret",
     "your-secret-key",
@@ -53,15 +53,15 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     if is_shared(config) {
         findings.push(Finding::warn(
             "secrets",
-            "auth and internal have a secret in common, so whoever may push events may sign tokens too",
-            "make another for the internal API with `openssl rand -hex 32`",
+            "auth and internal have a secret in common, so callers that may push events can sign tokens as well",
+            "generate another for the internal API with `openssl rand -hex 32`",
         ));
     }
     if opens_more_than_metrics(config) {
         findings.push(Finding::warn(
             "secrets",
             "metrics.secret is also a secret of auth or internal, so scrapers can do more than read",
-            "make another for metrics.secret with `openssl rand -hex 32`",
+            "generate another for metrics.secret with `openssl rand -hex 32`",
         ));
     }
     if findings.is_empty() {
@@ -70,7 +70,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
             + usize::from(config.metrics.secret.is_some());
         findings.push(Finding::ok(
             "secrets",
-            format!("{count}, none of them can be guessed"),
+            format!("{count}, none can be guessed"),
         ));
     }
     findings
@@ -86,9 +86,9 @@ fn judge(name: &str, secret: &Secret, strength: &Strength) -> Option<Finding> {
         return None;
     };
     let found = format!("{name} can be guessed in about 10^{guesses:.0} tries");
-    let mut remedy = format!("make a new {name} with `openssl rand -hex 32`");
+    let mut remedy = format!("generate a new {name} with `openssl rand -hex 32`");
     if name != "metrics.secret" {
-        remedy += "; previous_secrets lets the old one hold until all callers have it";
+        remedy += "; keep the old one in previous_secrets until all callers have the new one";
     }
     Some(Finding::of(verdict, "secrets", found, remedy))
 }
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_fail_and_random_texts_pass() {
+    fn guessable_secrets_fail_and_random_ones_pass() {
         let verdict = |text: &str, strength| {
             judge("auth.secret", &Secret::new(text.into()), strength).map(|finding| finding.verdict)
         };

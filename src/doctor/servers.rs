@@ -1,4 +1,4 @@
-//! The servers themselves: what they are, what they may forget, and what time they have.
+//! The Redis servers: their version, role, eviction policy and clock.
 
 use std::{
     collections::HashMap,
@@ -18,18 +18,18 @@ use crate::{
 
 type Version = (u32, u32);
 
-/// The oldest Redis with all commands that sockd uses.
+/// The oldest Redis that has all commands sockd uses.
 const OLDEST: Version = (6, 2);
 /// The oldest with the sharded channels that a Cluster needs.
 const OLDEST_IN_CLUSTER: Version = (7, 0);
-/// Tokens are judged by the clock of this machine, in whole seconds.
+/// Tokens are checked by the clock of this machine, in whole seconds.
 const SKEW: Duration = Duration::from_secs(2);
-/// Past this a token can be over, or not begun, long before others think so.
+/// Beyond this, a token can expire here long before it does elsewhere, or become valid long after.
 const WILD_SKEW: Duration = Duration::from_secs(60);
-/// A store that is fuller than this is soon full.
+/// A Redis that is fuller than this will soon be full.
 const NEARLY_FULL: f64 = 0.9;
 
-/// Looks at each; of a Cluster's masters the one that is worst off speaks for all.
+/// Checks each server; of a Cluster's masters, the worst finding of each check counts.
 pub(super) async fn examine(
     masters: &mut [Connection],
     topology: &Topology,
@@ -72,7 +72,7 @@ fn text(hello: &Hello, key: &str) -> Option<String> {
 fn version(hello: &Hello, oldest: Version) -> Finding {
     let remedy = format!("use Redis {}.{} or newer, or Valkey", oldest.0, oldest.1);
     let (Some(server), Some(version)) = (text(hello, "server"), text(hello, "version")) else {
-        return Finding::warn("version", "Redis does not tell it", remedy);
+        return Finding::warn("version", "Redis does not say", remedy);
     };
     let found = format!("{server} {version}");
     match server.as_str() {
@@ -84,7 +84,7 @@ fn version(hello: &Hello, oldest: Version) -> Finding {
         _ => Finding::warn(
             "version",
             found,
-            "sockd is tried with Redis and Valkey alone",
+            "sockd is tested only with Redis and Valkey",
         ),
     }
 }
@@ -118,23 +118,23 @@ fn role(hello: &Hello) -> Finding {
         Some("master") => Finding::ok("role", "a master"),
         Some("replica" | "slave") => Finding::fail(
             "role",
-            "a replica, which refuses to be written to",
+            "a replica, which refuses writes",
             "point redis.url to its master, which INFO replication names",
         ),
         _ => Finding::warn(
             "role",
-            "Redis does not tell it",
-            "see that redis.url leads to a master",
+            "Redis does not say",
+            "check that redis.url leads to a master",
         ),
     }
 }
 
-/// Whether Redis may forget sessions to make room, and how much there is.
+/// Whether Redis may evict sessions, and how full it is.
 async fn eviction(commands: &mut Connection, grants: &Grants) -> Finding {
     const CHECK: &str = "eviction";
     let info: String = match cmd("INFO").arg("memory").query_async(commands).await {
         Ok(info) => info,
-        Err(error) => return untold(CHECK, &error, "+info", grants),
+        Err(error) => return unchecked(CHECK, &error, "+info", grants),
     };
     let field = |name: &str| {
         let line = info
@@ -151,26 +151,26 @@ async fn eviction(commands: &mut Connection, grants: &Grants) -> Finding {
     };
     let found = format!("{policy}, {room}");
     if policy != "noeviction" {
-        let remedy = "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf: else sessions are forgotten when memory is short, and another login gets in beside the first";
+        let remedy = "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf: otherwise Redis evicts sessions when memory runs short, and a second login gets in beside the first";
         return Finding::warn(CHECK, found, remedy);
     }
     if limit > 0 && used as f64 > limit as f64 * NEARLY_FULL {
         return Finding::warn(
             CHECK,
             found,
-            "raise maxmemory: once it is reached nobody new gets in",
+            "raise maxmemory: once it is reached, new sessions are refused",
         );
     }
     Finding::ok(CHECK, found)
 }
 
-/// How far the clocks of this machine and of Redis are apart.
+/// How far apart the clocks of this machine and of Redis are.
 async fn clock(commands: &mut Connection, grants: &Grants) -> Finding {
     const CHECK: &str = "clock";
     let before = SystemTime::now();
     let (seconds, micros): (u64, u64) = match cmd("TIME").query_async(commands).await {
         Ok(time) => time,
-        Err(error) => return untold(CHECK, &error, "+time", grants),
+        Err(error) => return unchecked(CHECK, &error, "+time", grants),
     };
     let there = UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_micros(micros);
     let here = before + before.elapsed().unwrap_or_default() / 2;
@@ -179,7 +179,7 @@ async fn clock(commands: &mut Connection, grants: &Grants) -> Finding {
         Err(behind) => behind.duration(),
     };
     let found = format!("{:.3} s between this machine and Redis", skew.as_secs_f64());
-    let remedy = "set both by NTP: tokens begin and end by the clock of this machine";
+    let remedy = "synchronise both by NTP: tokens begin and end by the clock of this machine";
     match skew {
         skew if skew > WILD_SKEW => Finding::fail(CHECK, found, remedy),
         skew if skew > SKEW => Finding::warn(CHECK, found, remedy),
@@ -187,20 +187,20 @@ async fn clock(commands: &mut Connection, grants: &Grants) -> Finding {
     }
 }
 
-/// A check that the server does without, so that a narrow ACL is no failure.
-fn untold(
+/// A check that a server does not need, so that a narrow ACL only warns.
+fn unchecked(
     check: &'static str,
     error: &::redis::RedisError,
     rule: &str,
     grants: &Grants,
 ) -> Finding {
-    let found = format!("Redis does not tell: {}", said(error));
+    let found = format!("Redis does not say: {}", said(error));
     let remedy = match Refusal::of(error) {
         Some(Refusal::Command(_)) => {
-            format!("{}, to let the doctor look", grants.command(rule))
+            format!("{}, to let the doctor check", grants.command(rule))
         }
         Some(refusal @ Refusal::Unknown(_)) => refusal.remedy(grants).into_owned(),
-        _ => "see the log of Redis, and the network between".to_owned(),
+        _ => "check the log of Redis, and the network to it".to_owned(),
     };
     Finding::warn(check, found, remedy)
 }
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn redis_from_6_2_on_and_any_valkey_are_good() {
+    fn redis_since_6_2_and_any_valkey_are_ok() {
         for (server, number, expected) in [
             ("redis", "6.2.0", Verdict::Ok),
             ("redis", "7.0.15", Verdict::Ok),

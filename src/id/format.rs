@@ -1,10 +1,10 @@
-//! What identifiers of each kind look like.
+//! The formats of identifiers.
 
 use std::fmt;
 
 use super::{InvalidId, SessionId, UserId};
 
-/// What identifiers of one kind look like.
+/// The format of identifiers of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IdFormat {
     /// 24 hexadecimal digits in any case, as MongoDB makes them.
@@ -18,8 +18,8 @@ pub enum IdFormat {
 }
 
 impl IdFormat {
-    /// A text of this format made of the bytes, which should be random.
-    fn make_up(&self, bytes: [u8; 32]) -> String {
+    /// Returns a text of this format, derived from random bytes.
+    fn generate(&self, bytes: [u8; 32]) -> String {
         match self {
             Self::ObjectId => bytes[..12].iter().map(|b| format!("{b:02x}")).collect(),
             Self::Uuid => {
@@ -118,7 +118,7 @@ impl Charset {
         &self.text
     }
 
-    /// The character at that index, which wraps around.
+    /// Returns the character at the index, which wraps around.
     fn nth(&self, at: usize) -> char {
         let chars = || self.ranges.iter().flat_map(|(from, to)| *from..=*to);
         let at = at % chars().count();
@@ -174,7 +174,7 @@ impl TryFrom<&str> for Charset {
     }
 }
 
-/// The formats that this installation's users and sessions have.
+/// The formats of this installation's users and sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdFormats {
     pub user: IdFormat,
@@ -193,20 +193,20 @@ impl IdFormats {
         UserId::try_from(text)
     }
 
-    /// A user id made of the bytes, which should be random.
+    /// Returns a user id, derived from random bytes.
     ///
     /// # Errors
     /// A format whose texts can be longer than an identifier.
-    pub fn make_up_user(&self, bytes: [u8; 32]) -> Result<UserId, InvalidId> {
-        self.parse_user(&self.user.make_up(bytes))
+    pub fn generate_user(&self, bytes: [u8; 32]) -> Result<UserId, InvalidId> {
+        self.parse_user(&self.user.generate(bytes))
     }
 
-    /// A session id made of the bytes, which should be random.
+    /// Returns a session id, derived from random bytes.
     ///
     /// # Errors
     /// A format whose texts can be longer than an identifier.
-    pub fn make_up_session(&self, bytes: [u8; 32]) -> Result<SessionId, InvalidId> {
-        self.parse_session(&self.session.make_up(bytes))
+    pub fn generate_session(&self, bytes: [u8; 32]) -> Result<SessionId, InvalidId> {
+        self.parse_session(&self.session.generate(bytes))
     }
 
     /// Parses a session id; the text is taken as it is, not trimmed.
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_up_is_of_the_format() {
+    fn generated_ids_have_their_format() {
         let any = |max_length, charset| IdFormat::Any {
             max_length,
             charset: Charset::try_from(charset).unwrap(),
@@ -325,7 +325,7 @@ mod tests {
             any(64, "\u{10000}-\u{1ffff}"),
         ] {
             for byte in [0, 7, 0x80, 0xff] {
-                let text = format.make_up([byte; 32]);
+                let text = format.generate([byte; 32]);
                 assert!(format.admits(&text), "{format}: {text}");
                 assert!(UserId::try_from(text).is_ok(), "{format}");
             }

@@ -1,4 +1,4 @@
-//! `sockd emit --batch`: one event per line, many under way at once.
+//! `sockd emit --batch`: one event per line, many sent at once.
 
 use std::{
     fs::File,
@@ -33,13 +33,13 @@ use crate::{
     lifecycle::Signals,
 };
 
-/// Lines that wait in each channel: enough to keep everybody busy, few enough to cost nothing.
+/// Lines queued in each channel: enough to keep every worker busy.
 const WAITING: usize = 64;
 
-/// Failures in a row to reach the node after which the rest of the batch is not tried.
+/// After so many failures in a row to reach the node, the rest of the batch is not tried.
 const GIVE_UP_AFTER: u32 = 50;
 
-/// How long after an interruption stdin may pause before nothing more is expected of it.
+/// How long stdin may pause after an interruption before reading stops.
 const LAST_CALL: Duration = Duration::from_millis(500);
 
 type Read = io::Result<(Line, Option<LineError>)>;
@@ -48,7 +48,7 @@ pub(super) async fn run(args: EmitArgs, context: &Context) -> Result<(), Failure
     let path = args.batch.clone().unwrap_or_else(|| PathBuf::from("-"));
     let from_stdin = path == Path::new("-");
     if from_stdin && args.target.uses_stdin() {
-        let error = anyhow!("stdin cannot be both the secret and the batch; put one in a file");
+        let error = anyhow!("stdin cannot hold both the secret and the batch; put one in a file");
         return Err(Failure::usage(error));
     }
     let (input, progress) = open(&path).map_err(Failure::usage)?;
@@ -71,7 +71,7 @@ pub(super) async fn run(args: EmitArgs, context: &Context) -> Result<(), Failure
     }
 
     let stop = Arc::new(Stop::default());
-    let signals = Signals::listen().context("signals cannot be listened to")?;
+    let signals = Signals::listen().context("failed to listen for signals")?;
     let on_interrupt = tokio::spawn(interrupt(signals, stop.clone()));
     let (finished, arriving) = mpsc::channel(WAITING);
     let workers = (0..args.concurrency.get()).map(|_| {
@@ -112,7 +112,7 @@ pub(super) async fn run(args: EmitArgs, context: &Context) -> Result<(), Failure
     Ok(told?)
 }
 
-/// The input and how far it has been dealt with: in bytes where the length is known.
+/// The input and its progress, in bytes where the length is known.
 fn open(path: &Path) -> anyhow::Result<(Box<dyn BufRead + Send>, ProgressBar)> {
     if path == Path::new("-") {
         let progress = output::spinner("{spinner} {msg}");
@@ -123,7 +123,7 @@ fn open(path: &Path) -> anyhow::Result<(Box<dyn BufRead + Send>, ProgressBar)> {
     let file = File::open(path).with_context(what)?;
     let metadata = file.metadata().with_context(what)?;
     if metadata.is_dir() {
-        return Err(anyhow!("it is a folder").context(what()));
+        return Err(anyhow!("it is a directory").context(what()));
     }
     let length = metadata.len();
     let progress = output::bar(length, "[{bar:32}] {percent}% {msg} {elapsed}");
@@ -133,7 +133,7 @@ fn open(path: &Path) -> anyhow::Result<(Box<dyn BufRead + Send>, ProgressBar)> {
     ))
 }
 
-/// Reads on a thread of its own, since neither files nor stdin can be waited for.
+/// Reads on a separate thread, since reading files and stdin blocks.
 fn read(input: Box<dyn BufRead + Send>) -> mpsc::Receiver<Read> {
     let (lines, receiver) = mpsc::channel(WAITING);
     std::thread::spawn(move || {
@@ -148,7 +148,7 @@ fn read(input: Box<dyn BufRead + Send>) -> mpsc::Receiver<Read> {
     receiver
 }
 
-/// Hands lines to workers, those of one user always to the same, which keeps their order.
+/// Hands lines to workers; those of one user go to the same worker, which keeps their order.
 struct Dispatcher {
     workers: Vec<mpsc::Sender<(Line, Event)>>,
     outcomes: mpsc::Sender<Outcome>,
@@ -161,7 +161,7 @@ impl Dispatcher {
         loop {
             let line = tokio::select! {
                 line = lines.recv() => line,
-                // What was not sent is read to its end to be kept; stdin may have no end.
+                // After an interruption the rest is read to be kept, but stdin may have no end.
                 () = self.stop.last_call(), if self.from_stdin => None,
             };
             let Some(line) = line else { return Ok(()) };
@@ -170,14 +170,14 @@ impl Dispatcher {
                 Some(wrong) => Err(wrong),
                 None => line.parse(),
             };
-            // Neither end closes before this loop drops its senders.
+            // The receivers outlive this loop.
             match parsed {
                 Ok(event) => {
                     let worker = &self.workers[self.worker_of(&event)];
                     worker.send((line, event)).await.ok();
                 }
                 Err(error) => {
-                    let fate = Fate::failed(error);
+                    let fate = Fate::failed(&error.into());
                     self.outcomes.send(Outcome { line, fate }).await.ok();
                 }
             }
@@ -223,7 +223,7 @@ async fn work(
     }
 }
 
-/// Why the rest of a batch is not tried, once there is such a reason.
+/// Why the rest of a batch is not tried, if so.
 #[derive(Default)]
 pub(super) struct Stop {
     reason: OnceLock<StopReason>,
@@ -242,7 +242,7 @@ impl Stop {
         self.unreachable_in_a_row.store(0, Ordering::Relaxed);
     }
 
-    /// Stops the batch if every other line would fail in the same way.
+    /// Stops the batch if all other lines would fail in the same way.
     fn judge(&self, error: ClientError) -> Fate {
         let is_uncertain = error.may_be_done();
         let is_hopeless = match &error {
@@ -274,20 +274,20 @@ impl Stop {
         self.reason.get_or_init(|| StopReason { exit, text });
     }
 
-    /// Comes once the person has interrupted, and a moment has passed since.
+    /// Resolves a moment after an interruption.
     async fn last_call(&self) {
         self.interrupted.cancelled().await;
         tokio::time::sleep(LAST_CALL).await;
     }
 }
 
-/// The first signal stops sending but still keeps what was not sent; the second ends at once.
+/// The first signal stops sending and keeps the lines that were not sent; the second exits at once.
 async fn interrupt(mut signals: Signals, stop: Arc<Stop>) {
     const EXIT_CODE: i32 = 130;
     let signal = signals.next().await;
     stop.because(Exit::Failed, format!("interrupted by {signal}"));
     output::note(format_args!(
-        "interrupted by {signal}: waiting for the answers under way; once more ends at once and keeps nothing more"
+        "interrupted by {signal}: waiting for pending answers; interrupt again to exit at once, without keeping the rest"
     ));
     stop.interrupted.cancel();
     signals.next().await;

@@ -1,7 +1,6 @@
-//! The lines of a batch: read one by one, so that a file of any size costs no memory.
+//! The lines of a batch, read one at a time so that a large file needs no memory.
 
 use std::{
-    collections::BTreeSet,
     fmt,
     io::{self, BufRead, Read},
 };
@@ -15,7 +14,7 @@ use thiserror::Error;
 
 use crate::id::{EventName, IdFormat, UserId};
 
-/// The longest line, in bytes; no node takes a payload that comes near.
+/// The longest line, in bytes; no node accepts a payload nearly as long.
 const MAX_LINE: usize = 16 * 1024 * 1024;
 
 /// One line as it stands in the input.
@@ -37,14 +36,14 @@ pub(super) struct Event {
     pub(super) payload: Option<Box<RawValue>>,
 }
 
-/// Why a line asks for nothing that can be sent.
+/// Why a line cannot be sent.
 #[derive(Debug, Error)]
 pub(super) enum LineError {
     #[error("longer than {MAX_LINE} bytes; it is not kept")]
     TooLong,
     #[error("not UTF-8")]
     NotText,
-    #[error("not an event as JSON: {0}")]
+    #[error("not an event as JSON")]
     NotAnEvent(#[from] serde_json::Error),
 }
 
@@ -54,7 +53,7 @@ impl Line {
     }
 }
 
-/// Unknown members are mistakes: a misspelt `payload` would push `null` to everybody.
+/// Unknown members are errors: a misspelt `payload` would push `null`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Members {
@@ -107,7 +106,7 @@ impl From<Members> for Event {
     }
 }
 
-/// Splits an input into its lines; blank ones are passed over.
+/// Splits an input into its lines, and skips blank ones.
 pub(super) struct Lines<R> {
     input: R,
     number: u64,
@@ -123,10 +122,10 @@ impl<R: BufRead> Lines<R> {
         }
     }
 
-    /// The next line, with what is wrong if it could not be kept; `None` at the end.
+    /// Returns the next line, with the error if it cannot be sent; `None` at the end.
     ///
     /// # Errors
-    /// The input cannot be read.
+    /// Reading the input failed.
     pub(super) fn next(&mut self) -> io::Result<Option<(Line, Option<LineError>)>> {
         loop {
             let mut bytes = Vec::new();
@@ -168,41 +167,6 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-/// The numbers of lines that are kept nowhere, as `3, 7-9000`.
-#[derive(Debug, Default)]
-pub(super) struct Lost(BTreeSet<u64>);
-
-impl Lost {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn add(&mut self, number: u64) {
-        self.0.insert(number);
-    }
-}
-
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut runs: Vec<(u64, u64)> = Vec::new();
-        for &number in &self.0 {
-            match runs.last_mut() {
-                Some((_, last)) if *last + 1 == number => *last = number,
-                _ => runs.push((number, number)),
-            }
-        }
-        f.write_str("line ")?;
-        for (index, (first, last)) in runs.iter().enumerate() {
-            let comma = if index > 0 { ", " } else { "" };
-            write!(f, "{comma}{first}")?;
-            if last > first {
-                write!(f, "-{last}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_keep_their_numbers_over_blank_ones() {
+    fn blank_lines_count_but_are_skipped() {
         let input = "\u{feff}a\r\n\n  \nb\nc";
         let expected = [(1, "a"), (4, "b"), (5, "c")];
         let expected = expected.map(|(number, text)| (number, text.to_owned(), false));
@@ -225,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_cannot_be_kept_does_not_end_the_batch() {
+    fn a_line_that_cannot_be_sent_does_not_end_the_batch() {
         let mut input = b"\xff\n".to_vec();
         input.extend(std::iter::repeat_n(b'x', MAX_LINE + 10));
         input.extend_from_slice(b"\nlast\n");
@@ -238,17 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_lines_are_told_in_runs() {
-        let mut lost = Lost::default();
-        assert!(lost.is_empty());
-        for number in [9, 3, 8, 7, 12] {
-            lost.add(number);
-        }
-        assert_eq!(lost.to_string(), "line 3, 7-9, 12");
-    }
-
-    #[test]
-    fn a_line_is_an_event_or_says_what_is_wrong() {
+    fn a_line_parses_as_an_event_or_names_the_error() {
         let parse = |text: &str| {
             let line = Line {
                 number: 1,
@@ -286,7 +240,8 @@ mod tests {
             ),
             (r#"{"userId":true,"event":"e"}"#, "invalid type"),
         ] {
-            let error = parse(text).unwrap_err().to_string();
+            let error = anyhow::Error::from(parse(text).unwrap_err());
+            let error = format!("{error:#}");
             assert!(error.contains(reason), "{text}: {error}");
         }
     }

@@ -1,6 +1,7 @@
-//! What became of the lines of a batch: counted, shown, and kept where they failed.
+//! The outcome of each line of a batch: counted, shown, and kept if it failed.
 
 use std::{
+    collections::BTreeSet,
     fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::{
     batch::{Stop, StopReason},
-    lines::{Line, Lost},
+    lines::Line,
     unsent::Unsent,
 };
 use crate::cli::{
@@ -21,7 +22,7 @@ use crate::cli::{
     output,
 };
 
-/// What became of a line.
+/// A line and what happened to it.
 pub(super) struct Outcome {
     pub(super) line: Line,
     pub(super) fate: Fate,
@@ -31,28 +32,28 @@ pub(super) enum Fate {
     Sent {
         is_offline: bool,
     },
-    /// The user has no socket, and that was asked to be a failure.
+    /// The user has no socket, and `--require-online` makes that a failure.
     Offline,
     Failed {
         reason: String,
-        /// The event may have been delivered all the same.
+        /// The event may still have been delivered.
         is_uncertain: bool,
     },
-    /// Not tried, since the batch was stopped before.
+    /// Not tried because the batch was stopped.
     Skipped,
 }
 
 impl Fate {
-    /// For what was certainly not sent.
-    pub(super) fn failed(reason: impl fmt::Display) -> Self {
+    /// For an event that was certainly not sent.
+    pub(super) fn failed(error: &anyhow::Error) -> Self {
         Self::Failed {
-            reason: reason.to_string(),
+            reason: format!("{error:#}"),
             is_uncertain: false,
         }
     }
 }
 
-/// Counts, shows and keeps what became of the lines.
+/// Counts outcomes, shows progress, and keeps the lines that failed.
 pub(super) struct Outcomes {
     progress: ProgressBar,
     unsent: Unsent,
@@ -64,12 +65,12 @@ pub(super) struct Outcomes {
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Count {
     sent: u64,
-    /// Of those sent, the ones whose users had no socket.
+    /// Events that were sent, but whose user had no socket.
     offline: u64,
     failed: u64,
-    /// Of those failed, the ones that may have been delivered all the same.
+    /// Failed lines whose event may still have been delivered.
     uncertain: u64,
-    /// Of those failed, the ones that were not tried because the batch was stopped.
+    /// Failed lines that were not tried because the batch was stopped.
     skipped: u64,
 }
 
@@ -84,7 +85,7 @@ impl Outcomes {
         }
     }
 
-    /// The counts, the lines that failed and are not kept, and the file that holds those that are.
+    /// Returns the counts, the failed lines that could not be kept, and the file with the others.
     pub(super) async fn run(
         mut self,
         mut outcomes: mpsc::Receiver<Outcome>,
@@ -128,7 +129,7 @@ impl Outcomes {
         self.keep(line);
     }
 
-    /// Where lines cannot be kept any more, nothing more is sent, and their numbers are.
+    /// Once lines cannot be kept, stops the batch and remembers their numbers.
     fn keep(&mut self, line: &Line) {
         self.count.failed += 1;
         if line.text.is_empty() {
@@ -141,6 +142,41 @@ impl Outcomes {
             }
         }
         self.lost.add(line.number);
+    }
+}
+
+/// The numbers of failed lines that could not be kept, printed as `line 3, 7-9000`.
+#[derive(Debug, Default)]
+pub(super) struct Lost(BTreeSet<u64>);
+
+impl Lost {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn add(&mut self, number: u64) {
+        self.0.insert(number);
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for &number in &self.0 {
+            match runs.last_mut() {
+                Some((_, last)) if *last + 1 == number => *last = number,
+                _ => runs.push((number, number)),
+            }
+        }
+        f.write_str("line ")?;
+        for (index, (first, last)) in runs.iter().enumerate() {
+            let comma = if index > 0 { ", " } else { "" };
+            write!(f, "{comma}{first}")?;
+            if last > first {
+                write!(f, "-{last}")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -165,7 +201,7 @@ impl fmt::Display for Summary<'_> {
     }
 }
 
-/// What the person is told and the shell gets, once all lines are dealt with.
+/// The error and exit code of the whole batch.
 ///
 /// # Errors
 /// Any line failed, the batch was stopped, or its input could not be read.
@@ -189,18 +225,18 @@ pub(super) fn conclude(
     });
     if uncertain > 0 {
         kept += &format!(
-            "; {uncertain} of them may have been delivered all the same, and would come twice"
+            "; {uncertain} of them may have been delivered already, and would arrive twice"
         );
     }
     if !lost.is_empty() {
-        kept += &format!("; kept in no file: {lost}");
+        kept += &format!("; not kept in any file: {lost}");
     }
     if let Some(StopReason { exit, text }) = stopped {
         let error =
             anyhow!("{text}").context(format!("stopped, {} not tried{kept}", lines_were(skipped)));
         return Err(Failure::new(exit, error));
     }
-    read.with_context(|| format!("the batch cannot be read to its end{kept}"))?;
+    read.with_context(|| format!("failed to read the rest of the batch{kept}"))?;
     if failed == 0 {
         return Ok(());
     }
@@ -218,5 +254,20 @@ fn lines_were(count: u64) -> String {
     match count {
         1 => "1 line was".to_owned(),
         _ => format!("{count} lines were"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_lines_are_printed_as_ranges() {
+        let mut lost = Lost::default();
+        assert!(lost.is_empty());
+        for number in [9, 3, 8, 7, 12] {
+            lost.add(number);
+        }
+        assert_eq!(lost.to_string(), "line 3, 7-9, 12");
     }
 }

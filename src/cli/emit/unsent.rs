@@ -1,4 +1,4 @@
-//! The file that keeps the lines of a batch that failed, so that they can be sent again.
+//! The file that keeps the failed lines of a batch, so that they can be sent again.
 
 use std::{
     fs::{self, File},
@@ -8,25 +8,25 @@ use std::{
 
 use anyhow::Context as _;
 
-/// Failed lines as they were read, in a file of their own.
+/// A file of failed lines, as they were read.
 pub(super) struct Unsent {
     path: PathBuf,
-    /// Not buffered: what has failed is kept even if the process is killed.
+    /// Not buffered, so that failed lines are kept even if the process is killed.
     file: File,
-    /// Of whole lines, in bytes.
+    /// The length of the lines written whole, in bytes.
     length: u64,
 }
 
 impl Unsent {
-    /// Makes the file before anything is sent, so that no failed line is lost for want of one. An
-    /// existing file is never touched: the name then gets a number.
+    /// Creates the file before anything is sent, so that no failed line is lost because it cannot be
+    /// created. An existing file is never touched: the name then gets a number.
     ///
     /// # Errors
-    /// The directory does not take a file.
+    /// The file cannot be created.
     pub(super) fn create(wanted: &Path) -> anyhow::Result<Self> {
         let (path, file) = create_free(wanted).with_context(|| {
             format!(
-                "{} cannot be made; name another file for failed lines by --failed",
+                "{} cannot be created; name another file for failed lines with --failed",
                 wanted.display()
             )
         })?;
@@ -42,7 +42,7 @@ impl Unsent {
     }
 
     /// # Errors
-    /// The line cannot be written; the file then ends with the last line that could.
+    /// The line cannot be written; the file then ends with the last whole line.
     pub(super) fn keep(&mut self, line: &str) -> anyhow::Result<()> {
         let text = format!("{line}\n");
         if let Err(error) = self.file.write_all(text.as_bytes()) {
@@ -58,7 +58,7 @@ impl Unsent {
         Ok(())
     }
 
-    /// The file's path; without failed lines it is removed, and there is none.
+    /// Returns the file's path, or removes the file if no line failed.
     pub(super) fn finish(self) -> Option<PathBuf> {
         if self.length == 0 {
             fs::remove_file(&self.path).ok();

@@ -1,4 +1,4 @@
-//! `sockd serve --dev`: everything made up for one run, and what to paste next.
+//! `sockd serve --dev`: a server with generated secrets for one run, and the commands to paste next.
 
 use std::{
     collections::BTreeMap,
@@ -35,11 +35,11 @@ pub(super) async fn run(flags: Vec<Flag>) -> Result<(), Failure> {
     let config = config(flags, &folder)?;
     telemetry::init(&config.log).map_err(Failure::usage)?;
     let dev = dev(&config, &folder)?;
-    let replacement = made_up_session(&config.ids)?;
+    let replacement = generate_session(&config.ids)?;
     let server = Server::bind(config, Some(dev.clone())).await?;
     let address = server
         .local_addr()
-        .context("the system does not tell the address")?;
+        .context("failed to read the address of the listener")?;
     check_reachable(address)?;
     output::note(Welcome {
         url: url(address),
@@ -51,15 +51,14 @@ pub(super) async fn run(flags: Vec<Flag>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The defaults, the flags, `PORT`, and secrets that nobody knows, for this machine alone. No file
-/// is read.
+/// The defaults, the flags, `PORT` and generated secrets, for this machine only. No file is read.
 fn config(flags: Vec<Flag>, folder: &Folder) -> Result<Config, Failure> {
     let internal_secret = random_hex()?;
     folder.write_secret(&internal_secret)?;
     let flag = |name, key, value| Flag { name, key, value };
     let mut flags = flags;
     if !flags.iter().any(|flag| flag.key == "server.host") {
-        // The page shows a token to whoever asks for it, so only this machine may.
+        // The page shows a token to anyone who opens it, so only this machine may.
         flags.push(flag("--dev", "server.host", "127.0.0.1".to_owned()));
     }
     flags.extend([
@@ -69,7 +68,7 @@ fn config(flags: Vec<Flag>, folder: &Folder) -> Result<Config, Failure> {
     let port = env::var_os("PORT").map(|port| ("PORT".to_owned(), port));
     let sources = Sources {
         env: BTreeMap::from_iter(port),
-        // Nothing but our secret is in there: no `.env`, no `sockd.toml`.
+        // It contains only our secret: no `.env` and no `sockd.toml`.
         directory: folder.path.clone(),
         explicit_file: None,
         system_file: PathBuf::new(),
@@ -78,11 +77,15 @@ fn config(flags: Vec<Flag>, folder: &Folder) -> Result<Config, Failure> {
     Ok(load(&sources)?.resolve()?.config)
 }
 
-/// A user who is logged in, for the page and for what is pasted.
+/// A logged-in user, for the page and for the commands to paste.
 fn dev(config: &Config, folder: &Folder) -> anyhow::Result<Dev> {
-    let user = config.ids.make_up_user(random::bytes()?)?;
-    let session = made_up_session(&config.ids)?;
-    let key = config.auth.secrets.first().context("no secret was made")?;
+    let user = config.ids.generate_user(random::bytes()?)?;
+    let session = generate_session(&config.ids)?;
+    let key = config
+        .auth
+        .secrets
+        .first()
+        .context("no secret was generated")?;
     let token = TokenMinter::new(&config.auth, key, None)?.mint(&Claims {
         user: &user,
         session: &session,
@@ -103,8 +106,8 @@ fn dev(config: &Config, folder: &Folder) -> anyhow::Result<Dev> {
     })
 }
 
-fn made_up_session(ids: &IdFormats) -> anyhow::Result<SessionId> {
-    Ok(ids.make_up_session(random::bytes()?)?)
+fn generate_session(ids: &IdFormats) -> anyhow::Result<SessionId> {
+    Ok(ids.generate_session(random::bytes()?)?)
 }
 
 fn random_hex() -> anyhow::Result<String> {
@@ -112,18 +115,18 @@ fn random_hex() -> anyhow::Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Only requests to `localhost` and loopback addresses are answered, which other addresses never get.
+/// Only requests for `localhost` and loopback addresses are served, and other addresses get none.
 fn check_reachable(address: SocketAddr) -> Result<(), Failure> {
     let ip = address.ip().to_canonical();
     if ip.is_loopback() || ip.is_unspecified() {
         return Ok(());
     }
     Err(Failure::usage(anyhow!(
-        "--dev answers only this machine, and {ip} is for others too; leave out --host, or give 127.0.0.1, or :: in a container"
+        "--dev serves only this machine, but others can reach {ip}; leave out --host, or set it to 127.0.0.1, or to :: in a container"
     )))
 }
 
-/// The address as somebody on this machine types it.
+/// The URL to open on this machine.
 fn url(address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
         return format!("http://127.0.0.1:{}", address.port());
@@ -131,7 +134,7 @@ fn url(address: SocketAddr) -> String {
     format!("http://{address}")
 }
 
-/// A folder of this run in the system's temporary one, removed with all in it at the end.
+/// A temporary directory for this run, removed when dropped.
 struct Folder {
     path: PathBuf,
 }
@@ -148,7 +151,7 @@ impl Folder {
             .create(&path)
             .with_context(|| {
                 format!(
-                    "{} cannot be made; set TMPDIR to a folder that can be written to",
+                    "{} cannot be created; set TMPDIR to a writable directory",
                     path.display()
                 )
             })?;
@@ -167,7 +170,7 @@ impl Folder {
             .mode(Self::ONLY_OWNER_READS)
             .open(&path);
         file.and_then(|mut file| file.write_all(secret.as_bytes()))
-            .with_context(|| format!("{} cannot be written; make room", path.display()))
+            .with_context(|| format!("{} cannot be written; free disk space", path.display()))
     }
 }
 
@@ -177,7 +180,7 @@ impl Drop for Folder {
     }
 }
 
-/// What to do next, to be read and pasted.
+/// The instructions that the terminal shows.
 struct Welcome<'a> {
     url: String,
     dev: &'a Dev,
@@ -204,7 +207,7 @@ impl fmt::Display for Welcome<'_> {
         write!(
             f,
             r#"
-sockd is ready to be tried: sessions are in memory, the secrets are made for this run.
+sockd is ready: sessions are in memory, and the secrets are for this run only.
 
 Watch it in a browser:
 
@@ -225,7 +228,7 @@ then push an event to that user, and end the session, from another terminal:
     }
 }
 
-/// This program as a shell finds it again: by its name if it was called so, else by its path.
+/// This program as a shell finds it: by name if it was called by name, else by path.
 fn program() -> String {
     let called = env::args_os().next().unwrap_or_default();
     let path = match env::current_exe() {
@@ -235,7 +238,7 @@ fn program() -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// The text as one word of a shell.
+/// The text, quoted as one shell word.
 fn quoted(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
     if text.chars().all(is_plain) {
@@ -249,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_folder_is_the_owners_alone_and_gone_at_the_end() {
+    fn the_folder_is_private_and_removed_when_dropped() {
         use std::os::unix::fs::PermissionsExt;
         let folder = Folder::create().unwrap();
         folder.write_secret("s").unwrap();
@@ -268,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_only_others_use_is_refused() {
+    fn an_address_that_others_can_reach_is_refused() {
         for address in ["127.0.0.1:1", "[::1]:1", "[::]:1", "0.0.0.0:1"] {
             assert!(
                 check_reachable(address.parse().unwrap()).is_ok(),
@@ -284,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_all_interfaces_is_told_as_loopback() {
+    fn an_unspecified_address_is_shown_as_loopback() {
         assert_eq!(url("[::]:3000".parse().unwrap()), "http://127.0.0.1:3000");
         assert_eq!(url("[::1]:80".parse().unwrap()), "http://[::1]:80");
         assert_eq!(url("10.0.0.1:80".parse().unwrap()), "http://10.0.0.1:80");

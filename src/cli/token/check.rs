@@ -43,7 +43,7 @@ enum CheckResult {
         valid: bool,
         user_id: UserId,
         session_id: SessionId,
-        /// Seconds since the epoch, and from now; absent where the token never expires.
+        /// Seconds since the epoch, and from now; absent if the token never expires.
         #[serde(skip_serializing_if = "Option::is_none")]
         expires_at: Option<u64>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,7 +66,7 @@ pub(super) fn run(args: CheckArgs, context: &Context) -> Result<(), Failure> {
     };
     let now = auth::unix_time();
     let judged = if auth::trim(&raw).is_empty() {
-        Err(anyhow!("no token is there (TOKEN_MISSING)"))
+        Err(anyhow!("the token is empty (TOKEN_MISSING)"))
     } else {
         verifier.verify(strip_bearer(&raw), now).map_err(Into::into)
     };
@@ -102,7 +102,7 @@ pub(super) fn run(args: CheckArgs, context: &Context) -> Result<(), Failure> {
             let printed = output::result(args.json, &result, text);
             match printed {
                 Err(error @ OutputError::Failed(_)) => Err(error.into()),
-                Ok(()) | Err(OutputError::Closed) => Err(Failure::told(Exit::Failed)),
+                Ok(()) | Err(OutputError::Closed) => Err(Failure::reported(Exit::Failed)),
             }
         }
     }

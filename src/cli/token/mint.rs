@@ -1,4 +1,4 @@
-//! `sockd token mint`: tokens that the configured server admits.
+//! `sockd token mint`: tokens that the configured server accepts.
 
 use std::{num::NonZeroU64, path::PathBuf, time::Duration};
 
@@ -9,6 +9,7 @@ use clap::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
+use thiserror::Error;
 
 use crate::{
     auth::{
@@ -39,19 +40,19 @@ Exit codes:
   1  failed
   2  usage or configuration, such as a key that cannot sign")]
 pub(in crate::cli) struct MintArgs {
-    /// The token's user [default: one made up, told on stderr]
+    /// The token's user [default: a random one, printed to stderr]
     #[arg(long)]
     user: Option<String>,
 
-    /// The token's session [default: one made up, told on stderr]
+    /// The token's session [default: a random one, printed to stderr]
     #[arg(long)]
     session: Option<String>,
 
-    /// How long the token is good, such as 30s, 1h or 7d; none for ever
+    /// How long the token is valid, such as 30s, 1h or 7d; none never expires
     #[arg(long, default_value = "1h", value_parser = parse_ttl)]
     ttl: Ttl,
 
-    /// A further claim, which wins over all others; VALUE is JSON, or else a string
+    /// An additional claim, which overrides all others; VALUE is JSON, or else a string
     #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = parse_claim)]
     claims: Vec<(String, Value)>,
 
@@ -64,7 +65,7 @@ pub(in crate::cli) struct MintArgs {
     #[arg(long, value_name = "@FILE", value_parser = parse_key)]
     key: Option<PathBuf>,
 
-    /// Make so many, each of another user and session unless given, as one JSON object a line
+    /// Mint N tokens as one JSON object per line, each for a new user and session unless given
     #[arg(long, value_name = "N")]
     count: Option<NonZeroU64>,
 
@@ -76,7 +77,7 @@ pub(in crate::cli) struct MintArgs {
 #[derive(Debug, Clone, Copy)]
 struct Ttl(Option<Duration>);
 
-/// A new token with what it was made for.
+/// A new token with its user and session.
 #[derive(Serialize)]
 struct Minted<'a> {
     user_id: &'a UserId,
@@ -103,7 +104,7 @@ pub(super) fn run(args: MintArgs, context: &Context) -> Result<(), Failure> {
     let algorithm = format!("{:?}", minter.algorithm());
     if !auth.algorithms.contains(&algorithm) {
         output::warning(format_args!(
-            "the configured server takes {} alone and refuses {algorithm}; list it in JWT_ALGORITHMS",
+            "the configured server accepts only {} and refuses {algorithm}; list it in JWT_ALGORITHMS",
             auth.algorithms.join(", ")
         ));
     }
@@ -179,15 +180,15 @@ impl Minting {
         })
     }
 
-    /// The user and the session, made up where they were not given.
+    /// The user and the session, generated where they were not given.
     fn ids(&self) -> Result<(UserId, SessionId), Failure> {
         let user = match &self.user {
             Some(user) => user.clone(),
-            None => made_up(self.ids.make_up_user(random::bytes()?))?,
+            None => generated(self.ids.generate_user(random::bytes()?))?,
         };
         let session = match &self.session {
             Some(session) => session.clone(),
-            None => made_up(self.ids.make_up_session(random::bytes()?))?,
+            None => generated(self.ids.generate_session(random::bytes()?))?,
         };
         Ok((user, session))
     }
@@ -202,31 +203,42 @@ fn parse_id<T>(
     parsed.map_err(|error| Failure::usage(anyhow!("--{name}: {error}; see ids.{name}")))
 }
 
-fn parse_ttl(text: &str) -> Result<Ttl, String> {
+/// An argument that cannot be parsed. clap prints only the message, so it includes the cause.
+#[derive(Debug, PartialEq, Error)]
+enum ArgumentError {
+    #[error("{0}; write 30s, 1h, 7d or none")]
+    Ttl(humantime::DurationError),
+    #[error("write NAME=VALUE")]
+    Claim,
+    #[error("write @FILE, or - for stdin; never the key itself, which ps would show")]
+    Key,
+}
+
+fn parse_ttl(text: &str) -> Result<Ttl, ArgumentError> {
     if text == "none" {
         return Ok(Ttl(None));
     }
     humantime::parse_duration(text)
         .map(|ttl| Ttl(Some(ttl)))
-        .map_err(|error| format!("{error}; write 30s, 1h, 7d or none"))
+        .map_err(ArgumentError::Ttl)
 }
 
-fn parse_claim(text: &str) -> Result<(String, Value), String> {
+fn parse_claim(text: &str) -> Result<(String, Value), ArgumentError> {
     let (name, value) = text
         .split_once('=')
         .filter(|(name, _)| !name.is_empty())
-        .ok_or("write NAME=VALUE")?;
+        .ok_or(ArgumentError::Claim)?;
     let parsed = serde_json::from_str(value);
     let value = parsed.unwrap_or_else(|_| Value::String(value.to_owned()));
     Ok((name.to_owned(), value))
 }
 
-/// The file after the `@`; a key itself would be there for everybody to see in the process list.
-fn parse_key(text: &str) -> Result<PathBuf, String> {
+/// The file after the `@`. A key itself would be visible in the process list.
+fn parse_key(text: &str) -> Result<PathBuf, ArgumentError> {
     match text.strip_prefix('@') {
         Some(path) if !path.is_empty() => Ok(path.into()),
         None if text == "-" => Ok(text.into()),
-        _ => Err("write @FILE, or - for stdin; never the key itself, which ps would show".into()),
+        _ => Err(ArgumentError::Key),
     }
 }
 
@@ -234,9 +246,9 @@ fn algorithm_parser() -> impl TypedValueParser<Value = Algorithm> {
     PossibleValuesParser::new(ALGORITHMS).try_map(|name| name.parse::<Algorithm>())
 }
 
-fn made_up<T>(id: Result<T, InvalidId>) -> Result<T, Failure> {
+fn generated<T>(id: Result<T, InvalidId>) -> Result<T, Failure> {
     id.map_err(|error| {
-        let context = "no identifier can be made up; give --user and --session";
+        let context = "failed to generate an identifier; give --user and --session";
         anyhow!(error).context(context).into()
     })
 }
@@ -246,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_claim_is_json_where_it_parses_and_else_a_string() {
+    fn a_claim_is_json_if_it_parses_and_else_a_string() {
         let claim = |text| parse_claim(text).unwrap().1;
         assert_eq!(claim("a=1"), Value::from(1));
         assert_eq!(claim("a=admin"), Value::from("admin"));
@@ -258,10 +270,15 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_named_and_never_given() {
+    fn a_key_is_read_from_a_file_and_never_an_argument() {
         assert_eq!(parse_key("@k.pem"), Ok("k.pem".into()));
         assert_eq!(parse_key("-"), Ok("-".into()));
-        assert!(parse_key("hunter2").unwrap_err().contains("@FILE"));
+        assert!(
+            parse_key("hunter2")
+                .unwrap_err()
+                .to_string()
+                .contains("@FILE")
+        );
         assert!(parse_key("@").is_err());
     }
 }

@@ -145,7 +145,7 @@ async fn lines_that_fail_are_listed_and_kept_to_be_sent_again() {
 }
 
 #[tokio::test]
-async fn users_who_are_offline_fail_only_where_that_is_asked_for() {
+async fn offline_users_fail_only_under_require_online() {
     let sockd = Sockd::start().await;
     let user = jwt::user();
     let events = lines(&user, 0..3);
@@ -183,7 +183,8 @@ async fn a_server_that_dies_in_the_middle_costs_no_event_and_doubles_none() {
     assert_eq!(left, lines(&user, first..300), "{}", done.stderr);
     if was_uncertain {
         assert!(
-            done.stderr.contains("1 of them may have been delivered"),
+            done.stderr
+                .contains("1 of them may have been delivered already"),
             "{}",
             done.stderr
         );
@@ -210,7 +211,7 @@ async fn a_wrong_secret_stops_the_batch_and_keeps_all_of_it() {
 }
 
 #[tokio::test]
-async fn an_event_whose_answer_was_lost_is_said_to_have_perhaps_arrived() {
+async fn an_event_whose_answer_was_lost_is_reported_as_uncertain() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let requests = tokio::spawn(async move {
@@ -232,12 +233,15 @@ async fn an_event_whose_answer_was_lost_is_said_to_have_perhaps_arrived() {
     requests.await.expect("the request came");
     assert_eq!(done.code, Some(1), "{done:?}");
     assert!(
-        done.stderr.contains("line 1: ") && done.stderr.contains("no answer came"),
+        done.stderr.contains("line 1: ")
+            && done
+                .stderr
+                .contains("received the request but did not answer"),
         "{done:?}"
     );
     assert!(
         done.stderr
-            .contains("1 of them may have been delivered all the same"),
+            .contains("1 of them may have been delivered already"),
         "{done:?}"
     );
     assert_eq!(shell.read(FAILED), events);
@@ -302,7 +306,7 @@ async fn an_interrupted_batch_keeps_every_line_that_was_not_sent() {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_where_failed_lines_cannot_be_kept() {
+async fn nothing_is_sent_if_failed_lines_cannot_be_kept() {
     let sockd = Sockd::start().await;
     let user = jwt::user();
     let mut socket = WebSocket::join(sockd.address(), &user, &jwt::session()).await;
@@ -312,7 +316,7 @@ async fn nothing_is_sent_where_failed_lines_cannot_be_kept() {
         .await
         .fails(2);
     assert!(
-        stderr.contains("name another file for failed lines by --failed"),
+        stderr.contains("name another file for failed lines with --failed"),
         "{stderr}"
     );
     for input in ["nope", "."] {
@@ -327,7 +331,7 @@ async fn nothing_is_sent_where_failed_lines_cannot_be_kept() {
 }
 
 #[tokio::test]
-async fn lines_that_find_no_room_on_the_disk_are_told_by_their_numbers() {
+async fn lines_that_do_not_fit_on_the_disk_are_listed_by_number() {
     let sockd = Sockd::start().await;
     let events = lines("nobody", 0..100);
     let shell = Shell::at(&sockd).file("events.ndjson", &events);
@@ -346,7 +350,7 @@ async fn lines_that_find_no_room_on_the_disk_are_told_by_their_numbers() {
     assert!(kept.ends_with('\n') && events.starts_with(&kept), "{kept}");
     let first_lost = kept.lines().count() + 1;
     assert!(first_lost > 1, "{done:?}");
-    let lost = format!("; kept in no file: line {first_lost}-100\n");
+    let lost = format!("; not kept in any file: line {first_lost}-100\n");
     assert!(done.stderr.contains(&lost), "{done:?}");
 }
 

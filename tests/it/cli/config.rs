@@ -29,13 +29,13 @@ async fn shown(shell: &Shell, key: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn a_good_configuration_is_told_with_where_sessions_are() {
+async fn a_valid_configuration_is_reported_with_where_sessions_are_kept() {
     let memory = shell().run(&CHECK).await;
     assert_eq!(memory.stderr, "");
     let expected = "ok
 file      none
 listen    :: port 3000
-sessions  in the memory of one process: forgotten when it restarts, shared with no other; set redis.url to keep them
+sessions  in memory: lost on restart and not shared with other nodes; set redis.url to keep them
 ";
     assert_eq!(memory.ok(), expected);
     let redis = shell()
@@ -77,7 +77,7 @@ sessions  in Redis at redis://127.0.0.1:6379, shared by all nodes there
 }
 
 #[tokio::test]
-async fn all_problems_are_told_at_once_with_their_places_and_the_nearest_key() {
+async fn all_problems_are_reported_at_once_with_their_positions_and_the_nearest_key() {
     let toml = r#"[server]
 prt = 3
   port = "x"
@@ -145,7 +145,7 @@ nothing_like_it = 1
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_read_is_told_by_its_name() {
+async fn an_unreadable_file_is_named() {
     let shell = shell()
         .file("bad.toml", "[auth]\nsecret = \"hunter2\n")
         .file("latin1.toml", [b'#', 0xe4]);
@@ -316,7 +316,7 @@ url = "redis://user:hunter-d@127.0.0.1:1/2"
 }
 
 #[tokio::test]
-async fn the_example_is_a_configuration_that_can_be_served() {
+async fn the_example_is_a_valid_configuration() {
     let example = shell().run(&["config", "example"]).await.ok();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config.example.toml");
     assert_eq!(example, std::fs::read_to_string(file).expect("the example"));

@@ -52,7 +52,7 @@ async fn a_good_redis_passes_every_check_and_nothing_is_left_in_it() {
 }
 
 #[tokio::test]
-async fn a_person_reads_a_line_per_check_and_then_what_to_do() {
+async fn the_text_output_has_a_line_per_check_and_then_the_remedies() {
     let redis = Redis::start_with(&["--maxmemory-policy", "allkeys-lru"]).await;
     let examined = Doctor::of(&redis).run(&[]);
     assert_eq!(examined.code, Some(0), "{}", examined.stdout);
@@ -122,7 +122,7 @@ async fn a_terminal_gets_colours_unless_the_person_or_the_terminal_wants_none() 
 }
 
 #[tokio::test]
-async fn redis_that_may_forget_sessions_or_is_nearly_full_is_warned_of() {
+async fn a_redis_that_may_evict_sessions_or_is_nearly_full_is_a_warning() {
     let redis = Redis::start().await;
     let set = |settings: &[(&str, &str)]| {
         for (name, value) in settings {
@@ -164,7 +164,7 @@ async fn redis_that_may_forget_sessions_or_is_nearly_full_is_warned_of() {
 }
 
 #[tokio::test]
-async fn a_key_behind_other_lines_is_a_key_and_no_odd_secret() {
+async fn a_pem_key_after_other_lines_is_not_a_weak_secret() {
     let key = include_str!("../../fixtures/keys/rsa.pub.pem");
     for before in [
         "Bag Attributes\n    localKeyID: 01\nKey Attributes: <No Attributes>\n",
@@ -204,13 +204,13 @@ async fn guessable_secrets_fail_and_are_never_shown() {
         );
     }
     examined.assert("settings", "warn", &["auth.secret", "32 bytes"]);
-    for secret in ["hunter2", "letmein", "swordfish"] {
+    for secret in ["hunter2", "letmein", "swordfish", "prometheus"] {
         assert!(!examined.stdout.contains(secret), "{secret}");
     }
 }
 
 #[tokio::test]
-async fn one_secret_for_both_purposes_is_warned_of() {
+async fn a_secret_for_two_purposes_is_a_warning() {
     let examined = Doctor::new().env("INTERNAL_SECRET", jwt::SECRET).examine();
     assert_eq!(examined.code, Some(0), "{}", examined.stdout);
     examined.assert("secrets", "warn", &["in common"]);
@@ -221,14 +221,14 @@ async fn one_secret_for_both_purposes_is_warned_of() {
 }
 
 #[tokio::test]
-async fn memory_mode_is_told_as_what_it_is() {
+async fn memory_mode_is_a_warning() {
     let examined = Doctor::new().examine();
     assert_eq!(examined.code, Some(0), "{}", examined.stdout);
-    examined.assert("sessions", "warn", &["memory of one process", "redis.url"]);
+    examined.assert("sessions", "warn", &["in memory", "redis.url"]);
 }
 
 #[tokio::test]
-async fn a_low_limit_of_open_files_is_told_with_the_sockets_that_it_allows() {
+async fn a_low_limit_on_open_files_is_reported_with_the_number_of_sockets() {
     let doctor = format!(
         "ulimit -n 1024 && exec {} doctor --json",
         env!("CARGO_BIN_EXE_sockd")
@@ -255,7 +255,7 @@ async fn a_low_limit_of_open_files_is_told_with_the_sockets_that_it_allows() {
 }
 
 #[tokio::test]
-async fn a_configuration_that_cannot_be_served_is_exit_2_with_all_mistakes() {
+async fn an_invalid_configuration_exits_with_2_and_lists_every_problem() {
     let examined = Doctor::new()
         .env("JWT_SECRET", "")
         .env("SOCKD_SERVER__PORT", "x")
@@ -274,7 +274,7 @@ async fn a_configuration_that_cannot_be_served_is_exit_2_with_all_mistakes() {
 }
 
 #[tokio::test]
-async fn redis_that_is_not_there_is_exit_3() {
+async fn an_absent_redis_exits_with_3() {
     let doctor = Doctor::new().env("REDIS_PORT", free_port().to_string());
     let examined = doctor.examine();
     assert_eq!(examined.code, Some(3), "{}", examined.stdout);
@@ -290,7 +290,7 @@ async fn redis_that_is_not_there_is_exit_3() {
 }
 
 #[tokio::test]
-async fn redis_that_never_answers_is_exit_3_within_its_time_limit() {
+async fn a_silent_redis_exits_with_3_within_the_time_limit() {
     let redis = Redis::start().await;
     redis.freeze();
     let examined = Doctor::of(&redis).examine();
@@ -299,7 +299,7 @@ async fn redis_that_never_answers_is_exit_3_within_its_time_limit() {
 }
 
 #[tokio::test]
-async fn a_wrong_or_missing_password_is_exit_4() {
+async fn a_wrong_or_missing_password_exits_with_4() {
     let redis = Redis::start().await;
     let set = redis::cmd("CONFIG")
         .arg("SET")

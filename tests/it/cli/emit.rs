@@ -44,7 +44,7 @@ async fn a_payload_from_every_source_arrives_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_user_who_is_offline_is_a_failure_only_where_that_is_asked_for() {
+async fn an_offline_user_is_a_failure_only_under_require_online() {
     let sockd = Sockd::start().await;
     let shell = Shell::at(&sockd);
     let user = jwt::user();
@@ -72,7 +72,7 @@ async fn a_user_who_is_offline_is_a_failure_only_where_that_is_asked_for() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_sent_is_told_with_its_remedy_and_nothing_is_sent() {
+async fn an_event_that_cannot_be_sent_is_reported_with_its_remedy() {
     let sockd = Sockd::start().await;
     let (user, session) = (jwt::user(), jwt::session());
     let mut socket = WebSocket::join(sockd.address(), &user, &session).await;
@@ -102,7 +102,7 @@ async fn what_cannot_be_sent_is_told_with_its_remedy_and_nothing_is_sent() {
         (
             vec!["nobody", "profile:update"],
             1,
-            "INVALID_USER_ID: the user id is not of its format; see ids.user",
+            "INVALID_USER_ID: the user id does not have the configured format; see ids.user",
         ),
         (
             vec![&user, "no:event"],
@@ -206,7 +206,7 @@ async fn a_secret_is_taken_from_everywhere_but_a_flag() {
         .file("secret", &line);
     let stderr = wrong.run(&emit).await.fails(4);
     assert!(
-        stderr.contains("does not accept the secret; give the one"),
+        stderr.contains("does not accept the secret; give the one it runs with"),
         "{stderr}"
     );
     assert!(!stderr.contains("another\n"), "{stderr}");
@@ -221,13 +221,13 @@ async fn a_secret_is_taken_from_everywhere_but_a_flag() {
 
     let stderr = bare().run(&emit).await.fails(2);
     assert!(
-        stderr.contains("set INTERNAL_SECRET or name a file"),
+        stderr.contains("set INTERNAL_SECRET, or name a file"),
         "{stderr}"
     );
 }
 
 #[tokio::test]
-async fn whatever_else_answers_is_told_from_a_node() {
+async fn other_servers_are_told_apart_from_a_node() {
     let json = |status: &str, body: &str| {
         let length = body.len();
         format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}")
@@ -236,7 +236,7 @@ async fn whatever_else_answers_is_told_from_a_node() {
         (
             json("200 OK", "<html>"),
             1,
-            "answers 200, but not as sockd does; see that --url names a node",
+            "answers 200, but not as sockd does; check that --url names a node",
         ),
         (
             json("502 Bad Gateway", "{}"),
@@ -263,7 +263,7 @@ async fn whatever_else_answers_is_told_from_a_node() {
         (
             "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{".to_owned(),
             3,
-            "it may have been done all the same",
+            "it may have been carried out",
         ),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

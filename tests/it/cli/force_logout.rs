@@ -35,13 +35,13 @@ async fn a_refusal_names_what_is_wrong() {
             "nobody",
             session.as_str(),
             1,
-            "INVALID_USER_ID: the user id is not of its format; see ids.user",
+            "INVALID_USER_ID: the user id does not have the configured format; see ids.user",
         ),
         (
             &user,
             "nothing",
             1,
-            "INVALID_SESSION_ID: the session id is not of its format; see ids.session",
+            "INVALID_SESSION_ID: the session id does not have the configured format; see ids.session",
         ),
         (&user, "", 2, "session id"),
     ] {

@@ -2,7 +2,7 @@
 
 use crate::support::command::Shell;
 
-const COMMANDS: [&[&str]; 14] = [
+const COMMANDS: [&[&str]; 15] = [
     &[],
     &["serve"],
     &["emit"],
@@ -12,6 +12,7 @@ const COMMANDS: [&[&str]; 14] = [
     &["token", "check"],
     &["sessions"],
     &["sessions", "ls"],
+    &["doctor"],
     &["config"],
     &["config", "check"],
     &["config", "show"],
@@ -39,7 +40,7 @@ async fn every_command_has_help_on_stdout() {
 }
 
 #[tokio::test]
-async fn exit_codes_are_listed_where_they_can_be_got() {
+async fn every_command_lists_its_exit_codes() {
     let shell = Shell::new();
     let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operating.md");
     let docs = std::fs::read_to_string(docs)
@@ -71,6 +72,7 @@ async fn exit_codes_are_listed_where_they_can_be_got() {
         (&["emit"][..], "012345"),
         (&["force-logout"], "01234"),
         (&["sessions", "ls"], "01234"),
+        (&["doctor"], "01234"),
         (&["serve"], "012"),
         (&["token", "mint"], "012"),
         (&["token", "check"], "012"),
@@ -91,7 +93,7 @@ async fn exit_codes_are_listed_where_they_can_be_got() {
 }
 
 #[tokio::test]
-async fn what_is_no_command_is_a_usage_error() {
+async fn unknown_commands_are_usage_errors() {
     let shell = Shell::new();
     for (arguments, complaint) in [
         (&[][..], "Usage: sockd"),
@@ -105,24 +107,7 @@ async fn what_is_no_command_is_a_usage_error() {
 }
 
 #[tokio::test]
-async fn completions_are_those_of_the_repository() {
-    let shell = Shell::new();
-    for (name, file) in [
-        ("bash", "sockd.bash"),
-        ("zsh", "_sockd"),
-        ("fish", "sockd.fish"),
-        ("elvish", "sockd.elv"),
-        ("powershell", "_sockd.ps1"),
-    ] {
-        let done = shell.run(&["completions", name]).await;
-        assert_eq!(done.stderr, "");
-        let path = format!("{}/completions/{file}", env!("CARGO_MANIFEST_DIR"));
-        assert_eq!(done.ok(), std::fs::read_to_string(path).expect("a script"));
-    }
-}
-
-#[tokio::test]
-async fn a_reader_that_has_had_enough_is_no_failure() {
+async fn a_reader_that_closes_the_pipe_is_no_failure() {
     let shell = Shell::new().env("JWT_SECRET", "s".repeat(32));
     for command in [
         "config example",
@@ -139,7 +124,7 @@ async fn a_reader_that_has_had_enough_is_no_failure() {
             "{command}"
         );
     }
-    // The verdict is told all the same.
+    // The exit code says it all the same.
     let done = shell.run_unread(&["token", "check", "x"]).await;
     assert_eq!((done.code, done.stderr.as_str()), (Some(1), ""));
     let full = shell.sh("sockd config example > /dev/full").await.fails(1);

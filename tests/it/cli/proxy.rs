@@ -44,7 +44,7 @@ async fn a_proxy_of_the_environment_is_used_only_when_asked_for() {
 }
 
 #[tokio::test]
-async fn a_proxy_for_https_sees_nothing_of_it_unless_asked_for() {
+async fn an_https_proxy_is_used_only_when_asked_for() {
     for variable in ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
@@ -71,7 +71,7 @@ async fn a_proxy_for_https_sees_nothing_of_it_unless_asked_for() {
 }
 
 #[tokio::test]
-async fn a_node_on_this_machine_is_called_directly_all_the_same() {
+async fn a_node_on_this_machine_is_always_called_directly() {
     let sockd = Sockd::start().await;
     let shell = Shell::at(&sockd).env("http_proxy", "http://127.0.0.1:1");
     for arguments in [&[][..], &["--proxy"]] {

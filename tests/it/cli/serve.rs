@@ -22,7 +22,7 @@ fn shell() -> Shell {
 }
 
 #[tokio::test]
-async fn what_keeps_it_from_starting_is_told_with_the_remedy() {
+async fn a_failed_start_is_reported_with_the_remedy() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port().to_string();
     let stderr = shell()
@@ -88,7 +88,7 @@ async fn what_keeps_it_from_starting_is_told_with_the_remedy() {
 }
 
 #[tokio::test]
-async fn memory_mode_is_said_plainly_and_stdout_stays_empty() {
+async fn memory_mode_is_logged_and_stdout_stays_empty() {
     let shell = shell();
     let mut child = shell.spawn(&["serve"]);
     let mut stderr = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
@@ -100,9 +100,7 @@ async fn memory_mode_is_said_plainly_and_stdout_stays_empty() {
     })
     .await;
     assert!(
-        log.contains(
-            "forgotten when it restarts, shared with no other; set redis.url to keep them"
-        ),
+        log.contains("lost on restart and not shared with other nodes; set redis.url to keep them"),
         "{log}"
     );
     signal(child.id(), "TERM");
@@ -110,7 +108,7 @@ async fn memory_mode_is_said_plainly_and_stdout_stays_empty() {
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_reads_any_more_does_not_end_the_server() {
+async fn a_log_that_is_no_longer_read_does_not_stop_the_server() {
     let shell = shell().env("SOCKD_LOG__LEVEL", "debug");
     let mut child = shell.spawn(&["serve", "--host", "127.0.0.1"]);
     let mut stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
@@ -183,7 +181,7 @@ async fn what_dev_prints_can_be_pasted() {
 }
 
 #[tokio::test]
-async fn dev_listens_on_this_machine_alone_reads_nothing_and_leaves_nothing() {
+async fn dev_listens_only_on_this_machine_reads_no_files_and_leaves_none() {
     let shell = shell()
         .env("SOCKD_AUTH__SECRET", "not read")
         .env("SOCKD_NO__SUCH", "not read")

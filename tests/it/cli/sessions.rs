@@ -84,7 +84,7 @@ async fn a_session_is_shown_with_its_expiry_and_the_nodes_that_have_it() {
 }
 
 #[tokio::test]
-async fn thousands_of_keys_are_walked_and_strange_ones_are_shown_as_they_are() {
+async fn thousands_of_keys_are_listed_including_malformed_ones() {
     let redis = Redis::start().await;
     let mut connection = redis.connection();
     let mut pipe = redis::pipe();
@@ -138,7 +138,7 @@ async fn thousands_of_keys_are_walked_and_strange_ones_are_shown_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_node_in_memory_mode_is_asked_for_its_own() {
+async fn sessions_in_memory_are_listed_by_their_node() {
     let sockd = Sockd::start().await;
     let (user, session) = (jwt::user(), jwt::session());
     let socket = WebSocket::join(sockd.address(), &user, &session).await;
@@ -163,7 +163,7 @@ async fn a_node_in_memory_mode_is_asked_for_its_own() {
         .await;
     assert_eq!(
         done.stderr,
-        format!("sessions are in memory; asking {url} for its own\n")
+        format!("sessions are in memory; asking {url}\n")
     );
     assert_eq!(rows(&done.ok()).len(), 1);
     let done = shell.run(&[&LS[..], &["--limit", "1"]].concat()).await;
@@ -172,7 +172,7 @@ async fn a_node_in_memory_mode_is_asked_for_its_own() {
 }
 
 #[tokio::test]
-async fn more_sessions_than_one_answer_holds_come_page_by_page() {
+async fn more_sessions_than_fit_in_one_answer_come_page_by_page() {
     const SESSIONS: usize = 1_010;
     let sockd = Sockd::start().await;
     let expected: Vec<_> = (0..SESSIONS)
@@ -199,7 +199,7 @@ async fn more_sessions_than_one_answer_holds_come_page_by_page() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_listed_says_why() {
+async fn a_list_that_fails_says_why() {
     let redis = Redis::start().await;
     let () = redis::cmd("CONFIG")
         .arg(&["SET", "requirepass", "hunter2"])

@@ -29,7 +29,7 @@ async fn handshake(sockd: &Sockd, token: &str) -> String {
 }
 
 #[tokio::test]
-async fn stdout_is_the_bare_token_and_stderr_tells_what_was_made_up() {
+async fn stdout_has_only_the_token_and_stderr_the_generated_ids() {
     let shell = shell();
     let done = shell.run(&["token", "mint"]).await;
     let claims_of = claims(done.stdout.trim_end());
@@ -129,7 +129,7 @@ async fn a_server_with_the_public_key_admits_tokens_of_every_algorithm() {
 }
 
 #[tokio::test]
-async fn many_tokens_are_ndjson_each_of_another_user() {
+async fn many_tokens_are_ndjson_with_a_new_user_each() {
     let shell = shell();
     let done = shell.run(&["token", "mint", "--count", "500"]).await;
     assert_eq!(done.stderr, "");
@@ -147,7 +147,7 @@ async fn many_tokens_are_ndjson_each_of_another_user() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_minted_says_why() {
+async fn a_token_that_cannot_be_minted_says_why() {
     let shell = shell().file("empty", "");
     for (arguments, complaint) in [
         (
@@ -199,7 +199,7 @@ async fn a_token_that_the_configured_server_would_refuse_is_minted_with_a_warnin
     let shell = shell();
     let private = format!("@{}", key("es256.pem"));
     let done = shell.run(&["token", "mint", "--key", &private]).await;
-    let warning = "warning: the configured server takes HS256 alone and refuses ES256; list it in JWT_ALGORITHMS\n";
+    let warning = "warning: the configured server accepts only HS256 and refuses ES256; list it in JWT_ALGORITHMS\n";
     assert!(done.stderr.contains(warning), "{done:?}");
     let token = done.ok();
     let done = shell.run(&["token", "check", token.trim()]).await;
@@ -212,7 +212,7 @@ async fn a_token_that_the_configured_server_would_refuse_is_minted_with_a_warnin
 }
 
 #[tokio::test]
-async fn the_verdict_is_the_servers_with_its_reason() {
+async fn token_check_agrees_with_the_server_and_gives_the_reason() {
     let sockd = Sockd::start().await;
     let shell = shell();
     let (user, session) = (jwt::user(), jwt::session());
@@ -274,7 +274,7 @@ async fn the_verdict_is_the_servers_with_its_reason() {
         assert_eq!(answer, r#"44{"message":"TOKEN_INVALID"}"#, "{reason}");
     }
     let done = shell.run(&["token", "check", "  "]).await;
-    assert_eq!(done.stdout, "invalid: no token is there (TOKEN_MISSING)\n");
+    assert_eq!(done.stdout, "invalid: the token is empty (TOKEN_MISSING)\n");
     assert_eq!(
         handshake(&sockd, "  ").await,
         r#"44{"message":"TOKEN_MISSING"}"#
