@@ -14,13 +14,13 @@ use std::{
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// What every task of the process hangs on.
+/// Tracks the tasks of the process, and ends them in stages.
 #[derive(Debug, Clone, Default)]
 pub struct Lifecycle(Arc<Stages>);
 
 #[derive(Debug, Default)]
 struct Stages {
-    /// Turns before `draining`, whose own state is behind a lock.
+    /// Set before `draining` is cancelled, and read without its lock.
     is_draining: AtomicBool,
     draining: CancellationToken,
     closing: CancellationToken,
@@ -38,12 +38,12 @@ impl Lifecycle {
         });
     }
 
-    /// Runs work under way that the end waits for, within its time limit.
+    /// Runs work that the shutdown waits for, within its time limit.
     pub fn spawn_awaited(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.0.work.spawn(work);
     }
 
-    /// From now on nobody new is let in.
+    /// From now on, new clients are refused.
     pub fn drain(&self) {
         self.0.is_draining.store(true, Ordering::Release);
         self.0.draining.cancel();
@@ -53,8 +53,8 @@ impl Lifecycle {
         self.0.is_draining.load(Ordering::Acquire)
     }
 
-    /// Polls the future until it is done, or `None` until the drain begins. Must be awaited in one
-    /// task: the drain is asked to wake it once and not at each poll, which takes a lock.
+    /// Awaits the future; returns `None` once the drain begins. Must be awaited in one task: it
+    /// registers with the drain once and not at each poll, which would take a lock.
     pub async fn until_drained<F: Future>(&self, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         let mut drained = pin!(self.0.draining.cancelled());
@@ -72,15 +72,15 @@ impl Lifecycle {
         .await
     }
 
-    /// From now on no work is taken on. Resolves when what is under way is done; the tasks still
-    /// run, as it needs them.
+    /// From now on, no new work is accepted. Resolves when pending work is done; tasks keep running,
+    /// since that work needs them.
     pub async fn close(&self) {
         self.0.closing.cancel();
         self.0.work.close();
         self.0.work.wait().await;
     }
 
-    /// Resolves once no more work is taken on.
+    /// Resolves once no new work is accepted.
     pub async fn closed(&self) {
         self.0.closing.cancelled().await;
     }
@@ -93,7 +93,7 @@ impl Lifecycle {
     }
 }
 
-/// SIGTERM and SIGINT, listened to from the moment this is made.
+/// Listens for SIGTERM and SIGINT.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -102,7 +102,7 @@ pub struct Signals {
 
 impl Signals {
     /// # Errors
-    /// The system refuses to hand over its signals.
+    /// The system refuses to install a handler.
     pub fn listen() -> io::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
@@ -123,7 +123,7 @@ impl Signals {
 
 /// Signals whose default would kill the server without a drain, and that have no meaning for it yet.
 ///
-/// Other signals keep their defaults because somebody relies on them: SIGQUIT makes a hung process
+/// Other signals keep their defaults because they are of use: SIGQUIT makes a hung process
 /// dump core, SIGALRM and SIGXCPU enforce limits set by whoever started it, SIGTSTP suspends it in a
 /// terminal. The Rust runtime already ignores SIGPIPE.
 #[derive(Debug)]
@@ -134,7 +134,7 @@ pub struct IgnoredSignals {
 }
 
 impl IgnoredSignals {
-    /// From here on none of them ends the process.
+    /// From now on, none of them ends the process.
     ///
     /// # Errors
     /// The system refuses to install a handler.

@@ -1,4 +1,4 @@
-//! What the process tells of itself: logs on stderr, figures for Prometheus.
+//! Logs on stderr, and metrics for Prometheus.
 
 mod episode;
 mod log;
@@ -12,28 +12,43 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use thiserror::Error;
+use tracing_subscriber::{EnvFilter, filter::ParseError};
 
 pub use self::episode::Episode;
 use self::log::LOG;
 use crate::config::{Log, LogFormat};
 
-/// How long the process waits for its last lines to be written when it ends.
+/// How long the exit waits for the last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Starts to log. Once a process. From here on, log lines, [`note`]s and panics are queued, and none
-/// of them blocks when stderr is not read.
+/// Why logs or metrics cannot start.
+#[derive(Debug, Error)]
+pub enum TelemetryError {
+    #[error("log.level: {level:?} is not a filter such as info,sockd=debug")]
+    Filter {
+        level: String,
+        #[source]
+        source: ParseError,
+    },
+    #[error("failed to start logging")]
+    Logging(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("failed to start the log thread; check the limits of this user (ulimit -u)")]
+    Thread(#[source] io::Error),
+    #[error("failed to start metrics")]
+    Metrics(#[source] BuildError),
+}
+
+/// Starts logging; can be called once per process. From then on, log lines, [`note`]s and panics are
+/// queued, and none of them blocks when stderr is not read.
 ///
 /// # Errors
-/// A filter that cannot be read, or a second call.
-pub fn init(log: &Log) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.level).with_context(|| {
-        format!(
-            "log.level: {:?} is not a filter such as info,sockd=debug",
-            log.level
-        )
+/// An invalid filter, a second call, or no more threads.
+pub fn init(log: &Log) -> Result<(), TelemetryError> {
+    let filter = EnvFilter::try_new(&log.level).map_err(|source| TelemetryError::Filter {
+        level: log.level.clone(),
+        source,
     })?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -47,10 +62,8 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
             .try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
     };
-    started.map_err(|error| anyhow::anyhow!("logging cannot start: {error}"))?;
-    LOG.start().context(
-        "failed to start the thread of the log; see the limits of this user (ulimit -u)",
-    )?;
+    started.map_err(TelemetryError::Logging)?;
+    LOG.start().map_err(TelemetryError::Thread)?;
     log_panics();
     Ok(())
 }
@@ -100,14 +113,14 @@ impl Drop for LastLines {
     }
 }
 
-/// Starts to count; the handle renders what was counted.
+/// Starts collecting metrics; the handle renders them.
 ///
 /// # Errors
 /// A second call in one process.
-pub fn metrics() -> anyhow::Result<PrometheusHandle> {
+pub fn metrics() -> Result<PrometheusHandle, TelemetryError> {
     PrometheusBuilder::new()
         .install_recorder()
-        .context("metrics cannot start")
+        .map_err(TelemetryError::Metrics)
 }
 
 /// Returns the number of log lines dropped since the start.

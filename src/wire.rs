@@ -1,4 +1,4 @@
-//! Everything that leaves a process: HTTP bodies, refusals of a handshake, messages on the bus.
+//! What leaves the process: HTTP bodies, reasons for refused handshakes, messages on the bus.
 
 mod bus;
 mod event;
@@ -17,9 +17,9 @@ use serde::{
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-/// The event that tells a client that its session was replaced, before it is disconnected.
+/// Sent to a client before it is disconnected because its session was replaced.
 pub const EVENT_LOGOUT: &str = "auth:logout";
-/// The event that tells a client that its token has run out, before it is disconnected.
+/// Sent to a client before it is disconnected because its token has expired.
 pub const EVENT_EXPIRED: &str = "auth:expired";
 
 /// The stable code of every error that an HTTP caller can get.
@@ -49,7 +49,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// The HTTP status that the code is answered with.
+    /// The HTTP status of an answer with this code.
     pub fn status(self) -> u16 {
         match self {
             Self::InvalidEvent
@@ -125,10 +125,10 @@ pub struct ForceLogoutRequest<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmitAnswer {
     pub ok: bool,
-    /// Whether any node has the user; absent where that cannot be known.
+    /// Whether any node has the user; absent if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub online: Option<bool>,
-    /// How many nodes have the user; absent where that cannot be known.
+    /// The number of nodes that have the user; absent if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<usize>,
 }
@@ -137,23 +137,24 @@ pub struct EmitAnswer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForceLogoutAnswer {
     pub ok: bool,
-    /// How many sockets of other sessions were told and closed, over all nodes.
+    /// The number of sockets of other sessions that were closed, on all nodes.
     pub disconnected: u64,
-    /// How many nodes have the user; only for a caller that prefers a representation (RFC 7240).
+    /// The number of nodes that have the user; only for a caller that prefers a representation
+    /// (RFC 7240).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<usize>,
 }
 
-/// One active session, as `sockd sessions ls` shows it and `GET /internal/sessions` answers it.
+/// One active session, as `sockd sessions ls` and `GET /internal/sessions` show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionRow {
     pub user_id: String,
-    /// The active session; `None` where the stored value is not one that sockd understands.
+    /// The active session; `None` if sockd does not understand the stored value.
     pub session_id: Option<String>,
-    /// Whole seconds until the session is forgotten; `None` where it never is.
+    /// Whole seconds until the session expires; `None` if it never does.
     pub expires_in_seconds: Option<u64>,
-    /// How many nodes hear the user's channel.
+    /// The number of nodes that subscribe to the user's channel.
     pub online: usize,
 }
 
@@ -164,18 +165,18 @@ pub struct SessionsAnswer {
     pub sessions: Vec<SessionRow>,
 }
 
-/// A JSON object's members as raw text; of a key given twice the last counts.
+/// The members of a JSON object as raw text; of duplicate keys, the last counts.
 #[derive(Debug, Default)]
 pub struct Members<'a>(Vec<(Text<'a>, &'a RawValue)>);
 
-/// A JSON string, which is part of the text that it was read from if nothing in it is escaped.
+/// A JSON string, borrowed from its text if nothing in it is escaped.
 #[derive(Debug, Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'a> Members<'a> {
     /// # Errors
-    /// Text that is not JSON, or whose top level is neither an object nor a list; a list has no
-    /// members. This is what the callers of the TypeScript server are used to.
+    /// Text that is not JSON, or whose top level is neither an object nor a list. As in the
+    /// TypeScript server, a list counts as an object without members.
     pub fn parse(json: &'a str) -> Result<Self, serde_json::Error> {
         if json.trim_ascii_start().starts_with('[') {
             serde_json::from_str::<serde::de::IgnoredAny>(json)?;
@@ -191,7 +192,7 @@ impl<'a> Members<'a> {
             .map(|(_, value)| *value)
     }
 
-    /// A member that is a text; any other counts as not given.
+    /// Returns a member if it is a string.
     pub fn text(&self, key: &str) -> Option<Cow<'a, str>> {
         let text: Text<'a> = serde_json::from_str(self.get(key)?.get()).ok()?;
         Some(text.0)
@@ -225,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_are_lenient_as_the_callers_are_used_to() {
+    fn members_are_as_lenient_as_the_typescript_server() {
         let members = Members::parse(r#"{"a":1,"\u0061":2,"x":{"y":[]}}"#).unwrap();
         assert_eq!(members.get("a").unwrap().get(), "2");
         assert!(Members::parse("[1,2]").unwrap().0.is_empty());
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_copied_only_where_something_in_it_is_escaped() {
+    fn a_string_is_copied_only_if_it_has_escapes() {
         let members = Members::parse(r#"{"plain":"a","escaped":"\n","number":1}"#).unwrap();
         assert!(matches!(members.text("plain"), Some(Cow::Borrowed("a"))));
         assert!(matches!(members.text("escaped"), Some(Cow::Owned(text)) if text == "\n"));

@@ -1,11 +1,11 @@
-//! Trouble that comes again and again, to be logged at its beginning and at its end.
+//! Repeated failures, which are logged only when they begin and when they end.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-/// One kind of trouble. It is over once it has not come for a while.
+/// Failures of one kind; over once none has happened for a while.
 #[derive(Debug)]
 pub struct Episode {
     calm: Duration,
@@ -13,7 +13,7 @@ pub struct Episode {
 }
 
 impl Episode {
-    /// With the time without trouble after which it is over.
+    /// `calm` is the time without a failure after which the episode is over.
     pub const fn new(calm: Duration) -> Self {
         Self {
             calm,
@@ -21,12 +21,12 @@ impl Episode {
         }
     }
 
-    /// Notes trouble. Returns whether it has only begun.
+    /// Notes a failure. Returns whether it begins an episode.
     pub fn begins(&self, now: Instant) -> bool {
         self.last().replace(now).is_none()
     }
 
-    /// Notes that all went well. Returns whether that ends the trouble.
+    /// Notes a success. Returns whether it ends an episode.
     pub fn ends(&self, now: Instant) -> bool {
         let mut last = self.last();
         let is_over = last.is_some_and(|last| now.duration_since(last) >= self.calm);
@@ -37,7 +37,7 @@ impl Episode {
     }
 
     fn last(&self) -> MutexGuard<'_, Option<Instant>> {
-        // It is whole after every operation.
+        // No operation leaves it half-changed, so a poisoned lock is as good as new.
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_episode_ends_only_after_a_while_without_trouble() {
+    fn an_episode_ends_only_after_a_while_without_failures() {
         const CALM: Duration = Duration::from_secs(1);
         let (episode, start) = (Episode::new(CALM), Instant::now());
         assert!(!episode.ends(start));

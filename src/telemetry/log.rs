@@ -22,7 +22,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 /// Bytes that may wait: about 20,000 lines, more than a burst leaves unread by a working collector.
 /// The thread may hold as many again while it writes them.
 const ROOM: usize = 4 << 20;
-/// Capacity that is kept after a burst.
+/// Capacity kept after a burst.
 const SPARE: usize = 64 << 10;
 
 /// The log of this process.

@@ -1,5 +1,5 @@
-//! What nodes say to each other. The messages are versioned, so that two releases can run side by
-//! side during a rolling upgrade.
+//! Messages between nodes. They are versioned, so that two releases can run side by side during a
+//! rolling upgrade.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
@@ -7,10 +7,10 @@ use thiserror::Error;
 use super::Event;
 use crate::id::{EventName, NodeId, SessionId};
 
-/// The number that a node gives to a message that it wants to recognise again.
+/// The number by which a node recognises its own message, or the answer to it.
 pub type Sequence = u64;
 
-/// What nodes say on a user's channel.
+/// A message on a user's channel.
 #[derive(Debug, Clone)]
 pub enum UserMessage {
     /// Deliver the event to the sockets of the user.
@@ -19,7 +19,8 @@ pub enum UserMessage {
         seq: Sequence,
         event: Event,
     },
-    /// The user's active session has changed: look again, and tell `from` the count.
+    /// The user's active session has changed: read it again, disconnect the sockets of other
+    /// sessions, and send `from` their number.
     SessionChanged {
         from: NodeId,
         seq: Sequence,
@@ -27,34 +28,34 @@ pub enum UserMessage {
     },
 }
 
-/// What nodes say on the channel of one node, or of all.
+/// A message on the channel of one node, or of all nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum NodeMessage {
-    /// The answer to a `SessionChanged`: how many sockets this node has disconnected.
+    /// The answer to a `SessionChanged`: the number of sockets this node has disconnected.
     Disconnected { seq: Sequence, count: u64 },
-    /// A node lives; said to all every few seconds. The node that says it expects to hear it.
+    /// A node is alive; sent to all nodes every few seconds. The sender expects to receive it too.
     Hello {
         node: NodeId,
         seq: Sequence,
         #[serde(flatten)]
         build: Build,
     },
-    /// A node has gone in good order.
+    /// A node is shutting down.
     Bye { node: NodeId },
 }
 
-/// The release that a node runs, and what it is capable of.
+/// The release that a node runs, and its capabilities.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Build {
     pub release: String,
-    /// The kinds of messages on users' channels that it acts on.
+    /// The kinds of messages on users' channels that it handles.
     pub capabilities: Vec<String>,
 }
 
 impl Build {
-    /// What this process runs.
+    /// The build of this process.
     pub fn own() -> Self {
         Self {
             release: env!("CARGO_PKG_VERSION").to_owned(),
@@ -63,7 +64,7 @@ impl Build {
     }
 }
 
-/// What a node runs whose hello does not tell: the first release, which knows these kinds.
+/// The build of a node whose hello has none: the first release, which knows these kinds.
 impl Default for Build {
     fn default() -> Self {
         Self {
@@ -73,15 +74,14 @@ impl Default for Build {
     }
 }
 
-/// A message and the channel that it goes to.
+/// A message and its channel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Publication {
     pub channel: String,
     pub message: Vec<u8>,
 }
 
-/// The version of the bus messages. A node ignores what is newer, so that two releases can run
-/// side by side during a rolling upgrade.
+/// The version of the bus messages. A node ignores newer ones.
 pub const BUS_VERSION: u32 = 1;
 
 /// A bus message that this release does not understand.
@@ -108,8 +108,8 @@ impl DecodeError {
     }
 }
 
-/// A bus message is one line of JSON, and for an emit the payload's text behind it. Fields that a
-/// release does not know are none of its business.
+/// The first line of a bus message, as JSON; in an emit, the payload follows it. Unknown fields are
+/// ignored.
 #[derive(Serialize, Deserialize)]
 struct Header<T> {
     v: u32,
@@ -117,7 +117,7 @@ struct Header<T> {
     body: T,
 }
 
-/// What every message has, whatever else it says.
+/// The fields that every message has.
 #[derive(Deserialize)]
 struct Envelope {
     v: u32,
@@ -162,7 +162,7 @@ fn encode(body: impl Body) -> Vec<u8> {
 
 fn decode<T: Body + DeserializeOwned>(line: &str) -> Result<T, DecodeError> {
     let error = match serde_json::from_str::<Header<T>>(line) {
-        // What a newer version means by a kind that we know is not for us to guess.
+        // A newer version may mean something else by a kind that we know.
         Ok(header) if header.v > BUS_VERSION => return Err(DecodeError::Newer(header.v)),
         Ok(header) => return Ok(header.body),
         Err(error) => error,
@@ -217,7 +217,7 @@ impl UserMessage {
         let (line, payload) = text.split_once('\n').unwrap_or((text, "null"));
         Ok(match decode(line)? {
             UserHeader::Emit { from, seq, event } => {
-                // The node that it comes from has checked that it is JSON.
+                // The sender has checked that it is JSON.
                 let event = Event::new(event, payload);
                 Self::Emit { from, seq, event }
             }
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn an_emit_keeps_its_payload_to_the_byte() {
+    fn an_emit_keeps_its_payload_byte_for_byte() {
         let payload = r#"{"n":9007199254740993,"s":"\ud83d\n"}"#;
         let event = Event::new(EventName::try_from("a:b").unwrap(), payload);
         let bytes = UserMessage::Emit {
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_told_apart() {
+    fn messages_that_are_not_understood_have_a_label_for_the_reason() {
         let cases = [
             (r#"{"v":2,"kind":"rename","to":"x"}"#, "newer_version"),
             (
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_a_later_release_are_no_hindrance() {
+    fn unknown_fields_are_ignored() {
         let hello = br#"{"v":1,"kind":"hello","node":"n1","seq":1,"load":0.5,"zone":{"a":[]}}"#;
         let node = node();
         let build = Build::default();
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn node_messages_come_back_as_they_went() {
+    fn node_messages_survive_a_round_trip() {
         let (node, build) = (node(), Build::own());
         for message in [
             NodeMessage::Disconnected { seq: 3, count: 2 },
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_of_the_kind_that_its_header_says() {
+    fn a_message_and_its_header_name_the_same_kind() {
         let (from, session) = (node(), SessionId::try_from("s").unwrap());
         let event = Event::new(EventName::try_from("a").unwrap(), "null");
         let seq = 1;

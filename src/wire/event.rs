@@ -1,4 +1,4 @@
-//! An event of a backend, encoded once for all of its sockets.
+//! An event of a backend, encoded once for all its sockets.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use tungstenite::protocol::frame::{
@@ -8,8 +8,7 @@ use tungstenite::protocol::frame::{
 
 use crate::id::EventName;
 
-/// An event on its way to a user's sockets: the packet that every client gets, in one buffer that
-/// all of them share.
+/// An event for a user's sockets: one packet, in a buffer that all of them share.
 #[derive(Debug, Clone)]
 pub struct Event {
     pub name: EventName,
@@ -18,10 +17,9 @@ pub struct Event {
 }
 
 impl Event {
-    /// The payload must be JSON, which is checked where it comes in.
+    /// `payload` must be JSON; callers have checked it.
     pub fn new(name: EventName, payload: &str) -> Self {
         let quoted = serde_json::to_string(name.as_str()).expect("a text can be JSON");
-        // Anything that follows the payload goes here.
         let frame = Frame::text(&["42[", &quoted, ",", payload, "]"]);
         Self {
             name,
@@ -30,7 +28,7 @@ impl Event {
         }
     }
 
-    /// The payload's JSON, as it was given.
+    /// The payload's JSON, as the caller sent it.
     pub fn payload(&self) -> &[u8] {
         let end = self.frame.bytes.len() - "]".len();
         &self.frame.bytes[end - self.payload_length..end]
@@ -41,8 +39,8 @@ impl Event {
     }
 }
 
-/// A packet as a WebSocket frame of the server (RFC 6455, 5.2); polling takes what is behind the
-/// frame's header.
+/// A packet as a WebSocket frame of the server (RFC 6455, 5.2); polling uses only what follows the
+/// header.
 #[derive(Debug, Clone)]
 pub struct Frame {
     bytes: Bytes,
@@ -71,7 +69,7 @@ impl Frame {
         }
     }
 
-    /// A frame whose bytes are known, with a header of that length.
+    /// A constant frame; `header` is the length of its header.
     pub const fn from_static(bytes: &'static [u8], header: usize) -> Self {
         Self {
             bytes: Bytes::from_static(bytes),
@@ -79,7 +77,7 @@ impl Frame {
         }
     }
 
-    /// Bytes that are already a frame.
+    /// Bytes that are a frame already.
     pub fn raw(bytes: Bytes, header: usize) -> Self {
         Self { bytes, header }
     }
