@@ -1,5 +1,5 @@
 //! The repository itself: the layers of the crate, and files that the program writes.
 
 mod documentation;
-mod layers;
+pub mod layers;
 mod repository;

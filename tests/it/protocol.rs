@@ -7,6 +7,7 @@ mod endings;
 mod engine;
 mod exactness;
 mod garbage;
+mod heartbeat;
 mod limits;
 mod memory;
 mod namespace;

@@ -1,12 +1,12 @@
 //! The internal routes as backends and the hostile see them, to the byte.
 
 mod body;
+mod callers;
 
 use reqwest::{Method, RequestBuilder};
 
 use crate::support::{
-    http::{self, RawConnection},
-    jwt,
+    http, jwt,
     sockd::{INTERNAL_SECRET, Sockd},
 };
 
@@ -47,140 +47,6 @@ async fn answer(request: RequestBuilder) -> (u16, String) {
 
 fn event(user: &str) -> String {
     format!(r#"{{"userId":"{user}","event":"profile:update","payload":1}}"#)
-}
-
-#[tokio::test]
-async fn a_browser_is_refused_with_and_without_the_secret() {
-    let sockd = Sockd::start().await;
-    for path in [
-        "/internal/emit",
-        "/internal/force-logout",
-        "/internal/x",
-        "/internal",
-        "/INTERNAL/Emit/",
-    ] {
-        for header in ["Sec-Fetch-Mode", "sec-fetch-site", "Sec-CH-UA"] {
-            for secret in [true, false] {
-                let mut request = request(&sockd, Method::POST, path).header(header, "x");
-                if secret {
-                    request = request.bearer_auth(INTERNAL_SECRET);
-                }
-                assert_eq!(
-                    answer(request).await,
-                    (403, failure("FORBIDDEN")),
-                    "{path} {header} {secret}"
-                );
-            }
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_browser_header_without_a_value_does_not_count() {
-    let sockd = Sockd::start().await;
-    let mut connection = RawConnection::open(sockd.address()).await;
-    let body = event(&jwt::user());
-    let head = |fetch: &str| {
-        format!(
-            "POST /internal/emit HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {INTERNAL_SECRET}\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n{fetch}\r\n{body}",
-            body.len()
-        )
-    };
-    connection
-        .send(head("sec-fetch-mode:\r\nsec-ch-ua:  \r\n"))
-        .await;
-    assert!(connection.read_answer().await.starts_with("HTTP/1.1 200"));
-    // A second line of the same name has one.
-    connection
-        .send(head("sec-fetch-mode:\r\nsec-fetch-mode: cors\r\n"))
-        .await;
-    assert!(connection.read_answer().await.starts_with("HTTP/1.1 403"));
-}
-
-#[tokio::test]
-async fn the_secret_is_taken_behind_any_spelling_of_bearer_and_nothing_else() {
-    let sockd = Sockd::start().await;
-    let ask = |authorization: String| {
-        let request = request(&sockd, Method::POST, EMIT).header("authorization", authorization);
-        request
-            .header("content-type", "application/json")
-            .body(event(&jwt::user()))
-    };
-    let secret = INTERNAL_SECRET;
-    for good in [
-        format!("Bearer {secret}"),
-        format!("bearer {secret}"),
-        format!("BEARER \t  {secret}"),
-        format!("bEaReR\t{secret}"),
-    ] {
-        assert_eq!(
-            answer(ask(good.clone())).await,
-            (200, r#"{"ok":true}"#.to_owned()),
-            "{good:?}"
-        );
-    }
-    for bad in [
-        secret.to_owned(),
-        String::new(),
-        "Bearer".to_owned(),
-        "Bearer ".to_owned(),
-        format!("Bearer{secret}"),
-        format!("Basic {secret}"),
-        format!("Bearer x{secret}"),
-        format!("Bearer {secret}x"),
-        format!("Bearer {}", secret.to_uppercase()),
-        format!("Bearer {secret} {secret}"),
-        format!("Bearer {}", &secret[..secret.len() - 1]),
-        format!("Bearer {}", jwt::SECRET),
-    ] {
-        assert_eq!(
-            answer(ask(bad.clone())).await,
-            (401, failure("UNAUTHORIZED")),
-            "{bad:?}"
-        );
-    }
-    let none = request(&sockd, Method::POST, EMIT);
-    assert_eq!(answer(none).await, (401, failure("UNAUTHORIZED")));
-}
-
-#[tokio::test]
-async fn a_caller_without_the_secret_is_told_before_its_body_is_read() {
-    let sockd = Sockd::start().await;
-    for length in ["content-length: 1000000", "transfer-encoding: chunked"] {
-        let mut connection = RawConnection::open(sockd.address()).await;
-        let head = format!(
-            "POST /internal/emit HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{length}\r\n\r\n"
-        );
-        connection.send(head).await;
-        let answer = connection.read_answer().await;
-        assert!(
-            answer.starts_with("HTTP/1.1 401") && answer.ends_with(&failure("UNAUTHORIZED")),
-            "{answer}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn a_refused_caller_with_a_great_body_reads_why() {
-    let sockd = Sockd::start().await;
-    for _ in 0..30 {
-        let request =
-            request(&sockd, Method::POST, EMIT).header("content-type", "application/json");
-        assert_eq!(
-            answer(request.body(vec![b' '; LIMIT])).await,
-            (401, failure("UNAUTHORIZED"))
-        );
-        let other = request_of_another_type(&sockd, vec![b' '; LIMIT]);
-        assert_eq!(answer(other).await, (400, failure("INVALID_USER_ID")));
-    }
-}
-
-fn request_of_another_type(sockd: &Sockd, body: Vec<u8>) -> RequestBuilder {
-    let request = request(sockd, Method::POST, EMIT).bearer_auth(INTERNAL_SECRET);
-    request
-        .header("content-type", "application/octet-stream")
-        .body(body)
 }
 
 #[tokio::test]
@@ -227,7 +93,7 @@ async fn unknown_routes_and_methods_are_not_found() {
 }
 
 #[tokio::test]
-async fn a_route_is_taken_in_any_case_and_with_a_slash_behind() {
+async fn a_route_matches_in_any_case_and_with_a_trailing_slash() {
     let sockd = Sockd::start().await;
     for path in [
         "/internal/emit/",
@@ -249,7 +115,7 @@ async fn a_route_is_taken_in_any_case_and_with_a_slash_behind() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_an_emit_is_told_in_order() {
+async fn errors_of_an_emit_are_reported_in_order() {
     let sockd = Sockd::start().await;
     let user = jwt::user();
     let upper = user.to_uppercase();
@@ -330,7 +196,7 @@ async fn what_is_wrong_with_an_emit_is_told_in_order() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_force_logout_is_told_in_order() {
+async fn errors_of_a_force_logout_are_reported_in_order() {
     let sockd = Sockd::start().await;
     let (user, session) = (jwt::user(), jwt::session());
     let nil = "00000000-0000-0000-0000-000000000000";

@@ -1,7 +1,5 @@
 //! Wrong servers at the address of Redis: what the doctor and the server say about them.
 
-use redis::cmd;
-use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -10,8 +8,8 @@ use tokio::{
 };
 
 use crate::support::{
-    PATIENCE, doctor::Doctor, eventually, jwt, process::redis_at, redis::Redis,
-    sentinel::Sentinels, sockd::Sockd, websocket::WebSocket, within,
+    PATIENCE, doctor::Doctor, eventually, process::redis_at, redis::Redis, sentinel::Sentinels,
+    sockd::Sockd, within,
 };
 
 /// A fake server; stops when dropped.
@@ -87,7 +85,7 @@ impl Manner {
 const UPGRADE: &str = "RESP3 (Redis 6.2 or newer, or Valkey)";
 
 #[tokio::test]
-async fn what_listens_instead_of_redis_is_named_with_what_to_do() {
+async fn another_server_in_place_of_redis_is_named_with_the_remedy() {
     use Manner::{Answers, KnowsPing, Repeats, TurnsAway};
     for (manner, code, said, remedy) in [
         (
@@ -181,7 +179,7 @@ async fn what_listens_instead_of_redis_is_named_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn what_listens_instead_of_a_sentinel_or_a_cluster_is_named_too() {
+async fn another_server_in_place_of_a_sentinel_or_a_cluster_is_named_too() {
     let words = ["an HTTP server answers", "port in redis.url"];
     let peer = Peer::start(Manner::Answers(b"HTTP/1.1 400 Bad Request\r\n\r\n")).await;
     let address = format!("127.0.0.1:{}", peer.port);
@@ -198,7 +196,7 @@ async fn what_listens_instead_of_a_sentinel_or_a_cluster_is_named_too() {
 }
 
 #[tokio::test]
-async fn tls_where_there_is_none_is_told_whatever_listens() {
+async fn tls_to_a_plain_port_is_reported_whatever_listens() {
     for (manner, said, remedy) in [
         (
             Manner::KnowsPing,
@@ -227,7 +225,7 @@ async fn tls_where_there_is_none_is_told_whatever_listens() {
 }
 
 #[tokio::test]
-async fn a_redis_with_too_many_clients_is_told_by_the_doctor_and_the_server() {
+async fn a_redis_with_too_many_clients_is_reported_by_the_doctor_and_the_server() {
     let redis = Redis::start_with(&["--maxclients", "1"]).await;
     // The connection that saw it start may still count.
     let held = async || {
@@ -250,7 +248,7 @@ async fn a_redis_with_too_many_clients_is_told_by_the_doctor_and_the_server() {
 }
 
 #[tokio::test]
-async fn commands_that_redis_was_told_to_forget_are_named() {
+async fn renamed_redis_commands_are_named() {
     for (command, check, verdict) in [
         ("EVALSHA", "rights", "fail"),
         ("SCRIPT", "rights", "fail"),
@@ -284,7 +282,7 @@ async fn commands_that_redis_was_told_to_forget_are_named() {
 }
 
 #[tokio::test]
-async fn a_redis_of_another_topology_is_told_as_what_it_is() {
+async fn a_redis_of_another_topology_is_named() {
     let plain = Redis::start().await;
     let address = format!("127.0.0.1:{}", plain.port);
     let examined = Doctor::new()
@@ -322,101 +320,4 @@ async fn a_redis_of_another_topology_is_told_as_what_it_is() {
     let sockd = Sockd::builder().redis(&node).start().await;
     let is_told = async || sockd.log().text().contains("set redis.cluster");
     eventually(PATIENCE, "the remedy", is_told).await;
-}
-
-/// Sets the `pubsub` output buffer limits: hard, soft and soft seconds.
-fn limit(redis: &Redis, limit: &str) {
-    cmd("CONFIG")
-        .arg("SET")
-        .arg("client-output-buffer-limit")
-        .arg(format!("pubsub {limit}"))
-        .exec(&mut redis.connection())
-        .expect("CONFIG SET works");
-}
-
-#[tokio::test]
-async fn a_redis_that_hangs_up_over_large_events_is_found_by_the_doctor() {
-    let redis = Redis::start().await;
-    let examine = |max_body: &str| {
-        Doctor::of(&redis)
-            .env("SOCKD_INTERNAL__MAX_BODY", max_body)
-            .examine()
-    };
-    let both = [
-        "CONFIG SET client-output-buffer-limit \"pubsub ",
-        "internal.max_body",
-    ];
-    examine("1MiB").assert("largest", "ok", &["1048576 bytes came back"]);
-    limit(&redis, "512kb 0 0");
-    let examined = examine("1MiB");
-    assert_eq!(examined.code, Some(1), "{}", examined.stdout);
-    examined.assert("largest", "fail", &["no node receives such an event"]);
-    examined.assert("largest", "fail", &both);
-    let examined = examine("128KiB");
-    assert_eq!(examined.code, Some(0), "{}", examined.stdout);
-    examined.assert("largest", "ok", &["131072 bytes came back"]);
-    for (tight, risk) in [
-        ("2mb 0 0", "anything else is queued with it"),
-        ("0 512kb 60", "reads slowly"),
-    ] {
-        limit(&redis, tight);
-        let examined = examine("1MiB");
-        assert_eq!(examined.code, Some(0), "{}", examined.stdout);
-        examined.assert("largest", "warn", &[risk]);
-        examined.assert("largest", "warn", &both);
-    }
-    limit(&redis, "0 0 0");
-    examine("16MiB").assert("largest", "ok", &["16777216 bytes came back"]);
-    // The remedy helps.
-    limit(&redis, "512kb 0 0");
-    let (_, text) = examine("16MiB").check("largest");
-    let set = text.split('"').nth(1).expect("a limit in quotes");
-    limit(&redis, set.trim_start_matches("pubsub "));
-    examine("16MiB").assert("largest", "ok", &[]);
-}
-
-#[tokio::test]
-async fn the_doctor_tries_a_large_event_where_the_acl_lets_it_not_ask() {
-    let redis = Redis::start().await;
-    let acl = "ACL SETUSER narrow on >pw ~* &* +@all -config";
-    let mut create = cmd("ACL");
-    create.arg(acl.split(' ').skip(1).collect::<Vec<_>>());
-    create.exec(&mut redis.connection()).expect("ACL SETUSER");
-    let url = format!("redis://narrow:pw@127.0.0.1:{}", redis.port);
-    let doctor = Doctor::new().env("SOCKD_REDIS__URL", url);
-    doctor.examine().assert("largest", "ok", &["came back"]);
-    limit(&redis, "512kb 0 0");
-    let examined = doctor.examine();
-    assert_eq!(examined.code, Some(1), "{}", examined.stdout);
-    let words = [
-        "is not heard",
-        "ended the subscription",
-        "client-output-buffer-limit",
-        "internal.max_body",
-    ];
-    examined.assert("largest", "fail", &words);
-}
-
-#[tokio::test]
-async fn the_server_warns_of_a_redis_that_hangs_up_over_large_events() {
-    let redis = Redis::start().await;
-    limit(&redis, "512kb 0 0");
-    let sockd = Sockd::with_redis(&redis).await;
-    sockd.is_ready(PATIENCE).await;
-    let is_told = async || {
-        let log = sockd.log().text();
-        log.contains("Redis may drop large events") && log.contains("internal.max_body")
-    };
-    eventually(PATIENCE, "the warning", is_told).await;
-
-    limit(&redis, "32mb 8mb 60");
-    let sockd = Sockd::with_redis(&redis).await;
-    sockd.is_ready(PATIENCE).await;
-    let (user, session) = (jwt::user(), jwt::session());
-    let mut socket = WebSocket::join(sockd.address(), &user, &session).await;
-    sockd
-        .emit(&user, "profile:update", &json!("x".repeat(900_000)))
-        .await;
-    assert!(socket.packet().await.len() > 900_000);
-    assert!(!sockd.log().text().contains("large events"));
 }

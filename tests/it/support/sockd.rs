@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{PATIENCE, eventually, http, jwt, redis::Redis, within};
+use crate::house::layers;
 
 /// The secret of the internal routes of the tests' servers.
 pub const INTERNAL_SECRET: &str = "the-tests-internal-secret-of-32-bytes";
 
-/// What a server is started with: nothing of the test's own environment.
+/// What a server is started with; it inherits nothing of the test's environment.
 #[derive(Clone)]
 pub struct Builder {
     environment: BTreeMap<String, String>,
@@ -25,7 +26,7 @@ pub struct Builder {
     prelude: String,
 }
 
-/// A running `sockd serve`; killed when dropped, its log shown where the test fails.
+/// A running `sockd serve`; killed when dropped, with its log shown if the test fails.
 pub struct Sockd {
     child: Child,
     address: SocketAddr,
@@ -71,7 +72,7 @@ impl Builder {
         self.start_in(directory).await
     }
 
-    /// In a directory in which it may find something.
+    /// Starts it in a directory that may hold files for it.
     pub async fn start_in(self, directory: Arc<TempDir>) -> Sockd {
         let (child, log) = self.spawn(&directory);
         let mut sockd = Sockd {
@@ -93,7 +94,7 @@ impl Builder {
         sockd
     }
 
-    /// Runs the server where it cannot start; answers its exit status and what it wrote.
+    /// Runs a server that fails to start; returns its exit status and stderr.
     pub async fn fails(self) -> (ExitStatus, String) {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut command = tokio::process::Command::from(self.command(&directory));
@@ -113,7 +114,7 @@ impl Builder {
             .args(&self.arguments)
             .env_clear()
             .envs(&self.environment)
-            // So that nothing stays of one that is killed.
+            // So that a killed server leaves nothing behind.
             .env("TMPDIR", directory.path())
             .current_dir(directory.path())
             .stdin(Stdio::null())
@@ -264,7 +265,7 @@ impl Sockd {
         );
     }
 
-    /// Answers how many sockets were disconnected.
+    /// Returns the number of sockets disconnected.
     pub async fn force_logout(&self, user: &str, session: &str) -> u64 {
         let body = json!({ "userId": user, "sessionId": session });
         let answer = self.post("/internal/force-logout", &body).await;
@@ -283,7 +284,7 @@ impl Sockd {
         );
     }
 
-    /// Ends it in good order; answers the exit code.
+    /// Shuts it down by SIGTERM; returns the exit code.
     pub async fn drain(&mut self) -> Option<i32> {
         self.signal("TERM");
         self.ended(PATIENCE).await.code()
@@ -368,5 +369,14 @@ impl Drop for Sockd {
 impl Log {
     pub fn text(&self) -> String {
         self.0.lock().expect("the log is whole").join("\n")
+    }
+
+    /// Asserts that the phrase was not logged. It must be in sockd's sources, since a message that was
+    /// reworded would be absent as well.
+    pub fn lacks(&self, phrase: &str) {
+        let is_known = layers::sources().any(|source| source.contains(phrase));
+        assert!(is_known, "sockd never logs {phrase:?}");
+        let text = self.text();
+        assert!(!text.contains(phrase), "{text}");
     }
 }

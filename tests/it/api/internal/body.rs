@@ -97,7 +97,7 @@ async fn only_json_counts_as_a_body_and_it_must_be_whole() {
 }
 
 #[tokio::test]
-async fn a_body_of_the_limit_passes_and_one_byte_more_does_not() {
+async fn a_body_at_the_limit_is_accepted_and_one_byte_more_is_not() {
     let sockd = Sockd::start().await;
     let padded = |length: usize| {
         let body = event(&jwt::user());
@@ -141,7 +141,7 @@ async fn post_in_chunks(sockd: &Sockd, body: String) -> String {
 }
 
 #[tokio::test]
-async fn where_ids_are_integers_a_json_number_is_one() {
+async fn a_number_in_a_body_is_an_id_if_ids_are_integers() {
     let sockd = Sockd::builder()
         .env("SOCKD_IDS__USER", "integer")
         .env("SOCKD_IDS__SESSION", "integer")
