@@ -30,7 +30,7 @@ async fn a_replaced_session_is_told_and_stays_away() {
 }
 
 #[tokio::test]
-async fn a_logout_in_the_middle_of_upgrades_misses_nobody() {
+async fn a_logout_during_upgrades_misses_no_client() {
     let sockd = Sockd::start().await;
     let mut crowd = Crowd::start().await;
     // With a connection that is open already, the logout comes the sooner.
@@ -113,7 +113,7 @@ async fn the_session_that_stays_notices_nothing() {
 }
 
 #[tokio::test]
-async fn a_client_whose_token_runs_out_is_told_and_stays_away() {
+async fn a_client_whose_token_expires_is_told_and_stays_away() {
     let sockd = Sockd::start().await;
     let mut crowd = Crowd::start().await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH);

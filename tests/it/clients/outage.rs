@@ -52,7 +52,7 @@ async fn come_back(mut crowd: Crowd, clients: &[Client], sockd: &mut Sockd, user
 }
 
 #[tokio::test]
-async fn nobody_new_gets_in_while_redis_is_away_and_nobody_goes() {
+async fn while_redis_is_away_no_client_gets_in_and_none_is_dropped() {
     let mut redis = Redis::start().await;
     // Version 3 keeps its connection after a refusal, and would come back when that ends.
     let sockd = Sockd::builder().env("SOCKD_SOCKETIO__CONNECT_TIMEOUT", "5m");

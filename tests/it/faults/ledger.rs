@@ -1,4 +1,4 @@
-//! What was sent, answered and received, and when. It judges nothing.
+//! Records what was sent, answered and received, and when, without judging it.
 
 use std::{
     sync::{Mutex, MutexGuard},
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 /// The nodes, by their number.
 pub const NODES: [usize; 2] = [0, 1];
 
-/// Shared by all who have something to write down.
+/// Shared by all tasks that record something.
 #[derive(Default)]
 pub struct Ledger(Mutex<Book>);
 
@@ -42,7 +42,7 @@ pub struct Life {
     /// The user's sessions are numbered in the order in which they were made.
     pub session: usize,
     pub joined: Instant,
-    /// When it was told to go, or ended.
+    /// When it was dismissed, or ended.
     pub left: Option<Instant>,
     /// When its connection ended.
     pub ended: Option<Instant>,
@@ -50,7 +50,7 @@ pub struct Life {
     pub got: Vec<usize>,
 }
 
-/// One try to make a session the only one of its user.
+/// One attempt to make a session the only one of its user.
 pub struct Logout {
     pub user: usize,
     pub session: usize,
@@ -76,7 +76,7 @@ pub enum Hit {
     Deaf,
     /// It loses something that it can replace at once.
     Blip,
-    /// The process itself goes.
+    /// The process ends.
     Gone,
 }
 
@@ -91,11 +91,11 @@ pub struct Outage {
     pub until: Option<Instant>,
 }
 
-/// A time in which the machine itself hardly got on: no limit in seconds can be held then.
+/// A time in which the machine was so busy that no limit in seconds can be kept.
 pub struct Strain {
     pub from: Instant,
     pub to: Instant,
-    /// Noticed in an answer of Redis, which a fault may hold up as well.
+    /// Noticed in an answer of Redis, which a fault may delay as well.
     pub of_redis: bool,
 }
 
@@ -110,7 +110,7 @@ impl Ledger {
         self.0.lock().expect("nobody panics while writing")
     }
 
-    /// Answers the event's number.
+    /// Returns the event's number.
     pub fn sent(&self, user: usize, sender: usize, node: usize) -> usize {
         let mut book = self.open();
         book.events.push(Event {
@@ -127,7 +127,7 @@ impl Ledger {
         self.open().events[event].answer = Some((Instant::now(), status));
     }
 
-    /// Answers the life's number.
+    /// Returns the life's number.
     pub fn joined(&self, user: usize, node: usize, session: usize) -> usize {
         let mut book = self.open();
         book.lives.push(Life {
@@ -154,7 +154,7 @@ impl Ledger {
         self.open().lives[life].ended = Some(Instant::now());
     }
 
-    /// Writes down a strain, if it took so long from then until now.
+    /// Records a strain, if too long has passed since `from`.
     pub fn felt(&self, from: Instant, of_redis: bool) {
         let to = Instant::now();
         if to - from > STRAIN {
@@ -162,7 +162,7 @@ impl Ledger {
         }
     }
 
-    /// Answers the try's number.
+    /// Returns the attempt's number.
     pub fn replacing(&self, user: usize, session: usize) -> usize {
         let mut book = self.open();
         book.logouts.push(Logout {
@@ -194,7 +194,7 @@ impl Book {
         })
     }
 
-    /// Whether what the node did in this time may be owed to a fault, or to the machine.
+    /// Whether a fault or a busy machine may explain what the node did in this time.
     pub fn is_excused(&self, node: usize, from: Instant, to: Instant) -> bool {
         self.outages_of(node, from, to).next().is_some() || self.is_strained(from, to)
     }

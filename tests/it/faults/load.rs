@@ -1,4 +1,4 @@
-//! Who emits, who replaces sessions, and who asks whether the nodes are ready.
+//! The tasks that emit, replace sessions, and poll readiness.
 
 use std::{io, time::Duration};
 
@@ -65,7 +65,7 @@ impl Sender {
         }
     }
 
-    /// Emits one event and writes down the answer; answers the event's number.
+    /// Emits one event and records the answer; returns the event's number.
     pub async fn emit(self, scene: &Shared, user: usize, node: usize) -> usize {
         let event = scene.ledger.sent(user, self.number(), node);
         let body = json!({
@@ -131,7 +131,7 @@ pub async fn sample_forever(scene: &Shared, node: usize) {
     }
 }
 
-/// Feels whether this process and Redis get on.
+/// Measures whether this process and Redis are slow.
 pub async fn feel_forever(scene: &Shared) {
     loop {
         let from = Instant::now();

@@ -44,7 +44,7 @@ impl User {
         }
     }
 
-    /// Makes up the next session; answers its number and itself.
+    /// Generates the next session; returns its number and the session.
     pub fn next_session(&self) -> (usize, String) {
         let mut sessions = self.sessions.lock().expect("whole");
         sessions.push(jwt::session());
@@ -85,7 +85,7 @@ pub fn seats() -> Vec<Seat> {
 }
 
 impl Seat {
-    /// Comes in, writes down what arrives, and comes back whenever it is told to go or closed.
+    /// Joins, records what arrives, and comes back whenever it is dismissed or closed.
     pub async fn be_taken(self, scene: Arc<Shared>) {
         let user = &scene.users[self.user];
         // Clients that were told to go, and wait for their connections to be closed.
@@ -93,7 +93,7 @@ impl Seat {
         let mut told_to_go = None;
         loop {
             let (number, session) = user.session();
-            // As stock clients do: who was told to go comes back with a new login alone.
+            // As with stock clients, a dismissed one comes back only after a new login.
             if told_to_go >= Some(number) {
                 sleep(PAUSE).await;
                 continue;

@@ -128,7 +128,7 @@ async fn redis_pauses_all_clients() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_forgets_everything_under_live_sockets() {
     let scene = Scene::start().await;
-    // A handshake under way with a session that is just replaced could be adopted anew.
+    // A pending handshake of a session that is just being replaced could be adopted again.
     scene.falls_quiet().await;
     scene.everyone_is_in().await;
     let () = cmd("FLUSHALL")

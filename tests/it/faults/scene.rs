@@ -40,7 +40,7 @@ pub struct Scene {
     pub proxies: [Proxy; 2],
     pub nodes: [Sockd; 2],
     shared: Arc<Shared>,
-    /// Everyone's tasks, ended with the scene.
+    /// All tasks, ended with the scene.
     tasks: JoinSet<()>,
 }
 
@@ -121,7 +121,7 @@ impl Scene {
         self.tasks.spawn(task(self.shared.clone()));
     }
 
-    /// From now on nobody emits and nobody logs in; what was begun is finished.
+    /// Stops the senders and the replacer, and waits for what they began.
     pub async fn falls_quiet(&self) {
         self.shared.on.send_replace(false);
         eventually(PATIENCE, "the end of what was begun", || async {
@@ -161,7 +161,7 @@ impl Scene {
         }
     }
 
-    /// How long the fault lasts: not a wait for anything, but what is tried.
+    /// Lets the fault last. The time itself is under test; this does not wait for a condition.
     pub async fn lasts(&self, seconds: u64) {
         sleep(Duration::from_secs(seconds)).await;
     }
@@ -211,7 +211,7 @@ impl Scene {
         }
     }
 
-    /// Whether the machine hardly got on at some time.
+    /// Whether the machine was too busy at some time.
     pub fn is_strained(&self) -> bool {
         let book = self.shared.ledger.open();
         let first = book.lives.first().map(|life| life.joined);
@@ -239,7 +239,7 @@ impl Scene {
         false
     }
 
-    /// Looks at how it goes on, and goes through the ledger; `fault` names the row of figures.
+    /// Emits some more, and checks the ledger; `fault` names the row of figures.
     pub async fn ends(self, fault: &str) {
         self.gets_loud();
         self.some_events().await;

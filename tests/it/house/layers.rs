@@ -60,7 +60,7 @@ fn each_layer_uses_only_those_above_it() {
         let own_layer = layers[own];
         let is_above = *layer < own_layer || (*layer, own_layer) == (1, 1);
         if own == "client" && *layer != 1 {
-            return Some("`client` uses layer 1 alone".to_owned());
+            return Some("`client` uses only layer 1".to_owned());
         }
         (!is_above).then(|| format!("`{own}` is of layer {own_layer}, `{used}` of layer {layer}"))
     });

@@ -57,7 +57,7 @@ fn the_example_has_every_key_with_its_default() {
 
 /// By text, so that an alias counts as well.
 #[test]
-fn no_name_of_the_last_release_is_gone() {
+fn every_name_of_the_last_release_still_exists() {
     let fixture = repository().join("tests/fixtures/names.txt");
     let names = fs::read_to_string(fixture).expect("a file");
     let names = names

@@ -60,7 +60,7 @@ async fn sockets_of_other_sessions_are_told_disconnected_and_closed() {
 }
 
 #[tokio::test]
-async fn a_socket_in_the_middle_of_its_upgrade_is_told_when_it_has_moved_over() {
+async fn a_socket_that_is_upgrading_is_told_on_its_new_transport() {
     let sockd = Sockd::start().await;
     for steps in 0..=2 {
         let user = jwt::user();
@@ -130,7 +130,7 @@ async fn a_session_in_another_spelling_is_another_session() {
 }
 
 #[tokio::test]
-async fn where_redis_fails_nobody_is_touched() {
+async fn if_redis_fails_no_socket_is_touched() {
     let mut redis = Redis::start().await;
     let sockd = Sockd::with_redis(&redis).await;
     let (user, session) = (jwt::user(), jwt::session());
@@ -153,7 +153,7 @@ async fn where_redis_fails_nobody_is_touched() {
 }
 
 #[tokio::test]
-async fn a_count_is_of_sockets_and_not_of_handshakes() {
+async fn force_logout_counts_sockets_and_not_handshakes() {
     let sockd = Sockd::start().await;
     let user = jwt::user();
     let old = jwt::session();
@@ -185,7 +185,7 @@ async fn a_count_is_of_sockets_and_not_of_handshakes() {
 }
 
 #[tokio::test]
-async fn hundreds_of_sockets_of_one_user_hear_all_in_order_and_are_logged_out() {
+async fn hundreds_of_sockets_of_one_user_receive_all_events_in_order_and_are_logged_out() {
     const SOCKETS: usize = 200;
     const EVENTS: usize = 40;
     let redis = Redis::start().await;

@@ -40,7 +40,7 @@ fn encode(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_payload_is_asked_first_then_the_header_then_the_query() {
+async fn a_token_is_read_from_the_payload_then_the_header_then_the_query() {
     let sockd = Sockd::start().await;
     let good = jwt::token(&jwt::user(), &jwt::session());
     let good = good.as_str();
@@ -103,7 +103,7 @@ async fn of_a_repeated_query_key_the_first_counts() {
 }
 
 #[tokio::test]
-async fn a_blank_or_lone_scheme_is_told_from_a_token() {
+async fn a_scheme_without_a_token_is_not_a_token() {
     let sockd = Sockd::start().await;
     let good = jwt::token(&jwt::user(), &jwt::session());
     for (form, expected) in [

@@ -92,7 +92,7 @@ async fn a_missed_logout_is_made_up_for_in_time_while_many_sessions_are_renewed(
 }
 
 #[tokio::test]
-async fn sessions_that_could_not_be_renewed_are_renewed_as_soon_as_redis_can_be_asked() {
+async fn sessions_that_could_not_be_renewed_are_renewed_once_redis_answers() {
     let ttl = Duration::from_secs(32);
     // Renewed by no sweep.
     let scene = Scene::start(10, ttl, "1h").await;

@@ -53,7 +53,7 @@ async fn answer(sockd: &Sockd, user: &str, session: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_is_under_the_key_decides() {
+async fn the_value_of_the_key_decides() {
     const IN: &str = "40{";
     const MISMATCH: &str = r#"44{"message":"SESSION_MISMATCH"}"#;
     const UNAVAILABLE: &str = r#"44{"message":"AUTH_UNAVAILABLE"}"#;

@@ -93,7 +93,7 @@ async fn judge(sockd: &Sockd, token: &str) -> String {
 }
 
 #[tokio::test]
-async fn hmac_tokens_are_good_under_the_listed_algorithms_alone() {
+async fn hmac_tokens_are_valid_only_under_the_listed_algorithms() {
     let all = ["HS256", "HS384", "HS512"];
     for (listed, good) in [
         (None, &["HS256"][..]),
@@ -165,7 +165,7 @@ async fn a_public_key_verifies_its_own_kind_and_is_never_an_hmac_secret() {
 }
 
 #[tokio::test]
-async fn a_key_behind_other_lines_is_a_key() {
+async fn a_pem_key_after_other_lines_is_found() {
     let attributes = "Bag Attributes\n    friendlyName: api\n    localKeyID: 54 69\n";
     for before in [attributes, "subject=CN = api\n\n", "\u{feff}"] {
         let sockd = Sockd::builder()
@@ -261,7 +261,7 @@ async fn other_claims_do_not_matter_whatever_they_hold() {
 }
 
 #[tokio::test]
-async fn ids_are_trimmed_texts_of_their_form_in_any_case() {
+async fn ids_are_trimmed_and_match_their_format_in_any_case() {
     let sockd = Sockd::start().await;
     let (user, session) = ("65f1a2b3c4d5e6f708192a3b", jwt::session());
     let session = session.as_str();
@@ -347,7 +347,7 @@ async fn another_spelling_is_another_user_and_another_session() {
 }
 
 #[tokio::test]
-async fn a_number_is_an_id_where_integers_are_configured() {
+async fn a_number_in_a_token_is_an_id_if_ids_are_integers() {
     let sockd = Sockd::builder()
         .env("SOCKD_IDS__USER", "integer")
         .env("SOCKD_IDS__SESSION", "integer")

@@ -47,22 +47,22 @@ async fn serves_and_ends_in_time(log: Log) {
 }
 
 #[tokio::test]
-async fn a_pipe_that_nobody_reads_stops_nothing() {
+async fn an_unread_pipe_does_not_stop_the_server() {
     serves_and_ends_in_time(Log::pipe()).await;
 }
 
 #[tokio::test]
-async fn a_socket_that_nobody_reads_stops_nothing() {
+async fn an_unread_socket_does_not_stop_the_server() {
     serves_and_ends_in_time(Log::socket()).await;
 }
 
 #[tokio::test]
-async fn a_socket_that_does_not_block_stops_nothing() {
+async fn an_unread_non_blocking_socket_does_not_stop_the_server() {
     serves_and_ends_in_time(Log::non_blocking_socket()).await;
 }
 
 #[tokio::test]
-async fn a_stopped_terminal_stops_nothing() {
+async fn a_stopped_terminal_does_not_stop_the_server() {
     serves_and_ends_in_time(Log::terminal()).await;
 }
 
@@ -106,7 +106,7 @@ async fn a_notice_in_json_is_json_and_no_line_is_torn() {
 }
 
 #[tokio::test]
-async fn the_last_lines_wait_for_a_reader_who_comes_back_in_time() {
+async fn the_last_lines_wait_for_a_reader_that_returns_in_time() {
     let mut server = Server::start(&Sockd::builder(), Log::pipe()).await;
     server.overflow().await;
     terminate(&server.child);
@@ -134,7 +134,7 @@ async fn a_second_signal_does_not_wait_for_the_log() {
 
 /// A file at its size limit fails writes as a full disk does.
 #[tokio::test]
-async fn a_full_disk_stops_nothing_and_the_log_says_what_is_missing() {
+async fn a_full_disk_does_not_stop_the_server_and_the_log_says_what_is_missing() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let path = folder.path().join("log");
     let open = || OpenOptions::new().append(true).create(true).open(&path);
@@ -178,7 +178,7 @@ async fn a_full_disk_stops_nothing_and_the_log_says_what_is_missing() {
 }
 
 #[tokio::test]
-async fn a_log_that_is_closed_or_takes_nothing_stops_nothing() {
+async fn a_closed_or_full_log_does_not_stop_the_server() {
     for redirection in ["2>&-", "2>/dev/full", "2>&- >&- <&-"] {
         let builder = Sockd::builder().prelude(&format!("exec {redirection}"));
         let port = free_port();
@@ -193,7 +193,7 @@ async fn a_log_that_is_closed_or_takes_nothing_stops_nothing() {
 }
 
 #[tokio::test]
-async fn a_log_that_is_stuck_already_does_not_keep_it_from_starting() {
+async fn a_stuck_log_does_not_prevent_the_start() {
     for arguments in [&[][..], &["--dev"]] {
         let log = Log::full_pipe();
         let port = free_port();
@@ -211,7 +211,7 @@ async fn a_log_that_is_stuck_already_does_not_keep_it_from_starting() {
 }
 
 #[tokio::test]
-async fn a_start_that_fails_ends_even_if_nobody_reads_why() {
+async fn a_failed_start_exits_even_if_its_log_is_not_read() {
     let taken = std::net::TcpListener::bind("[::]:0").expect("a port");
     let port = taken.local_addr().expect("an address").port();
     let log = Log::full_pipe();

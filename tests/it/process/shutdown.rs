@@ -90,7 +90,7 @@ async fn clients_that_never_answer_do_not_hold_up_the_end() {
 }
 
 #[tokio::test]
-async fn a_request_under_way_is_answered_and_done() {
+async fn a_request_in_progress_is_answered_and_carried_out() {
     let redis = Redis::start().await;
     let mut ending = Sockd::with_redis(&redis).await;
     let staying = Sockd::with_redis(&redis).await;
@@ -134,7 +134,7 @@ async fn refuses_connections(sockd: &Sockd) {
 }
 
 #[tokio::test]
-async fn who_comes_during_the_drain_is_sent_elsewhere() {
+async fn new_clients_during_a_drain_are_refused() {
     let mut sockd = Sockd::start().await;
     let mut requests = Vec::new();
     for (request, upgrade) in [
@@ -180,7 +180,7 @@ async fn a_second_signal_ends_it_at_once() {
 }
 
 #[tokio::test]
-async fn connections_on_which_nothing_was_asked_hold_up_nothing() {
+async fn connections_without_a_request_do_not_delay_the_exit() {
     let builder = Sockd::builder()
         .env("SOCKD_SERVER__DRAIN_WINDOW", "200ms")
         .env("SOCKD_SERVER__HEADER_TIMEOUT", "1h")

@@ -76,7 +76,7 @@ async fn ignored_signals_do_not_end_a_drain_early() {
 
 /// SIGQUIT keeps its default, which is how a core dump of a hung process is made.
 #[tokio::test]
-async fn sigquit_ends_the_process_at_once_and_not_as_a_success() {
+async fn sigquit_ends_the_process_at_once_with_a_failure() {
     // A shell ignores SIGQUIT for its background jobs, the tests too, and they would pass that on.
     let prelude = r#"ulimit -c 0; exec env --default-signal=QUIT "$0" serve "$@""#;
     let mut sockd = Sockd::builder().prelude(prelude).start().await;

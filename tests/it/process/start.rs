@@ -28,7 +28,7 @@ async fn emit_status(sockd: &Sockd, secret: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn a_missing_secret_is_told_by_name_with_its_remedy() {
+async fn a_missing_secret_is_named_with_its_remedy() {
     for (missing, remedy) in [
         ("JWT_SECRET", "JWT_SECRET"),
         ("INTERNAL_SECRET", "INTERNAL_SECRET"),
@@ -51,7 +51,7 @@ async fn a_missing_secret_is_told_by_name_with_its_remedy() {
 }
 
 #[tokio::test]
-async fn all_that_is_missing_is_told_at_once() {
+async fn all_missing_settings_are_reported_at_once() {
     let builder = Sockd::builder()
         .without("JWT_SECRET")
         .without("INTERNAL_SECRET")
@@ -64,7 +64,7 @@ async fn all_that_is_missing_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn a_key_that_verifies_nothing_is_told_with_its_remedy() {
+async fn an_unusable_key_is_reported_with_its_remedy() {
     for (key, algorithm, complaint) in [
         (
             "es512.pub.pem",
@@ -103,7 +103,7 @@ async fn a_key_that_verifies_nothing_is_told_with_its_remedy() {
 }
 
 #[tokio::test]
-async fn a_taken_port_is_told_with_its_remedy() {
+async fn a_taken_port_is_reported_with_its_remedy() {
     let taken = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).expect("a port");
     let port = taken.local_addr().expect("its address").port();
     let (status, text) = Sockd::builder().env("PORT", port.to_string()).fails().await;
@@ -142,7 +142,7 @@ async fn the_internal_secret_is_the_first_of_three_that_is_not_empty() {
 }
 
 #[tokio::test]
-async fn a_dotenv_file_is_read_and_the_environment_goes_over_it() {
+async fn a_dotenv_file_is_read_and_the_environment_overrides_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let from_file = "the-internal-secret-of-the-dotenv-file";
     let text = format!(
@@ -212,7 +212,7 @@ async fn without_redis_at_the_start_the_server_listens_and_says_that_it_is_not_r
 }
 
 #[tokio::test]
-async fn a_redis_that_comes_after_the_start_is_found() {
+async fn a_redis_that_starts_later_is_found() {
     let mut redis = Redis::start().await;
     redis.kill();
     let sockd = Sockd::builder().redis(&redis).start().await;
@@ -244,7 +244,7 @@ async fn a_handshake_right_after_the_start_waits_for_the_first_connection() {
 }
 
 #[tokio::test]
-async fn the_host_alone_means_redis() {
+async fn redis_host_by_itself_selects_redis() {
     let url_of_default = Sockd::builder()
         .env("REDIS_HOST", "127.0.0.1")
         .start()

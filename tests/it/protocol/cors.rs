@@ -150,7 +150,7 @@ async fn a_preflight_allows_what_was_asked_for() {
 }
 
 #[tokio::test]
-async fn nothing_beside_the_endpoint_is_for_other_origins() {
+async fn only_the_endpoint_has_cors_headers() {
     let sockd = Sockd::start().await;
     for path in ["/socket.io", "/healthz", "/internal/emit", "/"] {
         for method in [Method::GET, Method::POST, Method::OPTIONS] {

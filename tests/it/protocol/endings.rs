@@ -109,7 +109,7 @@ async fn connections_of_every_kind_of_ending_leave_nothing_behind() {
             Some(before) => is_small_again(&sockd, before).await,
         }
     }
-    assert!(!sockd.log().text().contains("panicked"));
+    sockd.log().lacks("panicked");
 }
 
 fn open_files(sockd: &Sockd) -> usize {

@@ -25,7 +25,7 @@ fn event(bytes: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_websocket_message_of_the_limit_passes_and_a_byte_more_is_closed_with_1009() {
+async fn a_websocket_message_at_the_limit_is_accepted_and_a_byte_more_is_closed_with_1009() {
     let sockd = Sockd::start().await;
     let (user, session) = (jwt::user(), jwt::session());
     let mut websocket = WebSocket::join(sockd.address(), &user, &session).await;
@@ -53,7 +53,7 @@ async fn a_websocket_message_of_the_limit_passes_and_a_byte_more_is_closed_with_
 }
 
 #[tokio::test]
-async fn a_post_of_the_limit_passes_and_a_byte_more_is_413() {
+async fn a_post_at_the_limit_is_accepted_and_a_byte_more_is_413() {
     let sockd = Sockd::start().await;
     let (user, session) = (jwt::user(), jwt::session());
     let mut polling = Polling::join(sockd.address(), &user, &session).await;
@@ -71,7 +71,7 @@ async fn a_post_of_the_limit_passes_and_a_byte_more_is_413() {
 }
 
 #[tokio::test]
-async fn a_post_of_no_announced_length_is_413_as_well() {
+async fn a_large_post_of_unknown_length_is_413_as_well() {
     let sockd = Sockd::start().await;
     let polling = Polling::open(sockd.address()).await;
     let path = polling.url.split_once("/socket.io").expect("a path").1;
@@ -88,7 +88,7 @@ async fn a_post_of_no_announced_length_is_413_as_well() {
 }
 
 #[tokio::test]
-async fn the_limit_is_the_operators_to_set() {
+async fn the_limit_is_configurable() {
     let sockd = Sockd::builder()
         .env("SOCKD_SOCKETIO__MAX_PAYLOAD", "500B")
         .start()
@@ -103,7 +103,7 @@ async fn the_limit_is_the_operators_to_set() {
 }
 
 #[tokio::test]
-async fn what_is_never_finished_is_cut_off() {
+async fn unfinished_requests_are_cut_off() {
     let sockd = Sockd::builder()
         .env("SOCKD_SERVER__HEADER_TIMEOUT", "700ms")
         .env("SOCKD_SERVER__BODY_TIMEOUT", "700ms")
@@ -141,7 +141,7 @@ async fn what_is_never_finished_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_head_may_be_as_long_as_the_old_server_took_and_no_longer() {
+async fn headers_may_be_as_long_as_on_the_old_server_and_no_longer() {
     let sockd = Sockd::start().await;
     for (bytes, status) in [(14_000, 200), (17_000, 431)] {
         let url = format!("{}/socket.io/?EIO=4&transport=polling", sockd.url());
@@ -240,7 +240,7 @@ async fn each_connect_counts_whatever_its_answer_and_one_too_many_closes_the_con
 }
 
 #[tokio::test]
-async fn a_lack_of_file_descriptors_is_logged_at_its_beginning_and_at_its_end() {
+async fn running_out_of_file_descriptors_is_logged_when_it_begins_and_when_it_ends() {
     let sockd = Sockd::start().await;
     let open = std::fs::read_dir(format!("/proc/{}/fd", sockd.pid())).expect("it lives");
     let limit = format!("--nofile={0}:{0}", open.count() + 5);

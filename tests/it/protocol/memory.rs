@@ -74,7 +74,7 @@ async fn is_in(sockd: &Sockd, sockets: usize) {
 }
 
 #[tokio::test]
-async fn a_websocket_that_does_not_read_its_events_is_let_go() {
+async fn a_websocket_that_does_not_read_its_events_is_disconnected() {
     let (sockd, user, session) = start().await;
     stays_bounded(&sockd, "80 unread events", async {
         let mut websocket = raw_websocket(&sockd, &user, &session).await;
@@ -90,7 +90,7 @@ async fn a_websocket_that_does_not_read_its_events_is_let_go() {
 }
 
 #[tokio::test]
-async fn a_polling_client_that_does_not_poll_is_let_go() {
+async fn a_polling_client_that_does_not_poll_is_disconnected() {
     let (sockd, user, session) = start().await;
     let polling = Polling::join(sockd.address(), &user, &session).await;
     stays_bounded(&sockd, "80 events that nobody fetches", async {
@@ -105,7 +105,7 @@ async fn a_polling_client_that_does_not_poll_is_let_go() {
 }
 
 #[tokio::test]
-async fn a_client_that_polls_on_ever_new_connections_and_reads_none_is_let_go() {
+async fn a_client_that_polls_on_new_connections_and_reads_nothing_is_disconnected() {
     let (sockd, user, session) = start().await;
     let polling = Polling::join(sockd.address(), &user, &session).await;
     stays_bounded(&sockd, "80 answers that nobody reads", async {
@@ -119,6 +119,7 @@ async fn a_client_that_polls_on_ever_new_connections_and_reads_none_is_let_go() 
             connections.push(connection);
             sockd.emit(&user, "profile:update", &payload).await;
         }
+        is_in(&sockd, 0).await;
     })
     .await;
 }
@@ -169,7 +170,7 @@ async fn attachments_are_bounded_in_number_and_in_bytes() {
 }
 
 #[tokio::test]
-async fn a_flood_of_great_messages_is_cut_off() {
+async fn a_flood_of_large_messages_is_cut_off() {
     let (sockd, user, session) = start().await;
     stays_bounded(&sockd, "a flood of great messages", async {
         let mut websocket = raw_websocket(&sockd, &user, &session).await;
@@ -184,7 +185,7 @@ async fn a_flood_of_great_messages_is_cut_off() {
 }
 
 #[tokio::test]
-async fn names_of_namespaces_are_not_kept_for_who_does_not_read_them() {
+async fn namespace_names_are_not_buffered_for_clients_that_do_not_read() {
     let packet = format!("40/{},", "n".repeat(GREAT));
     let (sockd, user, session) = start().await;
     stays_bounded(&sockd, "great names on a WebSocket", async {
@@ -226,7 +227,7 @@ async fn a_post_full_of_connects_is_refused() {
 }
 
 #[tokio::test]
-async fn bodies_under_way_at_once_are_not_taken_for_one_session() {
+async fn concurrent_bodies_are_not_buffered_for_one_session() {
     let (sockd, user, session) = start().await;
     let polling = Polling::join(sockd.address(), &user, &session).await;
     stays_bounded(&sockd, "80 unfinished posts", async {
@@ -261,7 +262,7 @@ async fn chunks_of_one_byte_cost_no_more_than_their_bytes() {
         connection.send(head + &chunks).await;
         connection.send(chunk("]") + "0\r\n\r\n").await;
         let answer = connection.read_answer().await;
-        assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     })
     .await;
 }

@@ -27,7 +27,7 @@ async fn assert_nothing_before_an_event(sockd: &Sockd, user: &str, socket: &mut 
 }
 
 #[tokio::test]
-async fn connect_is_answered_with_the_sid_alone() {
+async fn connect_is_answered_with_only_the_sid() {
     let sockd = Sockd::start().await;
     let (user, session) = (jwt::user(), jwt::session());
     for packet in [
@@ -45,7 +45,7 @@ async fn connect_is_answered_with_the_sid_alone() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_a_message_alone_and_a_better_token_gets_in() {
+async fn a_refusal_has_only_a_message_and_a_better_token_gets_in() {
     let sockd = Sockd::start().await;
     let (user, session) = (jwt::user(), jwt::session());
     let mut websocket = WebSocket::open(sockd.address()).await;
@@ -147,7 +147,7 @@ async fn events_of_clients_are_ignored_and_their_connection_stays() {
 }
 
 #[tokio::test]
-async fn two_connects_in_one_breath_make_one_socket() {
+async fn two_connects_sent_at_once_make_one_socket() {
     let sockd = Sockd::start().await;
     let (user, session) = (jwt::user(), jwt::session());
     let connect = connect_packet(&user, &session);
@@ -170,7 +170,7 @@ async fn two_connects_in_one_breath_make_one_socket() {
 }
 
 #[tokio::test]
-async fn one_breath_cannot_let_two_users_in() {
+async fn two_connects_sent_at_once_cannot_let_two_users_in() {
     let sockd = Sockd::start().await;
     let (first, second) = (jwt::user(), jwt::user());
     let mut websocket = WebSocket::open(sockd.address()).await;

@@ -65,7 +65,7 @@ async fn an_upgrade_in_the_middle_of_a_stream_of_events_loses_none_and_keeps_the
 }
 
 #[tokio::test]
-async fn a_poll_under_way_is_released_by_the_upgrade() {
+async fn a_pending_poll_is_released_by_the_upgrade() {
     let sockd = Sockd::start().await;
     let (user, session) = (jwt::user(), jwt::session());
     let polling = Polling::join(sockd.address(), &user, &session).await;
@@ -97,7 +97,7 @@ async fn a_poll_under_way_is_released_by_the_upgrade() {
 }
 
 #[tokio::test]
-async fn an_upgrade_that_comes_to_nothing_leaves_the_polling_as_it_was() {
+async fn a_failed_upgrade_leaves_polling_as_it_was() {
     let sockd = Sockd::builder()
         .env("SOCKD_SOCKETIO__UPGRADE_TIMEOUT", "500ms")
         .start()
@@ -142,7 +142,7 @@ async fn an_upgrade_that_comes_to_nothing_leaves_the_polling_as_it_was() {
 }
 
 #[tokio::test]
-async fn another_version_of_websocket_is_refused_with_the_one_that_is_spoken() {
+async fn another_websocket_version_is_refused_with_the_supported_one() {
     let sockd = Sockd::start().await;
     let key = "dGhlIHNhbXBsZSBub25jZQ==";
     for (version, key, is_told) in [
@@ -171,7 +171,7 @@ async fn another_version_of_websocket_is_refused_with_the_one_that_is_spoken() {
 }
 
 #[tokio::test]
-async fn an_upgrade_given_up_after_its_probe_leaves_the_polling_as_it_was() {
+async fn an_upgrade_abandoned_after_its_probe_leaves_polling_as_it_was() {
     let sockd = Sockd::builder()
         .env("SOCKD_SOCKETIO__UPGRADE_TIMEOUT", "500ms")
         .start()
@@ -210,7 +210,7 @@ async fn an_upgrade_given_up_after_its_probe_leaves_the_polling_as_it_was() {
 }
 
 #[tokio::test]
-async fn what_websocket_allows_around_and_inside_messages_is_allowed_in_an_upgrade() {
+async fn control_frames_and_fragments_are_allowed_during_an_upgrade() {
     let sockd = Sockd::start().await;
     let (user, session) = (jwt::user(), jwt::session());
     let polling = Polling::join(sockd.address(), &user, &session).await;

@@ -210,7 +210,7 @@ async fn redis_is_reached_over_tls_with_a_client_certificate() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_tls_is_named_with_its_remedy() {
+async fn tls_problems_are_named_with_their_remedies() {
     let (redis, port) = tls_redis("no").await;
     let url = format!("rediss://127.0.0.1:{port}");
     let wrong_ca = tls(&url, &[("CA", "stranger.pem")]);

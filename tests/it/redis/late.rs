@@ -302,7 +302,7 @@ async fn events_late_on_one_node_come_once_and_in_order_on_both() {
 }
 
 #[tokio::test]
-async fn an_event_that_comes_back_within_the_limit_needs_no_look() {
+async fn an_event_that_comes_back_in_time_needs_no_session_check() {
     let (scene, mut socket) = Scene::start().await;
     scene.proxy.turn(ECHOES);
     let slow = scene.send("slow").await;

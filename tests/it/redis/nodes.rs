@@ -129,7 +129,7 @@ async fn a_richer_answer_counts_the_nodes_that_have_the_user() {
 }
 
 #[tokio::test]
-async fn a_deaf_node_looks_before_it_hands_an_event_to_a_session() {
+async fn a_deaf_node_checks_the_session_before_it_delivers_an_event() {
     let redis = Redis::start().await;
     let (hearing, deaf) = (
         Sockd::with_redis(&redis).await,
@@ -158,7 +158,7 @@ async fn a_deaf_node_looks_before_it_hands_an_event_to_a_session() {
 }
 
 #[tokio::test]
-async fn a_node_that_was_deaf_makes_up_for_what_it_missed_before_it_hears_events() {
+async fn a_node_that_was_deaf_catches_up_on_logouts_before_it_receives_events() {
     let redis = Redis::start().await;
     let (hearing, deaf) = (
         Sockd::with_redis(&redis).await,
@@ -210,7 +210,7 @@ async fn a_force_logout_that_was_missed_is_made_up_for() {
 }
 
 #[tokio::test]
-async fn a_session_that_was_set_behind_the_nodes_backs_is_found() {
+async fn a_session_that_was_set_directly_in_redis_is_found() {
     let redis = Redis::start().await;
     let sockd = Sockd::with_redis(&redis).await;
     let (user, old, new) = (jwt::user(), jwt::session(), jwt::session());
@@ -226,7 +226,7 @@ async fn a_session_that_was_set_behind_the_nodes_backs_is_found() {
 }
 
 #[tokio::test]
-async fn a_node_whose_link_was_cut_without_a_word_lets_no_replaced_session_stay() {
+async fn a_node_whose_link_died_silently_keeps_no_replaced_session() {
     let redis = Redis::start().await;
     let proxy = Proxy::start(&redis).await;
     let here = Sockd::with_redis(&redis).await;

@@ -96,7 +96,7 @@ async fn a_redis_without_its_replicas_still_lets_the_active_session_in() {
 }
 
 #[tokio::test]
-async fn an_acl_that_lets_read_alone_still_lets_the_active_session_in() {
+async fn an_acl_that_allows_only_reads_still_lets_the_active_session_in() {
     let redis = Redis::start().await;
     let change = |rules: &str| {
         let user = "ACL SETUSER default".split(' ');

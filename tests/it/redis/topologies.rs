@@ -1,4 +1,4 @@
-//! The ways in which people run Redis: behind a name that moves, under Sentinels, and as a Cluster.
+//! Deployments of Redis: behind a name that moves, under Sentinels, and as a Cluster.
 
 mod cluster;
 mod name;
@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::{
-    PATIENCE, eventually, http, jwt,
+    PATIENCE, http, jwt,
     redis::key,
     sockd::Sockd,
     websocket::{Came, WebSocket},
 };
 
-/// How long after a new master is there everything must work again; twice as long as promised on a
-/// machine that does nothing else.
+/// How long after the promotion of a master everything must work again; twice as long as promised,
+/// for a busy machine.
 const RECOVERY: Duration = Duration::from_secs(10);
 
 /// A user's socket on each of two nodes.
@@ -44,7 +44,7 @@ impl Pair {
         }
     }
 
-    /// Joins as clients do that are told AUTH_UNAVAILABLE: they try again.
+    /// Joins, and retries after AUTH_UNAVAILABLE, as clients do.
     async fn come(nodes: [&Sockd; 2]) -> Self {
         let (user, session) = (jwt::user(), jwt::session());
         let join = async |node: &Sockd| {
@@ -68,7 +68,7 @@ impl Pair {
         }
     }
 
-    /// Emits by turns from both nodes; each socket gets all in this order.
+    /// Emits from both nodes in turn; each socket gets all events in this order.
     async fn hear_in_order(&mut self, nodes: [&Sockd; 2]) {
         for number in 0..6 {
             let payload = json!({ "number": number });
@@ -84,7 +84,7 @@ impl Pair {
         }
     }
 
-    /// Both sockets hear something that was emitted by either node, once each.
+    /// Both sockets receive an event emitted by each node, once each.
     async fn hears_again(&mut self, nodes: [&Sockd; 2], text: &str) {
         for node in nodes {
             node.emit(&self.user, "account:update", &json!(text)).await;
@@ -97,7 +97,7 @@ impl Pair {
         }
     }
 
-    /// Another session replaces this one, by way of the first node; both sockets go.
+    /// Another session replaces this one, through the given node; both sockets are closed.
     async fn log_out(mut self, node: &Sockd) -> String {
         let session = jwt::session();
         assert_eq!(node.force_logout(&self.user, &session).await, 2);
@@ -162,7 +162,7 @@ async fn a_refused_logout_touches_nobody(nodes: [&Sockd; 2], servers: &mut [redi
     pair.log_out(nodes[0]).await;
 }
 
-/// What an emit answers to those who want to know more.
+/// The answer to an emit that prefers a representation.
 async fn emit_and_ask(node: &Sockd, user: &str) -> Value {
     let body = json!({ "userId": user, "event": "account:update", "payload": null });
     let request = http::client()
@@ -174,16 +174,7 @@ async fn emit_and_ask(node: &Sockd, user: &str) -> Value {
     answer.json().await.expect("JSON")
 }
 
-/// Waits until `/readyz` is 503.
-async fn is_unready(node: &Sockd, limit: Duration) {
-    let url = format!("{}/readyz", node.url());
-    eventually(limit, "the end of readiness", || async {
-        http::get(&url).await.status() == 503
-    })
-    .await;
-}
-
-/// Says how long something took, for the record.
+/// Prints how long something took.
 #[expect(clippy::print_stderr, reason = "figures for whoever runs the tests")]
 fn tell(what: &str, since: Instant) {
     eprintln!("{what}: {:.2} s", since.elapsed().as_secs_f64());

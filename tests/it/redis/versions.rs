@@ -104,7 +104,7 @@ async fn messages_of_a_newer_release_are_ignored_and_counted() {
 }
 
 #[tokio::test]
-async fn fields_that_only_a_newer_release_knows_do_no_harm() {
+async fn fields_of_a_newer_release_are_ignored() {
     let node = Neighbour::start().await;
     let mut socket = WebSocket::join(node.sockd.address(), &node.user, &node.session).await;
     for (channel, message) in FAMILIAR {
@@ -121,7 +121,7 @@ async fn fields_that_only_a_newer_release_knows_do_no_harm() {
 }
 
 #[tokio::test]
-async fn what_a_living_older_node_cannot_do_is_refused() {
+async fn what_an_older_live_node_cannot_do_is_refused() {
     let node = Neighbour::start().await;
     let (sockd, user) = (&node.sockd, &node.user);
     let mut socket = WebSocket::join(sockd.address(), user, &node.session).await;
@@ -161,7 +161,7 @@ async fn what_a_living_older_node_cannot_do_is_refused() {
 }
 
 #[tokio::test]
-async fn a_node_tells_its_release_and_what_it_can_do() {
+async fn a_node_announces_its_release_and_capabilities() {
     let node = Neighbour::start().await;
     let mut connection = node.redis.connection();
     connection

@@ -15,7 +15,7 @@ use super::{
     sockd::{Builder, Sockd},
 };
 
-/// Silence after which the others take a node for dead; no less, lest a busy machine make it so.
+/// Silence after which the others consider a node dead; shorter would fail on a busy machine.
 const NODE_TIMEOUT: Duration = Duration::from_secs(3);
 const SLOTS: u16 = 16_384;
 
@@ -302,7 +302,7 @@ impl Move<'_> {
 
     /// From now on the slot is the target's.
     pub fn finish(self) {
-        // First those two, lest the slot be nobody's; then the others, which would hear of it later.
+        // First these two, so that the slot always has an owner; then the others.
         for node in [self.target, self.source]
             .into_iter()
             .chain(self.masters.iter().copied())
@@ -320,8 +320,8 @@ impl Move<'_> {
         self.await_agreement();
     }
 
-    /// Waits until all masters know the target's new epoch. Moved on before, the slot can end up as
-    /// nobody's: a late heartbeat of an old owner whose epoch is unknown takes it from the new one.
+    /// Waits until all masters know the target's new epoch. Moved again before, the slot can end up
+    /// unowned: a late heartbeat of an old owner whose epoch is unknown takes it from the new one.
     fn await_agreement(&self) {
         let deadline = Instant::now() + PATIENCE;
         let agree = || {

@@ -58,7 +58,7 @@ impl Polling {
         polling
     }
 
-    /// Joins where the server may be away, or refuse; answers why it did not work out.
+    /// Joins a server that may be away or refuse; returns why it failed.
     pub async fn try_join(address: SocketAddr, user: &str, session: &str) -> Result<Self, String> {
         let client = http::client();
         let url = format!("http://{address}/socket.io/?EIO=4&transport=polling");
@@ -83,7 +83,7 @@ impl Polling {
         }
     }
 
-    /// Sends a CONNECT with the token in its payload; answers what came back.
+    /// Sends a CONNECT with the token in its payload; returns the answer.
     pub async fn connect(&mut self, token: &str) -> String {
         self.send(&format!("40{}", json!({ "token": token }))).await;
         self.packet().await
@@ -132,7 +132,7 @@ impl Polling {
         !body.expect("a body").contains("Session ID unknown")
     }
 
-    /// What came with the last poll and was not asked for yet.
+    /// The packets of the last poll that were not read yet.
     pub fn left_over(&mut self) -> Vec<String> {
         let packets = self.ready.drain(..);
         packets
@@ -147,7 +147,7 @@ impl Polling {
             .unwrap_or_else(|status| panic!("expected a packet, got {status}"))
     }
 
-    /// The next packet, or how the poll was refused or broke off once the session is over.
+    /// The next packet, or the error of the poll once the session is over.
     pub async fn next(&mut self) -> Result<String, String> {
         let text = |error: reqwest::Error| error.to_string();
         loop {

@@ -19,7 +19,7 @@ use tokio_tungstenite::{
 
 use super::{PATIENCE, http::RawConnection, jwt, within};
 
-/// What the sockets of a replaced session get before their connection ends.
+/// What the sockets of a replaced session get before they are disconnected.
 pub const TOLD: &str = r#"42["auth:logout",{"reason":"SESSION_REPLACED"}]"#;
 
 /// An open WebSocket. Pings of the server are answered and not shown.
@@ -104,7 +104,7 @@ impl WebSocket {
         socket
     }
 
-    /// Joins where the server may be away, or refuse; answers why it did not work out.
+    /// Joins a server that may be away or refuse; returns why it failed.
     pub async fn try_join(address: SocketAddr, user: &str, session: &str) -> Result<Self, String> {
         let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
         let opened = within(PATIENCE, "an answer to the upgrade", connect_async(url)).await;
@@ -124,7 +124,7 @@ impl WebSocket {
         }
     }
 
-    /// Sends a CONNECT with the token in its payload; answers what came back.
+    /// Sends a CONNECT with the token in its payload; returns the answer.
     pub async fn connect(&mut self, token: &str) -> String {
         self.send(format!("40{}", json!({ "token": token }))).await;
         self.packet().await
@@ -213,7 +213,7 @@ impl WebSocket {
         .await
     }
 
-    /// Lets go of the connection without a word.
+    /// Drops the connection without a close frame.
     pub fn abandon(self) {}
 }
 
@@ -254,7 +254,7 @@ pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Sees that a WebSocket is told why, disconnected, and closed, with nothing else in between.
+/// Asserts that a WebSocket is told why, disconnected, and closed, with nothing else in between.
 pub async fn is_dismissed(socket: &mut WebSocket) {
     assert_eq!(socket.packet().await, TOLD);
     assert_eq!(socket.packet().await, "41");

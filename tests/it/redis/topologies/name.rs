@@ -235,7 +235,7 @@ async fn every_event_that_a_node_with_the_old_name_answers_200_reaches_the_other
 }
 
 #[tokio::test]
-async fn an_event_that_reaches_nobody_is_not_answered_200_by_the_first_look_at_a_replica() {
+async fn an_event_published_to_a_replica_without_subscribers_is_not_answered_200() {
     let (old, new) = (Redis::start().await, Redis::start().await);
     let (a, b) = (Sockd::with_redis(&old).await, Sockd::with_redis(&new).await);
     let user = jwt::user();
