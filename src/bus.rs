@@ -1,23 +1,19 @@
 //! How a message reaches every node that has a user.
 //!
-//! Each user has a channel; a node hears it while it has a socket of the user. An event is
+//! Each user has a channel; a node is subscribed to it while it has a socket of the user. An event is
 //! delivered when it comes back from the bus, on the node that sent it too: one path, so one order
 //! per user. One that does not come back is delivered without the bus, in its place in that order.
 
-pub mod channels;
-pub mod peers;
-pub mod pending;
 pub mod redis;
-pub mod shards;
-pub mod subscriber;
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{error::Error, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use thiserror::Error;
 
-use self::{channels::Hearing, peers::PeerTooOld, pending::Tally, redis::RedisBus};
+use self::redis::{PeerTooOld, Question, RedisBus, Reply, Subscription};
 use crate::{
-    id::{NodeId, UserId},
+    id::{NodeId, SessionId, UserId},
+    redis::{Demoted, Lost},
     wire::{Event, Publication, Sequence, UserMessage},
 };
 
@@ -29,56 +25,111 @@ pub enum Bus {
     Redis(Arc<RedisBus>),
 }
 
-/// What the bus tells the node that listens to it. Calls come in the order of the messages.
+/// The node, as the bus calls it, in the order of the messages.
 pub trait Listener: Send + Sync + 'static {
-    /// A message on the channel of a user has arrived. Must not block.
-    fn heard(&self, user: &UserId, message: UserMessage);
+    /// An event for the sockets of a user; returns how many there are. Must not block.
+    fn deliver(&self, user: &UserId, event: &Event) -> usize;
 
-    /// Messages may have been missed; resolves when what they could have said is made up for, or
-    /// to why it cannot be.
-    fn missed(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
+    /// Another session of the user is announced to be the active one. Must not block.
+    fn session_changed(&self, user: &UserId, change: SessionChange);
+
+    /// Messages may have been missed; resolves when the node has caught up.
+    fn missed(&self) -> CatchUp<'_>;
+
+    /// Like [`Self::missed`], where it can only have been messages on the channels of these users.
+    fn missed_of(&self, users: Vec<UserId>) -> CatchUp<'_>;
 
     /// Compares these users' sockets with the stored sessions before events are delivered to them
     /// without the bus; does nothing where the store cannot be read. May be dropped at any time.
     fn look<'a>(&'a self, users: &'a [UserId]) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
-
-    /// Like [`Self::missed`], where it can only have been messages on the channels of these users.
-    fn missed_of(
-        &self,
-        users: Vec<UserId>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
 }
 
-/// How far [`Bus::emit`] has brought an event.
+/// Resolves when the node has caught up with what it missed, or cannot.
+pub type CatchUp<'a> = Pin<Box<dyn Future<Output = Result<(), CatchUpError>> + Send + 'a>>;
+
+/// Why a node cannot catch up with what it missed.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub struct CatchUpError(Box<dyn Error + Send + Sync>);
+
+impl CatchUpError {
+    pub fn new(error: impl Error + Send + Sync + 'static) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+/// The announcement of a user's active session; `from` is to be [answered](Bus::answer).
+#[derive(Debug, Clone)]
+pub struct SessionChange {
+    pub from: NodeId,
+    pub seq: Sequence,
+    pub session: SessionId,
+}
+
+/// How far an event went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Emitted {
-    /// Nowhere yet: this process is all there is, and the caller delivers.
-    Here,
-    /// To every node that has the user. How many those are cannot always be known.
-    Everywhere { nodes: Option<usize> },
-    /// To the sockets of this node, but maybe not to those of others.
-    Partly,
+pub struct Reach {
+    /// How many nodes have the user; `None` where that cannot be known.
+    pub nodes: Option<usize>,
 }
+
+/// Not every node could be reached; the sockets of this one have the event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the bus is not available")]
+pub struct BusUnavailable;
 
 /// Why the bus cannot be relied on now; `/readyz` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0}")]
-pub struct Deaf(pub String);
+pub enum NotReady {
+    #[error("not connected to Redis yet")]
+    Starting,
+    #[error("no connection to Redis")]
+    NotConnected,
+    #[error("lost the subscriber connection: {}", .0.why())]
+    SubscriberLost(Lost),
+    /// What Redis said, and what an operator can do about it.
+    #[error("{0}")]
+    Refused(String),
+    #[error("Redis did not accept a hello in time")]
+    HelloUnanswered,
+    #[error("the node does not receive its own hellos")]
+    HelloLost,
+    #[error("Redis did not accept an event in time")]
+    EventUnanswered,
+    #[error("an event did not return in time")]
+    EventLost,
+    #[error(transparent)]
+    Demoted(Demoted),
+    /// Why the stored sessions could not be compared.
+    #[error("{0}")]
+    NotCaughtUp(String),
+}
 
 impl Bus {
-    /// Hears the user's channel from the moment this resolves until the answer is dropped.
+    /// Subscribes to the user's channel, from the moment this resolves until the result is dropped.
     /// Waits for a lost link for as long as the caller lets it. Cancellation-safe.
-    pub async fn hear(&self, user: &UserId) -> Option<Hearing> {
+    pub async fn subscribe(&self, user: &UserId) -> Option<Subscription> {
         match self {
             Self::Local => None,
-            Self::Redis(bus) => Some(bus.hear(user).await),
+            Self::Redis(bus) => Some(bus.subscribe(user).await),
         }
     }
 
-    /// Sends an event to every node that has the user.
-    pub async fn emit(&self, user: &UserId, event: &Event) -> Emitted {
+    /// Sends an event to every node that has the user, of which the `listener` is one.
+    ///
+    /// # Errors
+    /// The event reached the sockets of this node, but maybe not those of others.
+    pub async fn emit(
+        &self,
+        listener: &dyn Listener,
+        user: &UserId,
+        event: &Event,
+    ) -> Result<Reach, BusUnavailable> {
         match self {
-            Self::Local => Emitted::Here,
+            Self::Local => {
+                let nodes = usize::from(listener.deliver(user, event) > 0);
+                Ok(Reach { nodes: Some(nodes) })
+            }
             Self::Redis(bus) => bus.emit(user, event).await,
         }
     }
@@ -100,24 +151,24 @@ impl Bus {
         }
     }
 
-    /// Begins to count the answers to the message of this number.
-    pub fn tally(&self) -> Option<Tally> {
+    /// Begins to gather the answers to the message that carries this question's number.
+    pub fn ask(&self) -> Option<Question> {
         match self {
             Self::Local => None,
-            Self::Redis(bus) => Some(bus.tally()),
+            Self::Redis(bus) => Some(bus.ask()),
         }
     }
 
-    /// Tells the node that asked how many sockets were disconnected here.
-    pub async fn answer(&self, to: &NodeId, seq: Sequence, count: u64) {
+    /// Answers the question of this number, which that node has asked.
+    pub async fn answer(&self, to: &NodeId, seq: Sequence, reply: Reply) {
         if let Self::Redis(bus) = self {
-            bus.answer(to, seq, count).await;
+            bus.answer(to, seq, reply).await;
         }
     }
 
     /// # Errors
-    /// The node cannot hear its users now; the error says why.
-    pub fn check(&self) -> Result<(), Deaf> {
+    /// The node cannot receive messages for its users now.
+    pub fn check(&self) -> Result<(), NotReady> {
         match self {
             Self::Local => Ok(()),
             Self::Redis(bus) => bus.check(),
@@ -131,7 +182,7 @@ impl Bus {
         }
     }
 
-    /// Tells the other nodes that this one goes, so that they need not wonder.
+    /// Tells the other nodes that this one leaves, so that they do not wait for it.
     pub async fn leave(&self, limit: Duration) {
         if let Self::Redis(bus) = self {
             tokio::time::timeout(limit, bus.leave()).await.ok();

@@ -182,7 +182,7 @@ async fn readiness(State(context): State<Arc<Context>>, headers: HeaderMap) -> R
                 StatusCode::SERVICE_UNAVAILABLE,
                 Json(NotReady {
                     error,
-                    reason: may_read(&context, &headers).then_some(why),
+                    reason: may_read(&context, &headers).then(|| why.to_string()),
                 }),
             )
                 .into_response()

@@ -1,4 +1,4 @@
-//! The use cases of one node: who gets in, who hears what, who has to go. No HTTP, no Socket.IO.
+//! The use cases of one node: who gets in, who gets which events, who has to go. No HTTP, no Socket.IO.
 
 mod complaints;
 mod store_state;
@@ -14,9 +14,13 @@ use std::{
 use thiserror::Error;
 use tokio::time::{Instant, timeout, timeout_at};
 
+pub use self::store_state::StoreNotReady;
 use self::{complaints::Complaints, store_state::StoreState};
 use crate::{
-    bus::{Bus, Emitted, Listener, channels::Hearing, peers::PeerTooOld, pending::Tally},
+    bus::{
+        self, Bus, BusUnavailable, CatchUp, CatchUpError, Listener, Reach, SessionChange,
+        redis::{Answer, PeerTooOld, Question, Reply, Subscription},
+    },
     hub::{Farewell, Hub, Judgement, Lease, NotAdmitted, Outlet},
     id::{NodeId, SessionId, UserId},
     lifecycle::Lifecycle,
@@ -30,7 +34,7 @@ use crate::{
 const DECISION_LIMIT: Duration = Duration::from_millis(2_500);
 /// How long the other nodes may take to answer a change of session.
 const ANSWER_LIMIT: Duration = Duration::from_millis(1_500);
-/// How long they may take while this node is not sure that it hears the bus.
+/// How long they may take while this node is not ready on the bus.
 const DOUBT_LIMIT: Duration = Duration::from_millis(250);
 /// How long it may take to read the active session before the announced one is trusted.
 const JUDGEMENT_LIMIT: Duration = Duration::from_secs(1);
@@ -53,7 +57,7 @@ pub struct Node {
 /// A socket's right to be here. It ends when this is dropped.
 pub struct Admitted {
     lease: Lease,
-    _hearing: Option<Hearing>,
+    _subscription: Option<Subscription>,
 }
 
 impl Admitted {
@@ -66,18 +70,6 @@ impl Admitted {
     }
 }
 
-/// How far an event went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reach {
-    /// How many nodes have the user; `None` where that cannot be known.
-    pub nodes: Option<usize>,
-}
-
-/// Not every node could be reached; the sockets of this one have the event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the bus is not available")]
-pub struct BusUnavailable;
-
 /// What a force-logout did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoggedOut {
@@ -87,11 +79,25 @@ pub struct LoggedOut {
     pub nodes: usize,
 }
 
+/// Why a node cannot do its work now; `/readyz` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NotReady {
+    #[error("draining")]
+    Draining,
+    #[error(transparent)]
+    Bus(#[from] bus::NotReady),
+    #[error(transparent)]
+    Store(#[from] StoreNotReady),
+    /// Something took too long all the same.
+    #[error("the node knows no reason")]
+    Unknown,
+}
+
 /// Why a session could not be replaced; no socket was touched.
 #[derive(Debug, Error)]
 pub enum ForceLogoutError {
     #[error("the session store did not answer in time: {0}")]
-    Timeout(String),
+    Timeout(NotReady),
     #[error("the session store failed")]
     Store(#[from] SessionError),
     #[error("not every node could enforce it")]
@@ -141,19 +147,19 @@ impl Node {
     }
 
     /// # Errors
-    /// The node cannot do its work now; the text says why.
-    pub fn check(&self) -> Result<(), String> {
+    /// The node cannot do its work now.
+    pub fn check(&self) -> Result<(), NotReady> {
         if self.lifecycle.is_draining() {
-            return Err("draining".to_owned());
+            return Err(NotReady::Draining);
         }
-        self.bus.check().map_err(|deaf| deaf.to_string())?;
-        self.store_state.check()
+        self.bus.check()?;
+        Ok(self.store_state.check()?)
     }
 
     /// Lets a client in whose token is good, if its session is the active one or can become it.
     ///
     /// The order is what makes single login a guarantee: first the socket is in the hub, then the
-    /// node hears the user's channel, then the session is claimed. Whatever replaces the session
+    /// node is subscribed to the user's channel, then the session is claimed. Whatever replaces the session
     /// after the claim finds the socket; whatever did before is seen by the claim.
     ///
     /// # Errors
@@ -167,14 +173,14 @@ impl Node {
         let mut handshake = self.hub.register(user, session, outlet);
         let admission = async {
             // The id is stored once for the hub and the bus.
-            let hearing = self.bus.hear(handshake.user()).await;
+            let subscription = self.bus.subscribe(handshake.user()).await;
             loop {
                 self.claim(user, session).await?;
                 match handshake.admit() {
                     Ok(lease) => {
                         return Ok(Admitted {
                             lease,
-                            _hearing: hearing,
+                            _subscription: subscription,
                         });
                     }
                     Err(NotAdmitted::Doubted(again)) => handshake = again,
@@ -186,14 +192,14 @@ impl Node {
             .await
             .unwrap_or_else(|_| {
                 self.complaints
-                    .tell("a handshake took too long", self.reason());
+                    .tell("a handshake took too long", self.reason().to_string());
                 Err(HandshakeError::AuthUnavailable)
             })
     }
 
     async fn claim(&self, user: &UserId, session: &SessionId) -> Result<(), HandshakeError> {
-        let tally = self.bus.tally();
-        let message = self.announcement(session, tally.as_ref());
+        let question = self.bus.ask();
+        let message = self.announcement(session, question.as_ref());
         let publication = self.bus.publication(user, &message);
         match self.sessions.claim(user, session, &publication).await {
             Ok(Claim::Active) => Ok(()),
@@ -202,7 +208,7 @@ impl Node {
                 // The key may have been lost under a live socket of another session, here or
                 // elsewhere. It must be gone before this one is in.
                 self.enforce(user, session).await;
-                self.await_answers(tally.as_ref(), told).await;
+                self.await_answers(question.as_ref(), told).await;
                 Ok(())
             }
             Err(error) => {
@@ -218,14 +224,7 @@ impl Node {
     /// # Errors
     /// The event reached the sockets of this node, but maybe not those of others.
     pub async fn emit(&self, user: &UserId, event: &Event) -> Result<Reach, BusUnavailable> {
-        match self.bus.emit(user, event).await {
-            Emitted::Everywhere { nodes } => Ok(Reach { nodes }),
-            Emitted::Here => {
-                let nodes = usize::from(self.hub.deliver(user, event) > 0);
-                Ok(Reach { nodes: Some(nodes) })
-            }
-            Emitted::Partly => Err(BusUnavailable),
-        }
+        self.bus.emit(self, user, event).await
     }
 
     /// Makes the session the active one, and disconnects the sockets of all others on all nodes.
@@ -238,8 +237,8 @@ impl Node {
         session: &SessionId,
     ) -> Result<LoggedOut, ForceLogoutError> {
         let deadline = Instant::now() + DECISION_LIMIT;
-        let tally = self.bus.tally();
-        let message = self.announcement(session, tally.as_ref());
+        let question = self.bus.ask();
+        let message = self.announcement(session, question.as_ref());
         let publication = self.bus.publication(user, &message);
         let replacing = async {
             self.bus.check_peers(&message)?;
@@ -251,13 +250,13 @@ impl Node {
             self.complaints
                 .tell("cannot replace a session", chain(error));
         })?;
-        // With sessions in memory nobody hears the announcement, and this node is the only one.
+        // With sessions in memory nobody receives the announcement, and this node is the only one.
         let had_sockets = self.hub.has(user);
         let here = self.enforce(user, session).await;
-        timeout_at(deadline, self.await_answers(tally.as_ref(), nodes))
+        timeout_at(deadline, self.await_answers(question.as_ref(), nodes))
             .await
             .ok();
-        let elsewhere = tally.map_or(0, |tally| tally.count());
+        let elsewhere: u64 = question.map_or(0, |question| disconnected(&question.answers()));
         Ok(LoggedOut {
             disconnected: here + elsewhere,
             nodes: nodes.max(usize::from(had_sockets)),
@@ -265,25 +264,28 @@ impl Node {
     }
 
     /// Why something takes too long, as far as that is known.
-    fn reason(&self) -> String {
-        let unknown = "the node knows no reason".to_owned();
-        self.check().err().unwrap_or(unknown)
+    fn reason(&self) -> NotReady {
+        self.check().err().unwrap_or(NotReady::Unknown)
     }
 
-    fn announcement(&self, session: &SessionId, tally: Option<&Tally>) -> UserMessage {
+    fn announcement(&self, session: &SessionId, question: Option<&Question>) -> UserMessage {
         let (from, session) = (self.id.clone(), session.clone());
-        let seq = tally.map_or(0, Tally::seq);
+        let seq = question.map_or(0, Question::seq);
         UserMessage::SessionChanged { from, seq, session }
     }
 
-    async fn await_answers(&self, tally: Option<&Tally>, nodes: usize) {
-        let Some(tally) = tally else { return };
-        // A deaf node may receive no answers, but one that is only in doubt receives them at once.
-        let hears = self.bus.check().is_ok();
-        let limit = if hears { ANSWER_LIMIT } else { DOUBT_LIMIT };
-        if timeout(limit, tally.complete(nodes)).await.is_err() && hears {
+    /// Waits until so many nodes have answered that they enforce the announced session.
+    async fn await_answers(&self, question: Option<&Question>, nodes: usize) {
+        let Some(question) = question else { return };
+        // A node that is not ready may receive no answers; one that is only in doubt receives them at once.
+        let is_ready = self.bus.check().is_ok();
+        let limit = if is_ready { ANSWER_LIMIT } else { DOUBT_LIMIT };
+        if timeout(limit, question.answered_by(nodes)).await.is_err() && is_ready {
+            let (answers, silent) = (question.answers().len(), question.silent());
             tracing::warn!(
                 nodes,
+                answers,
+                ?silent,
                 "not every node answered that it has enforced a session"
             );
         }
@@ -340,36 +342,44 @@ impl Node {
 }
 
 impl Listener for Node {
-    fn heard(&self, user: &UserId, message: UserMessage) {
-        match message {
-            UserMessage::Emit { event, .. } => {
-                self.hub.deliver(user, &event);
-            }
-            UserMessage::SessionChanged { from, seq, session } => {
-                let Some(node) = self.me.upgrade() else {
-                    return;
-                };
-                let user = user.clone();
-                // The judgement begins here, so that no later event overtakes it.
-                let judgement = self.hub.judge(&user, &session);
-                self.lifecycle.spawn(async move {
-                    let count = match judgement {
-                        Some(judgement) => node.decide(judgement, &user, &session).await,
-                        None => 0,
-                    };
-                    node.bus.answer(&from, seq, count).await;
-                });
-            }
-        }
+    fn deliver(&self, user: &UserId, event: &Event) -> usize {
+        self.hub.deliver(user, event)
     }
 
-    fn missed(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+    fn session_changed(&self, user: &UserId, change: SessionChange) {
+        let Some(node) = self.me.upgrade() else {
+            return;
+        };
+        let SessionChange { from, seq, session } = change;
+        let user = user.clone();
+        // The judgement begins here, so that no later event overtakes it.
+        let judgement = self.hub.judge(&user, &session);
+        self.lifecycle.spawn(async move {
+            let count = match judgement {
+                Some(judgement) => node.decide(judgement, &user, &session).await,
+                None => 0,
+            };
+            let reply = Reply::Disconnected(count);
+            node.bus.answer(&from, seq, reply).await;
+        });
+    }
+
+    fn missed(&self) -> CatchUp<'_> {
         Box::pin(async move {
-            // A claim may have been answered before what this node did not hear of.
+            // A claim may have been answered before a change that this node missed.
             self.hub.doubt_handshakes();
             // Ready again means that both are known to be good.
             self.store_state.look(&self.sessions).await;
-            self.sweep().await.map_err(|error| chain(&error))
+            self.sweep().await.map_err(CatchUpError::new)
+        })
+    }
+
+    fn missed_of(&self, users: Vec<UserId>) -> CatchUp<'_> {
+        Box::pin(async move {
+            // Handshakes under way may have asked before a change that this node missed.
+            self.hub.doubt_handshakes();
+            let enforced = self.enforce_stored(&users).await;
+            enforced.map_err(CatchUpError::new)
         })
     }
 
@@ -384,16 +394,12 @@ impl Listener for Node {
             }
         })
     }
+}
 
-    fn missed_of(
-        &self,
-        users: Vec<UserId>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
-        Box::pin(async move {
-            // Those who are about to be in may have asked before what this node did not hear.
-            self.hub.doubt_handshakes();
-            let enforced = self.enforce_stored(&users).await;
-            enforced.map_err(|error| chain(&error))
-        })
-    }
+/// How many sockets these nodes have disconnected.
+fn disconnected(answers: &[Answer]) -> u64 {
+    let counts = answers.iter().map(|answer| match answer.reply {
+        Reply::Disconnected(count) => count,
+    });
+    counts.sum()
 }

@@ -34,7 +34,7 @@ use self::refusal::{Grants, Refusal, said};
 pub use self::{
     connection::Connection,
     dialer::{Dial, Dialer},
-    link::{Backoff, Demoted, Link, NotConnected, watch_over},
+    link::{Backoff, Demoted, Link, Lost, NotConnected, View, watch_over},
 };
 use crate::{
     config::{self, Topology},

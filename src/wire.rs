@@ -4,7 +4,9 @@ mod bus;
 mod event;
 
 pub use self::{
-    bus::{BUS_VERSION, Build, DecodeError, NodeMessage, Publication, Sequence, UserMessage},
+    bus::{
+        BUS_VERSION, Build, DecodeError, NodeMessage, OwnEvents, Publication, Sequence, UserMessage,
+    },
     event::{Event, Frame},
 };
 

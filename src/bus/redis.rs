@@ -1,48 +1,49 @@
-//! The bus over Redis: a supervised subscriber connection that cannot go deaf unnoticed.
+//! The bus over Redis: a supervised subscriber connection that cannot go silent unnoticed.
 //!
 //! Every two seconds the node says hello to all nodes, itself included, over the command
-//! connection, and expects to hear it over the subscriber connection. That is its canary, and how
-//! the others know that it lives. After a rebuilt connection the node subscribes for all its users
-//! again and makes up for what it missed before it calls itself ready.
+//! connection, and expects it back over the subscriber connection. That is its canary, and how
+//! the others know that it lives. On a new connection the node subscribes for all its users
+//! again and catches up with what it missed before it calls itself ready.
+//!
+//! What is known and decided is in [`state`]; here is the I/O around it.
 
 mod emit;
 mod hello;
-mod lanes;
+mod question;
+mod shards;
+mod state;
+mod subscriber;
+mod subscription;
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use ::redis::{PushInfo, PushKind, Value};
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, SetOnce},
     time::Instant,
 };
 
-use self::lanes::Lanes;
-use super::{
-    Deaf, Listener,
-    channels::{Channels, Hearing},
-    peers::{PeerTooOld, Peers},
-    pending::{Pending, Tally},
+use self::state::{Action, Changes, CommandLink, News, State};
+pub use self::{
+    question::Question,
+    state::{Answer, PeerTooOld, Reply},
     subscriber::{SubscribeError, Subscriber},
+    subscription::Subscription,
 };
+use super::{Listener, NotReady, SessionChange};
 use crate::{
     id::{NodeId, UserId},
-    redis::{Backoff, Link, chain, names::ChannelNames, refusal::Grants},
-    wire::{DecodeError, NodeMessage, Publication, Sequence, UserMessage},
+    redis::{Backoff, Connection, Link, View, chain, names::ChannelNames, refusal::Grants},
+    wire::{DecodeError, NodeMessage, OwnEvents, Publication, UserMessage},
 };
 
-/// How often the node says hello.
-const HELLO_INTERVAL: Duration = Duration::from_secs(2);
-/// How long a hello or an event may take to come back.
-const ECHO_LIMIT: Duration = Duration::from_secs(1);
 /// Channels in one SUBSCRIBE: few round trips for 100,000 users, and no command that holds Redis up.
 const CHUNK: usize = 1_000;
+/// A subscriber connection that lasted no longer is replaced after a pause.
+const SHORT_LIFE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub struct RedisBus {
@@ -50,26 +51,17 @@ pub struct RedisBus {
     link: Link,
     grants: Grants,
     names: ChannelNames,
-    channels: Arc<Channels>,
-    pending: Arc<Pending>,
-    peers: Mutex<Peers>,
-    state: Mutex<Result<(), Deaf>>,
-    was_ready: AtomicBool,
-    /// Events that wait for the start of the bus go on in their order.
-    first_ready: Notify,
-    /// Every user's channel is subscribed, on a connection that is not known to be lost.
-    linked: AtomicBool,
-    /// No event is sent to Redis before this time, because it has just failed to answer one.
-    mute_until: Mutex<Option<Instant>>,
-    /// The newest of our own hellos that came back.
-    hello: watch::Sender<Sequence>,
+    own_events: OwnEvents,
+    state: Mutex<State>,
+    /// Held while deliveries are taken and handed to the listener, so that they stay in order. Always
+    /// taken before the lock of the state, which is not held meanwhile.
+    delivering: Mutex<()>,
+    /// Set when the node is ready for the first time.
+    started: SetOnce<()>,
+    changes: Notify,
     hello_now: Notify,
-    /// The present subscriber connection; messages of earlier ones are ignored.
-    generation: AtomicU64,
-    lanes: Mutex<Lanes>,
-    lanes_changed: Notify,
-    /// Channels on which the node must hear itself beside that of all nodes.
-    canaries: Mutex<Vec<String>>,
+    late: Notify,
+    role: Notify,
 }
 
 impl RedisBus {
@@ -77,29 +69,23 @@ impl RedisBus {
         // The bus has channels alone.
         let grants = Grants::new(&link.config, "");
         Self {
+            own_events: OwnEvents::of(&node),
+            state: Mutex::new(State::new(node.clone(), link.demoted())),
             node,
             link,
             grants,
             names,
-            channels: Arc::default(),
-            pending: Arc::default(),
-            peers: Mutex::default(),
-            state: Mutex::new(Err(Deaf("not connected to Redis yet".to_owned()))),
-            was_ready: AtomicBool::new(false),
-            first_ready: Notify::new(),
-            linked: AtomicBool::new(false),
-            mute_until: Mutex::new(None),
-            hello: watch::Sender::new(0),
+            delivering: Mutex::default(),
+            started: SetOnce::new(),
+            changes: Notify::new(),
             hello_now: Notify::new(),
-            generation: AtomicU64::new(0),
-            lanes: Mutex::default(),
-            lanes_changed: Notify::new(),
-            canaries: Mutex::default(),
+            late: Notify::new(),
+            role: Notify::new(),
         }
     }
 
-    pub(super) async fn hear(&self, user: &UserId) -> Hearing {
-        self.channels.hear(user).await
+    pub(super) async fn subscribe(self: &Arc<Self>, user: &UserId) -> Subscription {
+        Subscription::confirmed(self, user).await
     }
 
     pub(super) fn publication(&self, user: &UserId, message: &UserMessage) -> Publication {
@@ -110,58 +96,53 @@ impl RedisBus {
     }
 
     pub(super) fn check_peers(&self, message: &UserMessage) -> Result<(), PeerTooOld> {
-        self.peers().understand(message)
+        self.state().check_peers(message)
     }
 
-    pub(super) fn tally(&self) -> Tally {
-        self.pending.tally()
+    pub(super) fn ask(self: &Arc<Self>) -> Question {
+        Question::open(self)
     }
 
-    pub(super) async fn answer(&self, to: &NodeId, seq: Sequence, count: u64) {
+    pub(super) async fn answer(&self, to: &NodeId, seq: u64, reply: Reply) {
+        let from = Some(self.node.clone());
         if *to == self.node {
-            return self.pending.answered(seq, count);
+            return self.feed(|state| state.answered(seq, from, reply));
         }
-        let message = NodeMessage::Disconnected { seq, count }.encode();
-        if let Err(why) = self.publish(&self.names.node(to), message).await {
-            tracing::warn!(%to, why, "cannot answer another node");
+        let message = match reply {
+            Reply::Disconnected(count) => NodeMessage::Disconnected { seq, count, from },
+        };
+        if let Err(error) = self.publish(&self.names.node(to), message.encode()).await {
+            tracing::warn!(%to, why = %error, "cannot answer another node");
         }
     }
 
-    pub(super) fn check(&self) -> Result<(), Deaf> {
-        self.state().clone()?;
-        // What a replica passes on does not reach the nodes that are at its master.
-        let role = self.link.check_role();
-        role.map_err(|demoted| Deaf(demoted.to_string()))
+    pub(super) fn check(&self) -> Result<(), NotReady> {
+        let (_, checked) = self.feed_over_link(|state, _| state.check());
+        checked
     }
 
     pub(super) async fn leave(&self) {
-        let message = NodeMessage::Bye {
-            node: self.node.clone(),
-        }
-        .encode();
+        let node = self.node.clone();
+        let message = NodeMessage::Bye { node }.encode();
         self.publish(self.names.all(), message).await.ok();
     }
 
     pub(super) async fn run(self: Arc<Self>, listener: Arc<dyn Listener>) {
         tokio::join!(
-            self.hear_forever(&listener),
-            self.deliver_late_events(&*listener)
+            self.stay_subscribed(&listener),
+            self.tend_late_events(&*listener),
+            self.check_roles(),
         );
     }
 
-    async fn hear_forever(self: &Arc<Self>, listener: &Arc<dyn Listener>) {
+    async fn stay_subscribed(self: &Arc<Self>, listener: &Arc<dyn Listener>) {
         let mut backoff = Backoff::new(self.link.dialer.clone());
         loop {
             let since = Instant::now();
-            let why = self.hear_for_a_while(listener).await;
-            self.generation.fetch_add(1, Ordering::AcqRel);
-            self.linked.store(false, Ordering::Release);
-            self.turn(Err(Deaf(why)));
-            self.channels.lose();
-            self.lanes().give_up_all(Instant::now());
-            self.lanes_changed.notify_one();
+            let why = self.use_one_connection(listener).await;
+            self.feed(|state| state.lost(why, now()));
             // The first attempt is made at once; one that took long needs no pause either.
-            if since.elapsed() > HELLO_INTERVAL {
+            if since.elapsed() > SHORT_LIFE {
                 backoff.reset();
             } else {
                 backoff.pause().await;
@@ -170,14 +151,10 @@ impl RedisBus {
     }
 
     /// Runs one subscriber connection to its end; returns why it ended.
-    async fn hear_for_a_while(self: &Arc<Self>, listener: &Arc<dyn Listener>) -> String {
-        let (bus, ears) = (self.clone(), listener.clone());
-        let generation = self.generation.load(Ordering::Acquire);
-        let on_push = move |push: PushInfo| {
-            if bus.generation.load(Ordering::Acquire) == generation {
-                bus.on_push(push, &*ears);
-            }
-        };
+    async fn use_one_connection(self: &Arc<Self>, listener: &Arc<dyn Listener>) -> NotReady {
+        let generation = self.state().generation();
+        let (bus, recipient) = (self.clone(), listener.clone());
+        let on_push = move |push: PushInfo| bus.on_push(generation, push, &*recipient);
         let bus = self.clone();
         let canary = move |number| bus.names.canary(&bus.node, number);
         let link = Some(self.link.clone());
@@ -188,59 +165,54 @@ impl RedisBus {
         };
         tokio::select! {
             biased;
-            why = watch.lost() => format!("lost the subscriber connection: {why}"),
-            error = self.live(subscriber, listener) => error,
+            lost = watch.lost() => NotReady::SubscriberLost(lost),
+            why = self.live(subscriber, listener) => why,
         }
     }
 
-    async fn live(&self, mut subscriber: Subscriber, listener: &Arc<dyn Listener>) -> String {
+    async fn live(&self, mut subscriber: Subscriber, listener: &Arc<dyn Listener>) -> NotReady {
         if let Err(why) = self.recover(&mut subscriber, listener).await {
             return why;
         }
         tokio::select! {
             biased;
             why = self.keep_subscribed(&mut subscriber, listener) => why,
-            why = self.keep_hearing_itself() => why,
+            why = self.keep_saying_hello() => why,
         }
     }
 
-    /// Subscribes for all local users, and makes up for what was missed meanwhile. What arrives
+    /// Subscribes for all local users, and catches up with what was missed meanwhile. What arrives
     /// during that waits, so that no event reaches a session whose replacement was missed.
     async fn recover(
         &self,
         subscriber: &mut Subscriber,
         listener: &Arc<dyn Listener>,
-    ) -> Result<(), String> {
+    ) -> Result<(), NotReady> {
         let started = Instant::now();
-        // What an earlier attempt has held back is still to be told.
-        self.lanes().hold();
+        self.feed(State::catch_up);
         let own = [self.names.node(&self.node), self.names.all().to_owned()];
-        let heard = subscriber.subscribe(&own).await;
-        heard.map_err(|error| self.explain(&error))?;
-        self.set_canaries(subscriber);
-        self.link
-            .connection()
-            .await
-            .map_err(|error| error.to_string())?;
-        self.peers().recovered(Instant::now());
+        let subscribed = subscriber.subscribe(&own).await;
+        subscribed.map_err(|error| self.explain(&error))?;
+        self.feed(|state| state.set_canaries(subscriber.canaries()));
+        let connected = self.link.connection().await;
+        connected.map_err(|_| NotReady::NotConnected)?;
+        self.feed(|state| state.receives_hellos(now()));
         // Before anyone is let in, so that no other node takes itself for the only one.
-        let hello = async || self.say_hello().await.map_err(|missed| missed.to_string());
-        hello().await?;
-        while self.channels.has_changes() {
-            let applied = self.apply_changes(subscriber).await;
-            applied.map_err(|error| self.explain(&error))?;
+        self.say_hello().await?;
+        while self.state().has_changes() {
+            self.apply_changes(subscriber).await?;
         }
-        listener.missed().await?;
-        self.lanes()
-            .release(|user, message| listener.heard(user, message));
+        let caught_up = listener.missed().await;
+        caught_up.map_err(|error| NotReady::NotCaughtUp(chain(&error)))?;
+        self.feed_delivering(&**listener, State::caught_up);
         // All that took a while.
-        hello().await?;
-        let users = self.channels.count();
-        tracing::info!(users, elapsed = ?started.elapsed(), "hearing the bus");
-        self.linked.store(true, Ordering::Release);
-        self.turn(Ok(()));
-        self.was_ready.store(true, Ordering::Release);
-        self.first_ready.notify_waiters();
+        self.say_hello().await?;
+        let users = self.feed(|state| {
+            state.ready();
+            state.users()
+        });
+        tracing::info!(users, elapsed = ?started.elapsed(), "subscribed to the bus");
+        self.started.set(()).ok();
         Ok(())
     }
 
@@ -248,14 +220,11 @@ impl RedisBus {
         &self,
         subscriber: &mut Subscriber,
         listener: &Arc<dyn Listener>,
-    ) -> String {
+    ) -> NotReady {
         loop {
             let done = tokio::select! {
                 biased;
-                () = self.channels.changed() => {
-                    let applied = self.apply_changes(subscriber).await;
-                    applied.map_err(|error| self.explain(&error))
-                }
+                () = self.changes.notified() => self.apply_changes(subscriber).await,
                 () = subscriber.moved() => self.follow(subscriber, listener).await,
             };
             if let Err(why) = done {
@@ -265,86 +234,62 @@ impl RedisBus {
     }
 
     /// Some channels have moved to another node of the cluster. They are found again, and what was
-    /// missed meanwhile is made up for, as after a rebuilt connection.
+    /// missed meanwhile is caught up with, as on a new connection.
     async fn follow(
         &self,
         subscriber: &mut Subscriber,
         listener: &Arc<dyn Listener>,
-    ) -> Result<(), String> {
-        self.lanes().hold();
+    ) -> Result<(), NotReady> {
+        self.feed(State::moved);
         let moved = subscriber.follow().await;
         let moved = moved.map_err(|error| self.explain(&error))?;
-        self.set_canaries(subscriber);
+        self.feed(|state| state.set_canaries(subscriber.canaries()));
         let users = moved.iter().filter_map(|name| self.names.user_of(name));
         let users: Vec<_> = users.flat_map(UserId::try_from).collect();
         tracing::debug!(users = users.len(), "followed channels to another node");
-        listener.missed_of(users).await?;
-        self.lanes()
-            .release(|user, message| listener.heard(user, message));
-        // The command connection may not know yet.
-        self.hello_now.notify_one();
+        let caught_up = listener.missed_of(users).await;
+        caught_up.map_err(|error| NotReady::NotCaughtUp(chain(&error)))?;
+        self.feed_delivering(&**listener, State::followed);
         Ok(())
     }
 
-    async fn apply_changes(&self, subscriber: &mut Subscriber) -> Result<(), SubscribeError> {
-        let changes = self.channels.take_changes(CHUNK);
-        let names = |users: &[UserId]| {
-            users
-                .iter()
-                .map(|user| self.names.user(user))
-                .collect::<Vec<_>>()
+    async fn apply_changes(&self, subscriber: &mut Subscriber) -> Result<(), NotReady> {
+        let Changes {
+            unsubscribe,
+            subscribe,
+        } = self.feed(|state| state.take_changes(CHUNK, now()));
+        let names = |users: &[UserId]| -> Vec<String> {
+            users.iter().map(|user| self.names.user(user)).collect()
         };
-        if !changes.unsubscribe.is_empty() {
-            let names = names(&changes.unsubscribe);
-            self.lanes()
-                .give_up_of(&changes.unsubscribe, Instant::now());
-            self.lanes_changed.notify_one();
-            subscriber.unsubscribe(&names).await?;
+        if !unsubscribe.is_empty() {
+            let unsubscribed = subscriber.unsubscribe(&names(&unsubscribe)).await;
+            unsubscribed.map_err(|error| self.explain(&error))?;
         }
-        if !changes.subscribe.is_empty() {
-            let names = names(&changes.subscribe);
-            subscriber.subscribe(&names).await?;
-            self.channels.confirm(&changes.subscribe);
+        if !subscribe.is_empty() {
+            let subscribed = subscriber.subscribe(&names(&subscribe)).await;
+            subscribed.map_err(|error| self.explain(&error))?;
+            self.feed(|state| state.subscribed(&subscribe));
         }
         Ok(())
     }
 
-    fn set_canaries(&self, subscriber: &Subscriber) {
-        *self.canaries() = subscriber.canaries();
-    }
-
-    async fn publish(&self, channel: &str, message: Vec<u8>) -> Result<usize, String> {
+    async fn publish(&self, channel: &str, message: Vec<u8>) -> Result<usize, NotReady> {
         let Some(mut connection) = self.link.current() else {
-            return Err("no connection to Redis".to_owned());
+            return Err(NotReady::NotConnected);
         };
-        connection
-            .publish(channel, message)
-            .await
-            .map_err(|error| self.grants.explain(&error))
+        let published = connection.publish(channel, message).await;
+        published.map_err(|error| NotReady::Refused(self.grants.explain(&error)))
     }
 
     /// What was said, and what to do about it.
-    fn explain(&self, error: &SubscribeError) -> String {
-        match error {
+    fn explain(&self, error: &SubscribeError) -> NotReady {
+        NotReady::Refused(match error {
             SubscribeError::Redis(error) => self.grants.explain(error),
             other => chain(other),
-        }
+        })
     }
 
-    fn turn(&self, state: Result<(), Deaf>) {
-        let mut present = self.state();
-        match (&*present, &state) {
-            (Ok(()), Err(Deaf(why))) => tracing::warn!(why, "deaf on the bus"),
-            (Err(before), Err(now)) if before != now => {
-                tracing::warn!(why = now.0, "still deaf on the bus");
-            }
-            (Err(_), Ok(())) => tracing::info!("ready on the bus"),
-            _ => {}
-        }
-        *present = state;
-    }
-
-    fn on_push(&self, push: PushInfo, listener: &dyn Listener) {
+    fn on_push(&self, generation: u64, push: PushInfo, listener: &dyn Listener) {
         if !matches!(push.kind, PushKind::Message | PushKind::SMessage) {
             return;
         }
@@ -356,8 +301,9 @@ impl RedisBus {
         };
         let channel = String::from_utf8_lossy(&channel);
         let understood = match self.names.user_of(&channel) {
-            Some(user) => self.on_user_message(user, &message, listener),
-            None => self.on_node_message(&message),
+            Some(user) => self.on_user_message(generation, user, &message, listener),
+            None => NodeMessage::decode(&message)
+                .map(|message| self.feed(|state| state.node_message(generation, message, now()))),
         };
         if let Err(error) = understood {
             metrics::counter!("sockd_bus_messages_ignored_total", "why" => error.label())
@@ -368,59 +314,131 @@ impl RedisBus {
 
     fn on_user_message(
         &self,
+        generation: u64,
         user: &str,
         bytes: &[u8],
         listener: &dyn Listener,
     ) -> Result<(), DecodeError> {
+        // The event itself is still here, so that it need not be read again.
+        if let Some(seq) = self.own_events.recognise(bytes)
+            && self.feed_delivering(listener, |state| state.echo(generation, user, seq))
+        {
+            return Ok(());
+        }
         let Ok(user) = UserId::try_from(user) else {
             return Ok(());
         };
         let message = UserMessage::decode(bytes)?;
-        let own = match &message {
-            UserMessage::Emit { from, seq, .. } if *from == self.node => Some(*seq),
-            _ => None,
-        };
-        self.lanes().heard(&user, message, own, |user, message| {
-            listener.heard(user, message);
-        });
+        self.feed_delivering(listener, |state| state.received(generation, &user, message));
         Ok(())
     }
 
-    fn on_node_message(&self, bytes: &[u8]) -> Result<(), DecodeError> {
-        match NodeMessage::decode(bytes)? {
-            NodeMessage::Hello { node, seq, .. } if node == self.node => {
-                // A Redis that was frozen may tell what an earlier connection said after that of
-                // the present one.
-                self.hello.send_modify(|heard| *heard = seq.max(*heard));
-            }
-            NodeMessage::Hello { node, build, .. } => {
-                let release = build.release.clone();
-                let newcomer = self.peers().heard(node.clone(), build, Instant::now());
-                if newcomer {
-                    tracing::info!(%node, release, "another node is there");
-                    // A newcomer should know of us at once, and not after our next turn.
-                    self.hello_now.notify_one();
+    /// Tells the state what happened, and does what follows from it. Nothing to deliver may follow.
+    fn feed<T>(&self, event: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        let told = event(&mut state);
+        let actions = state.take_actions();
+        drop(state);
+        self.perform(actions);
+        told
+    }
+
+    /// Like [`Self::feed`], for what depends on the command connection, which is returned. The state
+    /// sees the connection as it is at that moment.
+    fn feed_over_link<T>(
+        &self,
+        event: impl FnOnce(&mut State, std::time::Instant) -> T,
+    ) -> (Option<Connection>, T) {
+        let now = now();
+        let mut state = self.state();
+        let View {
+            connection,
+            number,
+            is_demoted,
+        } = self.link.view();
+        state.sees(CommandLink {
+            number,
+            is_connected: connection.is_some(),
+            is_demoted,
+        });
+        let told = event(&mut state, now);
+        let actions = state.take_actions();
+        drop(state);
+        self.perform(actions);
+        (connection, told)
+    }
+
+    /// Like [`Self::feed`], and delivers what follows before it returns.
+    fn feed_delivering<T>(
+        &self,
+        listener: &dyn Listener,
+        event: impl FnOnce(&mut State) -> T,
+    ) -> T {
+        let (told, is_any) = self.feed(|state| {
+            let told = event(state);
+            (told, state.has_deliveries())
+        });
+        if !is_any {
+            return told;
+        }
+        let turn = self.delivering.lock();
+        let _turn = turn.unwrap_or_else(PoisonError::into_inner);
+        let deliveries = self.state().take_deliveries();
+        let mut own = Vec::new();
+        for delivery in deliveries {
+            let user = &delivery.user;
+            own.extend(delivery.own.map(|seq| (seq, delivery.over_bus)));
+            match delivery.message {
+                UserMessage::Emit { event, .. } => {
+                    listener.deliver(user, &event);
+                }
+                UserMessage::SessionChanged { from, seq, session } => {
+                    let change = SessionChange { from, seq, session };
+                    listener.session_changed(user, change);
                 }
             }
-            NodeMessage::Bye { node } => {
-                tracing::info!(%node, "another node has gone");
-                self.peers().gone(&node);
-            }
-            NodeMessage::Disconnected { seq, count } => self.pending.answered(seq, count),
         }
-        Ok(())
+        if !own.is_empty() {
+            self.feed(|state| state.delivered(&own));
+        }
+        told
     }
 
-    fn state(&self) -> MutexGuard<'_, Result<(), Deaf>> {
+    fn perform(&self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::ChangeSubscriptions => self.changes.notify_one(),
+                Action::SayHello => self.hello_now.notify_one(),
+                Action::TendLate => self.late.notify_one(),
+                Action::CheckRole => self.role.notify_one(),
+                Action::FindMaster => self.link.renew(),
+                Action::Wake(waiting) => waiting.wake(),
+                Action::Tell(news) => tell(news),
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No operation leaves it half-changed, so a poisoned lock is as good as new.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn peers(&self) -> MutexGuard<'_, Peers> {
-        // Neither lock is ever held across a panic that leaves its content half-changed.
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+fn tell(news: News) {
+    match news {
+        News::NotReady(why) => tracing::warn!(%why, "not ready on the bus"),
+        News::StillNotReady(why) => tracing::warn!(%why, "still not ready on the bus"),
+        News::Ready => tracing::info!("ready on the bus"),
+        News::PeerCame { node, release } => {
+            tracing::info!(%node, release, "another node is there");
+        }
+        News::PeerLeft { node } => tracing::info!(%node, "another node has gone"),
+        News::Dropped(count) => {
+            metrics::counter!("sockd_bus_messages_dropped_total").increment(count);
+        }
     }
+}
 
-    fn canaries(&self) -> MutexGuard<'_, Vec<String>> {
-        self.canaries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }

@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, time::timeout};
 
 use super::{Diagnosis, Finding, Obstacle, Verdict, rights::Trial, servers};
 use crate::{
-    bus::subscriber::{SubscribeError, Subscriber},
+    bus::redis::{SubscribeError, Subscriber},
     config::{self, Config, Topology},
     redis::{
         ConnectError, Connection, chain,

@@ -6,7 +6,7 @@ use ::redis::{Cmd, RedisError, RedisResult, Value, cmd};
 
 use super::{Finding, Verdict, link::refusal};
 use crate::{
-    bus::subscriber::Subscriber,
+    bus::redis::Subscriber,
     redis::{
         Connection,
         names::ChannelNames,

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
 use crate::{redis::chain, session::SessionStore};
@@ -18,6 +19,18 @@ const INTERVAL: Duration = Duration::from_secs(2);
 const DOUBT_INTERVAL: Duration = Duration::from_millis(250);
 /// How long one try may take.
 const LIMIT: Duration = Duration::from_secs(1);
+
+/// Why the stored sessions cannot be relied on.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum StoreNotReady {
+    #[error("the sessions were not looked at yet")]
+    NotTried,
+    #[error("Redis does not answer for the sessions in time")]
+    Timeout,
+    /// What the store said.
+    #[error("{0}")]
+    Failed(String),
+}
 
 /// Whether the stored sessions could be read and written when that was last tried.
 #[derive(Debug)]
@@ -30,19 +43,19 @@ pub(super) struct StoreState {
 struct Seen {
     /// The look that has seen it.
     look: u64,
-    state: Result<(), String>,
+    state: Result<(), StoreNotReady>,
 }
 
 impl StoreState {
     pub(super) fn unknown() -> Self {
-        let state = Err("the sessions were not looked at yet".to_owned());
+        let state = Err(StoreNotReady::NotTried);
         Self {
             last_look: AtomicU64::new(0),
             seen: Mutex::new(Seen { look: 0, state }),
         }
     }
 
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), StoreNotReady> {
         self.seen().state.clone()
     }
 
@@ -59,15 +72,15 @@ impl StoreState {
     pub(super) async fn look(&self, sessions: &SessionStore) {
         let look = self.last_look.fetch_add(1, Ordering::Relaxed) + 1;
         let state = match timeout(LIMIT, sessions.check()).await {
-            Ok(checked) => checked.map_err(|error| chain(&error)),
-            Err(_) => Err("Redis does not answer for the sessions in time".to_owned()),
+            Ok(checked) => checked.map_err(|error| StoreNotReady::Failed(chain(&error))),
+            Err(_) => Err(StoreNotReady::Timeout),
         };
         self.turn(look, state);
     }
 
     /// Takes what a look has seen, and logs what is new about it. One that was begun before another
     /// that has ended already, on a link that is gone by now, says nothing of the present.
-    fn turn(&self, look: u64, state: Result<(), String>) {
+    fn turn(&self, look: u64, state: Result<(), StoreNotReady>) {
         let mut seen = self.seen();
         if look < seen.look {
             return;
@@ -78,7 +91,7 @@ impl StoreState {
             return;
         }
         match &state {
-            Err(why) => tracing::warn!(why, "the sessions cannot be relied on"),
+            Err(why) => tracing::warn!(%why, "the sessions cannot be relied on"),
             // Nobody was told otherwise before the first look.
             Ok(()) if is_first => {}
             Ok(()) => tracing::info!("the sessions can be relied on again"),
@@ -101,9 +114,10 @@ mod tests {
         let state = StoreState::unknown();
         assert!(state.check().is_err());
         state.turn(2, Ok(()));
-        state.turn(1, Err("timed out".to_owned()));
+        state.turn(1, Err(StoreNotReady::Timeout));
         assert_eq!(state.check(), Ok(()));
-        state.turn(3, Err("full".to_owned()));
-        assert_eq!(state.check(), Err("full".to_owned()));
+        let full = StoreNotReady::Failed("full".to_owned());
+        state.turn(3, Err(full.clone()));
+        assert_eq!(state.check(), Err(full));
     }
 }

@@ -2,15 +2,29 @@
 
 use std::{sync::Arc, time::Duration};
 
+use thiserror::Error;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::{CHUNK, DECISION_LIMIT, Node};
-use crate::{hub::Presence, redis::chain, session::SessionStore};
+use crate::{
+    hub::Presence,
+    redis::chain,
+    session::{SessionError, SessionStore},
+};
 
 /// How often sessions are renewed within their TTL: there is room for an outage of half of it.
 const RENEWALS: u32 = 4;
 /// How often it is tried within the TTL after that has failed.
 const RENEWAL_ATTEMPTS: u32 = 32;
+
+/// Why some sessions were not renewed.
+#[derive(Debug, Error)]
+enum RenewError {
+    #[error("Redis does not answer in time")]
+    Timeout,
+    #[error(transparent)]
+    Store(#[from] SessionError),
+}
 
 impl Node {
     pub(super) async fn sweep_forever(self: Arc<Self>, period: Duration) {
@@ -38,8 +52,8 @@ impl Node {
             sleep(pause).await;
             pause = match self.renew_all().await {
                 Ok(()) => ttl / RENEWALS,
-                Err(why) => {
-                    self.complaints.tell("cannot renew sessions", why);
+                Err(error) => {
+                    self.complaints.tell("cannot renew sessions", chain(&error));
                     ttl / RENEWAL_ATTEMPTS
                 }
             };
@@ -47,7 +61,7 @@ impl Node {
     }
 
     /// Chunk by chunk, each in its time: where one shard of a Cluster fails, the others go on.
-    async fn renew_all(&self) -> Result<(), String> {
+    async fn renew_all(&self) -> Result<(), RenewError> {
         let mut outcome = Ok(());
         let mut sessions = self
             .hub
@@ -59,8 +73,8 @@ impl Node {
                 return outcome;
             }
             let renewed = match timeout(DECISION_LIMIT, self.sessions.renew(&held)).await {
-                Ok(renewed) => renewed.map_err(|error| chain(&error)),
-                Err(_) => Err("Redis does not answer in time".to_owned()),
+                Ok(renewed) => renewed.map_err(RenewError::from),
+                Err(_) => Err(RenewError::Timeout),
             };
             outcome = outcome.and(renewed);
         }

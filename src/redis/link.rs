@@ -64,9 +64,21 @@ pub struct Link {
 struct State {
     /// With the time since when it is there.
     connection: Option<(Connection, Instant)>,
+    /// How many connections there have been.
+    number: u64,
     /// The last server that was there was a replica, and no master has been found since. It can be
     /// read, so the connection serves, but what is written or published there may reach nobody.
     is_demoted: bool,
+}
+
+/// The link at one moment.
+#[derive(Debug)]
+pub struct View {
+    pub connection: Option<Connection>,
+    /// Which connection it is, or was if it is lost; a later one has a higher number.
+    pub number: u64,
+    /// Whether it leads to a replica: others may be using its master already.
+    pub is_demoted: bool,
 }
 
 /// There was no connection to Redis within the time that the caller had.
@@ -75,13 +87,19 @@ struct State {
 pub struct NotConnected;
 
 /// Redis is there, but not as a master.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "Redis at {at} is a replica, so sockd keeps looking for the master: wait for the failover to \
      end, or point redis.url to its master, which INFO replication names"
 )]
 pub struct Demoted {
     at: String,
+}
+
+impl Demoted {
+    pub fn at(at: impl Into<String>) -> Self {
+        Self { at: at.into() }
+    }
 }
 
 impl Link {
@@ -127,6 +145,15 @@ impl Link {
             .ok_or(NotConnected)
     }
 
+    pub fn view(&self) -> View {
+        let state = self.state.borrow();
+        View {
+            connection: state.connection.as_ref().map(|(one, _)| one.clone()),
+            number: state.number,
+            is_demoted: state.is_demoted,
+        }
+    }
+
     /// The connection, if there is one now.
     pub fn current(&self) -> Option<Connection> {
         let state = self.state.borrow();
@@ -138,10 +165,14 @@ impl Link {
     /// The server is a replica: others may be using its master already.
     pub fn check_role(&self) -> Result<(), Demoted> {
         if self.state.borrow().is_demoted {
-            let at = self.config.topology.to_string();
-            return Err(Demoted { at });
+            return Err(self.demoted());
         }
         Ok(())
+    }
+
+    /// What [`Self::check_role`] says of a replica.
+    pub fn demoted(&self) -> Demoted {
+        Demoted::at(self.config.topology.to_string())
     }
 
     /// Connects again, and resolves when that has led to a master.
@@ -151,15 +182,10 @@ impl Link {
         let is_found = |state: &State| !state.is_demoted && state.is_newer_than(asked);
         self.state.clone().wait_for(is_found).await.ok();
     }
-
-    /// Whether the present connection is younger: errors from an earlier connection do not count
-    /// against it.
-    pub fn is_newer_than(&self, time: Instant) -> bool {
-        self.state.borrow().is_newer_than(time)
-    }
 }
 
 impl State {
+    /// Whether the present connection is younger.
     fn is_newer_than(&self, time: Instant) -> bool {
         let present = self.connection.as_ref();
         present.is_some_and(|(_, since)| *since > time)
@@ -188,12 +214,15 @@ async fn supervise(
                 let pulse = timeout(config.command_timeout, connection.pulse()).await;
                 let is_demoted = pulse == Ok(Pulse::Demoted);
                 let since = Instant::now();
-                publish.send_replace(State {
-                    connection: Some((connection.clone(), since)),
-                    is_demoted,
+                publish.send_modify(|state| {
+                    *state = State {
+                        connection: Some((connection.clone(), since)),
+                        number: state.number + 1,
+                        is_demoted,
+                    };
                 });
                 if is_demoted {
-                    let why = Demoted { at: at.clone() }.to_string();
+                    let why = Demoted::at(&*at).to_string();
                     tell_once(&mut told, why);
                 } else {
                     tracing::info!(at, "connected to Redis");

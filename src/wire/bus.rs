@@ -32,8 +32,14 @@ pub enum UserMessage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum NodeMessage {
-    /// The answer to a `SessionChanged`: the number of sockets this node has disconnected.
-    Disconnected { seq: Sequence, count: u64 },
+    /// The answer to a `SessionChanged`: the number of sockets that `from` has disconnected. Older
+    /// releases do not give their name.
+    Disconnected {
+        seq: Sequence,
+        count: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<NodeId>,
+    },
     /// A node is alive; sent to all nodes every few seconds. The sender expects to receive it too.
     Hello {
         node: NodeId,
@@ -187,18 +193,7 @@ impl UserMessage {
 
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Emit { from, seq, event } => {
-                let (from, name) = (from.clone(), event.name.clone());
-                let mut bytes = encode(UserHeader::Emit {
-                    from,
-                    seq: *seq,
-                    event: name,
-                });
-                bytes.reserve_exact("\n".len() + event.payload().len());
-                bytes.push(b'\n');
-                bytes.extend_from_slice(event.payload());
-                bytes
-            }
+            Self::Emit { from, seq, event } => OwnEvents::of(from).encode(*seq, event),
             Self::SessionChanged { from, seq, session } => {
                 let (from, session) = (from.clone(), session.clone());
                 encode(UserHeader::SessionChanged {
@@ -225,6 +220,47 @@ impl UserMessage {
                 Self::SessionChanged { from, seq, session }
             }
         })
+    }
+}
+
+/// Writes the events that a node sends, and recognises them when they come back.
+#[derive(Debug)]
+pub struct OwnEvents {
+    /// How each begins, up to its number.
+    head: String,
+}
+
+impl OwnEvents {
+    pub fn of(node: &NodeId) -> Self {
+        let node = serde_json::Value::from(node.as_str());
+        let head = format!(r#"{{"v":{BUS_VERSION},"kind":"emit","from":{node},"seq":"#);
+        Self { head }
+    }
+
+    /// The same bytes as those of [`UserMessage::encode`].
+    pub fn encode(&self, seq: Sequence, event: &Event) -> Vec<u8> {
+        let (seq, name) = (seq.to_string(), event.quoted_name());
+        let parts: [&[u8]; 6] = [
+            self.head.as_bytes(),
+            seq.as_bytes(),
+            br#","event":"#,
+            name,
+            b"}\n",
+            event.payload(),
+        ];
+        parts.concat()
+    }
+
+    /// The number of an event that this node has sent. Its first bytes say so; the rest is not read.
+    pub fn recognise(&self, bytes: &[u8]) -> Option<Sequence> {
+        let rest = bytes.strip_prefix(self.head.as_bytes())?;
+        let end = rest.iter().position(|byte| !byte.is_ascii_digit())?;
+        let is_number = rest[end] == b',';
+        std::str::from_utf8(&rest[..end])
+            .ok()
+            .filter(|_| is_number)?
+            .parse()
+            .ok()
     }
 }
 
@@ -262,6 +298,33 @@ mod tests {
             panic!("{:?}", String::from_utf8(bytes));
         };
         assert_eq!(event.payload(), payload.as_bytes());
+    }
+
+    #[test]
+    fn an_event_is_written_as_the_header_of_its_kind_and_recognised_by_its_sender_only() {
+        let names = ["n1", r#"a"\b"#, "n-1\u{e9}"].map(|name| NodeId::try_from(name).unwrap());
+        for from in &names {
+            let own = OwnEvents::of(from);
+            for (name, seq) in [("a:b", 0), (r#"a"b"#, 7), ("a", Sequence::MAX)] {
+                let name = EventName::try_from(name).unwrap();
+                let header = UserHeader::Emit {
+                    from: from.clone(),
+                    seq,
+                    event: name.clone(),
+                };
+                let bytes = own.encode(seq, &Event::new(name, "[1]"));
+                assert_eq!(bytes, [&encode(header)[..], b"\n[1]"].concat());
+                assert_eq!(own.recognise(&bytes), Some(seq));
+                for other in names.iter().filter(|other| *other != from) {
+                    assert_eq!(OwnEvents::of(other).recognise(&bytes), None);
+                }
+            }
+        }
+        let own = OwnEvents::of(&names[0]);
+        for odd in ["", "1", "1}", ",", "18446744073709551616,", "-1,"] {
+            let bytes = format!(r#"{{"v":1,"kind":"emit","from":"n1","seq":{odd}"#);
+            assert_eq!(own.recognise(bytes.as_bytes()), None, "{odd}");
+        }
     }
 
     #[test]
@@ -327,7 +390,12 @@ mod tests {
                 event,
             }),
             encode(UserHeader::SessionChanged { from, seq, session }),
-            NodeMessage::Disconnected { seq, count: 1 }.encode(),
+            NodeMessage::Disconnected {
+                seq,
+                count: 1,
+                from: None,
+            }
+            .encode(),
             NodeMessage::Hello {
                 node: node(),
                 seq,
@@ -347,7 +415,16 @@ mod tests {
     fn node_messages_survive_a_round_trip() {
         let (node, build) = (node(), Build::own());
         for message in [
-            NodeMessage::Disconnected { seq: 3, count: 2 },
+            NodeMessage::Disconnected {
+                seq: 3,
+                count: 2,
+                from: None,
+            },
+            NodeMessage::Disconnected {
+                seq: 3,
+                count: 2,
+                from: Some(node.clone()),
+            },
             NodeMessage::Hello {
                 node,
                 seq: 4,

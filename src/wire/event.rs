@@ -34,6 +34,13 @@ impl Event {
         &self.frame.bytes[end - self.payload_length..end]
     }
 
+    /// The name as JSON.
+    pub fn quoted_name(&self) -> &[u8] {
+        let start = self.frame.header + "42[".len();
+        let end = self.frame.bytes.len() - "]".len() - self.payload_length - ",".len();
+        &self.frame.bytes[start..end]
+    }
+
     pub fn frame(&self) -> &Frame {
         &self.frame
     }
@@ -103,6 +110,7 @@ mod tests {
         let packet = r#"42["a\"b",{"n":1.0}]"#;
         assert_eq!(event.frame().packet(), packet);
         assert_eq!(event.payload(), br#"{"n":1.0}"#);
+        assert_eq!(event.quoted_name(), br#""a\"b""#);
         let header = [0x81, packet.len() as u8];
         assert_eq!(event.frame().bytes()[..2], header);
     }

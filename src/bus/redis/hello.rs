@@ -1,108 +1,73 @@
-//! The node's canary: it says hello to all nodes, itself included, and has to hear it.
+//! Says hello to all nodes, and waits until it returns.
 
-use std::time::Duration;
+use std::future::poll_fn;
 
-use thiserror::Error;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{ECHO_LIMIT, HELLO_INTERVAL, RedisBus};
+use super::{
+    RedisBus, now,
+    state::{ECHO_LIMIT, HelloError},
+};
 use crate::{
-    bus::Deaf,
+    bus::NotReady,
     wire::{Build, NodeMessage},
 };
 
-/// How often while it is in doubt whether it hears itself: soon sure, and soon well again.
-const DOUBT_INTERVAL: Duration = Duration::from_millis(250);
-/// After so many hellos that did not come back, the subscriber connection is rebuilt.
-const LOST_HELLOS: u32 = 3;
-
-/// Why a node did not hear its own hello.
-#[derive(Debug, Error)]
-pub(super) enum Missed {
-    #[error("{0}")]
-    Unsent(String),
-    #[error("the node does not hear itself on the bus")]
-    Unheard,
-}
-
 impl RedisBus {
-    pub(super) async fn keep_hearing_itself(&self) -> String {
-        let mut lost = 0;
-        let mut pause = HELLO_INTERVAL;
+    /// Returns why the subscriber connection has to be rebuilt.
+    pub(super) async fn keep_saying_hello(&self) -> NotReady {
         loop {
+            let pause = self.state().hello_pause();
             timeout(pause, self.hello_now.notified()).await.ok();
-            let before = *self.hello.borrow();
-            let Err(missed) = self.say_hello().await else {
-                lost = 0;
-                pause = HELLO_INTERVAL;
-                self.turn(Ok(()));
+            let Err(error) = self.say_hello().await else {
                 continue;
             };
-            pause = DOUBT_INTERVAL;
-            let (sent, why) = match missed {
-                Missed::Unsent(why) => (false, why),
-                Missed::Unheard => (true, missed.to_string()),
-            };
-            // What was not sent says nothing of the subscriber connection, and what came late says
-            // that it is slow; another would not be faster.
-            let came = *self.hello.borrow() > before;
-            lost = if came { 0 } else { lost + u32::from(sent) };
-            if lost >= LOST_HELLOS {
+            if let Err(why) = self.feed(|state| state.hello_lost(error)) {
                 return why;
             }
-            self.turn(Err(Deaf(why)));
         }
     }
 
     /// Takes no longer than an event may take, so that a node that is ready takes events.
-    pub(super) async fn say_hello(&self) -> Result<(), Missed> {
+    pub(super) async fn say_hello(&self) -> Result<(), HelloError> {
         let deadline = Instant::now() + ECHO_LIMIT;
-        self.hear_canaries(deadline).await?;
-        let receivers = self.hear_itself_on(self.names.all(), deadline).await?;
-        self.peers().settle(receivers, Instant::now());
-        Ok(())
-    }
-
-    /// Whether every shard is heard; the hello itself passes through one alone.
-    async fn hear_canaries(&self, deadline: Instant) -> Result<(), Missed> {
-        let canaries = self.canaries().clone();
-        for canary in canaries {
-            // A replica passes a message on, too, but cannot count who has got it.
-            if self.hear_itself_on(&canary, deadline).await? == 0 {
-                self.link.renew();
-            }
+        // The hello itself passes through one shard of a Cluster only.
+        for canary in self.feed(|state| state.begin_hello()) {
+            let receivers = self.say_hello_on(&canary, deadline).await?;
+            self.feed(|state| state.canary_returned(receivers));
         }
+        let receivers = self.say_hello_on(self.names.all(), deadline).await?;
+        self.feed(|state| state.hello_returned(receivers, now()));
         Ok(())
     }
 
-    /// Says hello on a channel and waits for it; returns the number of nodes that received it.
-    async fn hear_itself_on(&self, channel: &str, deadline: Instant) -> Result<usize, Missed> {
-        let seq = self.pending.next();
+    /// Says hello on a channel and waits until it returns; tells how many nodes received it.
+    async fn say_hello_on(&self, channel: &str, deadline: Instant) -> Result<usize, HelloError> {
+        let seq = self.feed(|state| state.hello());
         let message = NodeMessage::Hello {
             node: self.node.clone(),
             seq,
             build: Build::own(),
-        }
-        .encode();
-        let mut hello = self.hello.subscribe();
-        let publish = self.publish(channel, message);
+        };
+        let publish = self.publish(channel, message.encode());
         let receivers = timeout_at(deadline, publish)
             .await
-            .map_err(|_| Missed::Unsent("Redis did not take a hello in time".to_owned()))?
-            .map_err(Missed::Unsent)?;
-        self.set_mute_until(None);
-        timeout_at(deadline, hello.wait_for(|heard| *heard >= seq))
+            .map_err(|_| HelloError::Unsent(NotReady::HelloUnanswered))?
+            .map_err(HelloError::Unsent)?;
+        self.feed(|state| state.hello_taken());
+        let returned = poll_fn(|context| self.state().poll_hello(seq, context.waker()));
+        timeout_at(deadline, returned)
             .await
-            .map_err(|_| Missed::Unheard)?
-            .ok();
+            .map_err(|_| HelloError::NotReturned)?;
         Ok(receivers)
     }
+}
 
-    /// Something went wrong that the canary has not seen yet: count as deaf until it sings.
-    pub(super) fn doubt(&self, why: String) {
-        if self.check().is_ok() {
-            self.turn(Err(Deaf(why)));
-            self.hello_now.notify_one();
+impl From<HelloError> for NotReady {
+    fn from(error: HelloError) -> Self {
+        match error {
+            HelloError::Unsent(why) => why,
+            HelloError::NotReturned => Self::HelloLost,
         }
     }
 }

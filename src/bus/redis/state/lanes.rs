@@ -5,25 +5,23 @@
 //! the bus in time. A late event is delivered without the bus once the user's session was looked at; if
 //! it comes back after all, it is ignored.
 //!
-//! This is a state machine without I/O: time is passed in, and `pass` hands a message to the node.
+//! This is a state machine without I/O: time is passed in, and `pass` takes what is to be delivered.
 
 mod lane;
 
 use std::{
     collections::{HashSet, VecDeque, hash_map::Entry},
-    time::Duration,
+    time::{Duration, Instant},
 };
-
-use tokio::{sync::oneshot, time::Instant};
 
 use self::lane::{Lane, Look, Message};
 use crate::{
-    id::{IdMap, UserId},
+    id::{IdHasher, IdMap, UserId},
     wire::{Sequence, UserMessage},
 };
 
 /// How long a late event waits for the look at its user's session: Redis may not answer.
-pub(super) const LOOK_LIMIT: Duration = Duration::from_millis(500);
+pub(in crate::bus::redis) const LOOK_LIMIT: Duration = Duration::from_millis(500);
 /// How many events from the bus may wait.
 const EVENTS: usize = 64 * 1024;
 /// How many bytes of their payloads may wait: a payload is up to a megabyte, and most are small.
@@ -35,8 +33,6 @@ const REMEMBERED: usize = 64 * 1024;
 pub(super) struct Lanes {
     /// Only those with something in them.
     users: IdMap<UserId, Lane>,
-    /// When own events become late, soonest first. Those that have come back are removed lazily.
-    deadlines: VecDeque<(Instant, UserId, Sequence)>,
     /// Users whose sessions have to be looked at, and since when.
     unseen: IdMap<UserId, Instant>,
     /// The node is catching up, so everything waits.
@@ -45,58 +41,51 @@ pub(super) struct Lanes {
     late: Remembered,
 }
 
-/// Why an event is late.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Late {
-    /// Redis has taken it but not passed it on to this node.
-    Unheard,
-    /// Redis had not answered at this time.
-    Untaken { due: Instant },
+/// A message for the user's sockets on this node.
+#[derive(Debug)]
+pub(in crate::bus::redis) struct Delivery {
+    pub(in crate::bus::redis) user: UserId,
+    pub(in crate::bus::redis) message: UserMessage,
+    /// The number of an event of this node.
+    pub(in crate::bus::redis) own: Option<Sequence>,
+    /// Whether it came over the bus.
+    pub(in crate::bus::redis) over_bus: bool,
 }
 
 /// Sessions to look at.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Looks {
-    pub users: Vec<UserId>,
+pub(in crate::bus::redis) struct Looks {
+    pub(in crate::bus::redis) users: Vec<UserId>,
     /// The messages wait no longer than this.
-    pub until: Instant,
+    pub(in crate::bus::redis) until: Instant,
 }
 
-/// How much of what was heard waits.
+/// How much of what was received waits.
 #[derive(Debug, Default)]
 struct Kept {
     events: usize,
     bytes: usize,
+    /// How many did not fit.
+    dropped: u64,
 }
 
 /// Late events that may still come back.
 #[derive(Debug, Default)]
 struct Remembered {
-    events: HashSet<Sequence>,
+    events: HashSet<Sequence, IdHasher>,
     /// Oldest first.
     order: VecDeque<Sequence>,
 }
 
 impl Lanes {
-    /// Expects an own event back over the bus; at the deadline it is late. The receiver gets, on
-    /// delivery, whether the event came over the bus.
-    pub(super) fn send(
-        &mut self,
-        user: &UserId,
-        seq: Sequence,
-        message: UserMessage,
-        deadline: Instant,
-    ) -> oneshot::Receiver<bool> {
-        let (message, receiver) = Message::own(seq, message);
+    /// Expects an own event back over the bus.
+    pub(super) fn send(&mut self, user: &UserId, seq: Sequence, message: UserMessage) {
         let lane = self.users.entry(user.clone()).or_default();
-        lane.sent.push_back(message);
-        let index = self.deadlines.partition_point(|(due, ..)| *due <= deadline);
-        self.deadlines.insert(index, (deadline, user.clone(), seq));
-        receiver
+        lane.sent.push_back(Message::own(seq, message));
     }
 
     /// Queues an own event that is late from the start: it is not sent, or (`may_return`) it is sent
-    /// but this node is not certain to hear it.
+    /// but it may not return to this node.
     pub(super) fn deliver_late(
         &mut self,
         user: &UserId,
@@ -104,42 +93,32 @@ impl Lanes {
         message: UserMessage,
         may_return: bool,
         now: Instant,
-    ) -> oneshot::Receiver<bool> {
-        let (message, receiver) = Message::own(seq, message);
+    ) {
         let lane = self.users.entry(user.clone()).or_default();
         // It must not pass those that were emitted before it.
         lane.give_up(usize::MAX, &mut self.late);
-        lane.queue.push_back(message);
+        lane.queue.push_back(Message::own(seq, message));
         if may_return {
             self.late.insert(seq);
         }
         self.want_look(user, now);
-        receiver
     }
 
-    /// Redis has confirmed that it passes the event on.
-    pub(super) fn taken(&mut self, user: &UserId, seq: Sequence) {
-        let sent = self.users.get_mut(user).map(|lane| &mut lane.sent);
-        let mut own = sent
-            .into_iter()
-            .flatten()
-            .filter_map(|sent| sent.own.as_mut());
-        if let Some(own) = own.find(|own| own.seq == seq) {
-            own.taken = true;
-        }
-    }
-
-    /// Makes the event late now, and with it the user's events that were sent before it.
-    pub(super) fn give_up(&mut self, user: &UserId, seq: Sequence, now: Instant) {
+    /// Makes the event late, and with it the user's events that were sent before it. Returns whether
+    /// it was still on the bus.
+    pub(super) fn give_up(&mut self, user: &UserId, seq: Sequence, now: Instant) -> bool {
         let Some(lane) = self.users.get_mut(user) else {
-            return;
+            return false;
         };
         if let Some(index) = lane.sent.iter().position(|sent| sent.is(seq)) {
             lane.give_up(index + 1, &mut self.late);
             self.want_look(user, now);
-        } else if lane.keeps_unseen(seq) {
+            return true;
+        }
+        if lane.keeps_unseen(seq) {
             self.want_look(user, now);
         }
+        false
     }
 
     /// Makes all events of these users late, because their channels are no longer subscribed.
@@ -160,73 +139,68 @@ impl Lanes {
         self.give_up_of(&users, now);
     }
 
-    /// Makes those events late whose deadline has passed, and returns why.
-    pub(super) fn give_up_late(&mut self, now: Instant) -> Vec<Late> {
-        let mut late = Vec::new();
-        while let Some((due, user, seq)) = self.deadlines.front().cloned() {
-            let lane = self.users.get(&user).filter(|lane| lane.awaits(seq));
-            if lane.is_some() && due > now {
-                break;
-            }
-            self.deadlines.pop_front();
-            let own = lane.and_then(|lane| lane.sent.iter().find_map(|sent| sent.own_if(seq)));
-            match own {
-                Some(own) if own.taken => late.push(Late::Unheard),
-                // If the caller has gone, its PUBLISH may never have been sent.
-                Some(own) if !own.delivered.is_closed() => late.push(Late::Untaken { due }),
-                _ => {}
-            }
-            self.give_up(&user, seq, due);
-        }
-        late
-    }
-
-    /// When to call [`Self::give_up_late`] next.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.front().map(|(deadline, ..)| *deadline)
-    }
-
-    /// Takes a message from the user's channel; `own` is its number if this node sent it as an event.
-    pub(super) fn heard(
+    /// Takes a message from the user's channel.
+    pub(super) fn received(
         &mut self,
         user: &UserId,
         message: UserMessage,
-        own: Option<Sequence>,
-        mut pass: impl FnMut(&UserId, UserMessage),
+        mut pass: impl FnMut(Delivery),
     ) {
-        if own.is_some_and(|seq| self.late.remove(seq)) {
-            return;
-        }
-        let mut entry = match self.users.entry(user.clone()) {
-            Entry::Occupied(entry) => entry,
-            Entry::Vacant(_) if !self.held => return pass(user, message),
-            Entry::Vacant(entry) => entry.insert_entry(Lane::default()),
+        let message = Message::received(message);
+        let lane = match self.users.entry(user.clone()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(_) if !self.held => return pass(message.for_user(user)),
+            Entry::Vacant(entry) => entry.insert(Lane::default()),
         };
-        let lane = entry.get_mut();
-        let waits = self.held || !lane.queue.is_empty();
-        if waits && !self.kept.add(&message) {
-            // An own event stays among those sent, and will be late.
-            if lane.is_empty() {
-                entry.remove();
-            }
-            return;
-        }
-        let sent = own.and_then(|seq| lane.sent.iter().position(|sent| sent.is(seq)));
-        let message = match sent.and_then(|index| lane.sent.remove(index)) {
-            Some(sent) => Message {
-                heard: true,
-                ..sent
-            },
-            None => Message::heard(message),
-        };
-        if waits {
+        if !self.held && lane.queue.is_empty() {
+            pass(message.for_user(user));
+        } else if self.kept.add(&message.message) {
             lane.queue.push_back(message);
-        } else {
-            message.pass(user, &mut pass);
-            if lane.is_empty() {
-                entry.remove();
+        } else if lane.is_empty() {
+            self.users.remove(user);
+        }
+    }
+
+    /// Takes an event of this node from the user's channel. Returns whether it is known; an event
+    /// of a `user` who is not known is at most a late one.
+    pub(super) fn echo(
+        &mut self,
+        user: Option<&UserId>,
+        seq: Sequence,
+        mut pass: impl FnMut(Delivery),
+    ) -> bool {
+        if self.late.remove(seq) {
+            return true;
+        }
+        let Some(user) = user else { return false };
+        let Some(lane) = self.users.get_mut(user) else {
+            return false;
+        };
+        let Some(index) = lane.sent.iter().position(|sent| sent.is(seq)) else {
+            return false;
+        };
+        let waits = self.held || !lane.queue.is_empty();
+        // One that does not fit stays among those sent, and will be late.
+        if waits && !self.kept.add(&lane.sent[index].message) {
+            return true;
+        }
+        if let Some(mut message) = lane.sent.remove(index) {
+            message.over_bus = true;
+            if waits {
+                lane.queue.push_back(message);
+            } else {
+                pass(message.for_user(user));
             }
         }
+        if lane.is_empty() {
+            self.users.remove(user);
+        }
+        true
+    }
+
+    /// How many events did not fit since this was last asked.
+    pub(super) fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.kept.dropped)
     }
 
     /// Makes everything wait until [`Self::release`].
@@ -235,13 +209,13 @@ impl Lanes {
     }
 
     /// Ends [`Self::hold`]: the node has caught up.
-    pub(super) fn release(&mut self, mut pass: impl FnMut(&UserId, UserMessage)) {
+    pub(super) fn release(&mut self, mut pass: impl FnMut(Delivery)) {
         self.held = false;
         let Self { users, kept, .. } = self;
         users.retain(|user, lane| {
             // Lanes with a look pending are passed on after it.
             if let Look::Unneeded = lane.look {
-                lane.pass_heard(user, kept, &mut pass);
+                lane.pass_received(user, kept, &mut pass);
             }
             !lane.is_empty()
         });
@@ -265,7 +239,7 @@ impl Lanes {
     }
 
     /// Passes on what waited for these looks, whether or not they succeeded.
-    pub(super) fn looked(&mut self, users: &[UserId], mut pass: impl FnMut(&UserId, UserMessage)) {
+    pub(super) fn looked(&mut self, users: &[UserId], mut pass: impl FnMut(Delivery)) {
         for user in users {
             let Some(lane) = self.users.get_mut(user) else {
                 continue;
@@ -279,7 +253,7 @@ impl Lanes {
             // While the node catches up, messages that came after the look began may follow a change
             // of session that it missed.
             if !self.held {
-                lane.pass_heard(user, &mut self.kept, &mut pass);
+                lane.pass_received(user, &mut self.kept, &mut pass);
             }
             if lane.is_empty() {
                 self.users.remove(user);
@@ -312,7 +286,7 @@ impl Kept {
         };
         let bytes = self.bytes + event.payload().len();
         if self.events >= EVENTS || bytes > BYTES {
-            metrics::counter!("sockd_bus_messages_dropped_total").increment(1);
+            self.dropped += 1;
             return false;
         }
         self.events += 1;

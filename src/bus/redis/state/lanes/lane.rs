@@ -1,10 +1,8 @@
 //! The messages of one user.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Instant};
 
-use tokio::{sync::oneshot, time::Instant};
-
-use super::{Kept, Remembered};
+use super::{Delivery, Kept, Remembered};
 use crate::{
     id::UserId,
     wire::{Sequence, UserMessage},
@@ -35,18 +33,10 @@ pub(super) enum Look {
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) message: UserMessage,
-    /// Heard on the bus.
-    pub(super) heard: bool,
-    pub(super) own: Option<Own>,
-}
-
-#[derive(Debug)]
-pub(super) struct Own {
-    pub(super) seq: Sequence,
-    /// Redis has answered the PUBLISH.
-    pub(super) taken: bool,
-    /// Gets, on delivery, whether the event came over the bus.
-    pub(super) delivered: oneshot::Sender<bool>,
+    /// It came over the bus.
+    pub(super) over_bus: bool,
+    /// The number of an event of this node.
+    pub(super) own: Option<Sequence>,
 }
 
 impl Lane {
@@ -58,90 +48,77 @@ impl Lane {
     pub(super) fn give_up(&mut self, count: usize, late: &mut Remembered) {
         let count = count.min(self.sent.len());
         for message in self.sent.drain(..count) {
-            if let Some(own) = &message.own {
-                late.insert(own.seq);
+            if let Some(seq) = message.own {
+                late.insert(seq);
             }
             self.queue.push_back(message);
         }
     }
 
-    /// Whether the event is still on the bus, or has come back and waits for the node to catch up.
-    pub(super) fn awaits(&self, seq: Sequence) -> bool {
-        self.sent.iter().any(|sent| sent.is(seq)) || self.keeps_unseen(seq)
-    }
-
+    /// Whether the event has come back, and waits behind what the look under way covers.
     pub(super) fn keeps_unseen(&self, seq: Sequence) -> bool {
         let covered = match self.look {
             Look::UnderWay { covers, .. } => covers,
             Look::Unneeded | Look::Wanted => 0,
         };
         let mut unseen = self.queue.iter().skip(covered);
-        unseen.any(|message| message.heard && message.is(seq))
+        unseen.any(|message| message.over_bus && message.is(seq))
     }
 
     pub(super) fn pass_first(
         &mut self,
         user: &UserId,
         kept: &mut Kept,
-        pass: &mut impl FnMut(&UserId, UserMessage),
+        pass: &mut impl FnMut(Delivery),
     ) {
         if let Some(message) = self.queue.pop_front() {
-            if message.heard {
+            if message.over_bus {
                 kept.remove(&message.message);
             }
-            message.pass(user, pass);
+            pass(message.for_user(user));
         }
     }
 
     /// Passes on the messages at the head that need no look themselves.
-    pub(super) fn pass_heard(
+    pub(super) fn pass_received(
         &mut self,
         user: &UserId,
         kept: &mut Kept,
-        pass: &mut impl FnMut(&UserId, UserMessage),
+        pass: &mut impl FnMut(Delivery),
     ) {
-        while self.queue.front().is_some_and(|message| message.heard) {
+        while self.queue.front().is_some_and(|message| message.over_bus) {
             self.pass_first(user, kept, pass);
         }
     }
 }
 
 impl Message {
-    pub(super) fn own(seq: Sequence, message: UserMessage) -> (Self, oneshot::Receiver<bool>) {
-        let (delivered, receiver) = oneshot::channel();
-        let own = Own {
-            seq,
-            taken: false,
-            delivered,
-        };
-        let message = Self {
-            message,
-            heard: false,
-            own: Some(own),
-        };
-        (message, receiver)
-    }
-
-    pub(super) fn heard(message: UserMessage) -> Self {
+    pub(super) fn own(seq: Sequence, message: UserMessage) -> Self {
         Self {
             message,
-            heard: true,
+            over_bus: false,
+            own: Some(seq),
+        }
+    }
+
+    pub(super) fn received(message: UserMessage) -> Self {
+        Self {
+            message,
+            over_bus: true,
             own: None,
         }
     }
 
     pub(super) fn is(&self, seq: Sequence) -> bool {
-        self.own_if(seq).is_some()
+        self.own == Some(seq)
     }
 
-    pub(super) fn own_if(&self, seq: Sequence) -> Option<&Own> {
-        self.own.as_ref().filter(|own| own.seq == seq)
-    }
-
-    pub(super) fn pass(self, user: &UserId, pass: &mut impl FnMut(&UserId, UserMessage)) {
-        pass(user, self.message);
-        if let Some(own) = self.own {
-            own.delivered.send(self.heard).ok();
+    pub(super) fn for_user(self, user: &UserId) -> Delivery {
+        Delivery {
+            user: user.clone(),
+            message: self.message,
+            own: self.own,
+            over_bus: self.over_bus,
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Sharded subscriptions in a Cluster (<https://redis.io/docs/latest/develop/pubsub/#sharded-pubsub>).
 //!
-//! A channel is heard only on the master of its slot. When the slot moves, that master ends the
+//! A channel has subscribers only on the master of its slot. When the slot moves, that master ends the
 //! subscription and says so; a SSUBSCRIBE that comes to the wrong master is told the right one. So
 //! slots are followed without asking for the whole map again.
 //!
-//! What counts as heard are the confirmations themselves, and not the answers that the library pairs
-//! with our commands: it takes an end that nobody asked for as the answer to whatever is under way.
+//! What counts are the confirmations themselves, and not the answers that the library pairs with our
+//! commands: it takes an end that nobody asked for as the answer to whatever is under way.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -46,16 +46,16 @@ const CANARY_TRIES: u32 = 1 << 18;
 type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
 type CanaryName = Box<dyn Fn(u32) -> String + Send + Sync>;
 
-/// The connections to the masters, and what is heard on them.
+/// The connections to the masters, and what is subscribed on them.
 pub struct Shards {
     config: Arc<config::Redis>,
     slots: SlotMap,
     connections: HashMap<String, Shard>,
-    ears: Arc<Ears>,
+    subscriptions: Arc<Subscriptions>,
     on_push: OnPush,
     watches: Watches,
     canary: CanaryName,
-    /// By master, the channel that tells whether it is heard.
+    /// By master, the channel that shows whether its messages arrive.
     canaries: BTreeMap<String, String>,
 }
 
@@ -66,15 +66,15 @@ struct Shard {
 
 /// What the nodes have confirmed.
 #[derive(Default)]
-struct Ears {
+struct Subscriptions {
     state: Mutex<State>,
     moved: Notify,
 }
 
 #[derive(Default)]
 struct State {
-    heard: HashSet<String>,
-    /// Heard until their slot moved away, and the master that said so.
+    subscribed: HashSet<String>,
+    /// Subscribed until their slot moved away, and the master that said so.
     moved: Vec<(String, String)>,
 }
 
@@ -86,13 +86,13 @@ impl Shards {
         watches: Watches,
     ) -> Result<Self, SubscribeError> {
         let Topology::Cluster { nodes } = &config.topology else {
-            unreachable!("shards are opened for a Cluster alone");
+            unreachable!("shards are opened only for a Cluster");
         };
         let slots = SlotMap::read(&config, nodes).await?;
         let mut shards = Self {
             slots,
             connections: HashMap::new(),
-            ears: Arc::default(),
+            subscriptions: Arc::default(),
             on_push,
             watches,
             canary,
@@ -106,8 +106,8 @@ impl Shards {
     pub(super) async fn subscribe(&mut self, channels: &[String]) -> Result<(), SubscribeError> {
         for hop in 0..HOPS {
             let missing: Vec<&String> = {
-                let state = self.ears.state();
-                let is_missing = |channel: &&String| !state.heard.contains(*channel);
+                let state = self.subscriptions.state();
+                let is_missing = |channel: &&String| !state.subscribed.contains(*channel);
                 channels.iter().filter(is_missing).collect()
             };
             if missing.is_empty() {
@@ -121,7 +121,7 @@ impl Shards {
                 let Err(error) = answer else { continue };
                 match error.redirect_node() {
                     Some((address, slot)) if is_moved(&error) => {
-                        let slot = Slot::new(slot).ok_or(SubscribeError::Restless)?;
+                        let slot = Slot::new(slot).ok_or(SubscribeError::SlotsMoving)?;
                         self.slots.assign(slot, address);
                     }
                     // The cluster is about to have a master for the slot.
@@ -130,15 +130,15 @@ impl Shards {
                 }
             }
         }
-        Err(SubscribeError::Restless)
+        Err(SubscribeError::SlotsMoving)
     }
 
     pub(super) async fn unsubscribe(&mut self, channels: &[String]) -> Result<(), SubscribeError> {
         {
             // First, so that their end is not taken for a move.
-            let mut state = self.ears.state();
+            let mut state = self.subscriptions.state();
             for channel in channels {
-                state.heard.remove(channel);
+                state.subscribed.remove(channel);
             }
             state
                 .moved
@@ -147,7 +147,7 @@ impl Shards {
         let channels: Vec<&String> = channels.iter().collect();
         for answer in self.ask("SUNSUBSCRIBE", &channels).await? {
             match answer {
-                // Where it is not any more it is not heard either.
+                // Where it no longer is, there is no subscription either.
                 Err(error) if !is_moved(&error) => return Err(error.into()),
                 _ => {}
             }
@@ -156,16 +156,16 @@ impl Shards {
     }
 
     pub(super) async fn moved(&self) {
-        while self.ears.state().moved.is_empty() {
-            self.ears.moved.notified().await;
+        while self.subscriptions.state().moved.is_empty() {
+            self.subscriptions.moved.notified().await;
         }
     }
 
     pub(super) async fn follow(&mut self) -> Result<Vec<String>, SubscribeError> {
-        let moved = std::mem::take(&mut self.ears.state().moved);
+        let moved = std::mem::take(&mut self.subscriptions.state().moved);
         let (channels, left): (Vec<_>, BTreeSet<_>) = moved.into_iter().unzip();
-        // Who has lost a slot knows who has got it. Others may not, and one that has become a
-        // replica would take the subscription without a word.
+        // The master that lost a slot knows the new one. Others may not, and one that has become a
+        // replica would accept the subscription without an error.
         for master in left {
             if let Some(shard) = self.connections.get(&master) {
                 let connection = shard.connection.clone();
@@ -187,7 +187,7 @@ impl Shards {
         self.canaries.values().cloned().collect()
     }
 
-    /// Sees to it that each master with slots has a canary in one of them.
+    /// Gives each master with slots a canary in one of them.
     async fn place_canaries(&mut self) -> Result<(), SubscribeError> {
         let masters: Vec<String> = self
             .slots
@@ -260,14 +260,14 @@ impl Shards {
             return Ok(shard.connection.clone());
         }
         let (ended, end) = mpsc::channel(1);
-        let (ears, on_push) = (self.ears.clone(), self.on_push.clone());
+        let (subscriptions, on_push) = (self.subscriptions.clone(), self.on_push.clone());
         let from = master.to_owned();
         let on_push = move |push: PushInfo| match push.kind {
             PushKind::Disconnection => {
                 ended.try_send(()).ok();
             }
-            PushKind::SSubscribe => ears.open(push),
-            PushKind::SUnsubscribe => ears.close(push, &from),
+            PushKind::SSubscribe => subscriptions.begin(push),
+            PushKind::SUnsubscribe => subscriptions.end(push, &from),
             _ => on_push(push),
         };
         let connection = connect_to_master(&self.config, master, on_push).await?;
@@ -281,20 +281,20 @@ impl Shards {
     }
 }
 
-impl Ears {
-    fn open(&self, push: PushInfo) {
+impl Subscriptions {
+    fn begin(&self, push: PushInfo) {
         if let Some(channel) = channel_of(push) {
-            self.state().heard.insert(channel);
+            self.state().subscribed.insert(channel);
         }
     }
 
-    fn close(&self, push: PushInfo, master: &str) {
+    fn end(&self, push: PushInfo, master: &str) {
         let Some(channel) = channel_of(push) else {
             return;
         };
         let mut state = self.state();
-        // One that we ourselves have left is not in it any more.
-        if state.heard.remove(&channel) {
+        // A channel that we have left ourselves is no longer in it.
+        if state.subscribed.remove(&channel) {
             state.moved.push((channel, master.to_owned()));
             self.moved.notify_one();
         }

@@ -1,29 +1,28 @@
-//! Which other nodes live: those whose hello was heard of late.
+//! Which other nodes live: those that have said hello lately.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use tokio::time::Instant;
 
 use crate::{
     id::{IdMap, NodeId},
     wire::{Build, UserMessage},
 };
 
-/// How long a node that is no longer heard counts as living, while this one hears itself.
+/// How long a silent node counts as living, while hellos of this one return.
 const MEMORY: Duration = Duration::from_secs(10);
 
-/// The other nodes on the same Redis. Time in which this node was deaf proves nothing, so nobody
-/// is forgotten in it: after an outage the peers are those from before.
+/// The other nodes on the same Redis. Silence while this node was not subscribed proves nothing, so that after an outage the peers
+/// are those from before.
 #[derive(Debug, Default)]
-pub struct Peers {
+pub(super) struct Peers {
     known: IdMap<NodeId, Peer>,
     alone: bool,
 }
 
 #[derive(Debug)]
 struct Peer {
-    last_heard: Instant,
+    last_hello: Instant,
     build: Build,
 }
 
@@ -38,17 +37,17 @@ pub struct PeerTooOld {
 
 impl Peers {
     /// A node said hello; `true` if it was not known.
-    pub fn heard(&mut self, node: NodeId, build: Build, now: Instant) -> bool {
+    pub(super) fn said_hello(&mut self, node: NodeId, build: Build, now: Instant) -> bool {
         self.alone = false;
-        let last_heard = now;
+        let last_hello = now;
         self.known
-            .insert(node, Peer { last_heard, build })
+            .insert(node, Peer { last_hello, build })
             .is_none()
     }
 
     /// # Errors
     /// One of the nodes is not capable of acting on the message.
-    pub fn understand(&self, message: &UserMessage) -> Result<(), PeerTooOld> {
+    pub(super) fn understand(&self, message: &UserMessage) -> Result<(), PeerTooOld> {
         let kind = message.kind();
         for (node, Peer { build, .. }) in &self.known {
             if !build.capabilities.iter().any(|known| known == kind) {
@@ -62,27 +61,32 @@ impl Peers {
         Ok(())
     }
 
+    /// The nodes that are known.
+    pub(super) fn names(&self) -> impl Iterator<Item = &NodeId> {
+        self.known.keys()
+    }
+
     /// A node said that it goes.
-    pub fn gone(&mut self, node: &NodeId) {
+    pub(super) fn gone(&mut self, node: &NodeId) {
         self.known.remove(node);
     }
 
-    /// This node was deaf until now.
-    pub fn recovered(&mut self, now: Instant) {
+    /// This node was not subscribed until now.
+    pub(super) fn recovered(&mut self, now: Instant) {
         self.known
             .values_mut()
-            .for_each(|peer| peer.last_heard = now);
+            .for_each(|peer| peer.last_hello = now);
     }
 
-    /// This node heard its own hello, which so many nodes received.
-    pub fn settle(&mut self, receivers: usize, now: Instant) {
+    /// The hello of this node returned, and so many nodes received it.
+    pub(super) fn settle(&mut self, receivers: usize, now: Instant) {
         self.known
-            .retain(|_, peer| now.duration_since(peer.last_heard) < MEMORY);
+            .retain(|_, peer| now.duration_since(peer.last_hello) < MEMORY);
         self.alone = receivers <= 1 && self.known.is_empty();
     }
 
-    /// Whether there was certainly no other node when this one last heard itself.
-    pub fn is_alone(&self) -> bool {
+    /// Whether there was certainly no other node when its last hello returned.
+    pub(super) fn is_alone(&self) -> bool {
         self.alone
     }
 }
@@ -103,7 +107,7 @@ mod tests {
         peers.settle(2, now);
         assert!(!peers.is_alone(), "somebody else received the hello");
         peers.settle(1, now);
-        assert!(peers.heard(peer.clone(), Build::own(), now));
+        assert!(peers.said_hello(peer.clone(), Build::own(), now));
         assert!(!peers.is_alone());
         peers.settle(1, now + MEMORY / 2);
         assert!(!peers.is_alone(), "the peer may be about to return");
@@ -112,11 +116,11 @@ mod tests {
     }
 
     #[test]
-    fn deaf_time_does_not_make_a_peer_forgotten() {
+    fn an_outage_makes_no_peer_forgotten() {
         let now = Instant::now();
         let peer = NodeId::try_from("b").unwrap();
         let mut peers = Peers::default();
-        peers.heard(peer.clone(), Build::own(), now);
+        peers.said_hello(peer.clone(), Build::own(), now);
         let later = now + 5 * MEMORY;
         peers.recovered(later);
         peers.settle(1, later);
@@ -136,21 +140,21 @@ mod tests {
             session: SessionId::try_from("s").unwrap(),
         };
         let mut peers = Peers::default();
-        peers.heard(new, Build::own(), now);
-        peers.heard(NodeId::try_from("first").unwrap(), Build::default(), now);
+        peers.said_hello(new, Build::own(), now);
+        peers.said_hello(NodeId::try_from("first").unwrap(), Build::default(), now);
         assert_eq!(peers.understand(&message), Ok(()));
         let build = Build {
             release: "0.0.9".to_owned(),
             capabilities: vec!["emit".to_owned()],
         };
-        peers.heard(old.clone(), build, now);
+        peers.said_hello(old.clone(), build, now);
         let error = peers.understand(&message).unwrap_err();
         assert_eq!(
             error.to_string(),
             r#"node old of release 0.0.9 does not know "session_changed"; upgrade it first"#
         );
         // It was upgraded, and says so under its name, or has gone.
-        peers.heard(old.clone(), Build::own(), now);
+        peers.said_hello(old.clone(), Build::own(), now);
         assert_eq!(peers.understand(&message), Ok(()));
         peers.gone(&old);
         assert_eq!(peers.understand(&message), Ok(()));

@@ -1,4 +1,4 @@
-//! The connections over which the bus is heard: one, or in a Cluster one to each master.
+//! The connections that subscribe to channels: one, or in a Cluster one to each master.
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -10,14 +10,14 @@ use tokio::sync::{mpsc, oneshot};
 use super::shards::Shards;
 use crate::{
     config::{self, Topology},
-    redis::{ConnectError, Connection, Link, connect_with_pushes, watch_over},
+    redis::{ConnectError, Connection, Link, Lost, connect_with_pushes, watch_over},
 };
 
 /// How many connections may be opened before their watch is taken up: one to each master, and the
 /// Cluster specification recommends no more nodes than that.
 const WATCHES: usize = 1_000;
 
-/// Hears channels, with plain or with sharded subscriptions.
+/// Subscribes to channels, plain or sharded.
 #[derive(Debug)]
 pub enum Subscriber {
     /// One connection, and what keeps it watched.
@@ -25,7 +25,7 @@ pub enum Subscriber {
     Sharded(Box<Shards>),
 }
 
-/// Why a channel cannot be heard.
+/// Why a channel cannot be subscribed to.
 #[derive(Debug, Error)]
 pub enum SubscribeError {
     #[error(transparent)]
@@ -35,13 +35,13 @@ pub enum SubscribeError {
     #[error("no node of the cluster serves {0:?}")]
     Unserved(Slot),
     #[error("the slots of the cluster move too fast to be followed")]
-    Restless,
+    SlotsMoving,
 }
 
 impl Subscriber {
-    /// Opens what connections it takes; messages go to `on_push`, which must not block. The watch
+    /// Opens the connections that are needed; messages go to `on_push`, which must not block. The watch
     /// tells when one of them is lost, and with it some subscriptions. A server that becomes a replica
-    /// is heard until the `successor` has found the master.
+    /// is kept until the `successor` has found the master.
     ///
     /// # Errors
     /// Redis cannot be reached.
@@ -77,10 +77,10 @@ impl Subscriber {
         }
     }
 
-    /// Resolves when Redis has confirmed that all the channels are heard.
+    /// Resolves when Redis has confirmed all these subscriptions.
     ///
     /// # Errors
-    /// It refuses or is lost; some may be heard already.
+    /// It refuses or is lost; some may be subscribed already.
     pub async fn subscribe(&mut self, channels: &[String]) -> Result<(), SubscribeError> {
         match self {
             Self::Plain(connection, _) => Ok(connection.subscribe(channels).await?),
@@ -97,7 +97,7 @@ impl Subscriber {
         }
     }
 
-    /// Resolves when channels have moved to another node and are not heard any more, until
+    /// Resolves when channels have moved to another node and are no longer subscribed, until
     /// [`Self::follow`] has found them. Cancellation-safe.
     pub async fn moved(&self) {
         match self {
@@ -117,8 +117,8 @@ impl Subscriber {
         }
     }
 
-    /// Channels that are heard for no other reason than that their silence is noticed: one on each
-    /// shard, as no single one can speak for all.
+    /// Channels that are subscribed only so that their silence is noticed: one on each shard, as none
+    /// can speak for all.
     pub fn canaries(&self) -> Vec<String> {
         match self {
             Self::Plain(..) => Vec::new(),
@@ -129,17 +129,17 @@ impl Subscriber {
 
 /// Waits for the first of some connections to be lost.
 pub struct Watch {
-    added: mpsc::Receiver<Lost>,
-    watched: FuturesUnordered<Lost>,
+    added: mpsc::Receiver<Watched>,
+    watched: FuturesUnordered<Watched>,
 }
 
 /// Resolves when a connection is lost, or to `None` when it is no longer needed.
-type Lost = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
+type Watched = Pin<Box<dyn Future<Output = Option<Lost>> + Send>>;
 
 /// Puts connections under the watch.
 #[derive(Debug, Clone)]
 pub(super) struct Watches {
-    add: mpsc::Sender<Lost>,
+    add: mpsc::Sender<Watched>,
     /// How long a connection may take to show that it lives.
     limit: Duration,
 }
@@ -152,21 +152,19 @@ impl Watch {
     }
 
     /// Resolves when a connection is lost, to how.
-    pub async fn lost(&mut self) -> String {
+    pub(super) async fn lost(&mut self) -> Lost {
         loop {
             tokio::select! {
                 biased;
                 Some(connection) = self.added.recv() => self.watched.push(connection),
-                Some(lost) = self.watched.next() => if let Some(why) = lost {
-                    return why;
-                },
+                Some(Some(lost)) = self.watched.next() => return lost,
             }
         }
     }
 }
 
 impl Watches {
-    /// Watches the connection for as long as the answer is kept.
+    /// Watches the connection for as long as the result is kept.
     pub(super) async fn add(
         &self,
         connection: Connection,
@@ -179,7 +177,7 @@ impl Watches {
             tokio::select! {
                 biased;
                 lost = watch_over(connection, limit, &mut end, successor.as_ref()) => {
-                    Some(lost.why().to_owned())
+                    Some(lost)
                 }
                 _ = unneeded => None,
             }

@@ -1,0 +1,367 @@
+//! What the bus over Redis knows and decides: what happened goes in, what to do comes out.
+//!
+//! No I/O, no lock, no clock and no task: time is passed in, and whoever waits leaves a [`Waker`].
+//! [`super::RedisBus`] keeps one of these behind one lock, feeds it, delivers what [`State::take_deliveries`]
+//! returns in that order, and carries out the [`Action`]s.
+//!
+//! # The subscriber connection
+//!
+//! | event | phase before → after | what else |
+//! |---|---|---|
+//! | [`State::catch_up`] | down → catching up | messages wait in their lanes |
+//! | [`State::caught_up`] | catching up | what waited is delivered |
+//! | [`State::ready`] | catching up → live | ready; a logged change |
+//! | [`State::moved`] | live | messages wait; some channels are to be found again |
+//! | [`State::followed`] | live | what waited is delivered; says hello |
+//! | [`State::lost`] | any → down | not ready; channels to subscribe again; own events are late |
+//! | [`State::hello_returned`] | live | ready, unless it was; peers silent for long are forgotten |
+//! | [`State::hello_returned`] | catching up | as above, but not ready yet |
+//! | [`State::hello_lost`] | live | not ready; three lost in a row end the connection |
+//! | [`State::doubt`] | live and ready | not ready; says hello at once |
+//! | [`State::doubt`] | anything else | nothing: it is not ready already |
+//!
+//! # An event of this node
+//!
+//! Where it is delivered from depends on what is known when it begins ([`State::emit`]):
+//!
+//! | Redis | the user's channel | then |
+//! |---|---|---|
+//! | away, a replica, or silent | wanted here | late at once, never published |
+//! | away, a replica, or silent | not wanted | done: nobody here |
+//! | there | subscribed | published, awaited over the bus |
+//! | there | wanted, and the node is not ready | published, and late at once |
+//! | there | not wanted here, or not yet subscribed | published |
+//!
+//! And how it ends on what happens next; a late event is delivered after a look at the session:
+//!
+//! | published | delivered here | the caller gets |
+//! |---|---|---|
+//! | received by *n* | over the bus, or late | *n* nodes |
+//! | received by *n* | not awaited, the node was ready | *n* nodes |
+//! | received by *n* | without the bus, as the node was not ready | done if it is linked or alone, else unavailable |
+//! | received by nobody, not awaited | any | as above once the server is proven a master; unavailable from a replica |
+//! | refused, or not answered in time | over the bus | done, number of nodes unknown |
+//! | refused, or not answered in time | late, or nobody here | done if it is alone, else unavailable |
+//!
+//! Only Redis itself can say that it has become a replica. One question serves all events that nobody has
+//! received and that were published before it, over the connection on which they were.
+
+mod canary;
+mod channels;
+mod emits;
+mod lanes;
+mod peers;
+mod questions;
+
+use std::{
+    task::Waker,
+    time::{Duration, Instant},
+};
+
+use self::{
+    canary::Canary, channels::Channels, emits::Emits, lanes::Lanes, peers::Peers,
+    questions::Questions,
+};
+pub(super) use self::{
+    canary::HelloError,
+    channels::Changes,
+    emits::{Begun, Published},
+    lanes::{Delivery, Looks},
+};
+pub use self::{
+    peers::PeerTooOld,
+    questions::{Answer, Reply},
+};
+use crate::{
+    bus::NotReady,
+    id::{NodeId, UserId},
+    redis::Demoted,
+    wire::{NodeMessage, Sequence, UserMessage},
+};
+
+/// How often the node says hello.
+pub(super) const HELLO_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a hello or an event may take to return to its sender.
+pub(super) const ECHO_LIMIT: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct State {
+    node: NodeId,
+    demoted: Demoted,
+    /// The last number given to a message.
+    last: Sequence,
+    /// Which subscriber connection is the present one; messages of earlier ones are ignored.
+    generation: u64,
+    phase: Phase,
+    /// Why the node is not ready, if it is not.
+    trouble: Option<NotReady>,
+    command: CommandLink,
+    /// No event is sent to Redis before this time, because it has just failed to answer one.
+    mute_until: Option<Instant>,
+    channels: Channels,
+    lanes: Lanes,
+    emits: Emits,
+    questions: Questions,
+    peers: Peers,
+    canary: Canary,
+    deliveries: Vec<Delivery>,
+    actions: Vec<Action>,
+}
+
+/// How far the subscriber connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Down,
+    CatchingUp,
+    /// Every user's channel is subscribed, and the connection is not known to be lost.
+    Live,
+}
+
+/// The connection that commands go over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct CommandLink {
+    /// Which connection it is, or was; a later one has a higher number.
+    pub(super) number: u64,
+    pub(super) is_connected: bool,
+    pub(super) is_demoted: bool,
+}
+
+/// What to do; in any order.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// [`State::take_changes`] has something for Redis.
+    ChangeSubscriptions,
+    SayHello,
+    /// Call [`State::expire`] and [`State::take_looks`], and again at [`State::next_deadline`].
+    TendLate,
+    /// [`State::begin_role_check`] has something to find out.
+    CheckRole,
+    /// The command connection leads to a replica, or may do so.
+    FindMaster,
+    Wake(Waker),
+    Tell(News),
+}
+
+/// What an operator may want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum News {
+    NotReady(NotReady),
+    StillNotReady(NotReady),
+    Ready,
+    PeerCame {
+        node: NodeId,
+        release: String,
+    },
+    PeerLeft {
+        node: NodeId,
+    },
+    /// So many events did not fit among those that wait.
+    Dropped(u64),
+}
+
+impl State {
+    /// `demoted` is what to say while Redis is a replica.
+    pub(super) fn new(node: NodeId, demoted: Demoted) -> Self {
+        Self {
+            node,
+            demoted,
+            last: 0,
+            generation: 0,
+            phase: Phase::Down,
+            trouble: Some(NotReady::Starting),
+            command: CommandLink::default(),
+            mute_until: None,
+            channels: Channels::default(),
+            lanes: Lanes::default(),
+            emits: Emits::default(),
+            questions: Questions::default(),
+            peers: Peers::default(),
+            canary: Canary::default(),
+            deliveries: Vec::new(),
+            actions: Vec::new(),
+        }
+    }
+
+    /// What is known of the command connection, to be told before anything that depends on it.
+    pub(super) fn sees(&mut self, command: CommandLink) {
+        self.command = command;
+    }
+
+    /// # Errors
+    /// The node cannot rely on the bus now.
+    pub(super) fn check(&self) -> Result<(), NotReady> {
+        match &self.trouble {
+            Some(why) => Err(why.clone()),
+            // What a replica passes on does not reach the nodes that are at its master.
+            None if self.command.is_demoted => Err(NotReady::Demoted(self.demoted.clone())),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The present subscriber connection has ended, or could not be opened.
+    pub(super) fn lost(&mut self, why: NotReady, now: Instant) {
+        self.generation += 1;
+        self.phase = Phase::Down;
+        self.set_trouble(Some(why));
+        self.channels.lose();
+        self.lanes.give_up_all(now);
+        self.actions.push(Action::TendLate);
+    }
+
+    /// A subscriber connection is open. What arrives waits, so that no event reaches a session whose
+    /// replacement was missed; what an earlier attempt has held back goes on waiting.
+    pub(super) fn catch_up(&mut self) {
+        self.phase = Phase::CatchingUp;
+        self.lanes.hold();
+    }
+
+    /// The channel of all nodes is subscribed again. Until now their silence meant nothing.
+    pub(super) fn receives_hellos(&mut self, now: Instant) {
+        self.peers.recovered(now);
+    }
+
+    /// Every channel is subscribed, and what was missed is made up for.
+    pub(super) fn caught_up(&mut self) {
+        let Self {
+            lanes, deliveries, ..
+        } = self;
+        lanes.release(|delivery| deliveries.push(delivery));
+    }
+
+    /// The node relies on this connection from now on.
+    pub(super) fn ready(&mut self) {
+        self.phase = Phase::Live;
+        self.canary.begin();
+        self.set_trouble(None);
+    }
+
+    /// Some channels are no longer subscribed and have to be found again.
+    pub(super) fn moved(&mut self) {
+        self.lanes.hold();
+    }
+
+    /// They are found, and what was missed on them is made up for.
+    pub(super) fn followed(&mut self) {
+        self.caught_up();
+        // The command connection may not know yet.
+        self.actions.push(Action::SayHello);
+    }
+
+    /// Something went wrong that no hello has shown yet: not ready until the next hello returns.
+    pub(super) fn doubt(&mut self, why: NotReady) {
+        if self.check().is_ok() {
+            self.set_trouble(Some(why));
+            self.actions.push(Action::SayHello);
+        }
+    }
+
+    fn set_trouble(&mut self, trouble: Option<NotReady>) {
+        let news = match (&self.trouble, &trouble) {
+            (None, Some(why)) => News::NotReady(why.clone()),
+            (Some(before), Some(now)) if before != now => News::StillNotReady(now.clone()),
+            (Some(_), None) => News::Ready,
+            _ => return,
+        };
+        self.actions.push(Action::Tell(news));
+        self.trouble = trouble;
+    }
+
+    /// A message on a user's channel arrived, unless it is an event that [`Self::echo`] knows.
+    pub(super) fn received(&mut self, generation: u64, user: &UserId, message: UserMessage) {
+        if generation != self.generation {
+            return;
+        }
+        let Self {
+            lanes, deliveries, ..
+        } = self;
+        lanes.received(user, message, |delivery| deliveries.push(delivery));
+        self.tell_dropped();
+    }
+
+    /// An event of this node is back. Returns whether that was expected; if not, it is one to be read
+    /// and [received](Self::received) as if another node had sent it.
+    pub(super) fn echo(&mut self, generation: u64, user: &str, seq: Sequence) -> bool {
+        if generation != self.generation {
+            return true;
+        }
+        let Self {
+            lanes,
+            deliveries,
+            emits,
+            ..
+        } = self;
+        let user = emits.user(seq).filter(|emitted| emitted.as_str() == user);
+        let is_known = lanes.echo(user, seq, |delivery| deliveries.push(delivery));
+        self.tell_dropped();
+        is_known
+    }
+
+    fn tell_dropped(&mut self) {
+        let dropped = self.lanes.take_dropped();
+        if dropped > 0 {
+            self.actions.push(Action::Tell(News::Dropped(dropped)));
+        }
+    }
+
+    /// A message on the channel of this node, or of all.
+    pub(super) fn node_message(&mut self, generation: u64, message: NodeMessage, now: Instant) {
+        if generation != self.generation {
+            return;
+        }
+        match message {
+            NodeMessage::Hello { node, seq, .. } if node == self.node => {
+                let waiting = self.canary.returned(seq);
+                self.actions.extend(waiting.map(Action::Wake));
+            }
+            NodeMessage::Hello { node, build, .. } => {
+                let release = build.release.clone();
+                if self.peers.said_hello(node.clone(), build, now) {
+                    let news = News::PeerCame { node, release };
+                    self.actions.push(Action::Tell(news));
+                    // A newcomer should know of us at once, and not after our next turn.
+                    self.actions.push(Action::SayHello);
+                }
+            }
+            NodeMessage::Bye { node } if node == self.node => {}
+            NodeMessage::Bye { node } => {
+                self.peers.gone(&node);
+                let news = News::PeerLeft { node };
+                self.actions.push(Action::Tell(news));
+            }
+            NodeMessage::Disconnected { seq, count, from } => {
+                self.answered(seq, from, Reply::Disconnected(count));
+            }
+        }
+    }
+
+    /// # Errors
+    /// Another node, of an older release, would ignore such a message.
+    pub(super) fn check_peers(&self, message: &UserMessage) -> Result<(), PeerTooOld> {
+        self.peers.understand(message)
+    }
+
+    /// What to deliver, in this order; [`Self::delivered`] must follow.
+    pub(super) fn take_deliveries(&mut self) -> Vec<Delivery> {
+        std::mem::take(&mut self.deliveries)
+    }
+
+    pub(super) fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    pub(super) fn has_deliveries(&self) -> bool {
+        !self.deliveries.is_empty()
+    }
+
+    fn next(&mut self) -> Sequence {
+        self.last += 1;
+        self.last
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,395 @@
+//! The events that this node is sending: what has become of each, and what its caller is told.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    task::{Poll, Waker},
+    time::Instant,
+};
+
+use super::{Action, CommandLink, ECHO_LIMIT, Looks, Phase, State};
+use crate::{
+    bus::{BusUnavailable, NotReady, Reach},
+    id::{IdHasher, UserId},
+    wire::{Event, Sequence, UserMessage},
+};
+
+/// What the caller of an emit is told.
+type Outcome = Result<Reach, BusUnavailable>;
+
+/// How an emit begins.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::bus::redis) enum Begun {
+    /// Publish the event under this number, report that as [`State::published`], and wait for the
+    /// outcome.
+    Publish(Sequence),
+    /// Wait for the outcome: it is delivered without the bus.
+    Wait(Sequence),
+    Done(Outcome),
+}
+
+/// What has become of a PUBLISH.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::bus::redis) enum Published {
+    /// So many subscribers received it.
+    Received(usize),
+    /// Redis, or the connection, failed with this explanation.
+    Failed(String),
+    Unanswered,
+}
+
+/// The emits under way.
+#[derive(Debug, Default)]
+pub(super) struct Emits {
+    by_seq: HashMap<Sequence, Emit, IdHasher>,
+    /// When events become late, soonest first. Those that are done are removed lazily.
+    deadlines: VecDeque<(Instant, Sequence)>,
+    /// Events that nobody received and that wait for the next question whether that was a master.
+    unproven: Vec<Sequence>,
+    /// Those for which that question is under way.
+    asked: Vec<Sequence>,
+}
+
+#[derive(Debug)]
+struct Emit {
+    user: UserId,
+    /// The number of the command connection that it goes over.
+    link: u64,
+    way: Way,
+    publication: Publication,
+    /// Set on delivery here: whether it came over the bus.
+    over_bus: Option<bool>,
+    outcome: Option<Outcome>,
+    waiting: Option<Waker>,
+    /// The caller has gone; its PUBLISH may never have been sent.
+    is_abandoned: bool,
+}
+
+/// How an event reaches the sockets of this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// It is awaited over the bus.
+    Bus,
+    /// The node is not subscribed to the user's channel, and delivers it without the bus.
+    Direct,
+    /// The user has no sockets here that could be counted on; the node was ready or not.
+    Elsewhere { was_ready: bool },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Publication {
+    Sent,
+    Received(usize),
+    /// Nobody received it, and whether that was a master is to be found out.
+    Unproven,
+    /// It went to a replica: there may be nodes at a master.
+    Misplaced,
+    /// It was not sent, refused or not answered. Some nodes may have it.
+    Failed,
+}
+
+impl Emits {
+    /// To whom the event of this number goes.
+    pub(super) fn user(&self, seq: Sequence) -> Option<&UserId> {
+        self.by_seq.get(&seq).map(|emit| &emit.user)
+    }
+}
+
+impl State {
+    /// Begins to send an event that is late after `due`.
+    pub(in crate::bus::redis) fn emit(
+        &mut self,
+        user: &UserId,
+        event: &Event,
+        due: Instant,
+        now: Instant,
+    ) -> Begun {
+        let CommandLink {
+            number,
+            is_connected,
+            is_demoted,
+        } = self.command;
+        if !is_connected {
+            self.doubt(NotReady::NotConnected);
+        }
+        let is_usable = is_connected && !is_demoted && !self.is_mute(now);
+        let is_wanted = self.channels.is_wanted(user);
+        if !is_usable && !is_wanted {
+            return Begun::Done(self.unsent(user));
+        }
+        let seq = self.next();
+        let message = || UserMessage::Emit {
+            from: self.node.clone(),
+            seq,
+            event: event.clone(),
+        };
+        let way = if is_usable && self.channels.is_subscribed(user) {
+            self.lanes.send(user, seq, message());
+            Way::Bus
+        } else if is_wanted && (!is_usable || self.check().is_err()) {
+            let message = message();
+            self.lanes.deliver_late(user, seq, message, is_usable, now);
+            self.actions.push(Action::TendLate);
+            Way::Direct
+        } else {
+            let was_ready = self.check().is_ok();
+            Way::Elsewhere { was_ready }
+        };
+        let publication = if is_usable {
+            Publication::Sent
+        } else {
+            Publication::Failed
+        };
+        let emit = Emit {
+            user: user.clone(),
+            link: number,
+            way,
+            publication,
+            over_bus: None,
+            outcome: None,
+            waiting: None,
+            is_abandoned: false,
+        };
+        self.emits.by_seq.insert(seq, emit);
+        if !is_usable {
+            return Begun::Wait(seq);
+        }
+        let deadlines = &mut self.emits.deadlines;
+        let index = deadlines.partition_point(|(other, _)| *other <= due);
+        deadlines.insert(index, (due, seq));
+        if index == 0 {
+            self.actions.push(Action::TendLate);
+        }
+        Begun::Publish(seq)
+    }
+
+    /// The PUBLISH of an event has ended.
+    pub(in crate::bus::redis) fn published(
+        &mut self,
+        seq: Sequence,
+        published: Published,
+        now: Instant,
+    ) {
+        let Some(emit) = self.emits.by_seq.get_mut(&seq) else {
+            return;
+        };
+        // The caller looks for the outcome itself, after this.
+        emit.waiting = None;
+        // What comes after the deadline has been judged there.
+        if emit.publication != Publication::Sent {
+            return;
+        }
+        emit.publication = match published {
+            // The user is offline, or connected where another server was promoted.
+            Published::Received(0) if emit.way != Way::Bus => {
+                self.emits.unproven.push(seq);
+                self.actions.push(Action::CheckRole);
+                Publication::Unproven
+            }
+            Published::Received(nodes) => Publication::Received(nodes),
+            Published::Failed(_) | Published::Unanswered => Publication::Failed,
+        };
+        if emit.publication == Publication::Failed {
+            let (user, link) = (emit.user.clone(), emit.link);
+            match published {
+                Published::Failed(why) if link == self.command.number => {
+                    self.doubt(NotReady::Refused(why));
+                }
+                Published::Unanswered => self.unanswered(link, now),
+                _ => {}
+            }
+            // Redis may have received it anyway, and it may be back already.
+            self.lanes.give_up(&user, seq, now);
+            self.actions.push(Action::TendLate);
+        }
+        self.settle(seq);
+    }
+
+    /// These were delivered to the sockets of this node; with whether they came over the bus.
+    pub(in crate::bus::redis) fn delivered(&mut self, events: &[(Sequence, bool)]) {
+        for (seq, over_bus) in events {
+            if let Some(emit) = self.emits.by_seq.get_mut(seq) {
+                emit.over_bus = Some(*over_bus);
+                self.settle(*seq);
+            }
+        }
+    }
+
+    /// What the caller is told, once that is known. Afterwards the emit is forgotten.
+    pub(in crate::bus::redis) fn poll_outcome(
+        &mut self,
+        seq: Sequence,
+        waker: &Waker,
+    ) -> Poll<Outcome> {
+        let Some(emit) = self.emits.by_seq.get_mut(&seq) else {
+            return Poll::Ready(Err(BusUnavailable));
+        };
+        if let Some(outcome) = emit.outcome {
+            self.emits.by_seq.remove(&seq);
+            return Poll::Ready(outcome);
+        }
+        emit.waiting = Some(waker.clone());
+        Poll::Pending
+    }
+
+    /// The caller has gone. An event for the sockets of this node is delivered all the same.
+    pub(in crate::bus::redis) fn abandon(&mut self, seq: Sequence) {
+        if let Some(emit) = self.emits.by_seq.get_mut(&seq) {
+            emit.is_abandoned = true;
+            emit.waiting = None;
+            if emit.outcome.is_some() || matches!(emit.way, Way::Elsewhere { .. }) {
+                self.emits.by_seq.remove(&seq);
+            }
+        }
+    }
+
+    /// Makes those events late whose deadline has passed.
+    pub(in crate::bus::redis) fn expire(&mut self, now: Instant) {
+        while let Some((due, seq)) = self.emits.deadlines.front().copied() {
+            let emit = self.emits.by_seq.get_mut(&seq);
+            let emit = emit.filter(|emit| emit.outcome.is_none());
+            if emit.is_some() && due > now {
+                break;
+            }
+            self.emits.deadlines.pop_front();
+            let Some(emit) = emit else { continue };
+            let (user, link, before) = (emit.user.clone(), emit.link, emit.publication);
+            let is_abandoned = emit.is_abandoned;
+            if let Publication::Sent | Publication::Unproven = before {
+                emit.publication = Publication::Failed;
+            }
+            let was_sent = self.lanes.give_up(&user, seq, due);
+            match before {
+                Publication::Sent if !is_abandoned => self.unanswered(link, now),
+                Publication::Received(_) if was_sent => self.doubt(NotReady::EventLost),
+                _ => {}
+            }
+            self.settle(seq);
+        }
+    }
+
+    /// When to call [`Self::expire`] next.
+    pub(in crate::bus::redis) fn next_deadline(&self) -> Option<Instant> {
+        self.emits.deadlines.front().map(|(due, _)| *due)
+    }
+
+    /// The sessions to look at now, if any; [`Self::looked`] must follow.
+    pub(in crate::bus::redis) fn take_looks(&mut self) -> Option<Looks> {
+        self.lanes.take_looks()
+    }
+
+    /// Whether the sessions can be read now: whoever delivers without the bus may have missed that
+    /// one was replaced, so it looks first, unless Redis does not answer.
+    pub(in crate::bus::redis) fn can_look(&self, now: Instant) -> bool {
+        self.command.is_connected && !self.is_mute(now)
+    }
+
+    /// What waited for these looks goes on, whether or not they succeeded.
+    pub(in crate::bus::redis) fn looked(&mut self, looks: &Looks) {
+        let Self {
+            lanes, deliveries, ..
+        } = self;
+        lanes.looked(&looks.users, |delivery| deliveries.push(delivery));
+    }
+
+    /// Begins to find out whether the command connection leads to a master, if that is asked; returns
+    /// its number, with which [`Self::role_checked`] must follow.
+    pub(in crate::bus::redis) fn begin_role_check(&mut self) -> Option<u64> {
+        let CommandLink {
+            number,
+            is_connected,
+            ..
+        } = self.command;
+        let emits = &mut self.emits;
+        emits.asked.append(&mut emits.unproven);
+        if emits.asked.is_empty() {
+            return None;
+        }
+        if !is_connected {
+            self.role_checked(number, None);
+            return None;
+        }
+        Some(number)
+    }
+
+    /// The server at the end of that command connection is a replica, is none, or did not say.
+    pub(in crate::bus::redis) fn role_checked(&mut self, link: u64, is_replica: Option<bool>) {
+        for seq in std::mem::take(&mut self.emits.asked) {
+            let Some(emit) = self.emits.by_seq.get_mut(&seq) else {
+                continue;
+            };
+            if emit.publication != Publication::Unproven {
+                continue;
+            }
+            emit.publication = match is_replica.filter(|_| emit.link == link) {
+                Some(false) => Publication::Received(0),
+                Some(true) => Publication::Misplaced,
+                None => Publication::Failed,
+            };
+            self.settle(seq);
+        }
+        if is_replica == Some(true) {
+            self.actions.push(Action::FindMaster);
+        }
+    }
+
+    /// Sees whether it is known what to tell the caller.
+    fn settle(&mut self, seq: Sequence) {
+        let Some(emit) = self.emits.by_seq.get(&seq) else {
+            return;
+        };
+        let awaits_delivery = match emit.way {
+            Way::Bus | Way::Direct => emit.over_bus.is_none(),
+            Way::Elsewhere { .. } => false,
+        };
+        if awaits_delivery {
+            return;
+        }
+        let to_some = |nodes| Ok(Reach { nodes });
+        let outcome = match (emit.publication, emit.way) {
+            (Publication::Sent | Publication::Unproven, _) => return,
+            (Publication::Received(nodes), Way::Bus | Way::Elsewhere { was_ready: true }) => {
+                to_some(Some(nodes))
+            }
+            // What took the subscriptions of this node may have taken those of others.
+            (Publication::Received(_), Way::Direct | Way::Elsewhere { was_ready: false }) => {
+                if self.phase == Phase::Live || self.peers.is_alone() {
+                    to_some(None)
+                } else {
+                    Err(BusUnavailable)
+                }
+            }
+            (Publication::Misplaced, _) => Err(BusUnavailable),
+            (Publication::Failed, _) if emit.over_bus == Some(true) => to_some(None),
+            (Publication::Failed, _) => self.unsent(&emit.user),
+        };
+        let is_abandoned = emit.is_abandoned;
+        if is_abandoned {
+            self.emits.by_seq.remove(&seq);
+        } else if let Some(emit) = self.emits.by_seq.get_mut(&seq) {
+            emit.outcome = Some(outcome);
+            self.actions.extend(emit.waiting.take().map(Action::Wake));
+        }
+    }
+
+    /// What to tell of an event that did not go over Redis.
+    fn unsent(&self, user: &UserId) -> Outcome {
+        // While Redis is away no node admits anyone, but behind a replica there is a master.
+        if self.command.is_demoted || !self.peers.is_alone() {
+            return Err(BusUnavailable);
+        }
+        let nodes = usize::from(self.channels.is_wanted(user));
+        Ok(Reach { nodes: Some(nodes) })
+    }
+
+    /// Redis has not answered in time on that connection. Silence of an earlier one does not count.
+    fn unanswered(&mut self, link: u64, now: Instant) {
+        if link == self.command.number {
+            self.mute_until = Some(now + ECHO_LIMIT);
+            self.doubt(NotReady::EventUnanswered);
+        }
+    }
+
+    fn is_mute(&self, now: Instant) -> bool {
+        self.mute_until.is_some_and(|until| now < until)
+    }
+}
