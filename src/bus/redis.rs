@@ -117,8 +117,7 @@ impl RedisBus {
     }
 
     pub(super) fn check(&self) -> Result<(), NotReady> {
-        let (_, checked) = self.feed_over_link(|state, _| state.check());
-        checked
+        self.feed(|state| state.check())
     }
 
     pub(super) async fn leave(&self) {
@@ -336,6 +335,7 @@ impl RedisBus {
     /// Tells the state what happened, and does what follows from it. Nothing to deliver may follow.
     fn feed<T>(&self, event: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
+        self.link.view(|link| state.sees(command_link(link)));
         let told = event(&mut state);
         let actions = state.take_actions();
         drop(state);
@@ -343,25 +343,14 @@ impl RedisBus {
         told
     }
 
-    /// Like [`Self::feed`], for what depends on the command connection, which is returned. The state
-    /// sees the connection as it is at that moment.
-    fn feed_over_link<T>(
-        &self,
-        event: impl FnOnce(&mut State, std::time::Instant) -> T,
-    ) -> (Option<Connection>, T) {
-        let now = now();
+    /// Like [`Self::feed`]; returns the command connection that the state saw meanwhile, too.
+    fn feed_over_link<T>(&self, event: impl FnOnce(&mut State) -> T) -> (Option<Connection>, T) {
         let mut state = self.state();
-        let View {
-            connection,
-            number,
-            is_demoted,
-        } = self.link.view();
-        state.sees(CommandLink {
-            number,
-            is_connected: connection.is_some(),
-            is_demoted,
+        let connection = self.link.view(|link| {
+            state.sees(command_link(link));
+            link.connection.cloned()
         });
-        let told = event(&mut state, now);
+        let told = event(&mut state);
         let actions = state.take_actions();
         drop(state);
         self.perform(actions);
@@ -421,6 +410,14 @@ impl RedisBus {
     fn state(&self) -> MutexGuard<'_, State> {
         // No operation leaves it half-changed, so a poisoned lock is as good as new.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn command_link(link: View<'_>) -> CommandLink {
+    CommandLink {
+        number: link.number,
+        is_connected: link.connection.is_some(),
+        is_demoted: link.is_demoted,
     }
 }
 

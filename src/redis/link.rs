@@ -72,9 +72,9 @@ struct State {
 }
 
 /// The link at one moment.
-#[derive(Debug)]
-pub struct View {
-    pub connection: Option<Connection>,
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    pub connection: Option<&'a Connection>,
     /// Which connection it is, or was if it is lost; a later one has a higher number.
     pub number: u64,
     /// Whether it leads to a replica: others may be using its master already.
@@ -145,13 +145,14 @@ impl Link {
             .ok_or(NotConnected)
     }
 
-    pub fn view(&self) -> View {
+    /// Reads all of it at one moment. The link does not change meanwhile, so `read` must be short.
+    pub fn view<T>(&self, read: impl FnOnce(View<'_>) -> T) -> T {
         let state = self.state.borrow();
-        View {
-            connection: state.connection.as_ref().map(|(one, _)| one.clone()),
+        read(View {
+            connection: state.connection.as_ref().map(|(one, _)| one),
             number: state.number,
             is_demoted: state.is_demoted,
-        }
+        })
     }
 
     /// The connection, if there is one now.

@@ -9,8 +9,8 @@ use std::{
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{
-    RedisBus,
-    state::{Begun, ECHO_LIMIT, Published},
+    RedisBus, now,
+    state::{Begun, ECHO_LIMIT, Published, State},
 };
 use crate::{
     bus::{BusUnavailable, Listener, Reach},
@@ -41,7 +41,7 @@ impl RedisBus {
             timeout(START_LIMIT, self.started.wait()).await.ok();
         }
         let (connection, begun) =
-            self.feed_over_link(|state, now| state.emit(user, event, due.into_std(), now));
+            self.feed_over_link(|state| state.emit(user, event, due.into_std(), now()));
         let mut emitting = match begun {
             Begun::Done(outcome) => return outcome,
             Begun::Publish(seq) | Begun::Wait(seq) => Emitting {
@@ -63,7 +63,7 @@ impl RedisBus {
                 Err(error) if error.is_timeout() => Published::Unanswered,
                 Err(error) => Published::Failed(self.grants.explain(&error)),
             };
-            self.feed_over_link(|state, now| state.published(seq, published, now));
+            self.feed(|state| state.published(seq, published, now()));
         };
         let mut publish = pin!(publish);
         let mut is_published = false;
@@ -81,13 +81,11 @@ impl RedisBus {
     /// look at the sessions.
     pub(super) async fn tend_late_events(&self, listener: &dyn Listener) {
         loop {
-            let (_, (looks, can_look, next)) = self.feed_over_link(|state, now| {
+            let now = now();
+            let (looks, can_look, next) = self.feed(|state| {
                 state.expire(now);
-                (
-                    state.take_looks(),
-                    state.can_look(now),
-                    state.next_deadline(),
-                )
+                let can_look = state.can_look(now);
+                (state.take_looks(), can_look, state.next_deadline())
             });
             if let Some(looks) = looks {
                 if can_look {
@@ -116,11 +114,11 @@ impl RedisBus {
         loop {
             self.role.notified().await;
             while let (Some(mut connection), Some(link)) =
-                self.feed_over_link(|state, _| state.begin_role_check())
+                self.feed_over_link(State::begin_role_check)
             {
                 let is_replica = timeout(ECHO_LIMIT, connection.is_replica()).await;
                 let is_replica = is_replica.ok().and_then(Result::ok);
-                self.feed_over_link(|state, _| state.role_checked(link, is_replica));
+                self.feed(|state| state.role_checked(link, is_replica));
             }
         }
     }

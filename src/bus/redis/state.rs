@@ -43,6 +43,21 @@
 //! | refused, or not answered in time | over the bus | done, number of nodes unknown |
 //! | refused, or not answered in time | late, or nobody here | done if it is alone, else unavailable |
 //!
+//! # Messages
+//!
+//! | arrives | from | then |
+//! |---|---|---|
+//! | anything | an earlier subscriber connection | ignored |
+//! | a message for a user | any node | delivered, behind what waits for that user |
+//! | an event of this node | itself, in time | delivered as it is kept here, not read again |
+//! | an event of this node | itself, after it was late | ignored |
+//! | hello | a node that is not known | a peer; says hello at once |
+//! | hello | a peer | it lives |
+//! | bye | a peer | it is forgotten at once |
+//! | an answer | any node | counts for the question that is open under its number, if one is |
+//!
+//! # Proof of a master
+//!
 //! Only Redis itself can say that it has become a replica. One question serves all events that nobody has
 //! received and that were published before it, over the connection on which they were.
 
