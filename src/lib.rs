@@ -2,7 +2,7 @@
 //!
 //! The crate's map, in reading order:
 //!
-//! 1. [`id`], [`secret`], [`wire`]: the words of the domain; no I/O.
+//! 1. [`error`], [`id`], [`secret`], [`wire`]: the words of the domain; no I/O.
 //! 2. [`config`]: what the operator chose, resolved; [`lifecycle`] ends things in order.
 //! 3. [`auth`] verifies tokens, [`redis`] connects, [`telemetry`] says what happens, [`stream`] is
 //!    what HTTP is read from.
@@ -27,6 +27,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod doctor;
+pub mod error;
 pub mod gateway;
 pub mod http;
 pub mod hub;

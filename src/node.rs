@@ -21,10 +21,10 @@ use crate::{
         self, Bus, BusUnavailable, CatchUp, CatchUpError, Listener, Reach, SessionChange,
         redis::{Answer, PeerTooOld, Question, Reply, Subscription},
     },
+    error::chain,
     hub::{Farewell, Hub, Judgement, Lease, NotAdmitted, Outlet},
     id::{NodeId, SessionId, UserId},
     lifecycle::Lifecycle,
-    redis::chain,
     session::{Claim, SessionError, SessionStore},
     wire::{Event, HandshakeError, UserMessage},
 };

@@ -41,6 +41,11 @@ use crate::{
     secret::Secret,
 };
 
+/// An error of the redis crate, in one line and in the words of Redis.
+#[derive(Debug, Error)]
+#[error("{}", said(.0))]
+pub struct DriverError(pub RedisError);
+
 /// Why there is no connection to Redis.
 #[derive(Debug, Error)]
 pub enum ConnectError {
@@ -48,14 +53,14 @@ pub enum ConnectError {
     Url {
         url: String,
         #[source]
-        source: RedisError,
+        source: DriverError,
     },
     #[error("{}: cannot be read", path.display())]
     File { path: PathBuf, source: io::Error },
     #[error(
         "redis.tls_ca_file, redis.tls_cert_file or redis.tls_key_file is not a PEM file of its kind"
     )]
-    Certificates(#[source] RedisError),
+    Certificates(#[source] DriverError),
     #[error("Redis at {url} cannot be reached: {said}; {remedy}")]
     Unreachable {
         url: String,
@@ -290,16 +295,17 @@ fn client(
     username: Option<&str>,
     password: Option<&Secret>,
 ) -> Result<Client, ConnectError> {
-    let invalid = |source| ConnectError::Url {
+    let invalid = |error| ConnectError::Url {
         url: url.to_owned(),
-        source,
+        source: DriverError(error),
     };
     let info = url.into_connection_info().map_err(invalid)?;
     let info = with_settings(info, username, password);
     if !url.starts_with("rediss:") {
         return Client::open(info).map_err(invalid);
     }
-    Client::build_with_tls(info, certificates(config)?).map_err(ConnectError::Certificates)
+    let client = Client::build_with_tls(info, certificates(config)?);
+    client.map_err(|error| ConnectError::Certificates(DriverError(error)))
 }
 
 fn certificates(config: &config::Redis) -> Result<TlsCertificates, ConnectError> {
@@ -359,22 +365,4 @@ fn read(path: &Path) -> Result<Vec<u8>, ConnectError> {
         path: path.to_owned(),
         source,
     })
-}
-
-/// An error with all its causes in one line, for a log field or an operator.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = String::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let redis = error.downcast_ref::<RedisError>();
-        let cause = redis.map_or_else(|| error.to_string(), said);
-        // Some libraries' errors repeat their source in their own text.
-        if text.is_empty() {
-            text = cause;
-        } else if !text.ends_with(&cause) {
-            text = format!("{text}: {cause}");
-        }
-        next = error.source().filter(|_| redis.is_none());
-    }
-    text
 }

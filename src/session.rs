@@ -40,12 +40,18 @@ pub enum SessionError {
     #[error(transparent)]
     Demoted(#[from] crate::redis::Demoted),
     #[error("Redis failed")]
-    Redis(#[from] ::redis::RedisError),
+    Redis(#[source] crate::redis::DriverError),
     /// What it said, and what an operator can do about it.
     #[error("Redis refuses: {0}")]
     Refused(String),
     #[error("the stored session of {user} is not one that sockd understands")]
     Unintelligible { user: UserId },
+}
+
+impl From<::redis::RedisError> for SessionError {
+    fn from(error: ::redis::RedisError) -> Self {
+        Self::Redis(crate::redis::DriverError(error))
+    }
 }
 
 impl SessionStore {

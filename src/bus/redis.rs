@@ -35,8 +35,9 @@ pub use self::{
 };
 use super::{Listener, NotReady, SessionChange};
 use crate::{
+    error::chain,
     id::{NodeId, UserId},
-    redis::{Backoff, Connection, Link, View, chain, names::ChannelNames, refusal::Grants},
+    redis::{Backoff, Connection, Link, View, names::ChannelNames, refusal::Grants},
     wire::{DecodeError, NodeMessage, OwnEvents, Publication, UserMessage},
 };
 

@@ -15,8 +15,9 @@ use super::{Diagnosis, Finding, Obstacle, Verdict, rights::Trial, servers};
 use crate::{
     bus::redis::{SubscribeError, Subscriber},
     config::{self, Config, Topology},
+    error::chain,
     redis::{
-        ConnectError, Connection, chain,
+        ConnectError, Connection,
         cluster::connect_to_masters,
         connect,
         names::ChannelNames,

@@ -11,7 +11,7 @@ use std::{
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
-use crate::{redis::chain, session::SessionStore};
+use crate::{error::chain, session::SessionStore};
 
 /// How often it is tried whether sessions can be read and written: `/readyz` has 5 s to tell.
 const INTERVAL: Duration = Duration::from_secs(2);

@@ -7,8 +7,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::{CHUNK, DECISION_LIMIT, Node};
 use crate::{
+    error::chain,
     hub::Presence,
-    redis::chain,
     session::{SessionError, SessionStore},
 };
 

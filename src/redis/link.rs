@@ -9,8 +9,8 @@ use tokio::{
     time::{Instant, MissedTickBehavior, timeout},
 };
 
-use super::{Connection, chain, connect_with_pushes, connection::Pulse, dialer::Dialer};
-use crate::{config, lifecycle::Lifecycle};
+use super::{Connection, connect_with_pushes, connection::Pulse, dialer::Dialer};
+use crate::{config, error::chain, lifecycle::Lifecycle};
 
 /// The first pause between two attempts to connect; it doubles up to [`LONGEST_PAUSE`].
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);

@@ -53,13 +53,13 @@ impl RedisSessions {
         let SessionError::Redis(error) = error else {
             return error;
         };
-        match Refusal::of(&error) {
+        match Refusal::of(&error.0) {
             None => SessionError::Redis(error),
             Some(refusal) => {
                 if refusal == Refusal::ReadOnly {
                     self.link.renew();
                 }
-                SessionError::Refused(self.grants.explain(&error))
+                SessionError::Refused(self.grants.explain(&error.0))
             }
         }
     }

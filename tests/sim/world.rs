@@ -353,7 +353,7 @@ impl World {
         let mut told = self.story.told();
         let answer = match &done {
             Ok(done) => format!("200, {} disconnected", done.disconnected),
-            Err(error) => format!("503, {}", sockd::redis::chain(error)),
+            Err(error) => format!("503, {}", sockd::error::chain(error)),
         };
         told.say(
             "backend",
