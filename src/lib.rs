@@ -2,24 +2,24 @@
 //!
 //! The crate's map, in reading order:
 //!
-//! 1. [`error`], [`id`], [`secret`], [`wire`]: the words of the domain; no I/O.
-//! 2. [`config`]: what the operator chose, resolved; [`lifecycle`] ends things in order.
-//! 3. [`auth`] verifies tokens, [`redis`] connects, [`telemetry`] says what happens, [`stream`] is
+//! 1. [`error`], [`id`], [`secret`], [`wire`]: the domain's types; no I/O.
+//! 2. [`config`]: the settings, resolved; [`lifecycle`] shuts down in order.
+//! 3. [`auth`] verifies tokens, [`redis`] connects, [`telemetry`] logs and counts, [`stream`] is
 //!    what HTTP is read from.
 //! 4. [`session`] knows each user's active session, [`bus`] reaches the other nodes, [`hub`] holds
 //!    this process's sockets.
-//! 5. [`node`]: the use cases, made of the three above: admit, emit, force-logout, enforce, sweep.
+//! 5. [`node`]: the use cases, on top of these three: admit, emit, force-logout, enforce, sweep.
 //! 6. [`gateway`] lets Socket.IO clients in, [`http`] lets backends in.
-//! 7. [`server`] puts a process together; [`doctor`] checks what one would depend on; [`client`]
+//! 7. [`server`] assembles a process; [`doctor`] checks what one would depend on; [`client`]
 //!    calls a running one, and uses only layer 1.
 //! 8. [`cli`]: the commands.
 //!
-//! Each layer uses only those above it in this list, and siblings never use each other, but for
-//! layer 1, whose modules may. Only `gateway` names the protocol crates of socketioxide; only
-//! `gateway`, `http` and `server` name axum; only `redis`, `session`, `bus` and `doctor` name the redis crate;
+//! Each layer uses only those above it in this list, and siblings never use each other, except in
+//! layer 1. Only `gateway` names the protocol crates of socketioxide; only `gateway`, `http` and
+//! `server` name axum; only `redis`, `session`, `bus` and `doctor` name the redis crate;
 //! commands other than `serve` reach a node only through `client`, sessions in Redis only through
 //! `session`, and Redis itself only through `doctor`, which leaves nothing in it.
-//! `tests/it/house/layers.rs` reads this list and holds all of it.
+//! `tests/it/house/layers.rs` reads this list and enforces all of it.
 
 pub mod auth;
 pub mod bus;

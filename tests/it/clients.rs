@@ -98,7 +98,7 @@ impl Crowd {
         }
     }
 
-    /// Begins to connect; impatient where it has to come back.
+    /// Begins to connect, with short delays between reconnects.
     fn connect(&mut self, client: &Client, url: &str, options: &Value) {
         let mut all = json!({
             "transports": client.transports,
@@ -118,14 +118,13 @@ impl Crowd {
         self.of(client).next(&client.id).await
     }
 
-    /// The namespace is joined at the first try, on the transport that the client meant to end up
-    /// with.
+    /// Joins the namespace at the first attempt, on the last of the client's transports.
     async fn joined(&mut self, client: &Client) {
         let first = self.next(client).await;
         self.joins(client, first).await;
     }
 
-    /// The namespace is joined again, after any number of tries.
+    /// Joins the namespace again, after any number of attempts.
     async fn rejoined(&mut self, client: &Client) {
         let first = self.of(client).back(&client.id).await;
         self.joins(client, first).await;
@@ -152,7 +151,7 @@ impl Crowd {
         }
     }
 
-    /// What came of a handshake, which may overtake the upgrade or not.
+    /// The result of a handshake, which may come before or after the upgrade.
     async fn answer(&mut self, client: &Client) -> Value {
         loop {
             let report = self.next(client).await;
@@ -172,7 +171,7 @@ impl Crowd {
         assert_eq!(arguments, json!([argument]), "{}", client.id);
     }
 
-    /// The server has ended the socket, and the client means to stay away.
+    /// The server has dismissed the socket, and the client will not reconnect.
     async fn is_dismissed(&mut self, client: &Client) {
         let report = self.next(client).await;
         let expected = if client.is_python() {
@@ -183,8 +182,8 @@ impl Crowd {
         assert_eq!(report, expected, "{}", client.id);
     }
 
-    /// Waits while another client, whom the server refuses, has come back by itself five times.
-    /// Whoever meant to come back as well would have done so.
+    /// Waits until another client, which the server refuses, has retried five times. Any client that
+    /// was going to reconnect would have done so by then.
     async fn wait_for_the_impatient(&mut self, sockd: &Sockd) {
         self.clocks += 1;
         let clock = Client {
@@ -202,13 +201,13 @@ impl Crowd {
         self.node.order(&clock.id, "disconnect", json!({}));
     }
 
-    /// Nobody comes back, not even for a try that is refused.
+    /// No client reconnects, not even for an attempt that is refused.
     async fn all_stay_away(&mut self, clients: &[Client], sockd: &Sockd) {
         let before = sockd.figure("sockd_handshakes_total").await;
         self.wait_for_the_impatient(sockd).await;
         for client in clients {
             let mut unread = self.of(client).unread(&client.id);
-            // What may come late of the first try.
+            // Late reports of the first attempt.
             unread.retain(|report| report["on"] != "connect_failed" && report["on"] != "upgrade");
             assert!(unread.is_empty(), "{}: {unread:?}", client.id);
         }

@@ -22,14 +22,14 @@ use tokio::time::{Instant, sleep, timeout};
 /// How long anything may take that has no limit of its own, on a machine that is busy with builds.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
-/// Resolves with the future, or fails the test with the name of what did not come.
+/// Awaits the future, or fails the test, naming what did not come.
 pub async fn within<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
     timeout(limit, future)
         .await
         .unwrap_or_else(|_| panic!("{what} did not come within {limit:?}"))
 }
 
-/// Asks again and again until the condition holds.
+/// Polls until the condition holds.
 pub async fn eventually<F: Future<Output = bool>>(
     limit: Duration,
     what: &str,
@@ -45,7 +45,7 @@ pub async fn eventually<F: Future<Output = bool>>(
     }
 }
 
-/// Waits until the server holds no more memory than it did, and a tenth.
+/// Waits until the server's memory is at most a tenth above what it was.
 pub async fn is_small_again(sockd: &sockd::Sockd, before_kib: u64) {
     let what = format!("a resident size of {before_kib} KiB");
     eventually(3 * PATIENCE, &what, async || {

@@ -1,4 +1,4 @@
-//! Callers of the internal routes that hang up, or say that they send no more, before they are answered.
+//! Callers of the internal routes that hang up or half-close before they are answered.
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
@@ -229,7 +229,7 @@ async fn an_incomplete_request_holds_no_slot() {
             let mut connection = RawConnection::open(sockd.address()).await;
             connection.send(&whole[..whole.len() - cut]).await;
             connection.half_close().await;
-            // With the time limit of an hour it would hold the only place for as long.
+            // With a limit of an hour, it would hold the only slot for that long.
             connection.read_to_end(PATIENCE).await;
         }
         send_and_leave(sockd.address(), &whole[..whole.len() - 1], Leaving::Resets).await;

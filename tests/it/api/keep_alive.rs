@@ -1,4 +1,4 @@
-//! How long a connection of HTTP may be idle, and how long a head may take.
+//! How long an HTTP connection may be idle, and how long a request's headers may take.
 
 use std::time::{Duration, Instant};
 
@@ -21,14 +21,14 @@ fn builder() -> Builder {
         .env("SOCKD_SERVER__KEEP_ALIVE", "6s")
 }
 
-/// Waits for the end of the connection, in which nothing else comes; returns how long that was.
+/// Waits for the end of the connection, with nothing before it; returns how long that took.
 async fn ends(mut connection: RawConnection) -> Duration {
     let start = Instant::now();
     assert_eq!(connection.read_to_end(PATIENCE).await, "");
     start.elapsed()
 }
 
-/// Lets twice the time of a head pass, in which the connection stays.
+/// Lets twice the header timeout pass, during which the connection stays open.
 async fn stays_idle(connection: &mut RawConnection) {
     let read = tokio::time::timeout(2 * HEAD, connection.read_answer()).await;
     assert!(read.is_err(), "{read:?}");

@@ -17,7 +17,7 @@ use crate::support::{
     within,
 };
 
-/// How the line begins that stands in the place of dropped ones.
+/// How the line that replaces dropped lines begins.
 const NOTICE: &str = "dropped log lines";
 
 /// Sums up the dropped lines that the log mentions.

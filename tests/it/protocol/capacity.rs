@@ -1,4 +1,4 @@
-//! How many clients a node takes: at each limit, one over it, and once there is room again.
+//! The limits of a node: at each limit, one over it, and once there is room again.
 
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ async fn status(sockd: &Sockd) -> u16 {
     http::get(&url).await.status().as_u16()
 }
 
-/// New clients are refused on both transports, politely and so that browsers may read it.
+/// New clients are refused on both transports, with an answer that browsers may read.
 async fn refuses(sockd: &Sockd, limit: &str) {
     let before = refusals(sockd, limit).await;
     let url = format!("{}/socket.io/?EIO=4&transport=polling", sockd.url());
@@ -111,10 +111,10 @@ async fn a_user_has_no_more_sockets_than_the_limit() {
     assert!(metrics.contains(answer), "{metrics}");
     serves_callers(&sockd).await;
     WebSocket::join(sockd.address(), &jwt::user(), &jwt::session()).await;
-    // One leaves, and the connection that was refused may come in.
+    // One leaves, so the refused connection may join.
     first.send("41").await;
     assert!(websocket.connect(&token).await.starts_with("40"));
-    // The sockets of the session before, told or not, take no place from the next.
+    // Sockets of the previous session do not count against the next one.
     let newer = jwt::session();
     assert_eq!(sockd.force_logout(&user, &newer).await, 2);
     let third = WebSocket::join(sockd.address(), &user, &newer).await;
@@ -140,7 +140,7 @@ async fn a_node_has_no_more_connections_than_the_limit() {
     }
     is_logged_once(&sockd, "connections").await;
     serves_callers(&sockd).await;
-    // Who is in stays in, and may move to a WebSocket.
+    // Clients that have joined stay, and may upgrade.
     sockd.emit(&user, "profile:update", &json!(1)).await;
     assert_eq!(polling.packet().await, r#"42["profile:update",1]"#);
     assert_eq!(websocket.packet().await, r#"42["profile:update",1]"#);
@@ -178,7 +178,7 @@ async fn connections_that_have_not_joined_are_limited_including_bare_ones() {
     websocket.packet().await;
     refuses(&sockd, "unjoined_connections").await;
     serves_callers(&sockd).await;
-    // Who joins makes room, and takes it again by leaving.
+    // Joining frees a place, and leaving takes it again.
     let token = jwt::token(&user, &session);
     assert!(websocket.connect(&token).await.starts_with("40"));
     let other = Polling::open(sockd.address()).await;
@@ -278,7 +278,7 @@ async fn clients_leave_open_files_to_callers() {
         "{answer}"
     );
     assert!(answer.contains("connection: close\r\n"), "{answer}");
-    // Who says nothing cannot keep callers out, how many they are.
+    // Silent connections cannot keep callers out, however many there are.
     for _ in 0..4 {
         for _ in 0..100 {
             silent.push(RawConnection::open(sockd.address()).await);

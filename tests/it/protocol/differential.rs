@@ -29,8 +29,8 @@ use self::{
 };
 use crate::support::{PATIENCE, node::Node, redis::Redis, sockd::Sockd};
 
-/// Conversations that every run plays, as many with sessions in Redis, and some that need rules
-/// which these do not.
+/// Conversations that every run plays, how many of them with sessions in Redis, and some that need
+/// further rules.
 const SEEDS: u64 = 200;
 const SEEDS_WITH_REDIS: u64 = 40;
 const ALSO: [u64; 2] = [356, 401];
@@ -39,11 +39,11 @@ const SEEDS_WITH_HEARTBEAT: u64 = 40;
 const HEARTBEAT: (Duration, Duration) = (Duration::from_millis(300), Duration::from_millis(1_500));
 /// Longer than any conversation.
 const NEVER: Duration = Duration::from_secs(300);
-/// Conversations at the same time.
+/// Conversations at a time.
 const AT_ONCE: usize = 32;
-/// How often a difference has to come again: one that the machine makes by being busy does not.
+/// How often a difference has to recur: one that a busy machine causes does not.
 const REPLAYS: usize = 2;
-/// Differences that are told in full.
+/// Differences that are reported in full.
 const TOLD: usize = 5;
 
 /// The two servers, as alike as can be configured.
@@ -105,7 +105,7 @@ impl Servers {
     }
 }
 
-/// What came of all conversations.
+/// The outcome of all conversations.
 #[derive(Default)]
 struct Outcome {
     /// The rules that were needed, and the seeds that need them.
@@ -142,7 +142,7 @@ async fn play_all(
 }
 
 /// Plays the seeds that the environment asks for, or else the usual ones. A difference fails the
-/// test, told as a person can read it, with its shortest conversation.
+/// test with a readable report and the shortest conversation.
 async fn assert_alike(
     servers: &Servers,
     usual: impl IntoIterator<Item = u64>,

@@ -1,4 +1,4 @@
-//! Strangers who send anything at all.
+//! Clients that send garbage.
 
 use std::time::Duration;
 

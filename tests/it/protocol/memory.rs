@@ -1,4 +1,4 @@
-//! What one client may cost in memory at the worst: 40 MB.
+//! The memory that the worst single client may cost: 40 MB.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What is said in a conversation, as a person can read it.
+//! The steps of a conversation, readable in a report.
 
 use std::fmt;
 
@@ -8,21 +8,21 @@ pub const USERS: usize = 2;
 /// Sessions of each user.
 pub const SESSIONS: usize = 2;
 
-/// Something that a client or a backend does; then all is quiet before the next step.
+/// An action of a client or a backend; the next step waits until its effects are over.
 #[derive(Debug, Clone)]
 pub enum Step {
     Open(usize, Transport, Credentials),
-    /// Packets in one breath: one POST, or messages that do not wait for each other.
+    /// Packets sent at once: one POST, or messages without waiting in between.
     Send(usize, Vec<Packet>),
     Upgrade(usize, Upgrade),
     Request(usize, Request),
     Leave(usize, Leaving),
-    /// From now on a poll waits at the server, until something comes of it.
+    /// From now on a poll is pending at the server, until it is answered.
     Wait(usize),
     Frames(usize, Frames),
     /// The client waits for a ping, and answers it.
     Beat(usize),
-    /// The client answers no ping any more.
+    /// The client stops answering pings.
     Expire(usize),
     /// A request that opens a connection, or is refused.
     OpenRequest(&'static str),
@@ -52,7 +52,7 @@ pub struct Login {
     pub session: usize,
 }
 
-/// Where a token stands in the request that opens a connection.
+/// Where the request that opens a connection carries a token.
 #[derive(Debug, Clone)]
 pub enum Credentials {
     None,
@@ -80,16 +80,16 @@ pub enum Auth {
     /// Signed with another secret.
     Foreign(Login),
     Expired(Login),
-    /// Claims that name no user and no session.
+    /// Claims without a user and a session.
     Nobody,
-    /// What stands behind `40`, as it is.
+    /// The text after `40`, verbatim.
     Raw(&'static str),
 }
 
 #[derive(Debug, Clone)]
 pub enum Upgrade {
     Whole,
-    /// A poll is under way and has to be released.
+    /// A poll is pending and has to be released.
     WithPoll,
     /// The probe and the upgrade packet without waiting for the answer.
     InOneBreath,
@@ -102,28 +102,28 @@ pub enum Upgrade {
     ProbedTwice,
     /// A WebSocket ping before the probe.
     Pinged,
-    /// Another first packet than the probe.
+    /// A first packet other than the probe.
     First(Packet),
-    /// Another packet than the upgrade packet behind the answered probe.
+    /// A packet other than the upgrade packet after the answered probe.
     Second(Packet),
     Abandoned {
         probed: bool,
         politely: bool,
     },
-    /// While it is under way, another is tried.
+    /// A second upgrade is tried during the first.
     Twice,
 }
 
 /// The payload of a backend's event.
 #[derive(Debug, Clone)]
 pub enum Payload {
-    /// As it is written.
+    /// Verbatim.
     Raw(&'static str),
     /// So many events, each with a text of so many bytes.
     Long(usize, usize),
 }
 
-/// WebSocket frames beside the usual ones.
+/// Unusual WebSocket frames.
 #[derive(Debug, Clone)]
 pub enum Frames {
     /// A packet in pieces, with a ping and a pong between them.
@@ -132,13 +132,13 @@ pub enum Frames {
     One(u8, Vec<u8>),
     /// A frame that is not masked.
     Unmasked,
-    /// A text in pieces, with another in the midst of it.
+    /// A fragmented text, with another text between its fragments.
     Mixed,
-    /// The header of a message that is longer than it may be.
+    /// The header of a message that is too long.
     TooLong,
 }
 
-/// A request beside the usual ones.
+/// An unusual request.
 #[derive(Debug, Clone)]
 pub enum Request {
     TwoPolls,
@@ -152,7 +152,7 @@ pub enum Request {
     Query(&'static str),
     /// An event posted to a path and query in which `SID` stands for the session's id.
     Post(&'static str),
-    /// A POST whose length is not announced.
+    /// A POST without a content length.
     Chunked,
 }
 
@@ -164,7 +164,7 @@ pub enum Leaving {
     HalfClose,
 }
 
-/// The name of a client in what a person reads.
+/// The name of a client in reports.
 pub fn name(client: usize) -> char {
     char::from(b'a' + client as u8)
 }

@@ -1,4 +1,4 @@
-//! Plays a conversation to a server and writes down what its clients and callers see.
+//! Plays a conversation to a server and records what its clients and callers see.
 //!
 //! Nothing waits for time to pass. After each step the client sends a CONNECT to a namespace that
 //! does not exist, and what comes before its refusal is what the step led to.
@@ -40,7 +40,7 @@ impl fmt::Display for Seen {
     }
 }
 
-/// Plays to the end. Of each step, and of the end, what was seen in it.
+/// Plays to the end. Returns what was seen in each step, and at the end.
 pub async fn play(address: SocketAddr, steps: &[Step], beats: bool) -> Vec<Vec<Seen>> {
     let mut player = Player::new(address, beats);
     let mut transcript = Vec::new();
@@ -60,7 +60,7 @@ struct Player {
     clients: [Client; CLIENTS],
     seen: Vec<Seen>,
     markers: usize,
-    /// Pings come at any time.
+    /// Pings may come at any time.
     beats: bool,
 }
 
@@ -68,7 +68,7 @@ struct Player {
 struct Client {
     sid: String,
     link: Link,
-    /// A poll that the server has, and has not answered.
+    /// A poll that the server has not answered yet.
     poll: Option<Exchange>,
     joined: bool,
     /// The server has said goodbye: nothing but the end may follow.
@@ -180,7 +180,7 @@ impl Player {
 
     async fn emit(&mut self, user: usize, event: &str, payload: &str) {
         let (user, event) = (json!(self.users[user]), json!(event));
-        // As it is written, and not as this program would write it.
+        // Verbatim, not reserialised.
         let body = format!(r#"{{"userId":{user},"event":{event},"payload":{payload}}}"#);
         self.call("emit", &body).await;
     }
@@ -271,7 +271,7 @@ impl Player {
         }
     }
 
-    /// Writes down a packet, without what is another in each run.
+    /// Records a packet, without what differs in each run.
     fn see(&mut self, client: usize, packet: &str) {
         let state = &mut self.clients[client];
         let json = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
@@ -361,7 +361,7 @@ fn packets(body: &str) -> Vec<String> {
     packets.map(str::to_owned).collect()
 }
 
-/// What can be said of an id that is another in each run.
+/// Describes an id that differs in each run.
 fn shape(id: &str) -> String {
     let is_safe = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     match id.chars().all(is_safe) {

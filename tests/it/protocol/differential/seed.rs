@@ -1,4 +1,4 @@
-//! Makes up the conversation of a seed.
+//! Generates the conversation of a seed.
 
 use fastrand::Rng;
 
@@ -16,7 +16,7 @@ use super::{
 /// The most steps of a conversation.
 const LONGEST: usize = 16;
 
-/// What is known while a conversation is made up. It guides, and need not be right.
+/// What is assumed while a conversation is generated. It guides the choices and may be wrong.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Guess {
     Closed,
@@ -66,7 +66,7 @@ fn step(rng: &mut Rng, clients: &mut [Guess; CLIENTS]) -> Step {
     }
     let client = rng.usize(0..CLIENTS);
     let Guess::Open { transport, joined } = clients[client] else {
-        // Backends also talk to users who are not there.
+        // Backends also emit to users who are offline.
         if rng.u8(0..10) == 0 {
             return backend(rng);
         }
@@ -169,7 +169,7 @@ fn frames(rng: &mut Rng) -> Frames {
     }
 }
 
-/// Sessions that win are more frequent, or nobody would ever be in.
+/// Sessions that win are more frequent; otherwise hardly any client would join.
 fn login(rng: &mut Rng) -> Login {
     Login {
         user: rng.usize(0..USERS),

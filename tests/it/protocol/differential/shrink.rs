@@ -2,13 +2,13 @@
 
 use super::{Servers, comparison::Difference, conversation::Step};
 
-/// The shortest conversation that can be had by leaving things out.
+/// Returns the shortest conversation that still differs after steps and packets are removed.
 pub async fn shrink(
     servers: &Servers,
     mut steps: Vec<Step>,
     mut difference: Difference,
 ) -> (Vec<Step>, Difference) {
-    // What comes behind it did not lead to it.
+    // Later steps did not cause it.
     steps.truncate(difference.at + 1);
     for at in (0..steps.len()).rev() {
         let mut shorter = steps.clone();

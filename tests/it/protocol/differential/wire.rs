@@ -1,5 +1,5 @@
-//! HTTP and WebSocket as the conversations need them: requests that are begun and answered later, or
-//! never, and connections that end in every way.
+//! HTTP and WebSocket for the conversations: requests that are answered later or never, and
+//! connections that end in every way.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -14,7 +14,7 @@ use tokio_tungstenite::{
     tungstenite::{self, Message, client::IntoClientRequest},
 };
 
-/// How long a server may take for anything. What has not come by then does not come.
+/// How long a server may take for anything.
 pub const LIMIT: Duration = Duration::from_secs(5);
 
 /// A request on a connection of its own that has been sent.
