@@ -294,7 +294,7 @@ pub fn trim(text: &str) -> &str {
 }
 
 /// What `\s` and `trim` take for a blank in JavaScript (ECMA-262, WhiteSpace and LineTerminator).
-fn is_blank(c: char) -> bool {
+pub fn is_blank(c: char) -> bool {
     const NEXT_LINE: char = '\u{85}';
     const BYTE_ORDER_MARK: char = '\u{feff}';
     (c.is_whitespace() && c != NEXT_LINE) || c == BYTE_ORDER_MARK

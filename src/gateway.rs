@@ -141,8 +141,7 @@ impl Gateway {
                 }
             }
             Asked::Post(connection) if connection.is_polling() => {
-                let body = request.into_body();
-                match polling::post(&connection, body, self.body_timeout).await {
+                match polling::post(&connection, request, self.body_timeout).await {
                     Posted::Taken => packets(Bytes::from_static(b"ok")),
                     Posted::Refused => refuse(EngineError::BadRequest),
                     Posted::TooLong => fail(ErrorCode::PayloadTooLarge),

@@ -62,9 +62,9 @@ struct State {
     /// CONNECTs that came while another was under way.
     waiting: Vec<Auth>,
     connects: u32,
-    /// Attachments that are still to come, and the bytes of those that came.
-    attachments: u32,
-    attached: u32,
+    /// Attachments that are still to come, and whether their packet is for another namespace.
+    attachments: u8,
+    is_elsewhere: bool,
     /// Bytes that the client may send now, as of that tick.
     allowance: u32,
     allowed_at: Tick,
@@ -160,7 +160,7 @@ impl Connection {
             waiting: Vec::new(),
             connects: 0,
             attachments: 0,
-            attached: 0,
+            is_elsewhere: false,
             allowance: engine.limits.inbound_burst as u32,
             allowed_at: ticker.now(),
             ping_at: ticker.after(engine.socketio.ping_interval),
@@ -210,13 +210,6 @@ impl Connection {
         // Not under the lock, and before the client's next packet.
         drop(left);
         goes_on
-    }
-
-    /// Takes a binary packet of the client, of which only the length matters.
-    pub(super) fn receive_binary(&self, length: usize) -> bool {
-        let mut locked = self.lock();
-        locked.receive_binary(length);
-        locked.phase == Phase::Open
     }
 
     /// Takes what the request that opened the connection carried, to judge a CONNECT by it.

@@ -2,29 +2,22 @@
 
 use std::{borrow::Cow, fmt};
 
-use engineioxide_core::{Packet as EnginePacket, ProtocolVersion, Str};
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
-use socketioxide_core::{
-    Value,
-    packet::{Packet as SocketPacket, PacketData},
-    parser::{Parse, ParseConfig, ParseError, ParserState},
-};
-use socketioxide_parser_common::CommonParser;
 
 use super::registry::Sid;
 use crate::{
     auth,
-    auth::trim,
+    auth::{is_blank, trim},
     secret::Secret,
     wire::{Frame, HandshakeError},
 };
 
-/// Attachments of one event; clients' events are ignored, so they are only counted.
-pub(super) const MOST_ATTACHMENTS: usize = 16;
+/// Attachments of one packet, as many as Node takes.
+const MOST_ATTACHMENTS: u8 = 10;
 /// A named namespace is refused, and its name is in the answer, which waits until it is read.
 const LONGEST_NAME: usize = 1_024;
 /// Names that Socket.IO keeps for itself: no client may send them.
@@ -53,6 +46,7 @@ pub(super) enum Packet {
     Pong,
     Probe,
     Upgrade,
+    /// Only a server has a reason to send it, so it means nothing.
     Noop,
     /// It asks to join the namespace `/`.
     Connect(Auth),
@@ -60,12 +54,15 @@ pub(super) enum Packet {
     ConnectElsewhere(String),
     /// It leaves the namespace.
     Disconnect,
-    /// An event, an acknowledgement, or what only servers send; so many attachments follow.
+    /// An event or an acknowledgement, behind which this many attachments follow.
     Message {
-        attachments: usize,
+        attachments: u8,
     },
     /// A packet for another namespace, which nobody can have joined.
-    Elsewhere,
+    Elsewhere {
+        attachments: u8,
+    },
+    Attachment,
 }
 
 /// What a CONNECT carries for sockd; what else is in it does not matter.
@@ -102,105 +99,99 @@ impl Token {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unreadable;
 
-impl From<ParseError> for Unreadable {
-    fn from(_: ParseError) -> Self {
-        Self
-    }
-}
-
-/// Reads a packet that came as text.
+/// Reads a packet that came as text, as Node's parsers do.
 ///
 /// # Errors
-/// What Node's parsers refuse, or answer by ending the connection.
+/// What they refuse, or answer by ending the connection.
 pub(super) fn read(text: &str) -> Result<Packet, Unreadable> {
-    let packet = EnginePacket::parse(ProtocolVersion::V4, text.to_owned());
-    match packet.map_err(|_| Unreadable)? {
-        EnginePacket::Close => Ok(Packet::Close),
-        EnginePacket::Pong | EnginePacket::PongUpgrade => Ok(Packet::Pong),
-        EnginePacket::PingUpgrade => Ok(Packet::Probe),
-        EnginePacket::Upgrade => Ok(Packet::Upgrade),
-        EnginePacket::Noop => Ok(Packet::Noop),
-        EnginePacket::Message(message) => read_message(message),
-        // A ping of a client goes in the wrong direction.
+    match text.split_at_checked(1).ok_or(Unreadable)? {
+        ("1", _) => Ok(Packet::Close),
+        ("2", "probe") => Ok(Packet::Probe),
+        ("3", _) => Ok(Packet::Pong),
+        ("4", message) => read_message(message),
+        ("5", _) => Ok(Packet::Upgrade),
+        ("0" | "6", _) => Ok(Packet::Noop),
+        // Base64, which Node decodes leniently, so it is always valid.
+        ("b", _) => Ok(Packet::Attachment),
+        // Also a ping, which only the server sends.
         _ => Err(Unreadable),
     }
 }
 
-/// The length of a binary packet on polling, which is base64 behind a `b`. Node decodes it leniently,
-/// so it is always valid.
-pub(super) fn binary_length(text: &str) -> Option<usize> {
-    let encoded = text.strip_prefix('b')?;
-    Some(encoded.len() / 4 * 3)
-}
-
-fn read_message(message: Str) -> Result<Packet, Unreadable> {
-    let config = ParseConfig {
-        max_incoming_binaries: MOST_ATTACHMENTS,
-        ..ParseConfig::default()
+/// Reads a Socket.IO packet: its type, how many attachments it has, its namespace, its id and its
+/// data. All but the type may be missing.
+fn read_message(text: &str) -> Result<Packet, Unreadable> {
+    let mut rest = text.chars();
+    // JavaScript takes a blank for the number 0.
+    let kind = match rest.next().ok_or(Unreadable)? {
+        blank if is_blank(blank) => '0',
+        kind => kind,
     };
-    // The parser would keep an event until all its attachments came; we only count them.
-    let state = ParserState::default();
-    // It refuses CONNECT_ERROR, which Node reads and ignores.
-    let (is_error, message) = match message.strip_prefix('4') {
-        Some(rest) => (true, Str::from(format!("0{rest}"))),
-        None => (false, message),
+    let mut rest = rest.as_str();
+    let mut attachments = 0;
+    if let '5' | '6' = kind {
+        let (count, behind) = rest.split_once('-').ok_or(Unreadable)?;
+        attachments = read_count(count)?;
+        rest = behind;
+    }
+    let (namespace, rest) = match rest.starts_with('/') {
+        true => rest.split_once(',').unwrap_or((rest, "")),
+        false => ("/", rest),
     };
-    // It skips what follows a DISCONNECT, which Node refuses.
-    let is_bare = matches!(&*message, "1" | "1/" | "1/,");
-    let (packet, attachments) = match CommonParser.decode_str(&config, &state, message) {
-        Ok(packet) => (packet, 0),
-        Err(ParseError::NeedsMoreBinaryData) => {
-            let packet = state.partial_bin_packet.into_inner();
-            let packet = packet.ok().flatten().ok_or(Unreadable)?.packet;
-            (packet, state.incoming_binary_cnt.into_inner())
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let SocketPacket { inner, ns } = packet;
-    let is_elsewhere = &*ns != "/";
-    match inner {
-        PacketData::Connect(data) if is_error => {
-            let data = data.as_ref().and_then(Value::as_str).map(|data| &**data);
-            check_error(data)?;
-        }
-        PacketData::Connect(data) => {
-            let data = data.as_ref().and_then(Value::as_str);
-            let auth = data.map_or(Ok(Auth::default()), |data| read_auth(data))?;
-            return match &*ns {
+    // Nothing that a client numbers is answered.
+    let data = rest.trim_start_matches(|c: char| c.is_ascii_digit() || is_blank(c));
+    let is_elsewhere = namespace != "/";
+    match (kind, data) {
+        ('0', data) => {
+            let auth = match data {
+                "" => Auth::default(),
+                data => read_auth(data)?,
+            };
+            return match namespace {
                 "/" => Ok(Packet::Connect(auth)),
                 name if name.len() > LONGEST_NAME => Err(Unreadable),
                 name => Ok(Packet::ConnectElsewhere(name.to_owned())),
             };
         }
-        PacketData::Disconnect if is_elsewhere => {}
-        PacketData::Disconnect if is_bare => return Ok(Packet::Disconnect),
-        PacketData::Event(data, _) => check_event(&data)?,
-        PacketData::BinaryEvent(data, _) if attachments > 0 => check_event(&data)?,
-        PacketData::EventAck(data, _) => check_list(&data)?,
-        PacketData::BinaryAck(data, _) if attachments > 0 => check_list(&data)?,
+        ('1', "") if !is_elsewhere => return Ok(Packet::Disconnect),
+        ('1' | '2' | '3' | '5' | '6', "") => {}
+        ('2' | '5', data) => check_event(data)?,
+        ('3' | '6', data) => check_list(data)?,
+        // Also what tells a client that its CONNECT was refused.
         _ => return Err(Unreadable),
     }
     Ok(if is_elsewhere {
-        Packet::Elsewhere
+        Packet::Elsewhere { attachments }
     } else {
         Packet::Message { attachments }
     })
 }
 
-/// Node reads the text or object of a CONNECT_ERROR.
-fn check_error(data: Option<&str>) -> Result<(), Unreadable> {
-    let Some(data) = data else { return Ok(()) };
-    let data: &RawValue = serde_json::from_str(data).map_err(|_| Unreadable)?;
-    data.get()
-        .starts_with(['"', '{'])
-        .then_some(())
-        .ok_or(Unreadable)
+/// Reads a number of attachments in any notation that JavaScript knows.
+fn read_count(text: &str) -> Result<u8, Unreadable> {
+    let text = trim(text);
+    let (radix, digits) = match text.split_at_checked(2) {
+        Some(("0x" | "0X", digits)) => (16, digits),
+        Some(("0o" | "0O", digits)) => (8, digits),
+        Some(("0b" | "0B", digits)) => (2, digits),
+        _ => (10, text),
+    };
+    let count = match radix {
+        10 => text
+            .parse::<f64>()
+            .ok()
+            .filter(|count| count.fract() == 0.0),
+        _ if digits.starts_with('+') => None,
+        _ => u32::from_str_radix(digits, radix).ok().map(f64::from),
+    };
+    let fits = |count: &f64| (1.0..=f64::from(MOST_ATTACHMENTS)).contains(count);
+    let count = count.filter(fits).ok_or(Unreadable)?;
+    Ok(count as u8)
 }
 
 /// An event is a list that begins with its name: a text that is not reserved, or a number.
-fn check_event(data: &Value) -> Result<(), Unreadable> {
-    let text = data.as_str().ok_or(Unreadable)?;
-    let List(name) = serde_json::from_str(text).map_err(|_| Unreadable)?;
+fn check_event(data: &str) -> Result<(), Unreadable> {
+    let List(name) = serde_json::from_str(data).map_err(|_| Unreadable)?;
     let name = name.ok_or(Unreadable)?.get();
     match name.as_bytes()[0] {
         b'-' | b'0'..=b'9' => Ok(()),
@@ -213,9 +204,8 @@ fn check_event(data: &Value) -> Result<(), Unreadable> {
     }
 }
 
-fn check_list(data: &Value) -> Result<(), Unreadable> {
-    let text = data.as_str().ok_or(Unreadable)?;
-    let read = serde_json::from_str::<List<'_>>(text);
+fn check_list(data: &str) -> Result<(), Unreadable> {
+    let read = serde_json::from_str::<List<'_>>(data);
     read.map(drop).map_err(|_| Unreadable)
 }
 
@@ -354,10 +344,19 @@ mod tests {
             ("40/,{}", Ok(Packet::Connect(Auth::default()))),
             ("40/a?b=c,", Ok(Packet::ConnectElsewhere("/a?b=c".into()))),
             ("41", Ok(Packet::Disconnect)),
-            ("41/a,", Ok(Packet::Elsewhere)),
-            ("42/a,[\"b\"]", Ok(Packet::Elsewhere)),
+            ("41/a,", Ok(Packet::Elsewhere { attachments: 0 })),
+            ("4117", Ok(Packet::Disconnect)),
+            ("42/a,[\"b\"]", Ok(Packet::Elsewhere { attachments: 0 })),
             ("452-[\"a\"]", Ok(Packet::Message { attachments: 2 })),
-            ("461-1[]", Ok(Packet::Message { attachments: 1 })),
+            ("452-", Ok(Packet::Message { attachments: 2 })),
+            ("461-/a,1[]", Ok(Packet::Elsewhere { attachments: 1 })),
+            ("4610-[]", Ok(Packet::Message { attachments: 10 })),
+            ("450xA-[\"a\"]", Ok(Packet::Message { attachments: 10 })),
+            ("45 +1.0e0 -[\"a\"]", Ok(Packet::Message { attachments: 1 })),
+            // JavaScript reads a blank as the number 0.
+            ("4 {}", Ok(Packet::Connect(Auth::default()))),
+            ("0{}", Ok(Packet::Noop)),
+            ("bAQID", Ok(Packet::Attachment)),
         ] {
             assert_eq!(read(text), expected, "{text}");
         }
@@ -367,10 +366,15 @@ mod tests {
             r#"42[-1.5e400]"#,
             r#"42["with \"escapes\" \u00e4 \ud83d"]"#,
             r#"4217["a",{"b":[null]}]"#,
+            r#"4212345678901234567890["a"]"#,
+            "42 1 2\u{a0}[\"a\"]",
+            "42",
+            "4217",
+            "43",
+            "43[]",
+            "4317",
             "431[]",
-            "44",
-            r#"44{"message":"x"}"#,
-            r#"44"x""#,
+            "4312345678901234567890[]",
         ] {
             assert_eq!(read(text), message, "{text}");
         }
@@ -378,12 +382,12 @@ mod tests {
             "",
             "x",
             "9",
-            "0",
             "2",
+            "2x",
             "4",
             "4x",
+            "4\u{20ac}",
             "47",
-            "42",
             "42{}",
             "42[",
             "42[]",
@@ -392,12 +396,21 @@ mod tests {
             "42[\"a\"]]",
             "42[\"connect\"]",
             r#"42["conn\u0065ct"]"#,
-            "43[]",
-            "44[]",
+            "42-1[\"a\"]",
+            "43{}",
+            "431.5[]",
+            "44",
+            r#"44{"message":"x"}"#,
+            "45",
             "45-[\"a\"]",
             "451[\"a\"]",
             "450-[\"a\"]",
-            "4517-[\"a\"]",
+            "451.5-[\"a\"]",
+            "450x-[\"a\"]",
+            "450x+1-[\"a\"]",
+            "4511-[\"a\"]",
+            "45inf-[\"a\"]",
+            "46[]",
             "40[]",
             "40\"text\"",
             "40{\"token\":",

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::body::{Body, HttpBody};
 use bytes::{Bytes, BytesMut};
+use http::{Request, header};
 use http_body_util::BodyExt;
 use tokio::{task::consume_budget, time::timeout};
 
@@ -15,7 +16,7 @@ use super::{
 /// What came of a POST.
 pub(super) enum Posted {
     Taken,
-    /// It has ended the connection.
+    /// The connection has ended.
     Refused,
     TooLong,
     TooSlow,
@@ -28,15 +29,27 @@ pub(super) async fn poll(connection: &Arc<Connection>) -> Option<Bytes> {
 }
 
 /// Takes what the client has sent.
-pub(super) async fn post(connection: &Connection, body: Body, within: Duration) -> Posted {
+pub(super) async fn post(
+    connection: &Connection,
+    request: Request<Body>,
+    within: Duration,
+) -> Posted {
     let Some(_posting) = connection.begin_post() else {
         return Posted::Refused;
     };
+    // This version of the protocol sends bytes as text.
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    if content_type.is_some_and(|content_type| content_type == "application/octet-stream") {
+        connection.end(Ending::Unreadable);
+        return Posted::Refused;
+    }
+    let body = request.into_body();
     let limit = connection.engine().socketio.max_payload;
     let body = match timeout(within, read_to_end(body, limit)).await {
         Ok(Ok(body)) => body,
         Ok(Err(Unread::TooLong)) => {
-            connection.end(Ending::MessageTooLong);
+            // As in Node, the session goes on.
+            connection.charge(limit);
             return Posted::TooLong;
         }
         Ok(Err(Unread::Broken)) => return Posted::Refused,
@@ -46,11 +59,7 @@ pub(super) async fn post(connection: &Connection, body: Body, within: Duration) 
     // As Node reads it: a byte that is no UTF-8 becomes U+FFFD.
     let text = String::from_utf8_lossy(&body);
     for packet in text.split(char::from(SEPARATOR)) {
-        let goes_on = match packet::binary_length(packet) {
-            Some(length) => connection.receive_binary(length),
-            None => connection.receive(packet::read(packet)),
-        };
-        if !goes_on {
+        if !connection.receive(packet::read(packet)) {
             break;
         }
         // A POST can hold 500,000 packets, and the thread has others to serve.

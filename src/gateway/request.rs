@@ -1,9 +1,8 @@
 //! What a request to the Socket.IO endpoint asks for, judged as Engine.IO's own server does.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 use axum::body::Body;
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
 };
@@ -52,7 +51,8 @@ pub(super) enum Asked<C> {
     Upgrade(C),
 }
 
-/// The request's query, each key with its first value.
+/// The request's query. Of a repeated key the last value counts, as in Node; of repeated tokens the
+/// first.
 #[derive(Debug, Default)]
 struct Query<'a> {
     eio: Option<Cow<'a, str>>,
@@ -66,20 +66,20 @@ impl<'a> Query<'a> {
         let mut query = Self::default();
         for (key, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
         {
-            let slot = match &*key {
-                "EIO" => &mut query.eio,
-                "transport" => &mut query.transport,
-                "sid" => &mut query.sid,
-                "token" => &mut query.token,
-                _ => continue,
-            };
-            slot.get_or_insert(value);
+            match &*key {
+                "EIO" => query.eio = Some(value),
+                "transport" => query.transport = Some(value),
+                "sid" => query.sid = Some(value),
+                "token" if query.token.is_none() => query.token = Some(value),
+                _ => {}
+            }
         }
         query
     }
 }
 
-/// Judges a request in the order of Engine.IO's server: transport, session, method, version.
+/// Judges a request in the order of Engine.IO's server: its transport, then its session and version,
+/// or of one without a session its method, transport and version.
 ///
 /// # Errors
 /// What is wrong with the request.
@@ -93,67 +93,97 @@ pub(super) fn parse<B, C>(
         Some("polling") => false,
         _ => return Err(EngineError::TransportUnknown),
     };
+    let is_version_4 = query.eio.as_deref() == Some("4");
+    let fits = websocket == is_upgrade(request);
     // To Engine.IO's own server, an empty one is none.
-    let connection = match query.sid.as_deref().filter(|sid| !sid.is_empty()) {
-        Some(sid) => Some(find(sid).ok_or(EngineError::SessionIdUnknown)?),
-        None => None,
+    let Some(sid) = query.sid.as_deref().filter(|sid| !sid.is_empty()) else {
+        return match *request.method() {
+            Method::GET if !fits => Err(EngineError::BadRequest),
+            Method::GET if !is_version_4 => Err(EngineError::UnsupportedProtocolVersion),
+            Method::GET if websocket => Ok(Asked::WebSocket),
+            Method::GET => Ok(Asked::Open),
+            _ => Err(EngineError::BadHandshakeMethod),
+        };
     };
-    if connection.is_none() && request.method() != Method::GET {
-        return Err(EngineError::BadHandshakeMethod);
-    }
-    if websocket != has_token(request.headers(), header::UPGRADE, "websocket") {
-        return Err(EngineError::BadRequest);
-    }
-    if connection.is_none() && query.eio.as_deref() != Some("4") {
-        return Err(EngineError::UnsupportedProtocolVersion);
-    }
-    match (connection, request.method()) {
-        (None, _) if websocket => Ok(Asked::WebSocket),
-        (None, _) => Ok(Asked::Open),
-        (Some(connection), &Method::GET) if websocket => Ok(Asked::Upgrade(connection)),
-        (Some(connection), &Method::GET) => Ok(Asked::Poll(connection)),
-        (Some(connection), &Method::POST) => Ok(Asked::Post(connection)),
+    let connection = find(sid).ok_or(EngineError::SessionIdUnknown)?;
+    match *request.method() {
+        _ if !fits || !is_version_4 => Err(EngineError::BadRequest),
+        Method::GET if websocket => Ok(Asked::Upgrade(connection)),
+        Method::GET => Ok(Asked::Poll(connection)),
+        Method::POST if !websocket => Ok(Asked::Post(connection)),
         _ => Err(EngineError::BadRequest),
     }
+}
+
+/// Whether the connection is to become a WebSocket; if not, an `Upgrade` header means nothing
+/// (RFC 9110, 7.8).
+fn is_upgrade<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    request.version() >= Version::HTTP_11
+        && has_token(headers, header::CONNECTION, "upgrade")
+        && has_token(headers, header::UPGRADE, "websocket")
 }
 
 /// Whether a header that is a list has this token, in any case; its lines are one list (RFC 9110,
 /// 5.3).
 fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    list(headers, name).any(|found| found.eq_ignore_ascii_case(token))
+    let mut found = list(headers, name);
+    found.any(|found| found.eq_ignore_ascii_case(token.as_bytes()))
 }
 
-fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(name).into_iter();
-    let lines = lines.filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).map(str::trim)
+    let members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    members.map(<[u8]>::trim_ascii)
+}
+
+/// The value of a header that is there once.
+fn only(headers: &HeaderMap, name: HeaderName) -> Option<&[u8]> {
+    let mut lines = headers.get_all(name).into_iter();
+    let value = lines.next()?.as_bytes();
+    lines.next().is_none().then_some(value)
+}
+
+/// Whether it encodes 16 bytes in base64, whatever the bits that it leaves over.
+fn is_key(key: &[u8]) -> bool {
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/".contains(byte);
+    let digits = key.strip_suffix(b"==");
+    digits.is_some_and(|digits| digits.len() == 22 && digits.iter().all(is_digit))
+}
+
+/// The first of the subprotocols that are offered. `Err`: one of them is no token, or there twice
+/// (RFC 6455, 4.1).
+fn subprotocol(headers: &HeaderMap) -> Result<Option<HeaderValue>, EngineError> {
+    let is_special = |byte: &u8| b"!#$%&'*+-.^_`|~".contains(byte);
+    let is_token = |name: &[u8]| {
+        let mut bytes = name.iter();
+        !name.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || is_special(byte))
+    };
+    let mut known = HashSet::new();
+    let mut offered = list(headers, header::SEC_WEBSOCKET_PROTOCOL);
+    if !offered.all(|name| is_token(name) && known.insert(name)) {
+        return Err(EngineError::BadRequest);
+    }
+    let first = list(headers, header::SEC_WEBSOCKET_PROTOCOL).next();
+    Ok(first.and_then(|first| HeaderValue::from_bytes(first).ok()))
 }
 
 /// The answer that accepts a WebSocket (RFC 6455, 4.2), if the request can become one. As in Node it
 /// names the first subprotocol that is offered: without one, browsers give up.
 pub(super) fn accept_websocket<B>(request: &Request<B>) -> Option<Response<Body>> {
     let headers = request.headers();
-    let key = headers.get(header::SEC_WEBSOCKET_KEY);
-    let key = key.filter(|key| STANDARD.decode(key).is_ok_and(|key| key.len() == 16));
-    let version = headers.get(header::SEC_WEBSOCKET_VERSION);
-    let is_good = request.method() == Method::GET
-        && request.version() >= Version::HTTP_11
-        && has_token(headers, header::CONNECTION, "upgrade")
-        && version.is_some_and(|version| version == "13");
-    let key = key.filter(|_| is_good)?;
+    let key = only(headers, header::SEC_WEBSOCKET_KEY).filter(|key| is_key(key))?;
+    only(headers, header::SEC_WEBSOCKET_VERSION).filter(|version| *version == b"13")?;
+    let protocol = subprotocol(headers).ok()?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let answer = response.headers_mut();
-    let accept = derive_accept_key(key.as_bytes());
-    let accept = HeaderValue::from_str(&accept).ok()?;
+    let accept = HeaderValue::from_str(&derive_accept_key(key)).ok()?;
     answer.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     answer.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     answer.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    if let Some(protocol) = list(headers, header::SEC_WEBSOCKET_PROTOCOL).next() {
-        let is_name = |text: &str| HeaderName::from_bytes(text.as_bytes()).is_ok();
-        let protocol = Some(protocol).filter(|protocol| is_name(protocol));
-        let protocol = protocol.and_then(|protocol| HeaderValue::from_str(protocol).ok());
-        answer.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol?);
+    if let Some(protocol) = protocol {
+        answer.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
     Some(response)
 }
@@ -179,7 +209,9 @@ mod tests {
             .method(method)
             .uri(format!("/socket.io/{query}"));
         if upgrade {
-            request = request.header("upgrade", "WebSocket");
+            request = request
+                .header("upgrade", "WebSocket")
+                .header("connection", "keep-alive, Upgrade");
         }
         parse(&request.body(()).unwrap(), |sid| {
             (sid == "good").then_some(())
@@ -219,6 +251,18 @@ mod tests {
             Err(UnsupportedProtocolVersion)
         );
         assert_eq!(
+            judge("GET", "?EIO=4&transport=polling&sid=good", true),
+            Err(BadRequest)
+        );
+        assert_eq!(
+            judge("POST", "?EIO=4&transport=websocket&sid=good", true),
+            Err(BadRequest)
+        );
+        assert_eq!(
+            judge("GET", "?transport=polling&sid=good", false),
+            Err(BadRequest)
+        );
+        assert_eq!(
             judge("GET", "?EIO=4&transport=polling&t=x", false),
             Ok(Asked::Open)
         );
@@ -236,7 +280,34 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_a_repeated_key_counts_and_blanks_do_not() {
+    fn of_a_repeated_key_the_last_counts() {
+        let query = "?transport=websocket&transport=polling&EIO=3&EIO=4&sid=x&sid=good";
+        assert_eq!(judge("GET", query, false), Ok(Asked::Poll(())));
+        assert_eq!(
+            judge("GET", &format!("{query}&sid="), false),
+            Ok(Asked::Open)
+        );
+    }
+
+    #[test]
+    fn an_upgrade_header_alone_means_nothing() {
+        let judge = |header: (&str, &str), version| {
+            let request = Request::get("/socket.io/?EIO=4&transport=polling")
+                .version(version)
+                .header("upgrade", "websocket")
+                .header(header.0, header.1);
+            parse(&request.body(()).unwrap(), |_| None::<()>)
+        };
+        let close = ("connection", "close");
+        assert_eq!(judge(close, Version::HTTP_11), Ok(Asked::Open));
+        let upgrade = ("connection", "upgrade");
+        assert_eq!(judge(upgrade, Version::HTTP_10), Ok(Asked::Open));
+        let refused = Err(EngineError::BadRequest);
+        assert_eq!(judge(upgrade, Version::HTTP_11), refused);
+    }
+
+    #[test]
+    fn the_first_of_several_tokens_counts_and_blanks_do_not() {
         let request = Request::get("/socket.io/?token=&token=b").header("authorization", "  ");
         assert_eq!(token(request), None);
         let request = Request::get("/socket.io/?token=a%20b&token=c");
@@ -247,12 +318,16 @@ mod tests {
 
     fn accept(headers: &[(&str, &str)]) -> Option<Response<Body>> {
         let request = Request::get("/socket.io/?EIO=4&transport=websocket")
+            .header("upgrade", "websocket")
             .header("sec-websocket-version", "13")
             .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
         let request = headers.iter().fold(request, |request, (name, value)| {
             request.header(*name, *value)
         });
-        accept_websocket(&request.body(()).unwrap())
+        let request = request.body(()).unwrap();
+        let asked = parse(&request, |_| None::<()>).ok()?;
+        assert_eq!(asked, Asked::WebSocket);
+        accept_websocket(&request)
     }
 
     #[test]
@@ -295,8 +370,14 @@ mod tests {
                 expected.map(str::as_bytes)
             );
         }
-        for bad in ["", "a b", ",a"] {
-            assert!(accept(&[connection, ("sec-websocket-protocol", bad)]).is_none());
+        for bad in ["", "a b", ",a", "a,", "a,,b", "a, a", "a;b", "a, \u{e9}"] {
+            let offer = ("sec-websocket-protocol", bad);
+            assert!(accept(&[connection, offer]).is_none(), "{bad}");
+        }
+        let offer = ("sec-websocket-protocol", "a");
+        assert!(accept(&[connection, offer, offer]).is_none());
+        for repeated in ["sec-websocket-key", "sec-websocket-version"] {
+            assert!(accept(&[connection, (repeated, "13")]).is_none());
         }
     }
 }

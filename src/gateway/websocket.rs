@@ -156,7 +156,7 @@ impl Carrier {
         let limit = connection.engine().socketio.max_payload;
         let read = self.frames.read(bytes, limit, |message| match message {
             Message::Text(text) => connection.receive(packet::read(text)),
-            Message::Binary(bytes) => connection.receive_binary(bytes.len()),
+            Message::Binary(_) => connection.receive(Ok(Packet::Attachment)),
             Message::Ping(payload) => connection.receive_ping(payload),
             Message::Close(payload) => {
                 connection.receive_close(payload);

@@ -44,17 +44,15 @@ impl Locked<'_> {
         if self.phase != Phase::Open {
             return None;
         }
-        // The attachments of an event follow right behind it.
-        let packet = packet.ok().filter(|packet| {
-            let is_message = matches!(
-                packet,
-                Packet::Connect(_)
-                    | Packet::ConnectElsewhere(_)
-                    | Packet::Disconnect
-                    | Packet::Message { .. }
-                    | Packet::Elsewhere
-            );
-            self.attachments == 0 || !is_message
+        // The attachments of a packet follow right behind it.
+        let packet = packet.ok().filter(|packet| match packet {
+            Packet::Attachment => self.attachments > 0,
+            Packet::Connect(_)
+            | Packet::ConnectElsewhere(_)
+            | Packet::Disconnect
+            | Packet::Message { .. }
+            | Packet::Elsewhere { .. } => self.attachments == 0,
+            Packet::Close | Packet::Pong | Packet::Probe | Packet::Upgrade | Packet::Noop => true,
         });
         match packet {
             Some(Packet::Pong) => self.pong(),
@@ -67,30 +65,22 @@ impl Locked<'_> {
                 }
             }
             Some(Packet::Disconnect) => return self.leave(),
-            Some(Packet::Message { attachments }) if self.is_member() => {
-                // This is where an acknowledgement would be answered.
-                self.attachments = attachments as u32;
-                self.attached = 0;
-            }
-            Some(Packet::Message { .. } | Packet::Elsewhere | Packet::Probe) | None => {
-                self.end(Ending::Unreadable);
-            }
+            Some(Packet::Message { attachments }) => self.take_message(attachments, false),
+            Some(Packet::Elsewhere { attachments }) => self.take_message(attachments, true),
+            Some(Packet::Attachment) => self.take_message(self.attachments - 1, self.is_elsewhere),
+            Some(Packet::Probe) | None => self.end(Ending::Unreadable),
         }
         None
     }
 
-    pub(super) fn receive_binary(&mut self, length: usize) {
-        self.charge_packet();
-        if self.phase != Phase::Open {
-            return;
+    /// Takes an event or an acknowledgement, of which nothing is kept. Who may send it is judged once
+    /// all of it has come.
+    fn take_message(&mut self, attachments: u8, is_elsewhere: bool) {
+        self.attachments = attachments;
+        self.is_elsewhere = is_elsewhere;
+        if attachments == 0 && (is_elsewhere || !self.is_member()) {
+            self.end(Ending::Unreadable);
         }
-        let longest = self.connection.engine.socketio.max_payload;
-        let attached = self.attached as usize + length;
-        if self.attachments == 0 || attached > longest {
-            return self.end(Ending::Unreadable);
-        }
-        self.attachments -= 1;
-        self.attached = attached as u32;
     }
 
     /// Counts a CONNECT, whatever its answer will be; `false` if it is one too many.

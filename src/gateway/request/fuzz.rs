@@ -28,12 +28,27 @@ fn target(input: &[u8]) {
         let token = token.0.expose();
         assert!(!auth::trim(token).is_empty() && token.len() <= 2 * auth::MAX_TOKEN);
     }
+    if !matches!(
+        parse(&request, find),
+        Ok(Asked::WebSocket | Asked::Upgrade(()))
+    ) {
+        return;
+    }
     let Some(ours) = accept_websocket(&request) else {
-        let offers = request
-            .headers()
-            .contains_key(header::SEC_WEBSOCKET_PROTOCOL);
+        // It does not look at subprotocols, and of a repeated header only at the first line.
+        let is_stricter = request.headers().keys_len() < request.headers().len()
+            || request
+                .headers()
+                .contains_key(header::SEC_WEBSOCKET_PROTOCOL)
+            || request
+                .headers()
+                .get(header::SEC_WEBSOCKET_KEY)
+                .is_some_and(|key| key.len() != 24);
         let theirs = create_response(&request);
-        assert!(offers || theirs.is_err(), "tungstenite accepts {request:?}");
+        assert!(
+            is_stricter || theirs.is_err(),
+            "tungstenite accepts {request:?}"
+        );
         return;
     };
     assert_eq!(ours.status(), StatusCode::SWITCHING_PROTOCOLS);
@@ -86,35 +101,38 @@ fn model(request: &Request<()>) -> std::result::Result<Asked<()>, EngineError> {
     let query = request.uri().query().unwrap_or_default();
     let mut values = HashMap::new();
     for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
-        values.entry(key.into_owned()).or_insert(value.into_owned());
+        values.insert(key.into_owned(), value.into_owned());
     }
     let value = |key: &str| values.get(key).map_or("", String::as_str);
-    let upgrades = request.headers().get_all(header::UPGRADE).into_iter();
-    let upgrades = upgrades
-        .filter_map(|line| line.to_str().ok())
-        .collect::<Vec<_>>();
-    let mut upgrades = upgrades.iter().flat_map(|line| line.split(','));
-    let upgrades = upgrades.any(|word| word.trim().eq_ignore_ascii_case("websocket"));
-    let (method, is_new) = (request.method(), value("sid").is_empty());
-    Err(match value("transport") {
-        transport if !["polling", "websocket"].contains(&transport) => {
-            EngineError::TransportUnknown
-        }
-        _ if !["", "known"].contains(&value("sid")) => EngineError::SessionIdUnknown,
-        _ if is_new && method != Method::GET => EngineError::BadHandshakeMethod,
-        transport if (transport == "websocket") != upgrades => EngineError::BadRequest,
-        _ if is_new && value("EIO") != "4" => EngineError::UnsupportedProtocolVersion,
-        transport => {
-            return match (transport, method, is_new) {
-                ("websocket", _, true) => Ok(Asked::WebSocket),
-                (_, _, true) => Ok(Asked::Open),
-                ("websocket", &Method::GET, _) => Ok(Asked::Upgrade(())),
-                (_, &Method::GET, _) => Ok(Asked::Poll(())),
-                (_, &Method::POST, _) => Ok(Asked::Post(())),
-                _ => Err(EngineError::BadRequest),
-            };
-        }
-    })
+    let has = |name, token: &str| {
+        let lines = request.headers().get_all(name).into_iter();
+        let lines: Vec<_> = lines
+            .map(|line| String::from_utf8_lossy(line.as_bytes()))
+            .collect();
+        let lines = lines.join(",").to_ascii_lowercase();
+        lines.split(',').any(|found| found.trim_ascii() == token)
+    };
+    let upgrades = has(header::UPGRADE, "websocket") && has(header::CONNECTION, "upgrade");
+    let (transport, sid) = (value("transport"), value("sid"));
+    if !["polling", "websocket"].contains(&transport) {
+        return Err(EngineError::TransportUnknown);
+    }
+    let fits = (transport == "websocket") == upgrades;
+    let is_version_4 = value("EIO") == "4";
+    let is_get = request.method() == Method::GET;
+    match sid {
+        "" if !is_get => Err(EngineError::BadHandshakeMethod),
+        "" if !fits => Err(EngineError::BadRequest),
+        "" if !is_version_4 => Err(EngineError::UnsupportedProtocolVersion),
+        "" if upgrades => Ok(Asked::WebSocket),
+        "" => Ok(Asked::Open),
+        "known" if !fits || !is_version_4 => Err(EngineError::BadRequest),
+        "known" if is_get && upgrades => Ok(Asked::Upgrade(())),
+        "known" if is_get => Ok(Asked::Poll(())),
+        "known" if request.method() == Method::POST && !upgrades => Ok(Asked::Post(())),
+        "known" => Err(EngineError::BadRequest),
+        _ => Err(EngineError::SessionIdUnknown),
+    }
 }
 
 const QUERY: [&str; 14] = [
@@ -133,7 +151,7 @@ const QUERY: [&str; 14] = [
     "t=x",
     "transport",
 ];
-const HEADERS: [&str; 19] = [
+const HEADERS: [&str; 22] = [
     "connection:upgrade",
     "connection:keep-alive",
     "connection:keep-alive, Upgrade",
@@ -150,6 +168,9 @@ const HEADERS: [&str; 19] = [
     "sec-websocket-protocol:v1, v2",
     "sec-websocket-protocol:",
     "sec-websocket-protocol:a b",
+    "sec-websocket-protocol:v1",
+    "sec-websocket-protocol:v1 ,v1",
+    "sec-websocket-key:dGhlIHNhbXBsZSBub25jZR==",
     "authorization:Bearer a.b.c",
     "authorization: ",
     "authorization:\u{e9}",

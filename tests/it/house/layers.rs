@@ -11,16 +11,7 @@ use std::{
 use self::paths::{NamedPath, paths};
 
 /// Other crates, and the modules that may name them.
-const FOREIGN: [(&[&str], &[&str]); 3] = [
-    (
-        &[
-            "engineioxide_core",
-            "socketioxide",
-            "socketioxide_core",
-            "socketioxide_parser_common",
-        ],
-        &["gateway"],
-    ),
+const FOREIGN: [(&[&str], &[&str]); 2] = [
     (&["axum"], &["gateway", "http", "server"]),
     (&["redis"], &["redis", "session", "bus", "doctor"]),
 ];

@@ -146,14 +146,14 @@ async fn fragments_of_one_byte_cost_no_more_than_their_bytes() {
 #[tokio::test]
 async fn attachments_are_bounded_in_number_and_in_bytes() {
     for (what, head, pieces, size) in [
-        ("attachments of a great event", r#"4516-["x"]"#, 16, 250_000),
+        ("attachments of a great event", r#"4510-["x"]"#, 10, 950_000),
         (
             "an event of a million attachments",
             r#"451000000-["x"]"#,
             9,
             100_000,
         ),
-        ("empty attachments", r#"4516-["x"]"#, 17, 0),
+        ("empty attachments", r#"4510-["x"]"#, 11, 0),
     ] {
         let (sockd, user, session) = start().await;
         stays_bounded(&sockd, what, async {

@@ -5,7 +5,7 @@ use std::fmt;
 use super::{
     conversation::{CLIENTS, Step, name},
     player::Seen,
-    rules::{Allows, FAULTS, RULES, Rule},
+    rules::{Allows, RULES, Rule},
 };
 
 /// What was seen in one step on either side.
@@ -64,7 +64,7 @@ fn allow(
     mut pair: Pair,
     met: &mut Vec<&'static str>,
 ) -> (Pair, bool) {
-    for Rule { name, allows, .. } in FAULTS.iter().chain(RULES) {
+    for Rule { name, allows, .. } in RULES {
         match allows {
             Allows::Apart(take_out) => {
                 if !pair.differ() {

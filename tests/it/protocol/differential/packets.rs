@@ -19,12 +19,29 @@ pub const EVENTS: &[&str] = &[
     r#"42["a","\ud83d"]"#,
     r#"42[-1.5]"#,
     r#"42[""]"#,
-    r#"43[]"#,
-    r#"4317[1,2]"#,
     r#"4212345678901234567890["message"]"#,
+    r#"42 1 2["blanks in a number"]"#,
+    "42\u{a0}[\"a blank of JavaScript\"]",
     r#"42["__proto__"]"#,
+    "42",
     "421",
+    "42/,",
+    "43",
+    "43[]",
+    "43 []",
+    "4317",
+    "4317[1,2]",
+    "4312345678901234567890[]",
+    r#"43["connect"]"#,
 ];
+
+/// How a number of attachments can be written, `N` being the number.
+pub const COUNTS: &[&str] = &[
+    "N", "N", "N", "N", "0N", "N.0", "Ne0", "+N", " N", "0xN", "0b1",
+];
+
+/// A placeholder for an attachment that no event has.
+pub const MISPLACED: &str = r#"{"_placeholder":true,"num":99}"#;
 
 /// Packets that end a connection, or do nothing, or are for nobody.
 pub const ODD: &[&str] = &[
@@ -61,10 +78,15 @@ pub const ODD: &[&str] = &[
     r#"42["disconnecting"]"#,
     r#"42["newListener"]"#,
     r#"42["removeListener"]"#,
-    "43",
     "43{}",
-    "4317",
+    "4317{}",
+    "43-1[]",
+    "431.5[]",
+    "43null",
+    "43[",
+    "43/elsewhere,1[]",
     "44",
+    "44[]",
     r#"44{"message":"no"}"#,
     "44x",
     "45",
@@ -74,7 +96,15 @@ pub const ODD: &[&str] = &[
     r#"451["a"]"#,
     r#"45x-["a"]"#,
     r#"451.5-["a"]"#,
+    r#"45,1-["a"]"#,
+    "45-1-[]",
+    r#"450x-["a"]"#,
     "46",
+    "46-1[]",
+    "461[]",
+    "461-{}",
+    "461-1{}",
+    "4117",
     "41{}",
     "41[]",
     "41/elsewhere,",
@@ -183,6 +213,15 @@ pub const POSTS: &[&str] = &[
     "/socket.io/?EIO=4&transport=polling&sid=SID%20",
     "/socket.io/?EIO=4&transport=polling&sid=+SID",
     "/socket.io/?EIO=4&transport=polling&sid=",
+    "/socket.io/?EIO=4&transport=polling&sid=SID&sid=",
+    "/socket.io/?EIO=4&transport=polling&sid=SID&transport=websocket",
+    "/socket.io/?EIO=4&transport=polling&sid=SID&EIO",
+    "/socket.io/?transport=polling&sid=SID",
+    "/socket.io/?EIO=4&transport=websocket&sid=SID\nupgrade: websocket",
+    "/socket.io/?EIO=4&transport=polling&sid=SID\nupgrade: websocket",
+    "/socket.io/?EIO=4&transport=polling&sid=SID\ncontent-type: application/json",
+    "/socket.io/?EIO=4&transport=polling&sid=SID\ncontent-type: application/octet-stream",
+    "/socket.io/?EIO=4&transport=polling&sid=SID\ncontent-type: application/octet-stream;x=y",
     "/socket.io/more?EIO=4&transport=polling&sid=SID",
     "/socket.io/?&&EIO=4&transport=polling&sid=SID&",
     "/socket.io/?EIO=4;transport=polling;sid=SID",
@@ -197,6 +236,15 @@ pub const OPEN_REQUESTS: &[&str] = &[
     "GET /socket.io/?EIO=4&transport=polling&transport=websocket",
     "GET /socket.io/?EIO=3&EIO=4&transport=polling",
     "GET /socket.io/?EIO=4&EIO=3&transport=polling",
+    "GET /socket.io/?EIO=4&transport=polling&sid=nobody&sid=",
+    "GET /socket.io/?EIO=4&transport=polling&transport",
+    "GET /socket.io/?EIO=4&transport=polling&EIO",
+    "GET /socket.io/?EIO=4&transport=polling#&EIO=3",
+    "GET http://localhost/socket.io/?EIO=4&transport=polling",
+    "GET /socket.io/?EIO=4&transport=polling\nupgrade: websocket",
+    "GET /socket.io/?EIO=4&transport=websocket\nupgrade: websocket",
+    "GET /socket.io/?EIO=4&transport=polling\nupgrade: h2c",
+    "HEAD /socket.io/?EIO=4&transport=polling",
     "GET /socket.io/?EIO=04&transport=polling",
     "GET /socket.io/?EIO=4.0&transport=polling",
     "GET /socket.io/?EIO=%34&transport=p%6Flling",
@@ -232,25 +280,56 @@ pub const UPGRADE_QUERIES: &[&str] = &[
     "EIO=4",
 ];
 
+/// The headers of a request that opens a WebSocket, and what comes behind them.
+macro_rules! websocket {
+    ($($behind:literal)?) => {
+        concat!(
+            "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13\n",
+            "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+            $("\n", $behind)?
+        )
+    };
+}
+
 /// Headers of requests that open a WebSocket.
 pub const UPGRADE_HEADERS: &[&str] = &[
-    "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+    websocket!(),
+    websocket!("sec-websocket-extensions: permessage-deflate"),
+    websocket!("sec-websocket-protocol: v1"),
+    websocket!("sec-websocket-protocol: v2, v1"),
+    websocket!("sec-websocket-protocol: v2 ,\tv1 "),
+    websocket!("sec-websocket-protocol: v2\nsec-websocket-protocol: v1"),
+    websocket!("sec-websocket-protocol: v1\nsec-websocket-protocol: v1"),
+    websocket!("sec-websocket-protocol: v1, v1"),
+    websocket!("sec-websocket-protocol: V1, v1"),
+    websocket!("sec-websocket-protocol: v 1"),
+    websocket!("sec-websocket-protocol: v1,"),
+    websocket!("sec-websocket-protocol: ,v1"),
+    websocket!("sec-websocket-protocol: v1,,v2"),
+    websocket!("sec-websocket-protocol: "),
+    websocket!("sec-websocket-protocol: v1;q=1"),
+    websocket!("sec-websocket-protocol: v1, v/2"),
+    websocket!("sec-websocket-protocol: v1, \u{e9}"),
+    websocket!("sec-websocket-protocol: !#$%&'*+-.^_`|~"),
+    websocket!("sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ=="),
+    websocket!("sec-websocket-version: 13"),
+    websocket!("connection: keep-alive"),
+    websocket!("connection: close"),
     "connection: keep-alive, Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
     "connection: keep-alive\nconnection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
-    "connection: Upgrade\nupgrade: WebSocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\nsec-websocket-protocol: v1",
-    "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\nsec-websocket-protocol: v2, v1",
-    "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\nsec-websocket-protocol: v2\nsec-websocket-protocol: v1",
-    "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\nsec-websocket-protocol: v 1",
-    "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\nsec-websocket-protocol: v1, v1",
-    "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\nsec-websocket-extensions: permessage-deflate",
+    "connection: upgrade\nupgrade: WebSocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZR==",
     "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 8\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
     "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 12\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
     "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: short",
+    "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ=",
+    "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25j_Q==",
     "connection: Upgrade\nupgrade: websocket\nsec-websocket-version: 13",
     "connection: Upgrade\nupgrade: websocket\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
     "connection: Upgrade\nupgrade: h2c\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
     "connection: Upgrade\nupgrade: h2c, websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
     "connection: close\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+    "upgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\nconnection: close",
+    "connection: Upgrade, close\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
 ];
 
 /// The first byte of a frame's header, and its payload.

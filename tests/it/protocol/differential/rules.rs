@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::{
     comparison::{Before, Pair},
-    conversation::{Frames, Leaving, Packet, Request, Step, Upgrade, name},
+    conversation::{Frames, Leaving, Packet, Step, Upgrade, name},
+    packets::MISPLACED,
     player::Seen,
 };
 
@@ -26,6 +27,8 @@ pub enum Allows {
     /// From here on the two servers are in different states, so the comparison ends.
     FromHereOn(fn(Option<&Step>, &Before, &Pair) -> bool),
 }
+
+const BAD_REQUEST: &str = r#"{"code":3,"message":"Bad request"}"#;
 
 /// What sockd does on purpose.
 pub const RULES: &[Rule] = &[
@@ -52,8 +55,30 @@ pub const RULES: &[Rule] = &[
             if let Some((client, _)) = sent(step)
                 && pair.ends(client)
             {
-                let refused = "post: 400 {\"code\":3,\"message\":\"Bad request\"}";
-                replace(&mut pair.sockd, refused, "post: 200 ok");
+                let refused = format!("post: 400 {BAD_REQUEST}");
+                replace(&mut pair.sockd, &refused, "post: 200 ok");
+            }
+        }),
+    },
+    Rule {
+        name: "a request of a session that is refused",
+        why: "its sender is told why",
+        allows: Allows::Apart(|step, pair| {
+            if !matches!(step, Some(Step::Request(..))) {
+                return;
+            }
+            for (node, sockd) in pair.node.iter().zip(&mut pair.sockd) {
+                let told = sockd.what.split_once(": ").map(|(_, told)| told);
+                let refused = ["400", "500", "no answer"];
+                let untold = match told {
+                    Some(told) if told == format!("400 {BAD_REQUEST}") => &refused[..],
+                    Some(r#"413 {"ok":false,"error":"PAYLOAD_TOO_LARGE"}"#) => &["413"],
+                    _ => continue,
+                };
+                let is_untold = |told: &&str| node.what.ends_with(&format!(": {told}"));
+                if untold.iter().any(is_untold) {
+                    sockd.what.clone_from(&node.what);
+                }
             }
         }),
     },
@@ -69,7 +94,8 @@ pub const RULES: &[Rule] = &[
             let Some((client, packets)) = sent(step) else {
                 return false;
             };
-            let is_second = before.joined[client] || count(packets, is_connect) > 1;
+            let connects = count(packets, is_connect) + usize::from(before.joined[client]);
+            let is_second = connects > 1 && count(packets, is_connect) > 0;
             let answers = |seen: &[Seen]| {
                 let is_answer = |what: &str| what.starts_with("40{") || what.starts_with("44{");
                 seen.iter().filter(|seen| is_answer(&seen.what)).count()
@@ -89,27 +115,6 @@ pub const RULES: &[Rule] = &[
             let is_behind = leave.is_some_and(|leave| leave + 1 < packets.len());
             // Also where both end: sessions may have been adopted on the way.
             before.joined[client] && is_behind
-        }),
-    },
-    Rule {
-        name: "a client's event without a JSON list (`42`)",
-        why: "it cannot be read",
-        allows: Allows::FromHereOn(|step, _, pair| {
-            sends_any(step, &["42", "421", "45"], |client| {
-                pair.sockd_alone_ends(client)
-            })
-        }),
-    },
-    Rule {
-        name: "a packet that only a server may send (`0`, `5`, `6`)",
-        why: "it cannot be meant",
-        allows: Allows::FromHereOn(|step, _, pair| {
-            let Some((client, packets)) = sent(step) else {
-                return false;
-            };
-            let of_servers = |packet: &Packet| matches!(packet, Packet::Text(sent) if sent.starts_with(['0', '5', '6']));
-            count(packets, of_servers) > 0
-                && (pair.sockd_alone_ends(client) || pair.sockd_saw(client, "post: 400"))
         }),
     },
     Rule {
@@ -140,8 +145,8 @@ pub const RULES: &[Rule] = &[
         name: "an upgrade that is refused",
         why: "a refusal is an HTTP answer, not an open WebSocket that is closed",
         allows: Allows::Apart(|step, pair| {
-            let refused = "second upgrade: 400 {\"code\":3,\"message\":\"Bad request\"}";
-            replace(&mut pair.node, "second upgrade: Closed(None)", refused);
+            let refused = format!("second upgrade: 400 {BAD_REQUEST}");
+            replace(&mut pair.node, "second upgrade: Closed(None)", &refused);
             let odd = ["EIO=3", "transport=polling"];
             if requests_upgrade(step, |query, _| odd.iter().any(|odd| query.contains(odd))) {
                 drop_answers(pair, "101", &["400"]);
@@ -163,6 +168,29 @@ pub const RULES: &[Rule] = &[
         allows: Allows::Apart(|step, pair| {
             if requests_upgrade(step, |_, headers| headers.contains("h2c")) {
                 drop_answers(pair, "400", &["101", "200"]);
+            }
+        }),
+    },
+    Rule {
+        name: "an event with a placeholder for an attachment that it does not have",
+        why: "nothing of it is kept, so nothing is put together",
+        allows: Allows::FromHereOn(|step, before, pair| {
+            let Some((client, packets)) = sent(step) else {
+                return false;
+            };
+            let is_misplaced =
+                |packet: &Packet| matches!(packet, Packet::Text(sent) if sent.contains(MISPLACED));
+            before.joined[client]
+                && count(packets, is_misplaced) > 0
+                && pair.node_alone_ends(client)
+        }),
+    },
+    Rule {
+        name: "a request for a whole URL",
+        why: "a server has to accept it (RFC 9112, 3.2.2)",
+        allows: Allows::Apart(|step, pair| {
+            if matches!(step, Some(Step::OpenRequest(request)) if request.contains(" http:")) {
+                drop_answers(pair, "404", &["200 0{"]);
             }
         }),
     },
@@ -208,50 +236,6 @@ pub const RULES: &[Rule] = &[
     },
 ];
 
-/// What sockd does by mistake. The list can only shrink: a fault that the fixed seeds do not meet
-/// fails the run.
-pub const FAULTS: &[Rule] = &[
-    Rule {
-        name: "an acknowledgement without a number or a list",
-        why: "it cannot be read, and Node ignores it",
-        allows: Allows::FromHereOn(|step, _, pair| {
-            let sent = ["43", "43[]", "4317"];
-            sends_any(step, &sent, |client| pair.sockd_alone_ends(client))
-        }),
-    },
-    Rule {
-        name: "a key that a query has twice",
-        why: "the first counts, and in Node the last",
-        allows: Allows::FromHereOn(|step, _, pair| {
-            let text = match step {
-                Some(Step::OpenRequest(request)) => request,
-                Some(Step::Request(_, Request::Post(path))) => path,
-                _ => return false,
-            };
-            let twice = |key: &str| text.matches(key).count() > 1;
-            ["EIO=", "sid=", "transport="].into_iter().any(twice) && pair.differ()
-        }),
-    },
-    Rule {
-        name: "`Upgrade` without `Connection: upgrade`",
-        why: "it is a plain request in Node",
-        allows: Allows::Apart(|step, pair| {
-            if requests_upgrade(step, |_, headers| headers.contains("connection: close")) {
-                drop_answers(pair, "200", &["400"]);
-            }
-        }),
-    },
-    Rule {
-        name: "a subprotocol that is offered twice",
-        why: "Node refuses the request",
-        allows: Allows::Apart(|step, pair| {
-            if requests_upgrade(step, |_, headers| headers.contains("v1, v1")) {
-                drop_answers(pair, "400", &["101"]);
-            }
-        }),
-    },
-];
-
 /// The packets that a client sends in a step.
 fn sent(step: Option<&Step>) -> Option<(usize, &[Packet])> {
     match step? {
@@ -291,15 +275,6 @@ fn is_text(packet: &Packet, text: &str) -> bool {
 
 fn is_close(packet: &Packet) -> bool {
     matches!(packet, Packet::Text(sent) if sent.starts_with('1'))
-}
-
-/// Whether a client sends one of these packets, and the outcome for it is as given.
-fn sends_any(step: Option<&Step>, texts: &[&str], comes: impl Fn(usize) -> bool) -> bool {
-    let Some((client, packets)) = sent(step) else {
-        return false;
-    };
-    let is_sent = |packet: &Packet| texts.iter().any(|text| is_text(packet, text));
-    count(packets, is_sent) > 0 && comes(client)
 }
 
 fn replace(seen: &mut [Seen], from: &str, to: &str) {

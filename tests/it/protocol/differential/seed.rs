@@ -8,8 +8,8 @@ use super::{
         Step, Transport, USERS, Upgrade, Waiting,
     },
     packets::{
-        BESIDE, ELSEWHERE, EVENTS, FRAMES, NAMES, ODD, ODD_PROBES, OPEN_REQUESTS, PAYLOADS, POSTS,
-        QUERIES, RAW_AUTH, UPGRADE_HEADERS, UPGRADE_QUERIES,
+        BESIDE, COUNTS, ELSEWHERE, EVENTS, FRAMES, MISPLACED, NAMES, ODD, ODD_PROBES,
+        OPEN_REQUESTS, PAYLOADS, POSTS, QUERIES, RAW_AUTH, UPGRADE_HEADERS, UPGRADE_QUERIES,
     },
 };
 
@@ -98,7 +98,7 @@ fn step(rng: &mut Rng, clients: &mut [Guess; CLIENTS]) -> Step {
             let count = rng.usize(2..=4);
             Step::Send(client, (0..count).map(|_| packet(rng)).collect())
         }
-        62..82 if transport == Transport::Polling => {
+        62..70 if transport == Transport::Polling => {
             let how = upgrade(rng);
             let upgraded = Guess::Open {
                 transport: Transport::WebSocket,
@@ -110,8 +110,8 @@ fn step(rng: &mut Rng, clients: &mut [Guess; CLIENTS]) -> Step {
             Step::Upgrade(client, how)
         }
         62..64 => Step::Upgrade(client, Upgrade::Whole),
-        64..76 => Step::Request(client, request(rng, transport)),
-        76..84 => Step::Send(client, binary_event(rng)),
+        64..78 => Step::Request(client, request(rng, transport)),
+        78..84 => Step::Send(client, binary_event(rng)),
         84..91 => Step::Send(client, vec![Packet::Text(pick(rng, ODD).into())]),
         _ => {
             clients[client] = Guess::Closed;
@@ -223,16 +223,27 @@ fn binary_event(rng: &mut Rng) -> Vec<Packet> {
         _ => said,
     };
     let place = |number| format!(r#"{{"_placeholder":true,"num":{number}}}"#);
-    let places: Vec<_> = (0..said).map(place).collect();
-    let id = pick(rng, &["", "", "7"]);
-    let kind = pick(rng, &["45", "45", "45", "46"]);
-    let head = match kind {
-        "45" => format!(r#"45{said}-{id}["file",{}]"#, places.join(",")),
-        _ => format!("46{said}-7[{}]", places.join(",")),
+    let mut places: Vec<_> = (0..said).map(place).collect();
+    if rng.u8(0..6) == 0 {
+        places.push(MISPLACED.to_owned());
+    }
+    let places = places.join(",");
+    let count = pick(rng, COUNTS).replace('N', &said.to_string());
+    let namespace = pick(rng, &["", "", "", "", "/,", "/elsewhere,"]);
+    let id = pick(rng, &["", "", "7", "12345678901234567890"]);
+    let data = match rng.u8(0..12) {
+        0 => String::new(),
+        1 => "{}".to_owned(),
+        _ => format!(r#"["file",{places}]"#),
     };
+    let kind = pick(rng, &["45", "45", "45", "46"]);
+    let head = format!("{kind}{count}-{namespace}{id}{data}");
     let attachments = (0..sent).map(|_| {
         let length = rng.usize(0..5);
-        Packet::Binary((0..length).map(|_| rng.u8(..)).collect())
+        match rng.u8(0..8) {
+            0 => Packet::Text("bAQID".to_owned()),
+            _ => Packet::Binary((0..length).map(|_| rng.u8(..)).collect()),
+        }
     });
     let mut packets = vec![Packet::Text(head)];
     packets.extend(attachments);
