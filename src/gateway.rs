@@ -1,11 +1,11 @@
-//! The way in for Socket.IO clients: Engine.IO v4 and Socket.IO v5, namespace `/`, for what sockd
-//! does and nothing more.
+//! The Socket.IO endpoint: Engine.IO v4 and Socket.IO v5, namespace `/`, as much of them as sockd
+//! needs.
 //!
-//! In reading order: `request` says what a request asks for; `packet` reads and writes packets;
+//! In reading order: `request` parses what a request asks for; `packet` reads and writes packets;
 //! `connection` is one client, whatever its transport, with its `outbox`; `polling` and `websocket`
 //! carry packets for it, the latter as `frames` over a `raw_stream`; `entrance` answers CONNECT;
-//! `capacity` and `open_files` say how many clients there may be;
-//! `registry` finds connections, `ticker` wakes them, and `engine` is what all of them share.
+//! `capacity` and `open_files` limit the number of clients; `registry` finds connections, `ticker`
+//! runs their timers, and `engine` is what all of them share.
 
 mod capacity;
 mod connection;
@@ -33,6 +33,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
+use tokio::time::sleep;
 
 pub use self::{capacity::Bare, open_files::OpenFiles};
 use self::{
@@ -51,13 +52,13 @@ use crate::{
     wire::{ErrorBody, ErrorCode},
 };
 
-/// Every path that begins so is the Socket.IO endpoint.
+/// Requests to paths with this prefix go to the Socket.IO endpoint.
 pub const PATH: &str = "/socket.io/";
 
-/// Connections that a drain closes at once; a small server drains in a moment.
+/// The fewest connections that a drain closes per step, so that a small server drains at once.
 const DRAIN_BATCH: usize = 50;
 const DRAIN_STEP: Duration = Duration::from_millis(100);
-/// Seconds after which a client that is refused at a limit may come again.
+/// Seconds after which a client that was refused at a limit may retry.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 /// The Socket.IO endpoint.
@@ -83,7 +84,7 @@ impl Gateway {
         }
     }
 
-    /// Counts a TCP connection as a client's until its first request has come.
+    /// Counts a TCP connection as a client without a socket until its first request arrives.
     pub fn arrive(&self) -> Bare {
         Bare::new(&self.engine)
     }
@@ -93,7 +94,7 @@ impl Gateway {
         self.engine.capacity.refused(Limit::OpenFiles);
     }
 
-    /// Answers a request to the endpoint; without `has_room` for clients it is refused.
+    /// Serves a request to the endpoint; without `has_room`, refuses it.
     pub async fn serve(&self, request: Request<Body>, has_room: bool) -> Response<Body> {
         let asking = cors::asking(request.headers());
         let method = request.method().clone();
@@ -173,8 +174,8 @@ impl Gateway {
         }
     }
 
-    /// Closes all connections, spread over the window so that their clients do not come back to
-    /// the other nodes as one. The clients see a lost transport and reconnect by themselves.
+    /// Closes all connections, spread over the window so that their clients do not all reconnect to
+    /// the other nodes at once. Clients see a lost transport and reconnect by themselves.
     pub async fn drain(&self, window: Duration) {
         let connections = self.engine.registry.list();
         let steps = (window.as_millis() / DRAIN_STEP.as_millis()).max(1) as usize;
@@ -183,7 +184,11 @@ impl Gateway {
             batch
                 .iter()
                 .for_each(|connection| connection.end(Ending::Draining));
-            tokio::time::sleep(DRAIN_STEP).await;
+            sleep(DRAIN_STEP).await;
+        }
+        // Each of these connections has its own time limit.
+        while connections.iter().any(|left| left.has_last_packets()) {
+            sleep(DRAIN_STEP).await;
         }
     }
 }
@@ -194,7 +199,7 @@ fn accept(request: &mut Request<Body>) -> Option<(Response<Body>, OnUpgrade)> {
     Some((answer, on_upgrade))
 }
 
-/// What polling is answered.
+/// The response to a polling request.
 fn packets(payload: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::from(payload));
     let headers = response.headers_mut();
@@ -208,7 +213,8 @@ fn refuse(error: EngineError) -> Response<Body> {
     json(EngineError::STATUS, error.body())
 }
 
-/// A client with another version of WebSocket is told the one that is spoken (RFC 6455, 4.4).
+/// Refuses an upgrade. A client with another version of WebSocket is told the supported one
+/// (RFC 6455, 4.4).
 fn refuse_upgrade(request: &Request<Body>) -> Response<Body> {
     let mut response = refuse(EngineError::BadRequest);
     let version = HeaderValue::from_static("13");
@@ -228,7 +234,7 @@ fn fail(code: ErrorCode) -> Response<Body> {
     )
 }
 
-/// The answer to a client that the node has no room for.
+/// The response to a client that the node has no room for.
 fn refuse_at_limit() -> Response<Body> {
     let mut response = fail(ErrorCode::Overloaded);
     response

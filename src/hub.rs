@@ -54,8 +54,8 @@ pub trait Outlet: Send + Sync + 'static {
     /// Ends the connection because events for the client were lost; it has to connect again.
     fn overrun(&self);
 
-    /// Tells the client why it has to go, and closes its connection.
-    fn dismiss(&self, farewell: Farewell);
+    /// Tells the client why it has to go, and closes its connection; `false` if it is gone already.
+    fn dismiss(&self, farewell: Farewell) -> bool;
 }
 
 /// Why a socket is dismissed.
@@ -342,34 +342,27 @@ impl Drop for Judgement {
 #[must_use = "their clients have to be told"]
 pub struct Revoked {
     sockets: Vec<Socket>,
-    count: usize,
 }
 
 impl Revoked {
-    fn new(sockets: Vec<Socket>) -> Self {
-        let count = sockets.len();
-        Self { sockets, count }
-    }
-
-    /// Their number, including those whose clients do not know yet that they were in.
-    pub fn count(&self) -> u64 {
-        self.count as u64
-    }
-
-    /// Dismisses them in turns. Cancellation-safe.
-    pub async fn dismiss(mut self) {
+    /// Dismisses them in turns. Returns how many were still connected, including those whose clients
+    /// do not know yet that they were in. Cancellation-safe.
+    pub async fn dismiss(mut self) -> u64 {
+        let mut count = 0;
         while !self.sockets.is_empty() {
-            self.dismiss_turn();
+            count += self.dismiss_turn();
             yield_now().await;
         }
+        count
     }
 
-    fn dismiss_turn(&mut self) {
+    fn dismiss_turn(&mut self) -> u64 {
         let rest = self.sockets.len().saturating_sub(TURN);
         let turn = self.sockets.drain(rest..);
-        // The others are told when `Lease::activate` fails.
-        turn.filter(Socket::is_live)
-            .for_each(|socket| socket.outlet.dismiss(Farewell::SessionReplaced));
+        // A socket that is not live yet is told when `Lease::activate` fails.
+        let was_connected =
+            |socket: &Socket| !socket.is_live() || socket.outlet.dismiss(Farewell::SessionReplaced);
+        turn.filter(was_connected).count() as u64
     }
 }
 

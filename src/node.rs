@@ -313,9 +313,7 @@ impl Node {
             .and_then(|active| active.into_iter().next()?);
         let revoked = judgement.keep(active.as_ref().unwrap_or(announced));
         drop(judgement);
-        let count = revoked.count();
-        revoked.dismiss().await;
-        count
+        revoked.dismiss().await
     }
 
     /// Compares all local sockets with the stored sessions, whatever messages said or did not say.

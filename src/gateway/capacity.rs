@@ -1,4 +1,4 @@
-//! How many clients the node takes, and what happens at each limit.
+//! Limits on the clients of the node, and what happens at each.
 
 use std::{
     sync::{
@@ -8,19 +8,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use metrics::Counter;
+use metrics::{Counter, Gauge};
 
 use super::engine::Engine;
 use crate::{config, telemetry::Episode};
 
-/// How long nobody has to be refused before that is logged as over.
+/// How long no client must have been refused before the end of that is logged.
 const CALM: Duration = Duration::from_secs(60);
-/// What a node takes at once of what it takes in a second.
+/// How much of a rate may be used at once.
 const BURST: Duration = Duration::from_secs(1);
 
 macro_rules! limits {
     ($($limit:ident => $name:literal,)*) => {
-        /// What a node can have too many of.
+        /// What the node limits.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(super) enum Limit {
             $($limit,)*
@@ -53,6 +53,8 @@ pub(super) struct Capacity {
     limits: config::Limits,
     /// Open connections, and those that are about to be.
     connections: AtomicUsize,
+    /// The same figure for operators.
+    open: Gauge,
     /// Those of them that have not joined, and TCP connections without a request.
     unjoined: AtomicUsize,
     handshakes: AtomicUsize,
@@ -69,6 +71,7 @@ impl Capacity {
         Self {
             limits: limits.clone(),
             connections: AtomicUsize::new(0),
+            open: metrics::gauge!("sockd_connections"),
             unjoined: AtomicUsize::new(0),
             handshakes: AtomicUsize::new(0),
             rate: Rate::new(limits.handshake_rate),
@@ -123,6 +126,7 @@ impl Capacity {
     /// A connection has ended.
     pub(super) fn ended(&self, had_joined: bool) {
         self.connections.fetch_sub(1, Relaxed);
+        self.open.decrement(1);
         if !had_joined {
             self.unjoined.fetch_sub(1, Relaxed);
         }
@@ -140,6 +144,7 @@ impl Capacity {
             self.connections.fetch_sub(1, Relaxed);
             return Err(Limit::UnjoinedConnections);
         }
+        self.open.increment(1);
         // Last, as it cannot be given back.
         if !self.rate.has_room() {
             self.ended(false);
@@ -164,7 +169,7 @@ impl Drop for Handshake<'_> {
     }
 }
 
-/// The right to open a connection, given back if none is opened.
+/// The right to open one connection, returned on drop if it was not used.
 pub(super) struct Place(Option<Arc<Engine>>);
 
 impl Place {
@@ -209,12 +214,12 @@ impl Drop for Bare {
     }
 }
 
-/// A number of events a second, and as many at once.
+/// A limit of events a second, all of which may come at once.
 struct Rate {
     started: Instant,
     /// Nanoseconds between two events in the long run.
     step: u64,
-    /// When all that were let through would have come one step apart, in nanoseconds.
+    /// When the events let through so far would have ended, one step apart, in nanoseconds.
     paid_until: AtomicU64,
 }
 

@@ -1,12 +1,12 @@
 //! One client's connection on any transport: its states, its limits, and how it ends.
 //!
-//! A connection is open, then closing (its last packets are on their way, or wait for the next poll),
+//! A connection is open, then closing (its last packets are being sent, or wait for the next poll),
 //! then ended. While it is open, its client can join and leave the namespace. All of that is decided
-//! under one short lock, under which nothing waits. The hub calls [`Outlet`] while it holds a lock of
+//! under one lock, which is never held across a wait. The hub calls [`Outlet`] while it holds a lock of
 //! its own, so an [`Admitted`], whose drop takes the hub's lock, is never dropped under ours.
 //!
-//! `locked` is the connection under its lock, `incoming` what its client sends, `transports` what
-//! carries packets for it, `ending` how it ends.
+//! `locked` is the connection under its lock, `incoming` handles what its client sends, `transports`
+//! serves polling and WebSocket, `ending` closes it.
 
 mod ending;
 mod incoming;
@@ -55,11 +55,11 @@ struct State {
     poll: Option<Waker>,
     is_polled: bool,
     is_posting: bool,
-    /// Bytes of answers to polls that are not written yet.
+    /// Bytes of poll responses that are not written yet.
     in_flight: usize,
     /// What the request that opened the connection carried, for a CONNECT without a token.
     credentials: Option<Box<Credentials>>,
-    /// CONNECTs that came while another was under way.
+    /// CONNECTs received while another was being answered.
     waiting: Vec<Auth>,
     connects: u32,
     /// Attachments that are still to come, and whether their packet is for another namespace.
@@ -71,14 +71,14 @@ struct State {
     /// When to ping or, while a pong is awaited, when the ping times out.
     ping_at: Tick,
     awaits_pong: bool,
-    /// Until when the client has to have joined; `NEVER` once it has.
+    /// When the client must have joined; `NEVER` once it has.
     join_by: Tick,
-    /// The Unix second at which the client's token runs out, and when to look.
+    /// The Unix second at which the client's token expires, and when to check next.
     expires_at: Option<u64>,
     expiry_at: Tick,
-    /// When the connection is cut off, unless the client reads on or is done.
+    /// When the connection is cut, unless the client reads something before.
     cut_at: Tick,
-    /// When the ticker calls next.
+    /// When the ticker calls `tick` next.
     wake_at: Tick,
 }
 
@@ -86,7 +86,7 @@ struct State {
 enum Phase {
     Open,
     Closing,
-    /// With the last word for a poll that waits.
+    /// With what a pending poll is answered.
     Ended(LastWord),
 }
 
@@ -102,9 +102,9 @@ enum Membership {
     Out,
     /// The session is being checked.
     Joining,
-    /// The client knows that it is in, and its events begin to flow.
+    /// The client has been told that it is in, and is about to get events.
     Entering,
-    /// The client has left before that was done.
+    /// The client left while it was entering.
     Leaving,
     In(Admitted),
 }
@@ -115,7 +115,7 @@ enum Transport {
     None,
 }
 
-/// How far a polling client has come on its way to a WebSocket.
+/// How far a polling client's upgrade has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Upgrade {
     None,
@@ -178,7 +178,6 @@ impl Connection {
             state: Mutex::new(state),
         });
         connection.engine.registry.insert(connection.clone());
-        connection.engine.meters.open.increment(1);
         // Dropping the guard schedules the first tick.
         drop(connection.lock());
         connection
@@ -194,6 +193,11 @@ impl Connection {
 
     pub(super) fn end(&self, ending: Ending) {
         self.lock().end(ending);
+    }
+
+    /// Whether the client is still to get something before its connection ends.
+    pub(super) fn has_last_packets(&self) -> bool {
+        self.lock().has_last_packets()
     }
 
     /// Takes bytes off the client's budget; ends the connection of a client that exceeds it.
@@ -212,7 +216,7 @@ impl Connection {
         goes_on
     }
 
-    /// Takes what the request that opened the connection carried, to judge a CONNECT by it.
+    /// Takes the credentials of the request that opened the connection, to judge a CONNECT by them.
     pub(super) fn take_credentials(&self) -> Option<Box<Credentials>> {
         self.lock().credentials.take()
     }
@@ -237,7 +241,7 @@ impl Connection {
         true
     }
 
-    /// The client's events flow. Returns its next CONNECT, if it has left meanwhile.
+    /// Makes the client a member. Returns its next CONNECT, if it has left in the meantime.
     pub(super) fn entered(&self, admitted: Admitted) -> Option<Auth> {
         let mut locked = self.lock();
         let next = match locked.membership {
@@ -255,7 +259,7 @@ impl Connection {
         next
     }
 
-    /// Tells the client why it is refused. Returns the CONNECT that it has sent meanwhile.
+    /// Tells the client why it is refused. Returns the next CONNECT, if it sent one in the meantime.
     pub(super) fn refuse(&self, refusal: HandshakeError) -> Option<Auth> {
         let mut locked = self.lock();
         if locked.phase != Phase::Open {
@@ -289,8 +293,8 @@ impl Outlet for Connection {
         }
     }
 
-    fn dismiss(&self, farewell: Farewell) {
-        self.lock().dismiss(farewell);
+    fn dismiss(&self, farewell: Farewell) -> bool {
+        self.lock().dismiss(farewell)
     }
 }
 

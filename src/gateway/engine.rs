@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use metrics::{Counter, Gauge};
+use metrics::Counter;
 
 use super::{
     capacity::Capacity,
@@ -63,8 +63,6 @@ impl Engine {
 
 /// The figures that every client moves, looked up once.
 pub(super) struct Meters {
-    /// Connections that are not over yet, joined or not.
-    pub(super) open: Gauge,
     ended: [Counter; Ending::ALL.len()],
 }
 
@@ -72,7 +70,6 @@ impl Meters {
     fn new() -> Self {
         let ended = |ending: Ending| metrics::counter!("sockd_connections_ended_total", "why" => ending.label());
         Self {
-            open: metrics::gauge!("sockd_connections"),
             ended: Ending::ALL.map(ended),
         }
     }

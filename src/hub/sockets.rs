@@ -189,7 +189,9 @@ mod tests {
 
         fn overrun(&self) {}
 
-        fn dismiss(&self, _: Farewell) {}
+        fn dismiss(&self, _: Farewell) -> bool {
+            true
+        }
     }
 
     fn socket(session: &str) -> Socket {

@@ -208,7 +208,7 @@ impl User {
         let removed = state.sockets.remove_all(judgement, is_other);
         hub.subtract(removed.len());
         drop(state);
-        Revoked::new(removed)
+        Revoked { sockets: removed }
     }
 
     pub(super) fn end_judgement(self: &Arc<Self>, hub: &Arc<Hub>) {

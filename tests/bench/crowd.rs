@@ -154,8 +154,9 @@ impl Outlet for Writes {
         panic!("the events of a round fit");
     }
 
-    fn dismiss(&self, _: Farewell) {
+    fn dismiss(&self, _: Farewell) -> bool {
         write();
+        true
     }
 }
 

@@ -116,15 +116,17 @@ impl Outlet for Ear {
         self.story.told().wrongs.push(wrong);
     }
 
-    fn dismiss(&self, farewell: Farewell) {
+    fn dismiss(&self, farewell: Farewell) -> bool {
         let mut told = self.story.told();
         told.say(
             format_args!("client {}", self.socket),
             format_args!("is dismissed: {farewell:?}"),
         );
         let ended = &mut told.sockets[self.socket].ended;
+        let was_connected = ended.is_none();
         ended.get_or_insert(Instant::now());
         self.dismissed.notify_one();
+        was_connected
     }
 }
 

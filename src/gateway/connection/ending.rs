@@ -18,12 +18,13 @@ use crate::{
 const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
 /// How long a dismissed client that polls has to fetch why; a token's socket has to go within 5 s.
 const POLL_LIMIT: Duration = Duration::from_secs(3);
-/// How long a stream is read after its close frame, so that no reset overtakes that frame.
+/// How long a stream is read after its close frame, so that no reset overtakes that frame; and how
+/// long a client of a node that drains may take to fetch what is queued.
 const LINGER_LIMIT: Duration = Duration::from_secs(2);
 
 macro_rules! endings {
     ($($ending:ident => $label:literal,)*) => {
-        /// Why a connection is ended by us.
+        /// Why sockd ends a connection.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(in crate::gateway) enum Ending {
             $($ending,)*
@@ -72,18 +73,25 @@ impl Ending {
 }
 
 impl Locked<'_> {
-    /// Ends the connection, and tells its WebSocket or the poll that waits.
+    /// Ends the connection, and tells the client over its WebSocket or its pending poll.
     pub(in crate::gateway) fn end(&mut self, ending: Ending) {
         match self.phase {
             Phase::Open => {}
-            // The client knows already.
+            // The client has been told.
             Phase::Closing => return self.finish(LastWord::Close),
             Phase::Ended(_) => return,
         }
         self.ending = Some(ending);
+        // A client of a node that drains gets what is queued, if it reads it in time.
+        if ending != Ending::Draining {
+            self.outbox.abandon();
+        }
         if matches!(self.transport, Transport::WebSocket(_)) {
             let status = ending.status().map(u16::to_be_bytes);
             self.close(status.as_ref().map_or(&[], |status| status.as_slice()));
+        } else if !self.outbox.is_empty() {
+            self.phase = Phase::Closing;
+            self.cut_at = self.connection.engine.ticker.after(LINGER_LIMIT);
         } else {
             self.finish(match ending {
                 Ending::Draining => LastWord::Noop,
@@ -92,25 +100,29 @@ impl Locked<'_> {
         }
     }
 
-    /// Ends the connection of a client that does not read, without telling it.
+    pub(super) fn has_last_packets(&self) -> bool {
+        self.phase == Phase::Closing && !self.outbox.is_empty()
+    }
+
+    /// Ends the connection of a client that does not read, without a close frame.
     pub(super) fn cut(&mut self, ending: Ending) {
         self.ending = Some(ending);
         self.finish(LastWord::Close);
     }
 
-    /// Sends a close frame instead of what is queued.
+    /// Sends a close frame behind what is queued.
     fn close(&mut self, status: &[u8]) {
-        self.outbox.abandon();
         self.outbox.push(close_frame(status));
         self.phase = Phase::Closing;
         self.cut_at = self.connection.engine.ticker.after(LINGER_LIMIT);
         self.flush();
     }
 
-    /// Tells a client why it has to go and ends the connection, in one write.
-    pub(super) fn dismiss(&mut self, farewell: Farewell) {
+    /// Tells a client why it has to go and ends the connection, in one write; `false` if it is
+    /// already gone.
+    pub(super) fn dismiss(&mut self, farewell: Farewell) -> bool {
         if self.phase != Phase::Open || !self.is_member() {
-            return;
+            return false;
         }
         let (event, reason) = match farewell {
             Farewell::SessionReplaced => (EVENT_LOGOUT, "SESSION_REPLACED"),
@@ -118,7 +130,7 @@ impl Locked<'_> {
         };
         metrics::counter!("sockd_sockets_dismissed_total", "event" => event).increment(1);
         self.ending = Some(Ending::Dismissed);
-        // Whatever is queued already, the client has to know.
+        // Queued whatever the limit, since the client has to know.
         let event = Frame::text(&[r#"42[""#, event, r#"",{"reason":""#, reason, r#""}]"#]);
         self.push(event);
         self.push(packet::DISCONNECT);
@@ -132,6 +144,7 @@ impl Locked<'_> {
         };
         self.cut_at = self.connection.engine.ticker.after(limit);
         self.flush();
+        true
     }
 
     /// A client that is being dismissed has moved to a WebSocket.
@@ -143,6 +156,7 @@ impl Locked<'_> {
     /// The client has ended the connection with a packet.
     pub(super) fn closed_by_client(&mut self) {
         if matches!(self.transport, Transport::WebSocket(_)) {
+            self.outbox.abandon();
             self.close(&[]);
         } else {
             self.finish(LastWord::Noop);
@@ -152,11 +166,12 @@ impl Locked<'_> {
     /// The client has closed the WebSocket: its status is sent back (RFC 6455, 5.5.1).
     pub(super) fn closed_by_frame(&mut self, payload: &[u8]) {
         if self.phase == Phase::Open {
+            self.outbox.abandon();
             self.close(payload.get(..2).unwrap_or_default());
         }
     }
 
-    /// Releases everything but the admission.
+    /// Ends the connection and releases everything but the admission.
     pub(super) fn finish(&mut self, last_word: LastWord) {
         if matches!(self.phase, Phase::Ended(_)) {
             return;
@@ -174,7 +189,6 @@ impl Locked<'_> {
         self.cut_at = Tick::NEVER;
         let engine = &self.connection.engine;
         engine.registry.remove(&self.connection.sid);
-        engine.meters.open.decrement(1);
         self.wakes_task = true;
         self.wakes_poll = true;
     }

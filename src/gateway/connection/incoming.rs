@@ -1,4 +1,4 @@
-//! What a client sends, and what it costs its budget.
+//! What a client sends, and what it costs.
 
 use super::{
     super::{
@@ -10,12 +10,12 @@ use super::{
 };
 use crate::node::Admitted;
 
-/// What a packet costs at least on top of its bytes, however few of those are allowed.
+/// The least that a packet costs on top of its bytes.
 const PACKET_COST: usize = 16;
 
 impl Locked<'_> {
-    /// Takes a packet or a frame off the client's budget: its share of the bytes of a second, on top
-    /// of its own.
+    /// Charges the client for a packet or a frame, on top of its bytes: a second's bytes divided by a
+    /// second's packets.
     pub(super) fn charge_packet(&mut self) {
         let limits = &self.connection.engine.limits;
         self.charge((limits.inbound_rate / limits.inbound_packets).max(PACKET_COST));
@@ -83,7 +83,7 @@ impl Locked<'_> {
         }
     }
 
-    /// Counts a CONNECT, whatever its answer will be; `false` if it is one too many.
+    /// Counts a CONNECT, whatever its answer; `false` if it is one too many.
     fn may_connect(&mut self) -> bool {
         self.connects += 1;
         let may = self.connects <= self.connection.engine.limits.handshake_attempts;
@@ -105,7 +105,7 @@ impl Locked<'_> {
                     self.connection.engine.entrance.join(connection, auth);
                 }
             }
-            // It has its turn if this one is refused, or if the client leaves.
+            // It is answered if the present one is refused, or if the client leaves.
             Membership::Joining | Membership::Entering | Membership::Leaving => {
                 self.waiting.push(auth);
             }

@@ -1,4 +1,4 @@
-//! A connection under its lock: what is sent, what is due, and what follows once the lock is free.
+//! A connection under its lock: sending, timers, and what has to happen once the lock is free.
 
 use std::{
     io,
@@ -13,18 +13,19 @@ use super::{
 };
 use crate::{auth::unix_time, hub::Farewell, node::Admitted, wire::Frame};
 
-/// The system's clock can be set, so a token is looked at again at least this often.
+/// The system's clock can be set, so a token's expiry is checked at least this often.
 const LONGEST_LOOK: Duration = Duration::from_secs(60);
 
-/// A locked connection. Dropping it unlocks, schedules the next tick and wakes who has to go on.
+/// A locked connection. Dropping it schedules the next tick, unlocks, and wakes the tasks that have
+/// work.
 pub(super) struct Locked<'a> {
     pub(super) connection: &'a Connection,
     state: Option<MutexGuard<'a, State>>,
-    /// Whether the task has to go on.
+    /// Whether to wake the task.
     pub(super) wakes_task: bool,
-    /// Whether the poll has to go on.
+    /// Whether to wake the pending poll.
     pub(super) wakes_poll: bool,
-    /// Why the connection has begun to end, to be counted and logged.
+    /// Why the connection began to end under this lock, to be counted and logged.
     pub(super) ending: Option<Ending>,
 }
 
@@ -127,7 +128,7 @@ impl<'a> Locked<'a> {
         }
     }
 
-    /// Dismisses a client whose token has run out, or schedules the next look.
+    /// Dismisses a client whose token has expired, or schedules the next check.
     pub(super) fn look_for_expiry(&mut self) {
         self.expiry_at = match self.expires_at {
             Some(at) if unix_time() >= at => {
@@ -203,9 +204,9 @@ impl Drop for Locked<'_> {
     fn drop(&mut self) {
         let is_gone = self.phase != Phase::Open && matches!(self.membership, Membership::In(_));
         let ticker = &self.connection.engine.ticker;
-        // An admission is dropped at once, but by the ticker: the hub may hold its lock here.
+        // The ticker drops an admission at once: here the hub may hold its own lock.
         let due = if is_gone { ticker.now() } else { self.due_at() };
-        // A call that comes too early does no harm. One that is no longer needed keeps memory.
+        // A call that is too early does no harm, but one that is no longer needed keeps memory.
         if due < self.wake_at || due == Tick::NEVER {
             ticker.reschedule(&self.connection.me, self.wake_at, due);
             self.wake_at = due;

@@ -47,30 +47,39 @@ async fn clients_that_leave_leave_nothing_behind() {
     }
 }
 
-#[tokio::test]
-async fn a_poll_that_is_given_up_after_the_upgrade_does_not_end_the_websocket() {
-    let engine = engine();
-    let connection = Connection::open_polling(place(&engine), None);
+/// A client that polls, and opens a WebSocket, but hangs up before its poll is answered.
+async fn gives_up_its_poll(connection: &Arc<Connection>, upgrades: bool) -> Phase {
     let mut poll = Box::pin(connection.begin_poll().expect("no other poll"));
     let mut context = Context::from_waker(Waker::noop());
     assert!(pin!(&mut poll).poll(&mut context).is_pending());
     assert!(connection.begin_upgrade());
-    connection.probed();
-    let (stream, _client) = streams().await;
-    assert!(connection.upgrade(stream));
-    // The client hangs up before the answer that it was woken for.
+    if upgrades {
+        connection.probed();
+        assert!(connection.upgrade(streams().await.0));
+    }
     drop(poll);
-    assert_eq!(connection.lock().phase, Phase::Open);
+    connection.lock().phase
 }
 
 #[tokio::test]
-async fn a_poll_that_is_given_up_before_the_upgrade_ends_the_connection() {
+async fn a_poll_that_is_given_up_ends_a_connection_that_still_needs_it() {
     let engine = engine();
     let connection = Connection::open_polling(place(&engine), None);
-    let mut poll = Box::pin(connection.begin_poll().expect("no other poll"));
-    let mut context = Context::from_waker(Waker::noop());
-    assert!(pin!(&mut poll).poll(&mut context).is_pending());
-    assert!(connection.begin_upgrade());
-    drop(poll);
-    assert_eq!(connection.lock().phase, Phase::Ended(LastWord::Noop));
+    assert_eq!(gives_up_its_poll(&connection, true).await, Phase::Open);
+    let connection = Connection::open_polling(place(&engine), None);
+    let ended = Phase::Ended(LastWord::Noop);
+    assert_eq!(gives_up_its_poll(&connection, false).await, ended);
+}
+
+#[tokio::test]
+async fn a_client_that_is_gone_is_not_dismissed() {
+    let engine = engine();
+    let connection = Connection::open_polling(place(&engine), None);
+    connection.lock().membership = Membership::Entering;
+    connection.end(Ending::Unreadable);
+    assert!(!connection.dismiss(Farewell::SessionReplaced));
+    let connection = Connection::open_polling(place(&engine), None);
+    connection.lock().membership = Membership::Entering;
+    assert!(connection.dismiss(Farewell::SessionReplaced));
+    assert!(!connection.dismiss(Farewell::SessionReplaced));
 }

@@ -1,4 +1,4 @@
-//! What the transports ask of a connection: packets to carry, and bytes to write and read.
+//! What the transports ask of a connection: packets for polls, and reads and writes of a WebSocket.
 
 use std::{
     future::Future,
@@ -22,7 +22,7 @@ impl Connection {
         matches!(self.lock().transport, Transport::Polling(_))
     }
 
-    /// Begins a poll; `None` while another waits, as no client's code has two.
+    /// Begins a poll; `None` if another is pending, which no client library does.
     pub(in crate::gateway) fn begin_poll(self: &Arc<Self>) -> Option<PendingPoll> {
         let mut locked = self.lock();
         if std::mem::replace(&mut locked.is_polled, true) {
@@ -35,7 +35,7 @@ impl Connection {
         })
     }
 
-    /// Begins to take a POST; `None` while another is under way.
+    /// Begins to read a POST; `None` if another is under way.
     pub(in crate::gateway) fn begin_post(&self) -> Option<Posting<'_>> {
         let mut locked = self.lock();
         if std::mem::replace(&mut locked.is_posting, true) {
@@ -45,7 +45,7 @@ impl Connection {
         Some(Posting(self))
     }
 
-    /// Whether the connection has ended, and neither by its client nor by a drain.
+    /// Whether sockd has ended the connection, other than by a drain.
     pub(in crate::gateway) fn is_ended_by_us(&self) -> bool {
         self.lock().phase == Phase::Ended(LastWord::Close)
     }
@@ -121,7 +121,8 @@ impl Connection {
         self.lock().closed_by_frame(payload);
     }
 
-    /// Writes what waits, and reads what the client has sent; `None` once the connection has ended.
+    /// Writes what is queued, and reads what the client has sent; `None` once the connection has
+    /// ended.
     pub(in crate::gateway) fn poll_stream(
         &self,
         context: &mut Context<'_>,
@@ -133,7 +134,7 @@ impl Connection {
             // The stream has failed.
             return Poll::Ready(None);
         }
-        // After so many reads it is another task's turn.
+        // Then other tasks get their turn.
         for _ in 0..8 {
             let Transport::WebSocket(stream) = &mut locked.transport else {
                 return Poll::Ready(None);
@@ -147,7 +148,7 @@ impl Connection {
                 return Poll::Ready(None);
             }
             locked.charge(read);
-            // After the close frame, what comes is read and ignored.
+            // What comes after the close frame is read and dropped.
             if locked.phase == Phase::Open {
                 return Poll::Ready(Some(read));
             }
@@ -171,7 +172,7 @@ impl Connection {
             let limit = self.engine.socketio.max_payload;
             let packets = locked.outbox.take_payload(limit);
             locked.in_flight += packets.len();
-            // The client has been told to go.
+            // The client has got its last packets.
             if locked.phase == Phase::Closing && locked.outbox.is_empty() {
                 locked.finish(LastWord::Close);
             }
@@ -216,7 +217,7 @@ impl Locked<'_> {
     }
 }
 
-/// A poll that waits for packets. As in Node, the connection of a client that hangs up meanwhile ends.
+/// A pending poll. As in Node, a client that hangs up before it is answered ends its connection.
 pub(in crate::gateway) struct PendingPoll {
     connection: Arc<Connection>,
     is_answered: bool,
@@ -236,14 +237,14 @@ impl Drop for PendingPoll {
     fn drop(&mut self) {
         let mut locked = self.connection.lock();
         locked.is_polled = false;
-        // On a WebSocket the client needs its polls no more.
+        // A client on a WebSocket no longer needs its poll.
         if !self.is_answered && matches!(locked.transport, Transport::Polling(_)) {
             locked.finish(LastWord::Noop);
         }
     }
 }
 
-/// The answer to a poll, which counts towards the client's limit until it is written.
+/// The response to a poll, whose bytes count as queued until they are written.
 struct Answer {
     packets: Bytes,
     connection: Weak<Connection>,

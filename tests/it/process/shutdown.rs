@@ -90,6 +90,40 @@ async fn clients_that_never_answer_do_not_hold_up_the_end() {
 }
 
 #[tokio::test]
+async fn what_is_queued_for_a_client_is_sent_before_its_connection_ends() {
+    const EVENTS: usize = 14;
+    let mut sockd = Sockd::start().await;
+    let (reader, poller) = (jwt::user(), jwt::user());
+    let mut websocket = WebSocket::join(sockd.address(), &reader, &jwt::session()).await;
+    let polling = Polling::join(sockd.address(), &poller, &jwt::session()).await;
+    // More than any buffer of the system takes.
+    let long = "x".repeat(900_000);
+    for number in 0..EVENTS {
+        let payload = json!([number, long]);
+        sockd.emit(&reader, "profile:update", &payload).await;
+        sockd.emit(&poller, "profile:update", &json!(number)).await;
+    }
+    sockd.signal("TERM");
+    is_draining(&sockd).await;
+    let expected = |number| format!(r#"42["profile:update",[{number},"{long}"]]"#);
+    let read_websocket = async {
+        for number in 0..EVENTS {
+            assert!(websocket.packet().await == expected(number), "{number}");
+        }
+        assert_eq!(websocket.closed(PATIENCE).await, Some(1001));
+    };
+    let poll = async {
+        // On a connection of its own, as the drain closes idle ones.
+        let answer = http::get(&polling.url).await.text().await;
+        let events = (0..EVENTS).map(|number| format!(r#"42["profile:update",{number}]"#));
+        let events: Vec<_> = events.collect();
+        assert_eq!(answer.expect("a body"), events.join("\u{1e}"));
+    };
+    tokio::join!(read_websocket, poll);
+    assert_eq!(sockd.ended(ENDED).await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn a_request_in_progress_is_answered_and_carried_out() {
     let redis = Redis::start().await;
     let mut ending = Sockd::with_redis(&redis).await;
