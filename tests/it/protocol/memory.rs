@@ -266,3 +266,100 @@ async fn chunks_of_one_byte_cost_no_more_than_their_bytes() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn packets_that_are_cut_off_in_the_middle_are_kept_once() {
+    let (sockd, user, session) = start().await;
+    stays_bounded(&sockd, "a message and a frame without an end", async {
+        let mut websocket = raw_websocket(&sockd, &user, &session).await;
+        is_in(&sockd, 1).await;
+        websocket.send(frame(0x01, &[b'4'; 500_000])).await;
+        let rest = frame(0x80, &[b'x'; 499_999]);
+        websocket.send(&rest[..rest.len() - 1]).await;
+        // Its last byte completes a message that cannot be read.
+        websocket.send(&rest[rest.len() - 1..]).await;
+        is_in(&sockd, 0).await;
+    })
+    .await;
+    stays_bounded(&sockd, "a head without an end", async {
+        let mut connection = RawConnection::open(sockd.address()).await;
+        connection.send("GET /socket.io/ HTTP/1.1\r\nx: ").await;
+        while connection.try_send(vec![b'y'; 100_000]).await {}
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn great_tokens_are_not_kept() {
+    let packet = format!(r#"40{{"token":"{}"}}"#, "x".repeat(GREAT));
+    let (sockd, ..) = start().await;
+    stays_bounded(&sockd, "great tokens on a WebSocket", async {
+        let mut websocket = open_raw(sockd.address(), "").await;
+        let message = frame(0x81, packet.as_bytes());
+        while websocket.try_send(&message).await {}
+    })
+    .await;
+    stays_bounded(&sockd, "great tokens on polling", async {
+        let polling = Polling::open(sockd.address()).await;
+        for _ in 0..80 {
+            // Refused before it is read, it may also fail.
+            let post = http::client().post(&polling.url).body(packet.clone());
+            post.send().await.ok();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn small_packets_in_great_posts_are_not_kept() {
+    for packets in [
+        vec![r#"42["a"]"#; 120_000],
+        [vec![r#"4510-["a"]"#], vec!["b"; 10]]
+            .concat()
+            .repeat(20_000),
+        vec!["3"; 400_000],
+    ] {
+        let (sockd, user, session) = start().await;
+        let polling = Polling::join(sockd.address(), &user, &session).await;
+        let what = format!("posts full of {}", packets[0]);
+        stays_bounded(&sockd, &what, async {
+            let body = packets.join("\u{1e}");
+            for _ in 0..30 {
+                let post = http::client().post(&polling.url).body(body.clone());
+                post.send().await.ok();
+            }
+            is_in(&sockd, 0).await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn pings_that_are_answered_to_nobody_are_bounded() {
+    let (sockd, user, session) = start().await;
+    stays_bounded(&sockd, "pings of a client that does not read", async {
+        let mut websocket = raw_websocket(&sockd, &user, &session).await;
+        is_in(&sockd, 1).await;
+        let pings = frame(0x89, b"").repeat(10_000);
+        while websocket.try_send(&pings).await {}
+        is_in(&sockd, 0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_upgrade_under_way_costs_no_more_than_a_connection() {
+    let (sockd, user, session) = start().await;
+    let polling = Polling::join(sockd.address(), &user, &session).await;
+    stays_bounded(&sockd, "an upgrade beside unread events", async {
+        let mut websocket = open_raw(sockd.address(), &polling.sid).await;
+        let message = frame(0x81, &[b'2'; 999_999]);
+        websocket.send(&message[..900_000]).await;
+        let payload = json!("x".repeat(GREAT));
+        for _ in 0..80 {
+            sockd.emit(&user, "profile:update", &payload).await;
+        }
+        is_in(&sockd, 0).await;
+    })
+    .await;
+}
