@@ -15,8 +15,20 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Connections at a time.
 const CROWD: usize = 100;
 
-#[derive(Debug, Clone, Copy)]
-enum Kind {
+macro_rules! kinds {
+    ($($kind:ident,)*) => {
+        #[derive(Debug, Clone, Copy)]
+        enum Kind {
+            $($kind,)*
+        }
+
+        use Kind::*;
+
+        const KINDS: &[Kind] = &[$($kind,)*];
+    };
+}
+
+kinds! {
     LeavesThenCloses,
     ClosesByFrame,
     ClosesItsSession,
@@ -36,29 +48,6 @@ enum Kind {
     BreaksTheProtocol,
     Stalls,
 }
-
-use Kind::*;
-
-const KINDS: [Kind; 18] = [
-    LeavesThenCloses,
-    ClosesByFrame,
-    ClosesItsSession,
-    Resets,
-    HalfCloses,
-    ResetsInItsHead,
-    ResetsInItsBody,
-    ResetsInItsHandshake,
-    ResetsItsPoll,
-    NeverPolls,
-    ResetsBeforeItProbes,
-    ResetsAfterItProbed,
-    ResetsAfterItsUpgrade,
-    IsRefused,
-    IsDismissed,
-    IsDismissedAndPolls,
-    BreaksTheProtocol,
-    Stalls,
-];
 
 /// `SOCKD_ENDINGS` connections in each of three rounds.
 #[tokio::test]
