@@ -31,16 +31,16 @@ use crate::{
     telemetry,
 };
 
-/// What is left of the shutdown limit for the process to end in.
+/// The part of the shutdown limit that is kept for the process to end.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
-/// How long the other nodes may take to be told that this one goes.
+/// How long telling the other nodes that this one leaves may take.
 const LEAVE_LIMIT: Duration = Duration::from_millis(100);
 /// How long the last log lines may wait for a slow reader of stderr.
 const LOG_LIMIT: Duration = Duration::from_secs(3);
 /// The same when the drain has used up the shutdown limit; part of [`LAST_MOMENT`].
 const LAST_LOG_LIMIT: Duration = Duration::from_millis(200);
 
-/// A server that is bound but does not answer yet.
+/// A server that is bound but does not accept connections yet.
 pub struct Server {
     config: Config,
     listener: TcpListener,
@@ -58,7 +58,7 @@ impl Server {
     /// A key that cannot be read, or an address that cannot be bound; the error says what to do.
     pub async fn bind(config: Config, dev: Option<Dev>) -> anyhow::Result<Self> {
         let verifier = TokenVerifier::new(&config.auth, config.ids.clone())?;
-        // From here on a signal is a wish to end in good order.
+        // From here on a signal drains the server.
         let signals = Signals::listen().context("signals cannot be listened to")?;
         let ignored = IgnoredSignals::listen().context("signals cannot be listened to")?;
         let listener = listen(&config.server).await?;
@@ -66,7 +66,7 @@ impl Server {
         lifecycle.spawn(ignored.log());
         let id = NodeId::try_from(uuid::Uuid::new_v4().to_string())?;
         let (sessions, bus) = stores(&config, &id, &lifecycle);
-        // Before anybody looks a figure up.
+        // Before any metric is looked up.
         let metrics = telemetry::metrics()?;
         let node = Node::start(
             id,
@@ -89,7 +89,7 @@ impl Server {
         })
     }
 
-    /// The address that was taken.
+    /// The address that the server is bound to.
     ///
     /// # Errors
     /// The system does not tell.
@@ -134,7 +134,7 @@ impl Server {
                 Ok(()) => tracing::info!("drained"),
                 Err(_) => tracing::warn!("the shutdown limit is over; ending with work under way"),
             }
-            // No hello may follow the good-bye.
+            // No hello may follow the goodbye.
             self.lifecycle.end().await;
             self.bus.leave(LEAVE_LIMIT).await;
             let last = deadline + LEAVE_LIMIT + LAST_LOG_LIMIT;
@@ -214,7 +214,7 @@ fn bind(address: SocketAddr, config: &config::Server) -> io::Result<TcpListener>
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
-    // A restart must not wait for the connections of the process before.
+    // A restart must not wait for the connections of the previous process.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     // On Linux, accepted connections inherit these, which saves each of them the system calls.

@@ -1,8 +1,8 @@
-//! The TCP stream under hyper: what it means that a peer sends no more, and how long one may be silent.
+//! The TCP stream under hyper: handles the end of a peer's input, and limits how long a peer is silent.
 //!
-//! hyper drops a request as soon as its caller's half of the connection has ended. Its `half_close`
-//! prevents that, but then it no longer notices that a client with a waiting poll is gone. So the stream
-//! keeps the end of input to itself while a request is under way that outlives it.
+//! hyper drops a request as soon as its caller half-closes the connection. Its `half_close` option
+//! prevents that, but then it no longer notices that a client with a pending poll is gone. So the
+//! stream hides the end of input from hyper while a request is under way that outlives it.
 
 use std::{
     io,
@@ -30,7 +30,7 @@ pub struct Stream {
     tcp: TcpStream,
     requests: Requests,
     alarm: Pin<Box<Sleep>>,
-    /// Whether the peer has to read before more of an answer can be written.
+    /// Whether the peer has to read before more of a response can be written.
     is_blocked: bool,
 }
 
@@ -45,26 +45,26 @@ pub struct Requests {
 #[derive(Debug)]
 struct State {
     is_under_way: bool,
-    /// Whether the present request, or else the last one, outlives the end of input.
+    /// Whether the current request, or else the last one, outlives the end of input.
     outlives_end: bool,
-    /// Whether the end of input has come and was kept from hyper.
+    /// Whether the input has ended and hyper does not know.
     has_ended: bool,
-    /// Whether the body of the present request lacks bytes that will not come.
+    /// Whether the input ended in the middle of the current request's body.
     is_truncated: bool,
     has_head_begun: bool,
-    /// When a peer that is silent, or slow with its head, is given up.
+    /// When a peer that is silent, or slow with its head, is disconnected.
     deadline: Instant,
-    /// Who reads from the stream.
+    /// Wakes the task that reads from the stream.
     reader: Option<Waker>,
-    /// Who reads the body of the present request.
+    /// Wakes the task that reads the current request's body.
     body: Option<Waker>,
 }
 
-/// A request from the end of its head until its answer is there.
+/// A request, from the end of its head until its response is ready.
 #[derive(Debug)]
 pub struct UnderWay(Requests);
 
-/// The body of a request. Without it the end of input in the middle of a body would stay unknown.
+/// The body of a request, which notices that the input has ended in the middle of it.
 #[derive(Debug)]
 pub struct RequestBody {
     body: Incoming,
@@ -109,7 +109,7 @@ impl Stream {
         Some((parts.io.into_inner().tcp, parts.read_buf))
     }
 
-    /// Notes how a write went.
+    /// Notes the outcome of a write.
     fn written(
         &mut self,
         written: Poll<io::Result<usize>>,
@@ -120,11 +120,11 @@ impl Stream {
         self.is_blocked = written.is_pending();
         if was_blocked && !self.is_blocked {
             self.requests.wait_for_next();
-            // The end of input may have been kept until now.
+            // The end of input may have been hidden until now.
             context.waker().wake_by_ref();
         }
         match written {
-            // The peer reads no more answers. Requests that it has sent before are still to be read.
+            // The peer no longer reads responses, but requests that it has sent are still to be read.
             Poll::Ready(Err(error)) if is_gone(&error) => Poll::Ready(Ok(length)),
             written => written,
         }
@@ -168,7 +168,7 @@ impl AsyncRead for Stream {
                 }
                 ready!(this.alarm.as_mut().poll(context));
                 tracing::debug!("a connection was silent, or slow with a head, for too long");
-                // As if the peer had ended it.
+                // As if the peer had closed it.
                 Poll::Ready(Ok(()))
             }
         }
@@ -211,8 +211,8 @@ impl AsyncWrite for Stream {
 }
 
 impl Requests {
-    /// Notes a request whose head has been read. One that outlives the end of input is answered
-    /// although its caller sends no more; any other is dropped then.
+    /// Notes a request whose head has been read. One that outlives the end of input is answered even
+    /// if its caller half-closes the connection; any other is dropped.
     pub fn begin(&self, outlives_end: bool) -> UnderWay {
         let mut state = self.lock();
         state.is_under_way = true;
@@ -229,7 +229,7 @@ impl Requests {
         }
     }
 
-    /// From now on the next head is waited for.
+    /// Begins to wait for the next head.
     fn wait_for_next(&self) {
         let mut state = self.lock();
         state.has_head_begun = false;
@@ -244,7 +244,7 @@ impl Requests {
         }
     }
 
-    /// Whether the end of input, which has come, is to be kept from hyper for now.
+    /// Called at the end of input: whether to hide it from hyper for now.
     fn keep_end(&self, is_blocked: bool, reader: &Waker) -> bool {
         let mut state = self.lock();
         let is_wanted = state.is_under_way || is_blocked;
@@ -255,12 +255,12 @@ impl Requests {
         state.reader = Some(reader.clone());
         let body = state.body.take();
         drop(state);
-        // Who reads the body looks whether it is whole.
+        // The body's reader finds out whether it is complete.
         body.into_iter().for_each(Waker::wake);
         true
     }
 
-    /// The time limit of a silent peer; none while it waits for an answer.
+    /// The deadline of a silent peer; none while it waits for a response.
     fn deadline(&self, reader: &Waker) -> Option<Instant> {
         let mut state = self.lock();
         match &mut state.reader {
@@ -283,7 +283,7 @@ impl Drop for UnderWay {
         state.is_under_way = false;
         let reader = state.reader.take();
         drop(state);
-        // There is a deadline now, and perhaps an end that was kept.
+        // There is a deadline now, and perhaps a hidden end of input.
         reader.into_iter().for_each(Waker::wake);
     }
 }
@@ -292,7 +292,7 @@ impl Drop for RequestBody {
     fn drop(&mut self) {
         let is_under_way = self.requests.lock().is_under_way;
         if !is_under_way {
-            // What came since the answer was the rest of this body, and no head.
+            // What was read since the response was the rest of this body, not a head.
             self.requests.wait_for_next();
         }
     }
@@ -306,7 +306,7 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        // Before the body is looked at: hyper sees the end only after it has passed on what came.
+        // Read before the body is polled: hyper passes on what came before it sees the end.
         let has_ended = {
             let mut state = self.requests.lock();
             state.body = Some(context.waker().clone());

@@ -1,4 +1,4 @@
-//! CONNECT: who the client is, whether it may come in, and what it is told.
+//! CONNECT: checks who the client is and whether it may join, and answers it.
 
 use std::sync::Arc;
 
@@ -21,13 +21,13 @@ use crate::{
 /// What the request that opened a connection carried, for a CONNECT without a token.
 pub(super) enum Credentials {
     Token(Token),
-    /// The token was good. What it has proven stays, and the token has gone.
+    /// The token was valid; what it proved is kept instead of it.
     Identity(Identity),
-    /// The token was bad, and has gone.
+    /// The token was not valid, and is not kept.
     Bad,
 }
 
-/// Lets clients in.
+/// Answers CONNECTs.
 pub(super) struct Entrance {
     node: Arc<Node>,
     verifier: TokenVerifier,
@@ -63,7 +63,7 @@ impl Entrance {
         }
     }
 
-    /// Answers a CONNECT of the client, and those that it sends meanwhile.
+    /// Answers a CONNECT, and those that the client sends in the meantime.
     pub(super) fn join(&self, connection: Arc<Connection>, auth: Auth) {
         self.lifecycle.spawn(async move {
             let entrance = &connection.engine().entrance;

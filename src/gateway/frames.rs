@@ -17,7 +17,7 @@ pub(super) enum Message<'a> {
     Text(&'a str),
     Binary(&'a [u8]),
     Ping(&'a [u8]),
-    /// With its status, as it was sent.
+    /// Its status and reason, as sent.
     Close(&'a [u8]),
 }
 
@@ -42,7 +42,7 @@ struct Unfinished {
     message: Vec<u8>,
 }
 
-/// A frame's head, judged.
+/// The head of a valid frame.
 struct Head {
     opcode: OpCode,
     is_final: bool,

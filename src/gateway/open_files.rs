@@ -1,8 +1,8 @@
-//! How many open files clients may take, so that some are left for callers, Redis and the log.
+//! How many open files clients may use, so that some are left for callers, Redis and the log.
 
 use rustix::process::{Resource, getrlimit};
 
-/// How the process's open files are parted. The rest is for the process itself.
+/// How the process's limit of open files is divided. The rest is for the process itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenFiles {
     /// Connections that are files below this number may be clients'. The system gives each new file

@@ -13,7 +13,7 @@ use super::{
     packet::{self, SEPARATOR},
 };
 
-/// What came of a POST.
+/// The outcome of a POST.
 pub(super) enum Posted {
     Taken,
     /// The connection has ended.
@@ -22,13 +22,13 @@ pub(super) enum Posted {
     TooSlow,
 }
 
-/// Waits for packets; `None` if the client has another poll under way.
+/// Waits for packets; `None` if another poll is pending.
 pub(super) async fn poll(connection: &Arc<Connection>) -> Option<Bytes> {
     let pending = connection.begin_poll()?;
     Some(pending.await)
 }
 
-/// Takes what the client has sent.
+/// Reads what the client posts.
 pub(super) async fn post(
     connection: &Connection,
     request: Request<Body>,
@@ -62,7 +62,7 @@ pub(super) async fn post(
         if !connection.receive(packet::read(packet)) {
             break;
         }
-        // A POST can hold 500,000 packets, and the thread has others to serve.
+        // A POST can hold 500,000 packets, and other tasks need the thread.
         consume_budget().await;
     }
     if connection.is_ended_by_us() {
@@ -72,7 +72,7 @@ pub(super) async fn post(
     }
 }
 
-/// Why there is no body.
+/// Why a body could not be read.
 enum Unread {
     TooLong,
     Broken,

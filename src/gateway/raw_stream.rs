@@ -1,4 +1,4 @@
-//! The stream under a WebSocket: plain TCP; others can come.
+//! The stream under a WebSocket.
 
 use std::{
     io::{self, IoSlice},
@@ -52,10 +52,10 @@ impl RawStream {
         }
     }
 
-    /// Nothing more will be written.
+    /// Shuts the write half down.
     pub(super) fn finish(&mut self) {
         let Self::Tcp(stream) = self;
-        // A client that is gone already needs no end.
+        // It fails only if the client is gone.
         SockRef::from(&*stream).shutdown(Shutdown::Write).ok();
     }
 }

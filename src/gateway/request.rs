@@ -41,9 +41,9 @@ impl EngineError {
 pub(super) enum Asked<C> {
     /// Open a connection that polls.
     Open,
-    /// Wait for what there is for the client.
+    /// Wait for packets.
     Poll(C),
-    /// Take what the client sends.
+    /// Take packets of the client.
     Post(C),
     /// Open a connection on a WebSocket.
     WebSocket,
@@ -188,7 +188,7 @@ pub(super) fn accept_websocket<B>(request: &Request<B>) -> Option<Response<Body>
     Some(response)
 }
 
-/// The token that a request carries: its header's, else its query's. CONNECT looks at it later.
+/// The token of a request, from its header or else its query, for a CONNECT that has none.
 pub(super) fn credentials<B>(request: &Request<B>) -> Option<Credentials> {
     let authorization = request.headers().get(header::AUTHORIZATION);
     let token = authorization

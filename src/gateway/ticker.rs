@@ -14,10 +14,10 @@ use tokio::{
 
 /// A tick may be late by this part of its delay, so that many connections share one.
 const LATENESS: u64 = 256;
-/// It is not rounded to more than this many milliseconds.
+/// The most by which a tick may be late, in milliseconds.
 const COARSEST: u64 = 1_000;
 
-/// A moment in milliseconds since the process started to let clients in.
+/// A moment, in milliseconds since the ticker was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Tick(u64);
 
@@ -30,13 +30,13 @@ impl Tick {
     }
 }
 
-/// What has time limits.
+/// Something with timers.
 pub(super) trait Timed: Send + Sync + 'static {
     /// Does what is due now.
     fn tick(&self, now: Tick);
 }
 
-/// By moment and address, so that a call can be taken back.
+/// By moment and address, so that a call can be cancelled.
 type Due<T> = BTreeMap<(Tick, usize), Weak<T>>;
 
 /// Calls what is due.

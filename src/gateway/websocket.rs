@@ -1,4 +1,4 @@
-//! WebSocket: packets as frames, over a stream that the connection writes to by itself.
+//! WebSocket: reads frames for a connection, which writes to the stream itself.
 
 use std::{
     cell::RefCell,
@@ -21,7 +21,7 @@ use super::{
     raw_stream::RawStream,
 };
 
-/// Bytes that are read at once, into one buffer per thread: connections keep none of it.
+/// The size of the read buffer; there is one per thread, so connections need none.
 const SCRATCH: usize = 64 << 10;
 
 thread_local! {
@@ -56,7 +56,7 @@ pub(super) async fn upgrade(connection: Arc<Connection>, on_upgrade: OnUpgrade) 
 }
 
 /// Answers probes on a stream that is not the connection's yet. Returns whether the client asks for
-/// the upgrade; what came behind that stays in `early`.
+/// the upgrade; what it sent after that stays in `early`.
 async fn probe(
     connection: &Connection,
     stream: &mut RawStream,
@@ -188,7 +188,7 @@ impl Future for Carrier {
                     None => return Poll::Ready(()),
                 }
             }
-            // The thread has others to serve.
+            // Other tasks need the thread.
             context.waker().wake_by_ref();
             Poll::Pending
         })

@@ -1,4 +1,4 @@
-//! Accepts connections until no more work is taken on.
+//! Accepts connections until the drain is over.
 
 use std::{
     collections::VecDeque,
@@ -25,13 +25,13 @@ use crate::{
     telemetry::Episode,
 };
 
-/// How long to wait when the system has no room for another connection.
+/// How long to wait before retrying when the system has no room for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long connections have to be accepted without a failure before that is said.
+/// How long accepting must work without a failure before that is logged.
 const CALM: Duration = Duration::from_secs(1);
 
-/// Serves every connection that comes, and those that had come by the time of the end: the request
-/// of a caller that has hung up may be in one.
+/// Serves every connection, including those still in the backlog at the end: one may hold the request
+/// of a caller that has hung up.
 pub(super) async fn run(
     listener: TcpListener,
     config: config::Server,
@@ -48,7 +48,7 @@ pub(super) async fn run(
     let backlog = config.backlog;
     let shared = Shared::new(config, gateway.clone(), api, lifecycle.clone());
     let mut reserve = Reserve::new(files);
-    // Returns whether there are files for all.
+    // Returns whether there are enough open files for clients too.
     let mut serve = |tcp: TcpStream| {
         let room = reserve.room(&tcp, &gateway);
         let is_for_all = matches!(room, Some(Room::ForAll));
@@ -62,19 +62,19 @@ pub(super) async fn run(
     let mut closed = pin!(lifecycle.closed());
     loop {
         let accepted = tokio::select! {
-            // Who has come is accepted before anything else is looked at.
+            // Pending connections are accepted before the end is noticed.
             biased;
             accepted = listener.accept() => accepted,
             () = &mut closed => break,
         };
         match accepted {
             Ok((tcp, _)) => {
-                // At the limit, each connection that ends makes room for one more.
+                // At the limit, each connection that ends makes room for another, so wait for calm.
                 if shortage.ends(Instant::now()) {
                     tracing::info!("connections are accepted again");
                 }
                 if !serve(tcp) {
-                    // A connection that has to go must get to close its file.
+                    // Let an evicted connection close its file.
                     yield_now().await;
                 }
             }
@@ -92,7 +92,7 @@ pub(super) async fn run(
             }
         }
     }
-    // The system is asked itself: the runtime may not know yet of the last ones.
+    // Asks the system directly, as the runtime may not know of the last ones yet.
     let Ok(listener) = listener.into_std() else {
         return;
     };
@@ -124,9 +124,9 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// The open files that clients cannot take. Whoever connects when only those are left has to send a
-/// request at once and gets one answer; if even they run out, who has waited longest without a request
-/// has to go. So a caller is heard however many connections there are that say nothing.
+/// The open files that are reserved for callers. A connection that is accepted when only these are left
+/// has to send its request at once and gets one response. When they run out too, the connection that
+/// has been silent longest is closed, so callers get through however many silent connections there are.
 struct Reserve {
     files: OpenFiles,
     /// Held by each connection of the reserve.
@@ -144,7 +144,7 @@ impl Reserve {
         }
     }
 
-    /// What the new connection may do; `None` if there is no room even for callers.
+    /// Who the new connection has room for; `None` if it has to be closed.
     fn room(&mut self, tcp: &TcpStream, gateway: &Gateway) -> Option<Room> {
         if (tcp.as_raw_fd() as u64) < self.files.clients {
             return Some(Room::ForAll);

@@ -24,17 +24,17 @@ use crate::{
     stream::Stream,
 };
 
-/// Lines of a request's head, whose bytes are limited as well.
+/// Header lines of a request; their bytes are limited as well.
 const MAX_HEADERS: usize = 256;
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// Time for a request's head while open files are scarce.
 const SCARCE_HEADER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Whom there is room for.
+/// Who there is room for.
 pub(super) enum Room {
     ForAll,
-    /// Clients are refused, and the connection ends after one answer. It also ends when `evicted`
-    /// does, unless a request has come.
+    /// Clients are refused, and the connection closes after one response. It also closes when `evicted`
+    /// resolves, unless it has received a request.
     ForCallers {
         evicted: oneshot::Receiver<()>,
         /// Counts it until it ends.
@@ -42,7 +42,7 @@ pub(super) enum Room {
     },
 }
 
-/// What a connection holds until its first request has come.
+/// What a connection holds until its first request arrives.
 struct Silent(Mutex<Option<Waiting>>);
 
 struct Waiting {
@@ -77,8 +77,8 @@ impl Shared {
     }
 }
 
-/// Serves the connection until it ends or, in a drain, until its present request is answered; the
-/// drain's window is the time for a request that is not there yet.
+/// Serves the connection until it ends or, in a drain, until its current request is answered. A first
+/// request may still arrive within the drain's window.
 pub(super) async fn serve(tcp: TcpStream, room: Room, bare: Bare, shared: Arc<Shared>) {
     let Shared {
         config, lifecycle, ..
@@ -97,7 +97,7 @@ pub(super) async fn serve(tcp: TcpStream, room: Room, bare: Bare, shared: Arc<Sh
         silent.end();
         let is_client = request.uri().path().starts_with(gateway::PATH);
         let refusal = shared.api.refusal(&request);
-        // A client that hangs up while it polls is gone; anybody else may still read the answer.
+        // A client that half-closes while it polls is gone; a caller may still read the response.
         let under_way = requests.begin(!is_client || refusal.is_some());
         let stays_open = stays_open(request.version(), request.headers());
         let request = request.map(|body| Body::new(requests.body(body)));
@@ -127,7 +127,7 @@ pub(super) async fn serve(tcp: TcpStream, room: Room, bare: Bare, shared: Arc<Sh
     });
     let connection = http1::Builder::new()
         .keep_alive(has_room && !lifecycle.is_draining())
-        // The stream has limits of its own, which tell a slow head from an idle connection.
+        // The stream has its own limits, which distinguish a slow head from an idle connection.
         .header_read_timeout(None)
         .max_buf_size(config.max_header_size)
         .max_headers(MAX_HEADERS)
@@ -144,8 +144,8 @@ pub(super) async fn serve(tcp: TcpStream, room: Room, bare: Bare, shared: Arc<Sh
         }
         return;
     }
-    // Who comes during the drain is still told that it is one. A browser keeps connections ready on
-    // which it may never ask anything.
+    // A request that arrives during the drain is told so. The wait is limited because browsers keep
+    // spare connections open that may never send one.
     let first_request = poll_fn(|context| match connection.as_mut().poll(context) {
         Poll::Ready(_) => Poll::Ready(false),
         Poll::Pending if silent.has_ended() => Poll::Ready(true),
@@ -166,7 +166,7 @@ impl Silent {
         Self(Mutex::new(Some(waiting)))
     }
 
-    /// A request has come.
+    /// Called when a request has arrived.
     fn end(&self) {
         self.lock().take();
     }
@@ -175,7 +175,7 @@ impl Silent {
         self.lock().is_none()
     }
 
-    /// Resolves when the connection has to go for another one; never once a request has come.
+    /// Resolves when the connection has to make room for another; never once a request has arrived.
     fn poll_evicted(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut waiting = self.lock();
         let evicted = waiting
@@ -192,7 +192,8 @@ impl Silent {
     }
 }
 
-/// How callers are told for how long they may keep a connection, in whole seconds; `None` for less.
+/// The `Keep-Alive` header that tells callers how long an idle connection lives, in whole seconds;
+/// `None` for less than one.
 fn keep_alive_header(keep_alive: Duration) -> Option<HeaderValue> {
     let seconds = keep_alive.as_secs();
     let value = format!("timeout={seconds}").parse().ok();
