@@ -244,6 +244,11 @@ impl State {
 
     /// Makes those events late whose deadline has passed.
     pub(in crate::bus::redis) fn expire(&mut self, now: Instant) {
+        // Until the first is due those that are done stay, too: with nothing left to await, each new
+        // event would wake the task that awaits deadlines.
+        if self.next_deadline().is_some_and(|due| due > now) {
+            return;
+        }
         while let Some((due, seq)) = self.emits.deadlines.front().copied() {
             let emit = self.emits.by_seq.get_mut(&seq);
             let emit = emit.filter(|emit| emit.outcome.is_none());

@@ -396,6 +396,25 @@ fn an_echo_is_that_of_the_user_and_node_that_it_says() {
 }
 
 #[test]
+fn events_that_are_done_in_time_wake_nobody_who_awaits_deadlines() {
+    let mut scene = Scene::ready();
+    let due = scene.now + ECHO_LIMIT;
+    for turn in 0..10 {
+        let seq = scene.publishes("u");
+        let expected: &[&str] = if turn == 0 { &["TendLate"] } else { &[] };
+        assert_eq!(scene.does(), expected);
+        scene.published(seq, Published::Received(1));
+        scene.returns(seq);
+        scene.delivers();
+        assert_eq!(scene.outcome(seq), Some(reached(1)));
+        assert!(scene.passes(ECHO_LIMIT / 20).is_empty());
+        assert_eq!(scene.state.next_deadline(), Some(due));
+    }
+    scene.passes(ECHO_LIMIT / 2);
+    assert_eq!(scene.state.next_deadline(), None, "all were done");
+}
+
+#[test]
 fn late_events_are_tended_when_the_first_is_due() {
     let mut scene = Scene::ready();
     let first = scene.now + ECHO_LIMIT;
