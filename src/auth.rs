@@ -1,11 +1,16 @@
-//! Who the bearer of a token is, and whether the token may be believed.
+//! Who the bearer of a token is, and whether the token can be trusted.
 //!
 //! The verdicts are those of Node's `jsonwebtoken` and the TypeScript server around it, so that
-//! every token that was good stays good and no other becomes so: no leeway, `exp` and `nbf`
-//! optional but numbers, `kid`, `typ` and the rest of any type and without effect.
+//! every token that was accepted stays accepted and no other becomes so: no leeway, `exp` and `nbf`
+//! optional but numbers, `typ` and the rest of any type and without effect. `jku`, `x5u`, `x5c` and
+//! `jwk`, by which a token would bring its own key, have none either.
 //!
-//! jsonwebtoken verifies and signs, and knows nothing of these rules. It does not know ES512 either,
-//! and takes a signature only in its canonical spelling. Unlike Node, sockd refuses `crit`.
+//! The `jsonwebtoken` crate verifies and signs, and knows nothing of these rules. It does not support
+//! ES512 either, and accepts a signature only in its canonical spelling. Unlike Node, sockd refuses
+//! `crit`.
+//!
+//! In reading order: `error` lists the reasons to refuse a token, `claims` judges what it says, `key`
+//! is what verifies a signature, `jwks` a set of keys that an issuer publishes, `mint` makes tokens.
 
 /// The text of a key of the tests.
 #[cfg(test)]
@@ -19,13 +24,13 @@ macro_rules! key {
     };
 }
 
+mod claims;
+mod error;
+pub mod jwks;
 pub mod key;
 pub mod mint;
 
-use std::{
-    fmt,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use base64::{
     Engine, alphabet,
@@ -34,14 +39,19 @@ use base64::{
     },
 };
 use serde_json::value::RawValue;
-use thiserror::Error;
+use tokio::time::Instant;
 
+pub use self::error::{AuthError, TokenError};
+use self::{
+    claims::Claims,
+    jwks::{Freshness, Jwks, set::Mismatch},
+    key::VerifyingKey,
+};
 use crate::{
-    config::{self, Algorithm},
-    id::{IdFormat, IdFormats, InvalidId, SessionId, UserId},
+    config::{self, Algorithm, AlgorithmFamily},
+    id::{IdFormats, SessionId, UserId},
     wire::Members,
 };
-use key::{KeyError, VerifyingKey};
 
 /// The longest token, in bytes, that is looked at; it bounds the work that a stranger can cause.
 pub const MAX_TOKEN: usize = 64 * 1024;
@@ -49,12 +59,10 @@ pub const MAX_TOKEN: usize = 64 * 1024;
 /// Tells good tokens from bad ones.
 pub struct TokenVerifier {
     keys: Vec<VerifyingKey>,
+    /// Verifies public-key algorithms, and then `keys` only HMAC.
+    jwks: Option<Arc<Jwks>>,
     algorithms: Vec<String>,
-    user_claim: String,
-    session_claim: String,
-    issuer: Option<String>,
-    audience: Option<String>,
-    ids: IdFormats,
+    claims: Claims,
 }
 
 /// What a good token says.
@@ -66,130 +74,177 @@ pub struct Identity {
     pub expires_at: Option<u64>,
 }
 
-/// A configuration that tokens cannot be verified with.
-#[derive(Debug, Error)]
-pub enum AuthError {
-    #[error("auth.secret is not set; set JWT_SECRET")]
-    NoSecret,
-    #[error(
-        "JWT secret {number} of {count} cannot be used; mend JWT_SECRET, auth.secret, or the file it is read from"
-    )]
-    Key {
-        number: usize,
-        count: usize,
-        source: KeyError,
-    },
+/// A token's parts as they were sent.
+struct Parts<'a> {
+    header: &'a str,
+    payload: &'a str,
+    /// Header and payload, which are signed.
+    message: &'a str,
+    signature: &'a str,
 }
 
-/// Why a token is refused.
-#[derive(Debug, Clone, PartialEq, Error)]
-pub enum TokenError {
-    #[error("the token has more than {MAX_TOKEN} bytes")]
-    TooLong,
-    #[error("the token is not three base64url parts with dots between them")]
-    Malformed,
-    #[error("the token is not signed")]
-    Unsigned,
-    #[error("the token's header is not a JSON object")]
-    Header,
-    #[error("the token's header names no algorithm (\"alg\")")]
-    NoAlgorithm,
-    #[error("the token is signed with {found:?}, allowed are only {allowed}; see JWT_ALGORITHMS")]
-    AlgorithmNotAllowed { found: String, allowed: String },
-    #[error(
-        "the token is signed with {0:?}, which does not fit the kind of key that is configured; see JWT_SECRET"
-    )]
-    AlgorithmWithoutKey(Algorithm),
-    #[error(
-        "the token's header says that members of it must be understood (\"crit\"), and sockd understands none"
-    )]
-    Critical,
-    #[error("the signature is not by a configured key; see JWT_SECRET")]
-    Signature,
-    #[error("the token's payload is not a JSON object")]
-    Payload,
-    #[error("claim {0:?} is not a number")]
-    NotANumber(&'static str),
-    #[error("the token is good only in {} (\"nbf\")", whole(.0))]
-    NotYetValid(Duration),
-    #[error("the token ran out {} ago (\"exp\")", whole(.0))]
-    Expired(Duration),
-    #[error("claim \"aud\" is not the audience {0:?}; see auth.audience")]
-    Audience(String),
-    #[error("claim \"iss\" is not the issuer {0:?}; see auth.issuer")]
-    Issuer(String),
-    #[error("claim {0:?} is missing")]
-    Missing(String),
-    #[error("claim {0:?} is not a string")]
-    NotAString(String),
-    #[error(
-        "claim {0:?} is neither a string nor a whole number from 0 to 2^53 - 1; write a larger one as a string"
-    )]
-    NotAnInteger(String),
-    #[error("claim {claim:?} is of the wrong form")]
-    Id { claim: String, source: InvalidId },
+/// What a token's header says of its key.
+struct Header {
+    algorithm: Algorithm,
+    /// `None` also for one that is no text.
+    kid: Option<String>,
 }
 
 impl TokenVerifier {
     /// # Errors
-    /// No secret, or one that is a PEM without a usable key.
+    /// No secret and no key set, or a secret that is a PEM without a usable key, or beside a key set.
     pub fn new(auth: &config::Auth, ids: IdFormats) -> Result<Self, AuthError> {
         let algorithms = known(&auth.algorithms);
         let count = auth.secrets.len();
         let mut keys = Vec::with_capacity(count);
         for (at, secret) in auth.secrets.iter().enumerate() {
+            let number = at + 1;
+            if auth.jwks.is_some() && secret.is_pem() {
+                return Err(AuthError::PemBesideJwks { number, count });
+            }
             let key = VerifyingKey::new(secret, &algorithms).map_err(|source| AuthError::Key {
-                number: at + 1,
+                number,
                 count,
                 source,
             })?;
             keys.push(key);
         }
-        if count == 0 {
+        if count == 0 && auth.jwks.is_none() {
             return Err(AuthError::NoSecret);
         }
         Ok(Self {
             keys,
+            jwks: auth.jwks.clone().map(|config| Arc::new(Jwks::new(config))),
             algorithms: auth.algorithms.clone(),
-            user_claim: auth.user_claim.clone(),
-            session_claim: auth.session_claim.clone(),
-            issuer: auth.issuer.clone(),
-            audience: auth.audience.clone(),
-            ids,
+            claims: Claims::new(auth, ids),
         })
     }
 
-    /// Judges a token at the time `now`, in whole seconds since the epoch ([`unix_time`]).
+    /// The key set, which somebody has to [`run`](Jwks::run) or [`load`](Jwks::load).
+    pub fn jwks(&self) -> Option<&Arc<Jwks>> {
+        self.jwks.as_ref()
+    }
+
+    /// Whether tokens can be judged.
     ///
     /// # Errors
-    /// The first reason to refuse it.
-    pub fn verify(&self, token: &str, now: u64) -> Result<Identity, TokenError> {
-        let payload = self.verify_signature(token)?;
-        let payload = String::from_utf8_lossy(&payload);
-        let claims = members(&payload).ok_or(TokenError::Payload)?;
-        let expires_at = verify_times(&claims, now)?;
-        self.verify_origin(&claims)?;
-        let user = id_claim(&claims, &self.user_claim, &self.ids.user)?;
-        let session = id_claim(&claims, &self.session_claim, &self.ids.session)?;
-        let invalid = |claim: &str| {
-            let claim = claim.to_owned();
-            |source| TokenError::Id { claim, source }
-        };
-        Ok(Identity {
-            user: self
-                .ids
-                .parse_user(trim(&user))
-                .map_err(invalid(&self.user_claim))?,
-            session: self
-                .ids
-                .parse_session(trim(&session))
-                .map_err(invalid(&self.session_claim))?,
-            expires_at,
-        })
+    /// There is no key set yet; the text says why.
+    pub fn check(&self) -> Result<(), String> {
+        self.jwks.as_ref().map_or(Ok(()), |jwks| jwks.check())
     }
 
-    /// The payload of a token that one of the keys has signed.
-    fn verify_signature(&self, token: &str) -> Result<Vec<u8>, TokenError> {
+    /// Judges a token at the time `now`, in whole seconds since the epoch ([`unix_time`]), with the
+    /// keys at hand.
+    ///
+    /// # Errors
+    /// The first reason to refuse it. A token that no key can save is refused for what it is, whether
+    /// its key is known or not.
+    pub fn verify(&self, token: &str, now: u64) -> Result<Identity, TokenError> {
+        let parts = Parts::of(token)?;
+        let header = self.header(parts.header)?;
+        let lacks_key = match self.verify_signature(&parts, header) {
+            Ok(()) => None,
+            Err(error) if error.lacks_key() => Some(error),
+            Err(error) => return Err(error),
+        };
+        let payload = base64_lenient(parts.payload).ok_or(TokenError::Malformed)?;
+        let identity = self.claims.judge(&payload, now)?;
+        lacks_key.map_or(Ok(identity), Err)
+    }
+
+    /// Judges a token as [`Self::verify`] does; if only its key is missing, waits until the deadline
+    /// for the key set to be read again.
+    ///
+    /// # Errors
+    /// The first reason to refuse it. [`TokenError::is_temporary`] if it could not be judged.
+    pub async fn verify_by(
+        &self,
+        token: &str,
+        now: u64,
+        deadline: Instant,
+    ) -> Result<Identity, TokenError> {
+        let verdict = self.verify(token, now);
+        let (Some(jwks), Err(error)) = (&self.jwks, &verdict) else {
+            return verdict;
+        };
+        if !error.lacks_key() {
+            return verdict;
+        }
+        match jwks.freshen(deadline).await {
+            Freshness::Recent => verdict,
+            Freshness::Renewed => self.verify(token, now),
+            Freshness::Unknown => match self.verify(token, now) {
+                Err(error) if error.lacks_key() => Err(TokenError::NoKeySet),
+                verdict => verdict,
+            },
+        }
+    }
+
+    /// Whether one of the keys has signed the token.
+    fn verify_signature(&self, parts: &Parts<'_>, header: Header) -> Result<(), TokenError> {
+        let Header { algorithm, kid } = header;
+        if let Some(jwks) = &self.jwks
+            && algorithm.family() != AlgorithmFamily::Hmac
+        {
+            let set = jwks.set();
+            let set = set.as_ref().ok_or(TokenError::NoKeySet)?;
+            let verified = set.verify(kid.as_deref(), algorithm, parts.message, parts.signature);
+            return verified.map_err(|mismatch| match (mismatch, kid) {
+                (Mismatch::UnknownKey, Some(kid)) => TokenError::UnknownKey(kid),
+                (Mismatch::Algorithm, Some(kid)) => {
+                    TokenError::AlgorithmOfOtherKey { algorithm, kid }
+                }
+                (Mismatch::Signature, Some(kid)) => TokenError::KeySignature(kid),
+                (_, None) => TokenError::NoKeyOfSet,
+            });
+        }
+        if !self.keys.iter().any(|key| key.fits(algorithm)) {
+            return Err(TokenError::AlgorithmWithoutKey(algorithm));
+        }
+        let mut keys = self.keys.iter();
+        if keys.any(|key| key.verifies(algorithm, parts.message, parts.signature)) {
+            return Ok(());
+        }
+        Err(TokenError::Signature)
+    }
+
+    /// Reads a header, if its algorithm is allowed.
+    fn header(&self, base64: &str) -> Result<Header, TokenError> {
+        let bytes = base64_lenient(base64).ok_or(TokenError::Malformed)?;
+        // Node reads the header as Latin-1, so that it need not be UTF-8.
+        let text: String = bytes.iter().copied().map(char::from).collect();
+        let members = members(&text).ok_or(TokenError::Header)?;
+        let name = members.get("alg").and_then(string);
+        let name = name.ok_or(TokenError::NoAlgorithm)?;
+        let not_allowed = || TokenError::AlgorithmNotAllowed {
+            found: name.chars().take(32).collect(),
+            allowed: self.algorithms.join(", "),
+        };
+        if !self.algorithms.contains(&name) {
+            return Err(not_allowed());
+        }
+        let algorithm: Algorithm = name.parse().map_err(|_| not_allowed())?;
+        if members.get("crit").is_some() {
+            return Err(TokenError::Critical);
+        }
+        let is_for_set = self.jwks.is_some() && algorithm.family() != AlgorithmFamily::Hmac;
+        // A key set is UTF-8.
+        let text = std::str::from_utf8(&bytes).ok().filter(|_| is_for_set);
+        let kid = text.and_then(|text| Some(self::members(text)?.text("kid")?.into_owned()));
+        Ok(Header { algorithm, kid })
+    }
+}
+
+impl fmt::Debug for TokenVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenVerifier")
+            .field("algorithms", &self.algorithms)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Parts<'a> {
+    fn of(token: &'a str) -> Result<Self, TokenError> {
         if token.len() > MAX_TOKEN {
             return Err(TokenError::TooLong);
         }
@@ -203,67 +258,12 @@ impl TokenVerifier {
         if signature.is_empty() {
             return Err(TokenError::Unsigned);
         }
-        let header = base64_lenient(header).ok_or(TokenError::Malformed)?;
-        let algorithm = self.algorithm(&header)?;
-        if !self.keys.iter().any(|key| key.fits(algorithm)) {
-            return Err(TokenError::AlgorithmWithoutKey(algorithm));
-        }
-        let mut keys = self.keys.iter();
-        if !keys.any(|key| key.verifies(algorithm, message, signature)) {
-            return Err(TokenError::Signature);
-        }
-        base64_lenient(payload).ok_or(TokenError::Malformed)
-    }
-
-    /// The algorithm that a header names, if it is allowed.
-    fn algorithm(&self, header: &[u8]) -> Result<Algorithm, TokenError> {
-        // Node reads the header as Latin-1, so that it need not be UTF-8.
-        let header: String = header.iter().copied().map(char::from).collect();
-        let members = members(&header).ok_or(TokenError::Header)?;
-        let name = members.get("alg").and_then(string);
-        let name = name.ok_or(TokenError::NoAlgorithm)?;
-        let not_allowed = || TokenError::AlgorithmNotAllowed {
-            found: name.chars().take(32).collect(),
-            allowed: self.algorithms.join(", "),
-        };
-        if !self.algorithms.contains(&name) {
-            return Err(not_allowed());
-        }
-        let algorithm = name.parse().map_err(|_| not_allowed())?;
-        if members.get("crit").is_some() {
-            return Err(TokenError::Critical);
-        }
-        Ok(algorithm)
-    }
-
-    fn verify_origin(&self, claims: &Members<'_>) -> Result<(), TokenError> {
-        let is = |raw: &RawValue, wanted: &str| string(raw).is_some_and(|text| text == wanted);
-        if let Some(audience) = &self.audience {
-            let matches = claims.get("aud").is_some_and(|raw| {
-                let list = serde_json::from_str::<Vec<&RawValue>>(raw.get());
-                list.map_or_else(
-                    |_| is(raw, audience),
-                    |list| list.into_iter().any(|raw| is(raw, audience)),
-                )
-            });
-            if !matches {
-                return Err(TokenError::Audience(audience.clone()));
-            }
-        }
-        if let Some(issuer) = &self.issuer
-            && !claims.get("iss").is_some_and(|raw| is(raw, issuer))
-        {
-            return Err(TokenError::Issuer(issuer.clone()));
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for TokenVerifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenVerifier")
-            .field("algorithms", &self.algorithms)
-            .finish_non_exhaustive()
+        Ok(Self {
+            header,
+            payload,
+            message,
+            signature,
+        })
     }
 }
 
@@ -309,45 +309,6 @@ fn string(raw: &RawValue) -> Option<String> {
     serde_json::from_str(raw.get()).ok()
 }
 
-fn id_claim(claims: &Members<'_>, name: &str, format: &IdFormat) -> Result<String, TokenError> {
-    let raw = claims.get(name);
-    let raw = raw.ok_or_else(|| TokenError::Missing(name.to_owned()))?;
-    let text = string(raw).or_else(|| format.of_number(raw.get()));
-    text.ok_or_else(|| match format {
-        IdFormat::Integer => TokenError::NotAnInteger(name.to_owned()),
-        _ => TokenError::NotAString(name.to_owned()),
-    })
-}
-
-/// Checks `nbf` and `exp`, and returns the first second at which the token is no longer good.
-/// JavaScript compares them as `f64`; the casts back saturate.
-fn verify_times(claims: &Members<'_>, now: u64) -> Result<Option<u64>, TokenError> {
-    let apart = |seconds: f64| Duration::from_secs(seconds as u64);
-    let now = now as f64;
-    if let Some(not_before) = number(claims, "nbf")?
-        && not_before > now
-    {
-        return Err(TokenError::NotYetValid(apart((not_before - now).ceil())));
-    }
-    let expires_at = number(claims, "exp")?;
-    match expires_at {
-        Some(expires_at) if now >= expires_at => Err(TokenError::Expired(apart(now - expires_at))),
-        Some(expires_at) => Ok(Some(expires_at.ceil() as u64)),
-        None => Ok(None),
-    }
-}
-
-/// A number as JavaScript reads it: too many digits round, and too large is infinite.
-fn number(claims: &Members<'_>, name: &'static str) -> Result<Option<f64>, TokenError> {
-    let Some(raw) = claims.get(name) else {
-        return Ok(None);
-    };
-    let text = raw.get();
-    let is_number = text.starts_with(|c: char| c == '-' || c.is_ascii_digit());
-    let number = is_number.then(|| text.parse().ok()).flatten();
-    number.map(Some).ok_or(TokenError::NotANumber(name))
-}
-
 /// The algorithms among the names; an unknown name verifies nothing.
 fn known(names: &[impl AsRef<str>]) -> Vec<Algorithm> {
     let names = names.iter().map(AsRef::as_ref);
@@ -377,10 +338,6 @@ fn base64_lenient(text: &str) -> Option<Vec<u8>> {
         text
     };
     ENGINE.decode(text).ok()
-}
-
-fn whole(duration: &Duration) -> humantime::FormattedDuration {
-    humantime::format_duration(*duration)
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ impl Cli {
             Command::Serve(args) => serve::run(args, &context).await,
             Command::Emit(args) => emit::run(args, &context).await,
             Command::ForceLogout(args) => force_logout::run(args, &context).await,
-            Command::Token(command) => token::run(command, &context),
+            Command::Token(command) => token::run(command, &context).await,
             Command::Sessions(command) => sessions::run(command, &context).await,
             Command::Doctor(args) => doctor::run(args, &context).await,
             Command::Config(command) => config::run(command, &context),

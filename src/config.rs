@@ -7,7 +7,7 @@
 //! 2. `file`, `environment` (with `dotenv`) and the flags each give what they say of settings;
 //!    `source` says where a value was read, and `problem` collects mistakes.
 //! 3. `settings` keeps the strongest value of each setting, with its origin.
-//! 4. `resolve`, with `redis`, makes the `Config`; `advice` warns of what works but probably not as
+//! 4. `resolve`, with `redis` and `jwks`, makes the `Config`; `advice` warns of what works but probably not as
 //!    intended. `example` writes the commented file.
 
 mod advice;
@@ -15,6 +15,7 @@ mod dotenv;
 mod environment;
 mod example;
 mod file;
+mod jwks;
 mod kind;
 mod problem;
 mod redis;
@@ -33,6 +34,7 @@ pub use jsonwebtoken::{Algorithm, AlgorithmFamily};
 pub use self::{
     advice::named_secrets,
     example::example,
+    jwks::{Jwks, JwksSource, is_loopback},
     problem::Problems,
     redis::{Redis, Sentinel, Topology},
     resolve::{Endpoint, Loaded, SessionStorage},
@@ -87,15 +89,18 @@ pub enum Cors {
 #[derive(Debug, Clone)]
 pub struct Auth {
     /// HMAC secrets or PEM keys; each may verify a token, and the first signs those that sockd mints.
+    /// Beside `jwks` only HMAC secrets, or none.
     pub secrets: Vec<Secret>,
+    /// The only keys for tokens with a public-key algorithm.
+    pub jwks: Option<Jwks>,
     /// Names as in RFC 7518; an unknown one verifies nothing.
     pub algorithms: Vec<String>,
     pub user_claim: String,
     pub session_claim: String,
-    /// If set, a token's `iss` must be this.
-    pub issuer: Option<String>,
-    /// If set, a token's `aud` must be or contain this.
-    pub audience: Option<String>,
+    /// Unless empty, a token's `iss` must be one of these.
+    pub issuers: Vec<String>,
+    /// Unless empty, a token's `aud` must be or contain one of these.
+    pub audiences: Vec<String>,
     pub on_expiry: OnExpiry,
 }
 

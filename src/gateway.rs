@@ -73,7 +73,7 @@ impl Gateway {
     pub fn new(
         config: &config::Config,
         node: Arc<Node>,
-        verifier: TokenVerifier,
+        verifier: Arc<TokenVerifier>,
         lifecycle: &Lifecycle,
     ) -> Self {
         let entrance = Entrance::new(node, verifier, config.auth.on_expiry, lifecycle);

@@ -32,6 +32,7 @@ use tower::ServiceExt;
 pub use self::dev::Dev;
 use self::{carried::Carrier, error::Error};
 use crate::{
+    auth::TokenVerifier,
     config::{self, Config},
     id::{IdFormats, SupportedEvents},
     lifecycle::Lifecycle,
@@ -51,6 +52,7 @@ pub struct Api {
 /// What the handlers need.
 struct Context {
     node: Arc<Node>,
+    verifier: Arc<TokenVerifier>,
     internal: config::Internal,
     ids: IdFormats,
     events: SupportedEvents,
@@ -70,6 +72,7 @@ impl Api {
     pub fn new(
         config: &Config,
         node: Arc<Node>,
+        verifier: Arc<TokenVerifier>,
         metrics: PrometheusHandle,
         dev: Option<Dev>,
         lifecycle: &Lifecycle,
@@ -83,6 +86,7 @@ impl Api {
         }
         let context = Arc::new(Context {
             node,
+            verifier,
             internal: config.internal.clone(),
             ids: config.ids.clone(),
             events: config.events.clone(),
@@ -137,6 +141,15 @@ impl Api {
     }
 }
 
+impl Context {
+    /// # Errors
+    /// The node cannot do its work now, or cannot judge tokens; the text says why.
+    fn check_readiness(&self) -> Result<(), String> {
+        self.node.check().map_err(|why| why.to_string())?;
+        self.verifier.check()
+    }
+}
+
 fn emits_under(pattern: &str) -> Counter {
     metrics::counter!("sockd_emits_total", "event" => pattern.to_owned())
 }
@@ -171,10 +184,10 @@ async fn health() -> impl IntoResponse {
     Json(json!({ "ok": true }))
 }
 
-/// Whether the node does its work: it hears its users' channels and does not drain. The reason why
-/// not names servers, users and files, so it is shown only to callers with a secret.
+/// Whether the node does its work: it hears its users' channels, can judge tokens, and does not drain.
+/// The reason why not names servers, users and files, so it is shown only to callers with a secret.
 async fn readiness(State(context): State<Arc<Context>>, headers: HeaderMap) -> Response {
-    match context.node.check() {
+    match context.check_readiness() {
         Ok(()) => Json(json!({ "ok": true })).into_response(),
         Err(why) => {
             let error = ErrorBody::from(ErrorCode::NotReady);
@@ -182,7 +195,7 @@ async fn readiness(State(context): State<Arc<Context>>, headers: HeaderMap) -> R
                 StatusCode::SERVICE_UNAVAILABLE,
                 Json(NotReady {
                     error,
-                    reason: may_read(&context, &headers).then(|| why.to_string()),
+                    reason: may_read(&context, &headers).then_some(why),
                 }),
             )
                 .into_response()
@@ -220,7 +233,7 @@ async fn render_metrics(
         return Err(ErrorCode::Unauthorized.into());
     }
     metrics::gauge!("sockd_sockets").set(context.node.hub().count() as f64);
-    metrics::gauge!("sockd_ready").set(f64::from(u8::from(context.node.check().is_ok())));
+    metrics::gauge!("sockd_ready").set(f64::from(u8::from(context.check_readiness().is_ok())));
     metrics::counter!("sockd_log_lines_dropped_total").absolute(telemetry::dropped_lines());
     let content_type = [(
         header::CONTENT_TYPE,

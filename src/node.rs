@@ -31,7 +31,7 @@ use crate::{
 
 /// How long a handshake or a force-logout may take in all: answered within 3 s while Redis is
 /// down or hangs.
-const DECISION_LIMIT: Duration = Duration::from_millis(2_500);
+pub const DECISION_LIMIT: Duration = Duration::from_millis(2_500);
 /// How long the other nodes may take to answer a change of session.
 const ANSWER_LIMIT: Duration = Duration::from_millis(1_500);
 /// How long they may take while this node is not ready on the bus.
@@ -162,6 +162,8 @@ impl Node {
     /// node is subscribed to the user's channel, then the session is claimed. Whatever replaces the session
     /// after the claim finds the socket; whatever did before is seen by the claim.
     ///
+    /// The deadline is [`DECISION_LIMIT`] after the handshake began.
+    ///
     /// # Errors
     /// Why the client has to stay outside.
     pub async fn admit(
@@ -169,6 +171,7 @@ impl Node {
         user: &UserId,
         session: &SessionId,
         outlet: Arc<dyn Outlet>,
+        deadline: Instant,
     ) -> Result<Admitted, HandshakeError> {
         let mut handshake = self.hub.register(user, session, outlet);
         let admission = async {
@@ -188,13 +191,11 @@ impl Node {
                 }
             }
         };
-        timeout(DECISION_LIMIT, admission)
-            .await
-            .unwrap_or_else(|_| {
-                self.complaints
-                    .tell("a handshake took too long", self.reason().to_string());
-                Err(HandshakeError::AuthUnavailable)
-            })
+        timeout_at(deadline, admission).await.unwrap_or_else(|_| {
+            self.complaints
+                .tell("a handshake took too long", self.reason().to_string());
+            Err(HandshakeError::AuthUnavailable)
+        })
     }
 
     async fn claim(&self, user: &UserId, session: &SessionId) -> Result<(), HandshakeError> {

@@ -57,7 +57,7 @@ impl Server {
     /// # Errors
     /// A key that cannot be read, or an address that cannot be bound; the error says what to do.
     pub async fn bind(config: Config, dev: Option<Dev>) -> anyhow::Result<Self> {
-        let verifier = TokenVerifier::new(&config.auth, config.ids.clone())?;
+        let verifier = Arc::new(TokenVerifier::new(&config.auth, config.ids.clone())?);
         // From here on a signal drains the server.
         let signals = Signals::listen().context("signals cannot be listened to")?;
         let ignored = IgnoredSignals::listen().context("signals cannot be listened to")?;
@@ -68,6 +68,9 @@ impl Server {
         let (sessions, bus) = stores(&config, &id, &lifecycle);
         // Before any metric is looked up.
         let metrics = telemetry::metrics()?;
+        if let Some(jwks) = verifier.jwks() {
+            lifecycle.spawn(jwks.clone().run());
+        }
         let node = Node::start(
             id,
             sessions,
@@ -76,8 +79,8 @@ impl Server {
             config.limits.sockets_per_user,
             &lifecycle,
         );
-        let gateway = Gateway::new(&config, node.clone(), verifier, &lifecycle);
-        let api = Api::new(&config, node, metrics, dev, &lifecycle);
+        let gateway = Gateway::new(&config, node.clone(), verifier.clone(), &lifecycle);
+        let api = Api::new(&config, node, verifier, metrics, dev, &lifecycle);
         Ok(Self {
             config,
             listener,

@@ -1,4 +1,6 @@
-//! Keys: what a configured secret can verify, and what it can sign.
+//! Keys: what a configured secret or a published key can verify, and what a secret can sign.
+
+pub(super) mod jwk;
 
 use std::borrow::Cow;
 
@@ -25,6 +27,8 @@ use crate::{
 const MIN_RSA_BITS: usize = 2048;
 /// The longest one that the cryptography verifies with.
 const MAX_RSA_BITS: usize = 8192;
+/// The longest public exponent, in bytes; that of nearly every key is 65,537.
+const MAX_RSA_EXPONENT: usize = 4;
 const CERTIFICATE: &str = "CERTIFICATE";
 
 /// A key that cannot be used.
@@ -60,17 +64,17 @@ pub enum KeyError {
     Signing,
 }
 
-/// A key and the algorithms that it is used with, so that no other can be smuggled in.
+/// A key, and the only algorithms that it is used with, whatever a token names.
 pub(super) struct VerifyingKey {
     key: DecodingKey,
     algorithms: Vec<Algorithm>,
 }
 
 impl VerifyingKey {
-    /// The key that a secret gives: with a plain secret for HS alone, with a PEM never for HS.
+    /// Reads a secret: a plain one verifies HS only, and a PEM never does.
     ///
     /// # Errors
-    /// A PEM without a usable key; a text with a PEM's first line is never taken for a plain secret.
+    /// A PEM without a usable key; text with a PEM's first line is never taken for a plain secret.
     pub(super) fn new(secret: &Secret, allowed: &[Algorithm]) -> Result<Self, KeyError> {
         let (key, fitting) = if secret.is_pem() {
             let pem = read_key(secret, |_| true)?;
@@ -134,7 +138,7 @@ impl SigningKey {
     }
 }
 
-/// The first wanted key of a PEM text; what may stand before it, such as EC PARAMETERS, is skipped.
+/// Returns the first wanted key of a PEM text, and skips what may precede it, such as EC PARAMETERS.
 fn read_key(secret: &Secret, is_wanted: fn(&Pem) -> bool) -> Result<Pem, KeyError> {
     let text = secret.expose();
     // Environment files and container definitions carry a PEM on one line with \n spelled out.
@@ -164,7 +168,8 @@ fn is_private(pem: &Pem) -> bool {
     pem.tag().ends_with("PRIVATE KEY")
 }
 
-/// The key of a public key or a certificate, or a private key's public half, and what it verifies.
+/// Returns the key of a public key or a certificate, or a private key's public half, and what it
+/// verifies.
 fn public_key(pem: &Pem) -> Result<(DecodingKey, Vec<Algorithm>), KeyError> {
     let key = if is_private(pem) {
         public_half(&private_key(pem)?)?
@@ -196,7 +201,7 @@ fn private_key(pem: &Pem) -> Result<EncodingKey, KeyError> {
     key.ok_or(KeyError::Unsupported)
 }
 
-/// An EC key as `openssl ecparam -genkey` writes it (RFC 5915); jsonwebtoken reads PKCS #8 alone.
+/// Reads an EC key as `openssl ecparam -genkey` writes it (RFC 5915); jsonwebtoken reads only PKCS #8.
 fn sec1_key(der: &[u8]) -> Option<EncodingKey> {
     let curves = [
         &ECDSA_P256_SHA256_FIXED_SIGNING,
@@ -211,7 +216,7 @@ fn sec1_key(der: &[u8]) -> Option<EncodingKey> {
 
 fn public_half(key: &EncodingKey) -> Result<DecodingKey, KeyError> {
     if key.family() == AlgorithmFamily::Ed {
-        // A `Jwk` is made only of the form of PKCS #8 that lacks the public key.
+        // `Jwk` reads only the form of PKCS #8 that lacks the public key.
         let pair = Ed25519KeyPair::from_pkcs8(key.as_bytes()).map_err(|_| KeyError::Unsupported)?;
         return Ok(DecodingKey::from_ed_der(pair.public_key().as_ref()));
     }
@@ -222,8 +227,8 @@ fn public_half(key: &EncodingKey) -> Result<DecodingKey, KeyError> {
     key.ok_or(KeyError::Unsupported)
 }
 
-/// The algorithms that a key verifies. `DecodingKey` takes any text for a key and any point for one
-/// on its curve, and would then refuse every token, so the key is examined here.
+/// Returns the algorithms that a key verifies. `DecodingKey` takes any bytes for a key and any point
+/// for one on its curve, and would then refuse every token, so the key is examined here.
 fn fitting(key: &DecodingKey) -> Result<Vec<Algorithm>, KeyError> {
     let mut algorithms = key.family().algorithms().to_vec();
     match key.family() {
@@ -252,159 +257,28 @@ fn fitting(key: &DecodingKey) -> Result<Vec<Algorithm>, KeyError> {
     Ok(algorithms)
 }
 
+/// The length of the modulus; `None` for a key that no signature can fit, or every one.
 fn rsa_bits(key: &DecodingKey) -> Option<usize> {
     let AlgorithmParameters::RSA(parameters) = Jwk::from_decoding_key(key, None).ok()?.algorithm
     else {
         return None;
     };
-    let modulus = URL_SAFE_NO_PAD.decode(parameters.n).ok()?;
+    let (modulus, exponent) = (odd(&parameters.n)?, odd(&parameters.e)?);
+    if exponent == [1] || exponent.len() > MAX_RSA_EXPONENT {
+        return None;
+    }
     let leading = modulus.first()?.leading_zeros();
     Some(modulus.len() * 8 - usize::try_from(leading).ok()?)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::ALGORITHMS;
-
-    fn verifies(pem: &str) -> Result<Vec<Algorithm>, KeyError> {
-        let all = crate::auth::known(&ALGORITHMS);
-        let key = VerifyingKey::new(&Secret::new(pem.to_owned()), &all)?;
-        Ok(key.algorithms)
-    }
-
-    #[test]
-    fn every_spelling_of_a_key_is_read_and_never_with_hmac() {
-        use Algorithm::*;
-        let rsa = vec![RS256, RS384, RS512, PS256, PS384, PS512];
-        let table = [
-            (key!("rsa.pub.pem"), rsa.clone()),
-            (key!("rsa.pub.pkcs1.pem"), rsa.clone()),
-            (key!("rsa.crt.pem"), rsa.clone()),
-            (key!("rsa.p12.pem"), rsa.clone()),
-            (key!("rsa.pem"), rsa.clone()),
-            (key!("rsa.pkcs1.pem"), rsa),
-            (key!("es256.pub.pem"), vec![ES256]),
-            (key!("es256.crt.pem"), vec![ES256]),
-            (key!("es256.pem"), vec![ES256]),
-            (key!("es256.sec1.pem"), vec![ES256]),
-            (key!("es384.pub.pem"), vec![ES384]),
-            (key!("es384.pem"), vec![ES384]),
-            (key!("ed25519.pub.pem"), vec![EdDSA]),
-            (key!("ed25519.crt.pem"), vec![EdDSA]),
-            (key!("ed25519.pem"), vec![EdDSA]),
-        ];
-        for (pem, expected) in table {
-            assert_eq!(verifies(pem), Ok(expected.clone()), "{pem}");
-            let one_line = pem.trim_end().replace('\n', "\\n");
-            assert_eq!(verifies(&one_line), Ok(expected), "{one_line}");
-            let windows = pem.replace('\n', "\r\n");
-            assert!(verifies(&windows).is_ok(), "{windows}");
-        }
-    }
-
-    #[test]
-    fn a_plain_secret_verifies_hmac_alone() {
-        use Algorithm::*;
-        assert_eq!(verifies("secret"), Ok(vec![HS256, HS384, HS512]));
-    }
-
-    #[test]
-    fn a_pem_without_a_usable_key_is_an_error_and_no_plain_secret() {
-        let truncated = &key!("rsa.pub.pem")[..200];
-        assert_eq!(verifies(truncated), Err(KeyError::Unreadable));
-        let block = |tag: &str, lines: &str| {
-            format!("-----BEGIN {tag}-----\n{lines}\n-----END {tag}-----\n")
-        };
-        let encrypted = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA";
-        for (pem, expected) in [
-            (block("PUBLIC KEY", "AAAA"), KeyError::Unsupported),
-            (block("PRIVATE KEY", "AAAA"), KeyError::Unsupported),
-            (block("RSA PUBLIC KEY", "AAAA"), KeyError::Unsupported),
-            (block("EC PRIVATE KEY", "AAAA"), KeyError::Unsupported),
-            (block("OPENSSH PRIVATE KEY", "AAAA"), KeyError::Unsupported),
-            (block("CERTIFICATE", "MIIF"), KeyError::Certificate),
-            (
-                block("X509 CRL", "AAAA"),
-                KeyError::NoKey("X509 CRL".into()),
-            ),
-            (block("RSA PRIVATE KEY", encrypted), KeyError::Encrypted),
-            (key!("rsa.encrypted.pem").into(), KeyError::Encrypted),
-        ] {
-            assert_eq!(verifies(&pem), Err(expected), "{pem}");
-        }
-    }
-
-    #[test]
-    fn a_key_that_would_verify_nothing_is_an_error() {
-        for (pem, expected) in [
-            (key!("rsa1024.pub.pem"), KeyError::RsaSize(1024)),
-            (key!("rsa1024.pem"), KeyError::Unsupported),
-            (key!("es512.pub.pem"), KeyError::Unsupported),
-            (key!("es512.pem"), KeyError::Unsupported),
-            // Its points have the length of those of P-256.
-            (key!("secp256k1.pub.pem"), KeyError::Unsupported),
-            // jsonwebtoken takes the kind of the issuer's key for that of the certified one.
-            (key!("rsa.by-ed25519.crt.pem"), KeyError::Certificate),
-        ] {
-            assert_eq!(verifies(pem), Err(expected), "{pem}");
-        }
-        for pem in [key!("es256.pub.pem"), key!("es384.pub.pem")] {
-            let whole = pem::parse(pem).unwrap();
-            let mut damaged = whole.contents().to_vec();
-            *damaged.last_mut().unwrap() ^= 1;
-            let damaged = pem::encode(&Pem::new(whole.tag(), damaged));
-            assert_eq!(verifies(&damaged), Err(KeyError::Unsupported), "{pem}");
-        }
-    }
-
-    #[test]
-    fn both_forms_of_an_ed25519_key_sign_and_verify() {
-        let with_public_half = Ed25519KeyPair::generate().unwrap().to_pkcs8().unwrap();
-        let pem = pem::encode(&Pem::new("PRIVATE KEY", with_public_half.as_ref()));
-        for pem in [&pem, key!("ed25519.pem")] {
-            let secret = Secret::new(pem.to_owned());
-            let signature = SigningKey::new(&secret, Algorithm::EdDSA).unwrap();
-            let signature = signature.sign("message").unwrap();
-            let key = VerifyingKey::new(&secret, &[Algorithm::EdDSA]).unwrap();
-            assert!(key.verifies(Algorithm::EdDSA, "message", &signature));
-            assert!(!key.verifies(Algorithm::EdDSA, "massage", &signature));
-        }
-    }
-
-    #[test]
-    fn a_key_pair_signs_although_its_certificate_stands_before_it() {
-        let exported = Secret::new(key!("rsa.p12.pem").to_owned());
-        let signature = SigningKey::new(&exported, Algorithm::RS256).unwrap();
-        let signature = signature.sign("message").unwrap();
-        let public = Secret::new(key!("rsa.pub.pem").to_owned());
-        let key = VerifyingKey::new(&public, &[Algorithm::RS256]).unwrap();
-        assert!(key.verifies(Algorithm::RS256, "message", &signature));
-    }
-
-    #[test]
-    fn a_public_key_or_one_of_another_kind_cannot_sign() {
-        let sign =
-            |pem: &str, algorithm| SigningKey::new(&Secret::new(pem.to_owned()), algorithm).err();
-        assert_eq!(
-            sign(key!("rsa.pub.pem"), Algorithm::RS256),
-            Some(KeyError::NotPrivate)
-        );
-        for (pem, algorithm) in [
-            (key!("rsa.pem"), Algorithm::ES256),
-            (key!("rsa.pem"), Algorithm::HS256),
-            (key!("es256.pem"), Algorithm::ES384),
-            (key!("ed25519.pem"), Algorithm::RS256),
-            ("secret", Algorithm::RS256),
-            ("secret", Algorithm::EdDSA),
-        ] {
-            assert_eq!(
-                sign(pem, algorithm),
-                Some(KeyError::WrongAlgorithm(algorithm))
-            );
-        }
-        for pem in [key!("es512.pem"), key!("rsa1024.pem")] {
-            assert_eq!(sign(pem, Algorithm::ES384), Some(KeyError::Unsupported));
-        }
-    }
+/// An odd number, without zeros before it, which would make a key look longer than it is.
+fn odd(base64: &str) -> Option<Vec<u8>> {
+    let mut bytes = URL_SAFE_NO_PAD.decode(base64).ok()?;
+    let start = bytes.iter().position(|byte| *byte != 0)?;
+    let is_odd = bytes.last()? % 2 == 1;
+    bytes.drain(..start);
+    is_odd.then_some(bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,8 @@ use crate::{
     secret::Secret,
 };
 
-/// Signs tokens that a [`TokenVerifier`](super::TokenVerifier) of the same configuration admits.
+/// Signs tokens that a [`TokenVerifier`](super::TokenVerifier) of the same configuration accepts, with
+/// the first of several issuers and audiences.
 pub struct TokenMinter {
     key: SigningKey,
     user_claim: String,
@@ -31,13 +32,13 @@ pub struct Claims<'a> {
     pub issued_at: u64,
     /// `None`: the token never expires.
     pub ttl: Option<Duration>,
-    /// Further claims; they win over all others, so that bad tokens can be made on purpose.
+    /// Further claims, which override all others, so that bad tokens can be made on purpose.
     pub extra: &'a Map<String, Value>,
 }
 
 impl TokenMinter {
-    /// Takes the algorithm given; else the first configured one that fits the key; else the first
-    /// known one that does.
+    /// Uses the given algorithm, else the first configured one that fits the key, else the first known
+    /// one that does.
     ///
     /// # Errors
     /// A key that cannot be read, is public only, or does not fit the algorithm.
@@ -54,8 +55,8 @@ impl TokenMinter {
             key,
             user_claim: auth.user_claim.clone(),
             session_claim: auth.session_claim.clone(),
-            issuer: auth.issuer.clone(),
-            audience: auth.audience.clone(),
+            issuer: auth.issuers.first().cloned(),
+            audience: auth.audiences.first().cloned(),
         })
     }
 
@@ -63,7 +64,7 @@ impl TokenMinter {
         self.key.algorithm()
     }
 
-    /// A signed token in compact form.
+    /// Returns a signed token in compact form.
     ///
     /// # Errors
     /// [`KeyError::Signing`], when the key turns out to be damaged.
@@ -193,7 +194,7 @@ mod tests {
     #[test]
     fn minted_claims_can_be_overridden_and_expiry_left_out() {
         let mut auth = auth(&["secret"], &["HS256"]);
-        auth.issuer = Some("us".into());
+        auth.issuers = vec!["us".into(), "them too".into()];
         let minter = TokenMinter::new(&auth, &auth.secrets[0], None).unwrap();
         let formats = formats();
         let (user, session) = (

@@ -1,9 +1,11 @@
 mod signature;
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::*;
-use crate::{config::OnExpiry, secret::Secret};
+use crate::{config::OnExpiry, id::IdFormat, secret::Secret};
 
 pub(super) const NOW: u64 = 1_700_000_000;
 pub(super) const USER: &str = "64b7f0c2a1d2e3f405162738";
@@ -18,8 +20,9 @@ pub(super) fn auth(secrets: &[&str], algorithms: &[&str]) -> config::Auth {
         algorithms: algorithms.iter().map(|name| (*name).to_owned()).collect(),
         user_claim: "user_id".into(),
         session_claim: "session_id".into(),
-        issuer: None,
-        audience: None,
+        jwks: None,
+        issuers: Vec::new(),
+        audiences: Vec::new(),
         on_expiry: OnExpiry::Disconnect,
     }
 }
@@ -40,7 +43,7 @@ fn hs256() -> TokenVerifier {
 }
 
 /// A token with this header and payload to the letter, signed with HMAC-SHA-256.
-fn signed(secret: &str, header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
+pub(super) fn signed(secret: &str, header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
     let message = format!("{}.{}", base64_encode(header), base64_encode(payload));
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.as_bytes());
     let tag = aws_lc_rs::hmac::sign(&key, message.as_bytes());
@@ -295,12 +298,14 @@ fn any_of_several_secrets_may_have_signed() {
 #[test]
 fn issuer_and_audience_count_only_when_configured() {
     let mut auth = auth(&["secret"], &["HS256"]);
-    auth.issuer = Some("us".into());
-    auth.audience = Some("sockd".into());
+    auth.issuers = vec!["us".into(), "them".into()];
+    auth.audiences = vec!["sockd".into(), "gateway".into()];
     let verifier = verifier(&auth);
     for claims in [
         r#""iss":"us","aud":"sockd","#,
+        r#""iss":"them","aud":"gateway","#,
         r#""iss":"us","aud":["x",7,"sockd"],"#,
+        r#""iss":"us","aud":["gateway","sockd"],"#,
     ] {
         assert!(
             verifier.verify(&with_claims(claims), NOW).is_ok(),
@@ -312,6 +317,8 @@ fn issuer_and_audience_count_only_when_configured() {
         r#""iss":"us","#,
         r#""aud":"sockd","#,
         r#""iss":["us"],"aud":"sockd","#,
+        r#""iss":"us,them","aud":"sockd","#,
+        r#""iss":"us","aud":["sockd,gateway","SOCKD"],"#,
         r#""iss":"us","aud":[],"#,
         r#""iss":"us","aud":{"sockd":1},"#,
     ] {

@@ -15,9 +15,9 @@ pub(super) enum TokenCommand {
     Check(check::CheckArgs),
 }
 
-pub(super) fn run(command: TokenCommand, context: &Context) -> Result<(), Failure> {
+pub(super) async fn run(command: TokenCommand, context: &Context) -> Result<(), Failure> {
     match command {
         TokenCommand::Mint(args) => mint::run(args, context),
-        TokenCommand::Check(args) => check::run(args, context),
+        TokenCommand::Check(args) => check::run(args, context).await,
     }
 }

@@ -38,10 +38,26 @@ fn algorithms(auth: &Auth, warnings: &mut Vec<String>) {
             "auth.algorithms: {name:?} verifies nothing; {remedy}"
         ));
     }
+    let hmac: Vec<bool> = known(auth).map(is_hmac).collect();
+    let listed = auth.algorithms.join(", ");
+    if auth.jwks.is_some() && !hmac.contains(&false) {
+        warnings.push(format!(
+            "auth.algorithms: none of {listed} can use the key set, so that it verifies nothing; \
+             list RS256, PS256, ES256 or EdDSA, or leave auth.algorithms out"
+        ));
+    }
     let Some(secret) = auth.secrets.first() else {
         return;
     };
-    let hmac: Vec<bool> = known(auth).map(is_hmac).collect();
+    if auth.jwks.is_some() {
+        if !hmac.contains(&true) {
+            warnings.push(format!(
+                "auth.algorithms: none of {listed} can use auth.secret, so that it verifies \
+                 nothing; list HS256 too, or remove the secret"
+            ));
+        }
+        return;
+    }
     let (key, fitting) = if secret.is_pem() {
         ("a PEM key", "RS256, PS256, ES256 or EdDSA")
     } else {
@@ -49,9 +65,8 @@ fn algorithms(auth: &Auth, warnings: &mut Vec<String>) {
     };
     if !hmac.contains(&!secret.is_pem()) {
         warnings.push(format!(
-            "auth.algorithms: auth.secret is {key}, which none of {} can use, so every token is \
-             refused; list {fitting}",
-            auth.algorithms.join(", ")
+            "auth.algorithms: auth.secret is {key}, which none of {listed} can use, so every token is \
+             refused; list {fitting}"
         ));
     }
 }

@@ -6,8 +6,9 @@ use bytesize::ByteSize;
 use clap::ValueEnum;
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
+use url::Url;
 
-use super::{redis_url::RedisUrl, value::Value};
+use super::{jwks, redis_url::RedisUrl, value::Value};
 use crate::{
     id::{Charset, SupportedEvents},
     secret::Secret,
@@ -105,6 +106,14 @@ pub(super) const ALGORITHMS: Kind<Vec<String>> = texts(
     Shape::List,
     "a list of texts; write for example [\"HS256\"]",
 );
+/// The values that a claim may have.
+pub(super) const TEXTS: Kind<Vec<String>> = Kind {
+    parse: |texts| texts.iter().map(|text| printable(&[text])).collect(),
+    ..texts(
+        Shape::ListOrText,
+        "a text or a list of texts; write for example [\"https://auth.example.com\"]",
+    )
+};
 pub(super) const ORIGINS: Kind<Vec<String>> = Kind {
     parse: origins,
     ..texts(
@@ -131,6 +140,16 @@ pub(super) const EVENTS: Kind<SupportedEvents> = Kind {
         |texts| SupportedEvents::new(texts.iter().copied()).ok(),
         |events| events.patterns().collect::<Vec<_>>().join(","),
         "a list of event names; write for example [\"profile:update\", \"order:*\"]",
+    )
+};
+pub(super) const JWKS_URL: Kind<Url> = Kind {
+    is_secret: true,
+    ..kind(
+        Shape::Text,
+        |text| jwks::parse_url(text.first()?),
+        Url::to_string,
+        "the URL of a key set; write https:// without a user or password, such as \
+         \"https://auth.example.com/.well-known/jwks.json\"; http:// is accepted only on this machine",
     )
 };
 pub(super) const REDIS_URL: Kind<RedisUrl> = Kind {

@@ -49,11 +49,13 @@ impl Settings {
     /// All that is wrong, in every source.
     pub fn resolve(&self) -> Result<Loaded, Problems> {
         self.resolved(|resolver| {
+            let auth = resolver.auth();
+            resolver.require(&internal::secret.key, &internal::secret_file.key);
             let config = Config {
                 server: Server::of(self),
                 socketio: SocketIo::of(self),
                 cors: self.get(&cors::origin).into(),
-                auth: resolver.auth(),
+                auth,
                 ids: self.id_formats(),
                 internal: Internal {
                     secrets: resolver.secrets(
@@ -86,7 +88,7 @@ impl Settings {
     /// How tokens are verified and signed, for `token mint` and `token check`.
     ///
     /// # Errors
-    /// A missing `auth.secret`, and mistakes in any source.
+    /// Neither `auth.secret` nor a key set, and mistakes in any source.
     pub fn auth(&self) -> Result<Auth, Problems> {
         self.resolved(|resolver| resolver.auth())
     }
@@ -187,31 +189,43 @@ impl Resolver<'_> {
 
     fn auth(&mut self) -> Auth {
         let settings = self.settings;
+        let previous = [
+            &auth::previous_secrets.key,
+            &auth::previous_secret_files.key,
+        ];
+        if !settings.has_jwks() || previous.iter().any(|key| settings.is_given(key)) {
+            self.require(&auth::secret.key, &auth::secret_file.key);
+        }
+        self.check_algorithms();
         Auth {
             secrets: self.secrets(
                 (&auth::secret, &auth::secret_file),
                 (&auth::previous_secrets, &auth::previous_secret_files),
             ),
-            algorithms: settings.get(&auth::algorithms),
+            jwks: self.jwks(),
+            algorithms: settings.algorithms(),
             user_claim: settings.get(&auth::user_claim),
             session_claim: settings.get(&auth::session_claim),
-            issuer: settings.get(&auth::issuer),
-            audience: settings.get(&auth::audience),
+            issuers: settings.get(&auth::issuer).unwrap_or_default(),
+            audiences: settings.get(&auth::audience).unwrap_or_default(),
             on_expiry: settings.get(&auth::on_expiry),
         }
     }
 
-    /// Returns the secret and those that it replaces, each given or in a file. A missing secret is a
-    /// problem.
+    /// Reports a secret that is neither given nor in a file.
+    fn require(&mut self, secret: &Key, file: &Key) {
+        if !self.settings.is_given(secret) && !self.settings.is_given(file) {
+            self.missing(secret, file);
+        }
+    }
+
+    /// Returns the secret and those that it replaces, each given or in a file.
     pub(super) fn secrets(
         &mut self,
         (secret, file): (&Optional<Secret>, &Optional<String>),
         (previous, files): (&Optional<Vec<Secret>>, &Optional<Vec<String>>),
     ) -> Vec<Secret> {
         let found = self.secret(secret, file);
-        if !self.settings.is_given(&secret.key) && !self.settings.is_given(&file.key) {
-            self.missing(&secret.key, &file.key);
-        }
         let previous = self.settings.get(previous).unwrap_or_else(|| {
             let paths = self.settings.get(files).unwrap_or_default();
             let remedy = "create it or take it off the list";

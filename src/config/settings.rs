@@ -145,7 +145,11 @@ impl Settings {
         let row = |key: &'static Key| {
             let given = self.given(key);
             let is_unused = matches!(key.fallback, Fallback::WithRedis(_)) && !uses_host;
-            let default = || key.default().filter(|_| !is_unused);
+            let default = || match key.path {
+                // Its default depends on where the keys are.
+                "auth.algorithms" => Some(self.algorithms().join(",")),
+                _ => key.default().filter(|_| !is_unused),
+            };
             Row {
                 key: key.path,
                 value: given.map(|given| given.read.shown.clone()).or_else(default),

@@ -14,12 +14,14 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
+use url::Url;
 
 use super::{
     LogFormat, OnExpiry,
     kind::{
-        ALGORITHMS, BOOLEAN, CHARSET, EVENTS, HOST, Kind, LOG_FILTER, ORIGINS, PATH, PATHS, PREFIX,
-        REDIS_URL, SECRET, SECRETS, TEXT, duration, nodes, number, size, word,
+        ALGORITHMS, BOOLEAN, CHARSET, EVENTS, HOST, JWKS_URL, Kind, LOG_FILTER, ORIGINS, PATH,
+        PATHS, PREFIX, REDIS_URL, SECRET, SECRETS, TEXT, TEXTS, duration, nodes, number, size,
+        word,
     },
     redis_url::RedisUrl,
     setting::{FILE, Fallback, Key, Setting},
@@ -43,6 +45,8 @@ const LIMIT: Kind<Duration> = duration::<1, DAY>();
 const COUNT: Kind<usize> = number::<_, 1, 10_000_000>();
 /// The subject of all settings that say where Redis is.
 pub(super) const WHERE_REDIS_IS: &str = "where Redis is";
+/// The subject of the settings that say where the key set is.
+const WHERE_KEYS_ARE: &str = "where the key set is";
 
 super::setting::settings! {
     server as Server {
@@ -86,7 +90,7 @@ super::setting::settings! {
         origin: Vec<String> = ORIGINS, Is("*"), also ["CORS_ORIGIN"];
     }
     auth {
-        /// Required: HMAC secret of 32 bytes or more (openssl rand -hex 32), or PEM public key.
+        /// Required without a key set (jwks_url, jwks_file): HMAC secret of 32 bytes or more (openssl rand -hex 32), or PEM public key.
         secret: Secret = SECRET, Unset("\"...\""), also ["JWT_SECRET"];
         /// The same, read from a file; one newline at its end is not part of the secret.
         secret_file: String = PATH, Unset("\"jwt.key\""),
@@ -96,16 +100,25 @@ super::setting::settings! {
         /// The same, each read from a file.
         previous_secret_files: Vec<String> = PATHS, Unset("[\"jwt.old.key\"]"),
             file of previous_secrets;
-        /// Only these verify; one alone, as every further one is a further way in. Names are case-sensitive.
+        /// The issuer's key set (JWKS): https, or http on this machine. Keys rotate without a restart; beside it, auth.secret verifies HS only.
+        jwks_url: Url = JWKS_URL, Unset("\"https://auth.example.com/.well-known/jwks.json\""),
+            decides(WHERE_KEYS_ARE, "url");
+        /// The same, read from a file.
+        jwks_file: String = PATH, Unset("\"jwks.json\""), decides(WHERE_KEYS_ARE, "file");
+        /// How often the key set is read again: a removed key ends within it, and an unknown `kid` is looked up at once anyway.
+        jwks_refresh_interval: Duration = duration::<SECOND, DAY>(), Is("5m");
+        /// Authorities (PEM) to trust for jwks_url besides the system's; unset, as public issuers need none.
+        jwks_ca_file: String = PATH, Unset("\"ca.pem\"");
+        /// Only these verify; one, as each more is another way in. With a key set, by default all that its keys fit, not HS. Names are case-sensitive.
         algorithms: Vec<String> = ALGORITHMS, Is("HS256"), also ["JWT_ALGORITHMS"];
         /// The claim that names the user.
         user_claim: String = TEXT, Is("user_id");
         /// The claim that names the login session.
         session_claim: String = TEXT, Is("session_id");
-        /// If given, a token's `iss` must be this; unset, as tokens need none.
-        issuer: String = TEXT, Unset("\"https://auth.example.com\"");
-        /// If given, a token's `aud` must be or contain this; unset, as tokens need none.
-        audience: String = TEXT, Unset("\"sockd\"");
+        /// If given, a token's `iss` must be this, or one of a list; unset, as tokens need none.
+        issuer: Vec<String> = TEXTS, Unset("\"https://auth.example.com\"");
+        /// If given, a token's `aud` must be or contain this, or one of a list; unset, as tokens need none.
+        audience: Vec<String> = TEXTS, Unset("\"sockd\"");
         /// What happens to a socket whose token runs out; a token that is over should open nothing.
         on_expiry: OnExpiry = word(), Is("disconnect");
     }

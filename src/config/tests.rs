@@ -1,6 +1,7 @@
 //! Whole configurations, from sources to what the process uses.
 
 mod advice;
+mod jwks;
 mod mistakes;
 mod place;
 mod precedence;

@@ -178,12 +178,20 @@ async fn clock(commands: &mut Connection, grants: &Grants) -> Finding {
         Ok(ahead) => ahead,
         Err(behind) => behind.duration(),
     };
-    let found = format!("{:.3} s between this machine and Redis", skew.as_secs_f64());
+    judge_clock(CHECK, skew, "Redis")
+}
+
+/// Whether this clock and another one are close enough for tokens.
+pub(super) fn judge_clock(check: &'static str, skew: Duration, other: &str) -> Finding {
+    let found = format!(
+        "{:.3} s between this machine and {other}",
+        skew.as_secs_f64()
+    );
     let remedy = "synchronise both by NTP: tokens begin and end by the clock of this machine";
     match skew {
-        skew if skew > WILD_SKEW => Finding::fail(CHECK, found, remedy),
-        skew if skew > SKEW => Finding::warn(CHECK, found, remedy),
-        _ => Finding::ok(CHECK, found),
+        skew if skew > WILD_SKEW => Finding::fail(check, found, remedy),
+        skew if skew > SKEW => Finding::warn(check, found, remedy),
+        _ => Finding::ok(check, found),
     }
 }
 

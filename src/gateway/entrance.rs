@@ -1,8 +1,9 @@
 //! CONNECT: checks who the client is and whether it may join, and answers it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use metrics::Counter;
+use tokio::time::Instant;
 
 use super::{
     capacity::Limit,
@@ -10,13 +11,17 @@ use super::{
     packet::{Auth, Token},
 };
 use crate::{
-    auth::{Identity, TokenVerifier, strip_bearer, unix_time},
+    auth::{Identity, TokenError, TokenVerifier, strip_bearer, unix_time},
     config::OnExpiry,
     hub::Outlet,
     lifecycle::Lifecycle,
-    node::Node,
+    node::{DECISION_LIMIT, Node},
     wire::HandshakeError,
 };
+
+/// How much of a handshake's time may pass until its token's key is known; the rest is for its
+/// session.
+const KEY_LIMIT: Duration = Duration::from_millis(1_500);
 
 /// What the request that opened a connection carried, for a CONNECT without a token.
 pub(super) enum Credentials {
@@ -30,7 +35,7 @@ pub(super) enum Credentials {
 /// Answers CONNECTs.
 pub(super) struct Entrance {
     node: Arc<Node>,
-    verifier: TokenVerifier,
+    verifier: Arc<TokenVerifier>,
     on_expiry: OnExpiry,
     lifecycle: Lifecycle,
     admitted: Counter,
@@ -40,7 +45,7 @@ pub(super) struct Entrance {
 impl Entrance {
     pub(super) fn new(
         node: Arc<Node>,
-        verifier: TokenVerifier,
+        verifier: Arc<TokenVerifier>,
         on_expiry: OnExpiry,
         lifecycle: &Lifecycle,
     ) -> Self {
@@ -77,20 +82,24 @@ impl Entrance {
     async fn answer(&self, connection: &Arc<Connection>, auth: Auth) -> Option<Auth> {
         let credentials = connection.take_credentials();
         let is_by_credentials = auth.token.is_none();
+        let began = Instant::now();
+        let under_way = connection.engine().capacity.begin_handshake();
         let identity = match (auth.token, &credentials) {
-            (Some(token), _) => self.verify(&token),
-            (None, Some(credentials)) => self.judge(credentials),
+            (Some(token), _) => self.verify(&token, began).await,
+            (None, Some(credentials)) => self.judge(credentials, began).await,
             (None, None) => Err(HandshakeError::TokenMissing),
         };
         let admission = match &identity {
             Ok(identity) => {
                 let Identity { user, session, .. } = identity;
-                let _under_way = connection.engine().capacity.begin_handshake();
-                let admission = self.node.admit(user, session, connection.clone()).await;
+                let deadline = began + DECISION_LIMIT;
+                let outlet = connection.clone();
+                let admission = self.node.admit(user, session, outlet, deadline).await;
                 admission.map(|admitted| (identity, admitted))
             }
             Err(refusal) => Err(*refusal),
         };
+        drop(under_way);
         let (identity, admitted) = match admission {
             Ok(admission) => admission,
             Err(refusal) => {
@@ -112,13 +121,11 @@ impl Entrance {
         tracing::debug!(%user, %session, sid = %connection.sid(), "a socket is in");
         self.admitted.increment(1);
         connection.keep_credentials(credentials.map(|mut credentials| {
-            *credentials = match &*credentials {
-                _ if is_by_credentials => Credentials::Identity(identity.clone()),
-                unused => match self.judge(unused) {
-                    Ok(identity) => Credentials::Identity(identity),
-                    Err(_) => Credentials::Bad,
-                },
-            };
+            if is_by_credentials {
+                *credentials = Credentials::Identity(identity.clone());
+            } else if let Some(judged) = self.judge_unused(&credentials) {
+                *credentials = judged;
+            }
             credentials
         }));
         let expires_at = expires_at.filter(|_| self.on_expiry == OnExpiry::Disconnect);
@@ -131,9 +138,13 @@ impl Entrance {
         connection.entered(admitted)
     }
 
-    fn judge(&self, credentials: &Credentials) -> Result<Identity, HandshakeError> {
+    async fn judge(
+        &self,
+        credentials: &Credentials,
+        began: Instant,
+    ) -> Result<Identity, HandshakeError> {
         match credentials {
-            Credentials::Token(token) => self.verify(token),
+            Credentials::Token(token) => self.verify(token, began).await,
             Credentials::Identity(identity) => {
                 let is_over = identity.expires_at.is_some_and(|at| unix_time() >= at);
                 if is_over {
@@ -145,11 +156,32 @@ impl Entrance {
         }
     }
 
-    fn verify(&self, token: &Token) -> Result<Identity, HandshakeError> {
+    /// Returns what a token that was not used has to say, so that the token can go; `None` if that
+    /// is not known now.
+    fn judge_unused(&self, credentials: &Credentials) -> Option<Credentials> {
+        let Credentials::Token(token) = credentials else {
+            return None;
+        };
         let token = strip_bearer(token.0.expose());
-        self.verifier.verify(token, unix_time()).map_err(|error| {
+        match self.verifier.verify(token, unix_time()) {
+            Ok(identity) => Some(Credentials::Identity(identity)),
+            Err(TokenError::NoKeySet) => None,
+            Err(_) => Some(Credentials::Bad),
+        }
+    }
+
+    async fn verify(&self, token: &Token, began: Instant) -> Result<Identity, HandshakeError> {
+        let token = strip_bearer(token.0.expose());
+        let verified = self
+            .verifier
+            .verify_by(token, unix_time(), began + KEY_LIMIT);
+        verified.await.map_err(|error| {
             tracing::debug!(%error, "refused a token");
-            HandshakeError::TokenInvalid
+            if error.is_temporary() {
+                HandshakeError::AuthUnavailable
+            } else {
+                HandshakeError::TokenInvalid
+            }
         })
     }
 }

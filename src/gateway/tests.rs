@@ -29,7 +29,7 @@ pub(super) fn engine() -> Arc<Engine> {
         &lifecycle,
     );
     let verifier = TokenVerifier::new(&config.auth, config.ids.clone()).expect("a key");
-    let entrance = Entrance::new(node, verifier, OnExpiry::Disconnect, &lifecycle);
+    let entrance = Entrance::new(node, Arc::new(verifier), OnExpiry::Disconnect, &lifecycle);
     Engine::start(&config, entrance, &lifecycle)
 }
 

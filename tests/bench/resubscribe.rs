@@ -19,7 +19,7 @@ use sockd::{
     hub::{Farewell, Outlet},
     id::{NodeId, SessionId, UserId},
     lifecycle::Lifecycle,
-    node::{Admitted, Node},
+    node::{Admitted, DECISION_LIMIT, Node},
     redis::{Dialer, Link, names::ChannelNames},
     session::{SessionStore, redis::RedisSessions},
     wire::Event,
@@ -109,7 +109,10 @@ fn start_node(redis: &Server, lifecycle: &Lifecycle) -> anyhow::Result<Arc<Node>
 async fn admit(node: &Node, number: usize) -> Admitted {
     let user = UserId::try_from(format!("{number:024x}")).expect("a user");
     let session = SessionId::try_from(uuid::Uuid::new_v4().to_string()).expect("a session");
-    let admitted = node.admit(&user, &session, Arc::new(Nobody)).await;
+    let deadline = tokio::time::Instant::now() + DECISION_LIMIT;
+    let admitted = node
+        .admit(&user, &session, Arc::new(Nobody), deadline)
+        .await;
     let admitted = admitted.unwrap_or_else(|refusal| panic!("user {number}: {refusal}"));
     admitted.activate().expect("nobody replaces it");
     admitted

@@ -5,6 +5,7 @@ mod config;
 mod doctor;
 mod emit;
 mod force_logout;
+mod keys;
 mod output;
 mod proxy;
 mod serve;

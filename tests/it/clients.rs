@@ -3,6 +3,7 @@
 mod browser;
 mod events;
 mod handshake;
+mod keys;
 mod logout;
 mod nodes;
 mod outage;

@@ -3,6 +3,7 @@
 mod expiry;
 mod force_logout;
 mod handshake;
+mod keys;
 mod races;
 mod renewal;
 mod session;

@@ -5,6 +5,7 @@ pub mod command;
 pub mod doctor;
 pub mod driver;
 pub mod http;
+pub mod issuer;
 pub mod jwt;
 pub mod node;
 pub mod polling;

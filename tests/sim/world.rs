@@ -12,7 +12,7 @@ use sockd::{
     hub::{Farewell, Outlet},
     id::{EventName, NodeId, SessionId, UserId},
     lifecycle::Lifecycle,
-    node::Node,
+    node::{DECISION_LIMIT, Node},
     redis::{Link, dialer::Dialer, names::ChannelNames},
     session::{SessionStore, redis::RedisSessions},
     wire::Event,
@@ -312,7 +312,8 @@ impl World {
             dismissed: dismissed.clone(),
         });
         let (user, session) = (user_id(user), session_id(session));
-        let admitted = match node.admit(&user, &session, ear).await {
+        let deadline = Instant::now() + DECISION_LIMIT;
+        let admitted = match node.admit(&user, &session, ear, deadline).await {
             Ok(admitted) => admitted,
             Err(refusal) => return format!("is refused: {refusal}"),
         };
@@ -649,7 +650,9 @@ impl World {
                     story,
                     dismissed: Arc::default(),
                 });
-                match node.admit(&user_id(user), &session_id(session), ear).await {
+                let deadline = Instant::now() + DECISION_LIMIT;
+                let (user, session) = (user_id(user), session_id(session));
+                match node.admit(&user, &session, ear, deadline).await {
                     Ok(admitted) => {
                         admitted.activate().ok();
                         sockets.push((socket, admitted));

@@ -23,9 +23,11 @@ Examples:
   sockd token check eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2ln
   sockd token mint | sockd token check -
 
+With a key set (auth.jwks_url or auth.jwks_file) it reads the set first, as the server does.
+
 Exit codes:
   0  valid
-  1  not valid; the reason is on stdout
+  1  not valid; the reason is on stdout; or the key set cannot be read
   2  usage or configuration")]
 pub(in crate::cli) struct CheckArgs {
     /// The token, with or without Bearer before it; - to read it from stdin
@@ -55,7 +57,7 @@ enum CheckResult {
     },
 }
 
-pub(super) fn run(args: CheckArgs, context: &Context) -> Result<(), Failure> {
+pub(super) async fn run(args: CheckArgs, context: &Context) -> Result<(), Failure> {
     let settings = context.settings(Vec::new())?;
     let (auth, ids) = (settings.auth()?, settings.ids()?);
     let verifier = TokenVerifier::new(&auth, ids).map_err(Failure::usage)?;
@@ -64,6 +66,9 @@ pub(super) fn run(args: CheckArgs, context: &Context) -> Result<(), Failure> {
     } else {
         args.token
     };
+    if let Some(jwks) = verifier.jwks() {
+        jwks.load().await.map_err(anyhow::Error::from)?;
+    }
     let now = auth::unix_time();
     let judged = if auth::trim(&raw).is_empty() {
         Err(anyhow!("the token is empty (TOKEN_MISSING)"))

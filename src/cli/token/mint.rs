@@ -98,7 +98,9 @@ pub(super) fn run(args: MintArgs, context: &Context) -> Result<(), Failure> {
     let settings = context.settings(flags)?;
     let (auth, ids) = (settings.auth()?, settings.ids()?);
     let key = auth.secrets.first().ok_or_else(|| {
-        Failure::usage(anyhow!("no key to sign with; set JWT_SECRET or give --key"))
+        Failure::usage(anyhow!(
+            "no key to sign with: a key set only verifies; give the private key by --key, or set JWT_SECRET"
+        ))
     })?;
     let minter = TokenMinter::new(&auth, key, args.alg).map_err(Failure::usage)?;
     let algorithm = format!("{:?}", minter.algorithm());

@@ -66,8 +66,8 @@ fn every_section_of_the_file_arrives() {
         (0, 8192)
     );
     assert_eq!(
-        (config.auth.issuer.as_deref(), config.auth.audience),
-        (Some("me"), None)
+        (config.auth.issuers, config.auth.audiences),
+        (vec!["me".to_owned()], Vec::new())
     );
     assert_eq!(config.auth.on_expiry, OnExpiry::Keep);
     let charset = Charset::try_from("a-f").expect("a charset");

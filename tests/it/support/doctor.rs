@@ -34,6 +34,11 @@ impl Doctor {
         Self::new().env("REDIS_PORT", redis.port.to_string())
     }
 
+    pub fn without(mut self, name: &str) -> Self {
+        self.environment.remove(name);
+        self
+    }
+
     pub fn env(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.environment.insert(name, value.into());
         self

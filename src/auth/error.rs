@@ -1,0 +1,108 @@
+//! Why a token is refused, and why a configuration cannot verify any.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::{MAX_TOKEN, jwks::set, key::KeyError};
+use crate::{config::Algorithm, id::InvalidId};
+
+/// A configuration that tokens cannot be verified with.
+#[derive(Debug, Error)]
+pub enum AuthError {
+    #[error("auth.secret is not set; set JWT_SECRET")]
+    NoSecret,
+    #[error(
+        "JWT secret {number} of {count} is a PEM key beside a key set, which alone verifies tokens with public-key algorithms; add the key to the set, or remove auth.jwks_url (or auth.jwks_file)"
+    )]
+    PemBesideJwks { number: usize, count: usize },
+    #[error(
+        "JWT secret {number} of {count} cannot be used; mend JWT_SECRET, auth.secret, or the file it is read from"
+    )]
+    Key {
+        number: usize,
+        count: usize,
+        source: KeyError,
+    },
+}
+
+/// Why a token is refused.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum TokenError {
+    #[error("the token has more than {MAX_TOKEN} bytes")]
+    TooLong,
+    #[error("the token is not three base64url parts with dots between them")]
+    Malformed,
+    #[error("the token is not signed")]
+    Unsigned,
+    #[error("the token's header is not a JSON object")]
+    Header,
+    #[error("the token's header names no algorithm (\"alg\")")]
+    NoAlgorithm,
+    #[error("the token is signed with {found:?}, allowed are only {allowed}; see JWT_ALGORITHMS")]
+    AlgorithmNotAllowed { found: String, allowed: String },
+    #[error(
+        "the token is signed with {0:?}, which does not fit the kind of key that is configured; see JWT_SECRET"
+    )]
+    AlgorithmWithoutKey(Algorithm),
+    #[error(
+        "the token is signed with {algorithm:?}, which its key {} in the key set is not for",
+        set::shown(kid)
+    )]
+    AlgorithmOfOtherKey { algorithm: Algorithm, kid: String },
+    #[error(
+        "the token's header says that members of it must be understood (\"crit\"), and sockd understands none"
+    )]
+    Critical,
+    #[error("the signature is not by a configured key; see JWT_SECRET")]
+    Signature,
+    #[error("the signature is not by the key {} of the key set", set::shown(.0))]
+    KeySignature(String),
+    #[error("the token's key {} is not in the key set; see auth.jwks_url", set::shown(.0))]
+    UnknownKey(String),
+    #[error("no key of the key set has signed the token, which names none (\"kid\")")]
+    NoKeyOfSet,
+    #[error("the key set cannot be read, so that the token cannot be judged now")]
+    NoKeySet,
+    #[error("the token's payload is not a JSON object")]
+    Payload,
+    #[error("claim {0:?} is not a number")]
+    NotANumber(&'static str),
+    #[error("the token is good only in {} (\"nbf\")", whole(.0))]
+    NotYetValid(Duration),
+    #[error("the token ran out {} ago (\"exp\")", whole(.0))]
+    Expired(Duration),
+    #[error("claim \"aud\" is not the audience {0}; see auth.audience")]
+    Audience(String),
+    #[error("claim \"iss\" is not the issuer {0}; see auth.issuer")]
+    Issuer(String),
+    #[error("claim {0:?} is missing")]
+    Missing(String),
+    #[error("claim {0:?} is not a string")]
+    NotAString(String),
+    #[error(
+        "claim {0:?} is neither a string nor a whole number from 0 to 2^53 - 1; write a larger one as a string"
+    )]
+    NotAnInteger(String),
+    #[error("claim {claim:?} is of the wrong form")]
+    Id { claim: String, source: InvalidId },
+}
+
+impl TokenError {
+    /// Whether another key set could verify the token.
+    pub(super) fn lacks_key(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownKey(_) | Self::NoKeyOfSet | Self::NoKeySet
+        )
+    }
+
+    /// Whether the token was not judged, and may turn out to be good later.
+    pub fn is_temporary(&self) -> bool {
+        *self == Self::NoKeySet
+    }
+}
+
+fn whole(duration: &Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(*duration)
+}
