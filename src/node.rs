@@ -50,7 +50,7 @@ pub struct Node {
     lifecycle: Lifecycle,
     store_state: StoreState,
     complaints: Complaints,
-    /// The node itself, for the tasks that messages start.
+    /// The node itself, for the tasks that a message starts.
     me: Weak<Self>,
 }
 
@@ -105,7 +105,7 @@ pub enum ForceLogoutError {
 }
 
 impl Node {
-    /// Puts the parts together and starts what runs by itself: the bus and the sweep.
+    /// Puts the parts together and starts the background tasks: the bus, the sweep and renewals.
     pub fn start(
         id: NodeId,
         sessions: SessionStore,
@@ -264,7 +264,7 @@ impl Node {
         })
     }
 
-    /// Why something takes too long, as far as that is known.
+    /// Why something takes too long, if that is known.
     fn reason(&self) -> NotReady {
         self.check().err().unwrap_or(NotReady::Unknown)
     }

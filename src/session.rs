@@ -21,10 +21,10 @@ pub enum SessionStore {
     Redis(RedisSessions),
 }
 
-/// What became of a session's claim to be the active one.
+/// The outcome of a session's claim to be the active one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// There was none; now it is this one. So many nodes were told.
+    /// There was none; now it is this one, and so many nodes were told.
     Adopted { told: usize },
     /// It was this one already.
     Active,
@@ -32,7 +32,7 @@ pub enum Claim {
     Mismatch,
 }
 
-/// Why the store cannot say or change anything.
+/// Why the store could not read or change a session.
 #[derive(Debug, Error)]
 pub enum SessionError {
     #[error("no connection to Redis")]
@@ -41,7 +41,7 @@ pub enum SessionError {
     Demoted(#[from] crate::redis::Demoted),
     #[error("Redis failed")]
     Redis(#[source] crate::redis::DriverError),
-    /// What it said, and what an operator can do about it.
+    /// What it said, with the remedy.
     #[error("Redis refuses: {0}")]
     Refused(String),
     #[error("the stored session of {user} is not one that sockd understands")]
@@ -128,7 +128,7 @@ impl SessionStore {
         }
     }
 
-    /// Tries all that the other operations need, and changes nothing.
+    /// Tries everything that the other operations need, and changes nothing.
     ///
     /// # Errors
     /// What they would fail with.
@@ -142,7 +142,7 @@ impl SessionStore {
         }
     }
 
-    /// How long a session is remembered after its last claim.
+    /// How long a session is kept after its last claim or renewal.
     pub fn ttl(&self) -> Duration {
         match self {
             Self::Memory(sessions) => sessions.ttl,

@@ -1,4 +1,4 @@
-//! What goes wrong again and again is logged once, and not for every client that asks.
+//! A problem that many clients run into is logged once, and not for each of them.
 
 use std::{
     collections::HashMap,
@@ -6,17 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the same complaint is not news.
+/// How long the same complaint is not logged again.
 const SILENCE: Duration = Duration::from_secs(60);
-/// Complaints that are remembered: some name a user, and their number must stay bounded.
+/// How many complaints are remembered: some name a user, so that there could be any number.
 const MEMORY: usize = 64;
 
-/// Which complaints were logged lately.
+/// The complaints that were logged lately.
 #[derive(Debug, Default)]
 pub(super) struct Complaints(Mutex<HashMap<(&'static str, String), Instant>>);
 
 impl Complaints {
-    /// Logs what could not be done and why, unless that was said within the last minute.
+    /// Logs what could not be done and why, unless that was logged within the last minute.
     pub(super) fn tell(&self, what: &'static str, why: String) {
         if self.is_news(what, &why, Instant::now()) {
             tracing::warn!(why, "{what}");

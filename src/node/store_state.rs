@@ -13,9 +13,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::{error::chain, session::SessionStore};
 
-/// How often it is tried whether sessions can be read and written: `/readyz` has 5 s to tell.
+/// How often reading and writing sessions is tried: `/readyz` has 5 s to show a failure.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// How often while they cannot be: soon well again.
+/// How often while they cannot be, so that the node is ready again soon.
 const DOUBT_INTERVAL: Duration = Duration::from_millis(250);
 /// How long one try may take.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -59,7 +59,7 @@ impl StoreState {
         self.seen().state.clone()
     }
 
-    /// Tries them again and again, until dropped.
+    /// Tries them repeatedly, until dropped.
     pub(super) async fn watch(&self, sessions: &SessionStore) {
         loop {
             self.look(sessions).await;
@@ -78,8 +78,8 @@ impl StoreState {
         self.turn(look, state);
     }
 
-    /// Takes what a look has seen, and logs what is new about it. One that was begun before another
-    /// that has ended already, on a link that is gone by now, says nothing of the present.
+    /// Takes the result of a look, and logs a change. A look that began before another that has
+    /// already ended may have used a connection that is gone, so its result is ignored.
     fn turn(&self, look: u64, state: Result<(), StoreNotReady>) {
         let mut seen = self.seen();
         if look < seen.look {

@@ -1,4 +1,4 @@
-//! What a node does by itself, for as long as it lives.
+//! The background work of a node.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,9 +12,9 @@ use crate::{
     session::{SessionError, SessionStore},
 };
 
-/// How often sessions are renewed within their TTL: there is room for an outage of half of it.
+/// How often sessions are renewed within their TTL: an outage of half the TTL does no harm.
 const RENEWALS: u32 = 4;
-/// How often it is tried within the TTL after that has failed.
+/// How often within the TTL a failed renewal is retried.
 const RENEWAL_ATTEMPTS: u32 = 32;
 
 /// Why some sessions were not renewed.
@@ -44,7 +44,7 @@ impl Node {
         }
     }
 
-    /// A session with a live socket is not forgotten, however long the socket lives.
+    /// Keeps sessions with a live socket from expiring, however long the socket lives.
     pub(super) async fn renew_forever(self: Arc<Self>) {
         let ttl = self.sessions.ttl();
         let mut pause = ttl / RENEWALS;
@@ -60,7 +60,7 @@ impl Node {
         }
     }
 
-    /// Chunk by chunk, each in its time: where one shard of a Cluster fails, the others go on.
+    /// In chunks, each with its own time limit: if one shard of a Cluster fails, the others go on.
     async fn renew_all(&self) -> Result<(), RenewError> {
         let mut outcome = Ok(());
         let mut sessions = self

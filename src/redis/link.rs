@@ -54,7 +54,7 @@ pub struct Link {
     state: watch::Receiver<State>,
     /// When another connection was last asked for.
     renewal: watch::Sender<Option<Instant>>,
-    /// Whoever waits for a connection gets it in turn.
+    /// Those who wait for a connection get it in turn.
     turn: Arc<Mutex<()>>,
     pub config: Arc<config::Redis>,
     pub dialer: Dialer,
@@ -103,7 +103,7 @@ impl Demoted {
 }
 
 impl Link {
-    /// Starts to connect at once and goes on until the process ends.
+    /// Starts to connect at once, and stays connected until the process ends.
     pub fn start(config: config::Redis, dialer: Dialer, lifecycle: &Lifecycle) -> Self {
         let config = Arc::new(config);
         let (publish, state) = watch::channel(State::default());
@@ -119,8 +119,7 @@ impl Link {
         }
     }
 
-    /// The connection works, but not with the servers that it should: it is replaced by another, and
-    /// serves until then.
+    /// Replaces the connection, which works but leads to the wrong servers; it serves until then.
     pub fn renew(&self) {
         self.renewal.send_replace(Some(Instant::now()));
     }
@@ -239,13 +238,13 @@ async fn supervise(
                             });
                             lost.why()
                         }
-                        // It serves until there is another.
+                        // It serves until there is a new one.
                         _ = renewal.wait_for(|asked| *asked > Some(since)) => {
                             "its view of the servers is old"
                         }
                     };
                     tracing::warn!(at, why, "lost the connection to Redis, connecting again");
-                    // A Redis that accepts and hangs up at once must not be hammered.
+                    // A Redis that accepts and closes at once must not be flooded with attempts.
                     if since.elapsed() > LONGEST_PAUSE {
                         backoff.reset();
                         continue;

@@ -20,11 +20,11 @@ static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("clai
 static REPLACE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("replace.lua")));
 static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("renew.lua")));
 
-/// A key behind the prefix that belongs to no user: ids have no control characters.
+/// A key under the prefix that belongs to no user: ids have no control characters.
 const NOBODY: &str = "\u{1}check";
-/// What Redis says of a key that holds no text.
+/// The error code of Redis for a key that holds something other than text.
 const WRONG_TYPE: &str = "WRONGTYPE";
-/// How often a claim is tried again when the key changes between two of its steps.
+/// How often a claim is retried when the key changes between two of its steps.
 const CLAIM_ATTEMPTS: usize = 5;
 
 /// The active sessions of all nodes on one Redis.
@@ -47,8 +47,7 @@ impl RedisSessions {
         }
     }
 
-    /// Puts what an operator can do behind what Redis has refused, and looks for the master where
-    /// that was a replica.
+    /// Adds the remedy to what Redis has refused, and looks for the master if a replica refused it.
     pub(super) fn explain(&self, error: SessionError) -> SessionError {
         let SessionError::Redis(error) = error else {
             return error;
@@ -64,7 +63,7 @@ impl RedisSessions {
         }
     }
 
-    /// The connection, if what is written there lasts: a replica may be set to take writes, and loses
+    /// The connection, if writes to it last: a replica can be configured to accept writes, and loses
     /// them.
     async fn writable(&self) -> Result<Connection, SessionError> {
         let connection = self.link.connection().await?;
@@ -99,7 +98,7 @@ impl RedisSessions {
                 .invoke_async(&mut connection)
                 .await;
             let answer = match answer {
-                // Redis lives and said no.
+                // Redis is alive and refused.
                 Err(error) if error.code().is_some() => {
                     return self
                         .claim_by_reading(&mut connection, user, session, error.into())
@@ -118,8 +117,8 @@ impl RedisSessions {
                 "active" => return Ok(Claim::Active),
                 _ => read = next(&mut answer)?,
             }
-            // The script compares texts; a value that is spelt otherwise is judged here, and the
-            // script asked again to act if the key still holds exactly this text.
+            // The script compares texts. A value that is spelt differently is judged here, and the
+            // script runs again, to act if the key still holds exactly this text.
             meaning = match parse(user, &read)? {
                 Stored::None => "none",
                 Stored::Session(stored) if stored == session.as_str() => "same",
@@ -129,8 +128,8 @@ impl RedisSessions {
         Err(SessionError::Unintelligible { user: user.clone() })
     }
 
-    /// Where Redis refuses to run or to write (full, a replica, a narrow ACL), reading is enough to
-    /// know the active session again; nothing can be adopted.
+    /// Where Redis refuses to run the script or to write (full, a replica, a narrow ACL), reading is
+    /// enough to recognise the active session; nothing can be adopted.
     async fn claim_by_reading(
         &self,
         connection: &mut Connection,
@@ -194,7 +193,7 @@ impl RedisSessions {
 
     pub(super) async fn renew(&self, held: &[(UserId, SessionId)]) -> Result<(), SessionError> {
         let mut connection = self.writable().await?;
-        // A pipeline cannot load what it finds missing.
+        // A pipeline cannot load a script that is missing.
         RENEW.load_async(&mut connection).await?;
         let renew = |(user, session): &(UserId, SessionId)| {
             let mut renew = ::redis::cmd("EVALSHA");
@@ -207,7 +206,7 @@ impl RedisSessions {
         Ok(renewed.map(drop)?)
     }
 
-    /// On a key that is not there each of these changes nothing, but is refused as it would be.
+    /// On a missing key each of these changes nothing, but is refused like on a real one.
     pub(super) async fn check(&self) -> Result<(), SessionError> {
         let mut connection = self.writable().await?;
         let key = format!("{}{NOBODY}", self.key_prefix);
@@ -252,11 +251,11 @@ async fn tell_again(
     Ok(told)
 }
 
-/// What a key's text means, as the TypeScript server reads it.
+/// The meaning of a key's text, as the TypeScript server reads it.
 enum Stored {
     None,
     Session(String),
-    /// JSON, but no session of ours: never equal, never adopted over.
+    /// JSON, but not a session: never equal, never adopted over.
     Other,
 }
 
