@@ -1,8 +1,10 @@
 //! What must hold of every run, whatever has happened in it.
 
+mod sessions;
+
 use std::{collections::BTreeSet, time::Duration};
 
-use super::story::Told;
+use super::story::{Message, Told};
 
 /// How long before and after something a link must have been good for it to count.
 const BEFORE: Duration = Duration::from_millis(250);
@@ -15,7 +17,8 @@ pub(super) fn check(told: &mut Told) {
     everywhere(told, &mut wrongs);
     in_order(told, &mut wrongs);
     not_to_the_replaced(told, &mut wrongs);
-    refused_changes_nothing(told, &mut wrongs);
+    not_behind_an_announcement(told, &mut wrongs);
+    sessions::check(told, &mut wrongs);
     told.wrongs.append(&mut wrongs);
 }
 
@@ -38,6 +41,11 @@ fn everywhere(told: &Told, wrongs: &mut Vec<String>) {
             continue;
         };
         let (from, to) = (emit.started - BEFORE, answered + AFTER);
+        // A master that has been replaced has taken it: what becomes of it then nobody can know.
+        let is_misled = told.publication(event).is_some_and(|by| by.is_replaced);
+        if is_misled || told.has_lost(from, answered) {
+            continue;
+        }
         for (number, socket) in told.sockets.iter().enumerate() {
             let was_live = socket.user == emit.user
                 && socket.live.is_some_and(|live| live < emit.started)
@@ -53,7 +61,8 @@ fn everywhere(told: &Told, wrongs: &mut Vec<String>) {
 }
 
 /// Events come in the order in which they were sent, if one was answered 200 before the other was
-/// sent, or both went through one node. On a node whose link was bad that holds for its own events.
+/// sent, or both went through one node and over one connection. On a node whose link was bad that
+/// holds for its own events.
 fn in_order(told: &Told, wrongs: &mut Vec<String>) {
     for (number, socket) in told.sockets.iter().enumerate() {
         for (index, (_, later)) in socket.received.iter().enumerate() {
@@ -63,8 +72,13 @@ fn in_order(told: &Told, wrongs: &mut Vec<String>) {
                 else {
                     continue;
                 };
+                let ways = [earlier, later].map(|event| told.publication(*event));
+                let is_one_way = match ways {
+                    [Some(one), Some(other)] => one.connection == other.connection,
+                    _ => true,
+                };
                 let in_turn = answered < second.started
-                    || first.node == second.node && first.started < second.started;
+                    || is_one_way && first.node == second.node && first.started < second.started;
                 let is_own = [first, second].iter().all(|emit| emit.node == socket.node);
                 let from = first.started - BEFORE;
                 if in_turn && (is_own || told.was_linked(socket.node, from, *came)) {
@@ -83,12 +97,8 @@ fn not_to_the_replaced(told: &Told, wrongs: &mut Vec<String>) {
         let Some((answered, true)) = logout.answered else {
             continue;
         };
-        let of_user = || {
-            let stored = told.stored.iter();
-            stored.filter(|(_, user, _)| *user == logout.user)
-        };
-        let Some((stored, ..)) = of_user().find(|(_, _, session)| *session == logout.session)
-        else {
+        let of_user = || told.stored.iter().filter(|deed| deed.user == logout.user);
+        let Some(stored) = of_user().find(|deed| deed.session == logout.session) else {
             continue;
         };
         for (number, socket) in told.sockets.iter().enumerate() {
@@ -96,7 +106,7 @@ fn not_to_the_replaced(told: &Told, wrongs: &mut Vec<String>) {
                 continue;
             }
             let is_back =
-                of_user().any(|(at, _, session)| at >= stored && *session == socket.session);
+                of_user().any(|deed| deed.at >= stored.at && deed.session == socket.session);
             if is_back {
                 continue;
             }
@@ -120,30 +130,39 @@ fn not_to_the_replaced(told: &Told, wrongs: &mut Vec<String>) {
     }
 }
 
-/// A force-logout that was answered 503 has changed nothing.
-fn refused_changes_nothing(told: &Told, wrongs: &mut Vec<String>) {
-    for logout in &told.logouts {
-        let Some((answered, false)) = logout.answered else {
+/// On a node that is linked no event reaches a session that was replaced before it in the order of Redis.
+fn not_behind_an_announcement(told: &Told, wrongs: &mut Vec<String>) {
+    for (index, announced) in told.published.iter().enumerate() {
+        let Message::Session(session) = announced.what else {
             continue;
         };
-        let is = |(_, user, session): &&(_, usize, usize)| {
-            (*user, *session) == (logout.user, logout.session)
-        };
-        // Redis may have done what it did not answer, and a client may have adopted the session.
-        let may_be_stored = told
-            .sockets
+        let later = told.published[index + 1..]
             .iter()
-            .any(|socket| (socket.user, socket.session) == (logout.user, logout.session));
-        let was_answered = told.was_answered(logout.node, logout.started - BEFORE, answered);
-        if may_be_stored || !was_answered {
-            continue;
-        }
-        for (deeds, what) in [(&told.stored, "stored"), (&told.announced, "announced")] {
-            if deeds.iter().any(|deed| is(&deed)) {
-                wrongs.push(format!(
-                    "login s{} of u{} was answered 503, but s{0} was {what}",
-                    logout.session, logout.user
-                ));
+            .filter(|later| (later.user, later.by.server) == (announced.user, announced.by.server));
+        for later in later {
+            let Message::Event(event) = later.what else {
+                continue;
+            };
+            for (number, socket) in told.sockets.iter().enumerate() {
+                let mut received = socket.received.iter();
+                // One that was delivered without the bus may have been published later.
+                let received = received.find(|(at, got)| *got == event && *at > announced.at);
+                let Some((at, _)) = received.filter(|_| socket.session != session) else {
+                    continue;
+                };
+                let is_back = told.stored.iter().any(|deed| {
+                    (deed.user, deed.session) == (socket.user, socket.session)
+                        && deed.at >= announced.at
+                });
+                let from = announced.at - BEFORE;
+                if !is_back && !told.has_lost(from, *at) && told.was_linked(socket.node, from, *at)
+                {
+                    wrongs.push(format!(
+                        "client {number} of s{} gets event {event}, which was published after s{session} \
+                         was announced",
+                        socket.session
+                    ));
+                }
             }
         }
     }

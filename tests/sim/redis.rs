@@ -1,19 +1,22 @@
-//! A model of Redis: what sockd uses of it, with the ways in which it refuses and forgets.
+//! A model of one Redis server: the commands that sockd uses, and the ways in which it refuses and forgets.
 //!
 //! It speaks RESP3 and runs the real scripts. Time is passed in, and messages to subscribers come out
 //! beside the reply, so that the network decides when anyone learns of anything.
 
+mod resp;
+mod script;
+
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use mlua::{Function, Lua, MultiValue, Table, Value as LuaValue};
 use tokio::time::Instant;
 
+pub(crate) use self::resp::{Command, Reply, take_commands};
+use self::script::Script;
+
 pub(super) type ConnectionId = usize;
-pub(super) type Command = Vec<Vec<u8>>;
 
 #[derive(Debug, Default)]
 pub(super) struct Redis {
@@ -43,26 +46,20 @@ struct Entry {
 /// What a command has changed or said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Deed {
-    Stored(String, String),
-    Published(String, String),
-}
-
-#[derive(Debug, Clone)]
-pub(super) enum Reply {
-    Ok,
-    Error(String),
-    Integer(i64),
-    Text(Vec<u8>),
-    Null,
-    List(Vec<Reply>),
-    Map(Vec<(&'static str, Reply)>),
-}
-
-/// Who runs a command: a script has to be told apart, because Redis judges it as it begins.
-#[derive(Debug, Clone, Copy)]
-struct Script {
-    was_full: bool,
-    has_written: bool,
+    Stored {
+        key: String,
+        value: String,
+        /// What was there before.
+        over: Option<String>,
+    },
+    Expired {
+        key: String,
+        value: String,
+    },
+    Published {
+        channel: String,
+        message: String,
+    },
 }
 
 impl Redis {
@@ -73,6 +70,7 @@ impl Redis {
         command: &Command,
         now: Instant,
     ) -> Option<Reply> {
+        self.expire(now);
         let name = command.first().map(|name| name.to_ascii_uppercase());
         match name.as_deref().unwrap_or_default() {
             b"SUBSCRIBE" => {
@@ -114,7 +112,7 @@ impl Redis {
                 self.scripts.insert(hash.clone(), code);
                 Some(Reply::Text(hash.into_bytes()))
             }
-            b"EVALSHA" => Some(self.evaluate(command, now)),
+            b"EVALSHA" => Some(script::evaluate(self, command, now)),
             _ => Some(self.execute(command, now, &mut None)),
         }
     }
@@ -150,6 +148,23 @@ impl Redis {
         heard.map(|(channel, _)| lossy(channel)).collect()
     }
 
+    /// Somebody else writes a value, or deletes it, without a word to anyone.
+    pub(super) fn put(&mut self, key: &str, value: Option<&str>, now: Instant) {
+        self.expire(now);
+        let ttl = self
+            .data
+            .get(key.as_bytes())
+            .and_then(|entry| entry.expires);
+        if let Some(value) = value {
+            self.note_stored(key.as_bytes(), value.as_bytes());
+        }
+        let entry = value.map(|value| Entry {
+            value: value.as_bytes().to_vec(),
+            expires: ttl,
+        });
+        self.write(key.as_bytes(), entry, now);
+    }
+
     /// FLUSHALL by somebody else.
     pub(super) fn flush(&mut self, now: Instant) {
         for key in std::mem::take(&mut self.data).into_keys() {
@@ -166,30 +181,36 @@ impl Redis {
         }
     }
 
-    /// A replica takes over that has not got the last writes.
-    pub(super) fn fail_over(&mut self, lag: Duration, now: Instant) {
-        self.restart(true, now);
-        self.data.clear();
+    /// The replica that takes over: it has not got the last writes.
+    pub(super) fn successor(&self, lag: Duration, now: Instant) -> Self {
         let last = now.checked_sub(lag).unwrap_or(now);
-        self.writes.retain(|(at, ..)| *at <= last);
-        for (_, key, entry) in &self.writes {
-            match entry {
-                Some(entry) => self.data.insert(key.clone(), entry.clone()),
-                None => self.data.remove(key),
-            };
+        let mut successor = Self::default();
+        for (at, key, entry) in self.writes.iter().filter(|(at, ..)| *at <= last) {
+            successor.write(key, entry.clone(), *at);
         }
+        successor
     }
 
-    /// The text under a key.
-    pub(super) fn text(&self, key: &str, now: Instant) -> Option<String> {
-        let value = &self.entry(key.as_bytes(), now)?.value;
-        Some(String::from_utf8_lossy(value).into_owned())
+    /// The text under a key, and how long it is kept.
+    pub(super) fn text(&self, key: &str, now: Instant) -> Option<(String, Duration)> {
+        let entry = self.entry(key.as_bytes(), now)?;
+        let left = entry.expires.map_or(Duration::MAX, |expires| expires - now);
+        Some((lossy(&entry.value), left))
     }
 
     fn entry(&self, key: &[u8], now: Instant) -> Option<&Entry> {
         let entry = self.data.get(key)?;
         let lives = entry.expires.is_none_or(|expires| expires > now);
         lives.then_some(entry)
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let is_over = |entry: &Entry| entry.expires.is_some_and(|expires| expires <= now);
+        let over = self.data.extract_if(.., |_, entry| is_over(entry));
+        for (key, entry) in over {
+            let (key, value) = (lossy(&key), lossy(&entry.value));
+            self.deeds.push(Deed::Expired { key, value });
+        }
     }
 
     fn write(&mut self, key: &[u8], entry: Option<Entry>, now: Instant) {
@@ -202,7 +223,7 @@ impl Redis {
 
     fn execute(&mut self, command: &Command, now: Instant, script: &mut Option<Script>) -> Reply {
         let name = String::from_utf8_lossy(&command[0]).to_ascii_uppercase();
-        let is_write = matches!(name.as_str(), "SET" | "EXPIRE" | "DEL");
+        let is_write = matches!(name.as_str(), "SET" | "EXPIRE");
         if is_write {
             if self.is_replica {
                 return Reply::error("READONLY You can't write against a read only replica.");
@@ -247,8 +268,8 @@ impl Redis {
                     Reply::Text(message.clone()).encode(&mut push);
                     self.pushes.push((*to, push));
                 }
-                self.deeds
-                    .push(Deed::Published(lossy(channel), lossy(message)));
+                let (channel, message) = (lossy(channel), lossy(message));
+                self.deeds.push(Deed::Published { channel, message });
                 Reply::Integer(subscribers.len() as i64)
             }
             // What sockd sends must be modelled.
@@ -279,209 +300,16 @@ impl Redis {
             value: value.clone(),
             expires,
         };
+        self.note_stored(key, value);
         self.write(key, Some(entry), now);
-        self.deeds.push(Deed::Stored(lossy(key), lossy(value)));
         Reply::Ok
     }
 
-    fn evaluate(&mut self, command: &Command, now: Instant) -> Reply {
-        let hash = lossy(&command[1]);
-        let Some(code) = self.scripts.get(&hash).cloned() else {
-            return Reply::error("NOSCRIPT No matching script. Please use EVAL.");
-        };
-        let keys: usize = lossy(&command[2]).parse().unwrap_or_default();
-        let (keys, arguments) = command[3..].split_at(keys);
-        ENGINE.with_borrow_mut(|engine| engine.run(&hash, &code, keys, arguments, self, now))
+    fn note_stored(&mut self, key: &[u8], value: &[u8]) {
+        let over = self.data.get(key).map(|entry| lossy(&entry.value));
+        let (key, value) = (lossy(key), lossy(value));
+        self.deeds.push(Deed::Stored { key, value, over });
     }
-}
-
-thread_local! {
-    static ENGINE: RefCell<Engine> = RefCell::new(Engine {
-        lua: Lua::new(),
-        compiled: BTreeMap::new(),
-    });
-}
-
-/// Lua, with the scripts that were loaded.
-struct Engine {
-    lua: Lua,
-    compiled: BTreeMap<String, Function>,
-}
-
-impl Engine {
-    fn run(
-        &mut self,
-        hash: &str,
-        code: &str,
-        keys: &[Vec<u8>],
-        arguments: &[Vec<u8>],
-        redis: &mut Redis,
-        now: Instant,
-    ) -> Reply {
-        let lua = &self.lua;
-        let function = self.compiled.entry(hash.to_owned()).or_insert_with(|| {
-            let compiled = lua.load(code).into_function();
-            compiled.expect("the script can be compiled")
-        });
-        let script = Some(Script {
-            was_full: redis.is_full,
-            has_written: false,
-        });
-        let running = RefCell::new((redis, script));
-        let call = |arguments: MultiValue| -> Reply {
-            let (redis, script) = &mut *running.borrow_mut();
-            let text = |value: &LuaValue| match value {
-                LuaValue::String(text) => text.as_bytes().to_vec(),
-                LuaValue::Number(number) => number.to_string().into_bytes(),
-                other => panic!("a command of a script holds {other:?}"),
-            };
-            redis.execute(&arguments.iter().map(text).collect(), now, script)
-        };
-        let result: mlua::Result<LuaValue> = lua.scope(|scope| {
-            let list = |items: &[Vec<u8>]| {
-                lua.create_sequence_from(items.iter().map(|item| lua.create_string(item).unwrap()))
-            };
-            let globals = lua.globals();
-            globals.set("KEYS", list(keys)?)?;
-            globals.set("ARGV", list(arguments)?)?;
-            let library = lua.create_table()?;
-            // An error of `redis.call` ends the script, and is what the caller gets.
-            let raise =
-                scope.create_function(|_, arguments: MultiValue| match call(arguments) {
-                    Reply::Error(text) => Err(mlua::Error::RuntimeError(text)),
-                    reply => reply.to_lua(lua),
-                })?;
-            library.set("call", raise)?;
-            let give =
-                scope.create_function(|_, arguments: MultiValue| call(arguments).to_lua(lua))?;
-            library.set("pcall", give)?;
-            globals.set("redis", library)?;
-            function.call(())
-        });
-        match result {
-            Ok(value) => Reply::from_lua(&value),
-            Err(error) => {
-                let mut cause = &error;
-                while let mlua::Error::CallbackError { cause: inner, .. } = cause {
-                    cause = inner;
-                }
-                match cause {
-                    mlua::Error::RuntimeError(text) => Reply::error(text),
-                    other => panic!("a script has failed: {other}"),
-                }
-            }
-        }
-    }
-}
-
-impl Reply {
-    pub(super) fn text(text: &str) -> Self {
-        Self::Text(text.as_bytes().to_vec())
-    }
-
-    pub(super) fn error(text: &str) -> Self {
-        Self::Error(text.to_owned())
-    }
-
-    /// As RESP3.
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        let line = |out: &mut Vec<u8>, kind: char, text: &str| {
-            out.extend_from_slice(format!("{kind}{text}\r\n").as_bytes());
-        };
-        match self {
-            Self::Ok => line(out, '+', "OK"),
-            Self::Error(text) => line(out, '-', text),
-            Self::Integer(number) => line(out, ':', &number.to_string()),
-            Self::Text(text) => {
-                line(out, '$', &text.len().to_string());
-                out.extend_from_slice(text);
-                out.extend_from_slice(b"\r\n");
-            }
-            Self::Null => line(out, '_', ""),
-            Self::List(items) => {
-                line(out, '*', &items.len().to_string());
-                items.iter().for_each(|item| item.encode(out));
-            }
-            Self::Map(entries) => {
-                line(out, '%', &entries.len().to_string());
-                for (key, value) in entries {
-                    Self::text(key).encode(out);
-                    value.encode(out);
-                }
-            }
-        }
-    }
-
-    fn to_lua(&self, lua: &Lua) -> mlua::Result<LuaValue> {
-        let table = |key: &str, text: &str| {
-            let table = lua.create_table()?;
-            table.set(key, text)?;
-            Ok(LuaValue::Table(table))
-        };
-        match self {
-            Self::Ok => table("ok", "OK"),
-            Self::Error(text) => table("err", text),
-            Self::Integer(number) => Ok(LuaValue::Number(*number as f64)),
-            Self::Text(text) => Ok(LuaValue::String(lua.create_string(text)?)),
-            Self::Null => Ok(LuaValue::Boolean(false)),
-            Self::List(_) | Self::Map(_) => panic!("no script asks for a list"),
-        }
-    }
-
-    fn from_lua(value: &LuaValue) -> Self {
-        match value {
-            LuaValue::Nil | LuaValue::Boolean(false) => Self::Null,
-            LuaValue::Boolean(true) => Self::Integer(1),
-            LuaValue::Integer(number) => Self::Integer(*number),
-            LuaValue::Number(number) => Self::Integer(*number as i64),
-            LuaValue::String(text) => Self::Text(text.as_bytes().to_vec()),
-            LuaValue::Table(table) => Self::from_table(table),
-            other => panic!("a script returns {other:?}"),
-        }
-    }
-
-    fn from_table(table: &Table) -> Self {
-        if let Ok(text) = table.get::<String>("err") {
-            return Self::Error(text);
-        }
-        if table.contains_key("ok").unwrap_or(false) {
-            return Self::Ok;
-        }
-        let items = table.sequence_values::<LuaValue>();
-        Self::List(items.flatten().map(|item| Self::from_lua(&item)).collect())
-    }
-}
-
-/// Takes the complete commands from the start of the bytes.
-pub(super) fn take_commands(bytes: &mut Vec<u8>) -> Vec<Command> {
-    let mut commands = Vec::new();
-    let mut taken = 0;
-    while let Some((command, length)) = parse(&bytes[taken..]) {
-        commands.push(command);
-        taken += length;
-    }
-    bytes.drain(..taken);
-    commands
-}
-
-/// The first command, and how many bytes it is long.
-fn parse(bytes: &[u8]) -> Option<(Command, usize)> {
-    let mut at = 0;
-    let number = |kind: u8, at: &mut usize| -> Option<usize> {
-        let end = bytes[*at..].windows(2).position(|two| two == b"\r\n")? + *at;
-        assert_eq!(bytes[*at], kind, "not a command");
-        let number = std::str::from_utf8(&bytes[*at + 1..end]).ok()?.parse().ok();
-        *at = end + 2;
-        number
-    };
-    let count = number(b'*', &mut at)?;
-    let mut command = Vec::with_capacity(count);
-    for _ in 0..count {
-        let length = number(b'$', &mut at)?;
-        command.push(bytes.get(at..at + length)?.to_vec());
-        at += length + 2;
-    }
-    (at <= bytes.len()).then_some((command, at))
 }
 
 fn seconds(text: &[u8]) -> Duration {

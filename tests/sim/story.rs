@@ -8,6 +8,11 @@ use std::{
 
 use tokio::time::Instant;
 
+use super::redis::Deed;
+
+/// What is announced to a node with good links is heard within this.
+const HEARD: Duration = Duration::from_millis(500);
+
 #[derive(Debug, Clone)]
 pub(super) struct Story(Arc<Mutex<Told>>);
 
@@ -15,16 +20,22 @@ pub(super) struct Story(Arc<Mutex<Told>>);
 #[derive(Debug)]
 pub(super) struct Told {
     start: Instant,
+    /// How long Redis remembers a session.
+    pub(super) ttl: Duration,
     pub(super) lines: Vec<String>,
     pub(super) sockets: Vec<Socket>,
     pub(super) emits: Vec<Emit>,
     pub(super) logouts: Vec<Logout>,
-    /// Every session that was stored.
-    pub(super) stored: Vec<(Instant, usize, usize)>,
-    /// Every session that was announced.
-    pub(super) announced: Vec<(Instant, usize, usize)>,
-    /// When data was lost, so that nobody could know better.
-    pub(super) losses: Vec<Instant>,
+    /// Every session that was stored, in order.
+    pub(super) stored: Vec<Stored>,
+    /// Every session that was forgotten because its time was over.
+    pub(super) expired: Vec<(Instant, usize, usize)>,
+    /// What was published on the channels of users, in order.
+    pub(super) published: Vec<Published>,
+    /// From when to when data was lost, so that nobody could know better.
+    pub(super) losses: Vec<(Instant, Instant)>,
+    /// When somebody else wrote the session of a user without a word.
+    pub(super) meddled: Vec<(Instant, usize)>,
     /// By node: when its links were bad, or it was not ready.
     pub(super) unlinked: Vec<Vec<Instant>>,
     /// By node: when what it asked of Redis might not be answered, but done all the same.
@@ -38,6 +49,11 @@ pub(super) struct Socket {
     pub(super) user: usize,
     pub(super) session: usize,
     pub(super) node: usize,
+    pub(super) began: Instant,
+    /// When the node let it in.
+    pub(super) admitted: Option<Instant>,
+    /// How long its session was going to be kept then, if it was the stored one.
+    pub(super) left: Option<Duration>,
     /// Since when its client knows that it is in.
     pub(super) live: Option<Instant>,
     pub(super) ended: Option<Instant>,
@@ -63,17 +79,55 @@ pub(super) struct Logout {
     pub(super) answered: Option<(Instant, bool)>,
 }
 
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) at: Instant,
+    pub(super) user: usize,
+    pub(super) session: usize,
+    /// The session that it replaced.
+    pub(super) over: Option<usize>,
+    /// Whose command it was; nobody's if somebody else wrote it.
+    pub(super) node: Option<usize>,
+}
+
+#[derive(Debug)]
+pub(super) struct Published {
+    pub(super) at: Instant,
+    pub(super) user: usize,
+    pub(super) by: By,
+    pub(super) what: Message,
+}
+
+/// Over which connection a node has done something.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct By {
+    pub(super) node: usize,
+    pub(super) connection: usize,
+    pub(super) server: usize,
+    /// Another server was the master already.
+    pub(super) is_replaced: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Message {
+    Event(usize),
+    Session(usize),
+}
+
 impl Story {
-    pub(super) fn begin() -> Self {
+    pub(super) fn begin(ttl: Duration) -> Self {
         Self(Arc::new(Mutex::new(Told {
             start: Instant::now(),
+            ttl,
             lines: Vec::new(),
             sockets: Vec::new(),
             emits: Vec::new(),
             logouts: Vec::new(),
             stored: Vec::new(),
-            announced: Vec::new(),
+            expired: Vec::new(),
+            published: Vec::new(),
             losses: Vec::new(),
+            meddled: Vec::new(),
             unlinked: Vec::new(),
             troubled: Vec::new(),
             wrongs: Vec::new(),
@@ -88,32 +142,9 @@ impl Story {
         self.told().say(who, what);
     }
 
-    pub(super) fn stored(&self, key: &str, value: &str) {
-        let mut told = self.told();
-        if let (Some(user), Some(session)) = (number(key, 'u'), number(value, 's')) {
-            told.stored.push((Instant::now(), user, session));
-            told.say("redis", format_args!("stores s{session} for u{user}"));
-        }
-    }
-
-    pub(super) fn published(&self, channel: &str, message: &str) {
-        let mut told = self.told();
-        let Some(user) = channel
-            .contains("user:")
-            .then(|| number(channel, 'u'))
-            .flatten()
-        else {
-            return;
-        };
-        if !message.contains("session_changed") {
-            let event = number(message, '\n').unwrap_or_default();
-            told.say("redis", format_args!("publishes event {event} for u{user}"));
-        } else if let Some((_, session)) = message.split_once("\"session\":\"s") {
-            let session = session.chars().take_while(char::is_ascii_digit);
-            let session = session.collect::<String>().parse().unwrap_or_default();
-            told.announced.push((Instant::now(), user, session));
-            told.say("redis", format_args!("announces s{session} for u{user}"));
-        }
+    /// A server has done something, at the command of a node if at any.
+    pub(super) fn did(&self, by: Option<By>, deed: Deed) {
+        self.told().did(by, deed);
     }
 }
 
@@ -127,6 +158,56 @@ impl Told {
     pub(super) fn at(&self, time: Instant) -> String {
         let at: Duration = time.duration_since(self.start);
         format!("{:>7.3}", at.as_secs_f64())
+    }
+
+    fn did(&mut self, by: Option<By>, deed: Deed) {
+        let at = Instant::now();
+        match deed {
+            Deed::Stored { key, value, over } => {
+                let Some(user) = number(&key, 'u') else {
+                    return;
+                };
+                let Some(session) = session_of(&value) else {
+                    return self.say("redis", format_args!("stores {value} for u{user}"));
+                };
+                self.say("redis", format_args!("stores s{session} for u{user}"));
+                self.stored.push(Stored {
+                    at,
+                    user,
+                    session,
+                    over: over.as_deref().and_then(session_of),
+                    node: by.map(|by| by.node),
+                });
+            }
+            Deed::Expired { key, value } => {
+                if let (Some(user), Some(session)) = (number(&key, 'u'), session_of(&value)) {
+                    self.say("redis", format_args!("forgets s{session} of u{user}"));
+                    self.expired.push((at, user, session));
+                }
+            }
+            Deed::Published { channel, message } => {
+                let is_of_user = channel.contains("user:");
+                let Some(user) = number(&channel, 'u').filter(|_| is_of_user) else {
+                    return;
+                };
+                let announced = message.split_once("\"session\":\"s");
+                let what = match announced {
+                    Some((_, session)) if message.contains("session_changed") => {
+                        let digits = session.chars().take_while(char::is_ascii_digit);
+                        let session = digits.collect::<String>().parse().expect("a number");
+                        self.say("redis", format_args!("announces s{session} for u{user}"));
+                        Message::Session(session)
+                    }
+                    _ => {
+                        let event = number(&message, '\n').expect("an event ends in its payload");
+                        self.say("redis", format_args!("publishes event {event} for u{user}"));
+                        Message::Event(event)
+                    }
+                };
+                let by = by.expect("nobody else publishes");
+                self.published.push(Published { at, user, by, what });
+            }
+        }
     }
 
     /// Whether the node's links were good and it was ready from the one time to the other.
@@ -143,14 +224,45 @@ impl Told {
             .any(|time| (from..=to).contains(time))
     }
 
+    /// Whether one of two sessions replaced the other unheard, and was then lost itself: the nodes
+    /// agree with what is stored, and none has a reason to ask another.
+    pub(super) fn nobody_knows(&self, one: &Socket, other: &Socket) -> bool {
+        let is_unheard = |old: &Socket, new: &Socket| {
+            self.stored.iter().any(|deed| {
+                let is_it = (deed.user, deed.session) == (new.user, new.session);
+                let heard = deed.at + HEARD;
+                let expired = self.expired.iter();
+                let mut expired = expired.filter(|(_, user, _)| *user == new.user);
+                let is_lost = self.losses.iter().any(|(_, last)| *last >= deed.at)
+                    || expired.any(|(at, ..)| *at >= deed.at);
+                is_it && is_lost && !self.was_linked(old.node, deed.at, heard)
+            })
+        };
+        is_unheard(one, other) || is_unheard(other, one)
+    }
+
+    /// How an event was published, if it was.
+    pub(super) fn publication(&self, event: usize) -> Option<By> {
+        let mut published = self.published.iter();
+        let published = published.find(|published| published.what == Message::Event(event));
+        published.map(|published| published.by)
+    }
+
     /// Whether data was lost between the two times.
     pub(super) fn has_lost(&self, from: Instant, to: Instant) -> bool {
-        self.losses.iter().any(|time| (from..=to).contains(time))
+        let mut losses = self.losses.iter();
+        losses.any(|(first, last)| *first <= to && *last >= from)
     }
+}
+
+/// The session that a stored text means.
+pub(super) fn session_of(text: &str) -> Option<usize> {
+    let session: String = serde_json::from_str(text).ok()?;
+    session.strip_prefix('s')?.parse().ok()
 }
 
 /// The number that a text ends in, behind this letter.
 fn number(text: &str, letter: char) -> Option<usize> {
     let (_, number) = text.rsplit_once(letter)?;
-    number.trim_end_matches('"').parse().ok()
+    number.parse().ok()
 }

@@ -1,43 +1,44 @@
-//! The network between the nodes and Redis: streams whose bytes take time, wait, or get lost.
+//! The network between the nodes and Redis: connections whose bytes take time, wait, or get lost.
 //!
 //! One queue holds everything that is under way, so one task moves the whole network on.
 
+mod health;
+mod stream;
+
 use std::{
     collections::{BTreeMap, VecDeque},
-    fmt, io,
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker},
+    task::Waker,
     time::Duration,
 };
 
-use sockd::redis::dialer::{Dial, Dialing, Stream};
+use sockd::redis::dialer::Dial;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::Notify,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 
+pub(super) use self::health::REFUSAL;
+use self::stream::NodeNetwork;
 use super::{
-    redis::{Command, ConnectionId, Deed, Redis, take_commands},
-    story::Story,
+    redis::{Command, ConnectionId, Redis},
+    story::{By, Story},
 };
 
-/// Redis answers, but with a refusal.
-pub(super) const REFUSAL: &str = "redis for writers";
-
-/// All links to one Redis.
+/// All links to Redis.
 pub(super) struct Network {
     inner: Mutex<Inner>,
     changed: Notify,
 }
 
 pub(super) struct Inner {
-    pub(super) redis: Redis,
+    /// The last is the one that nodes find; the others have been replaced by it, and keep the
+    /// connections that lead to them.
+    servers: Vec<Redis>,
     story: Story,
     rng: fastrand::Rng,
     /// How many milliseconds a packet takes at most.
-    latency: u64,
+    pub(super) latency: u64,
     connections: Vec<Connection>,
     under_way: BTreeMap<(Instant, u64), (ConnectionId, Packet)>,
     last_packet: u64,
@@ -52,6 +53,7 @@ pub(super) struct Inner {
 
 struct Connection {
     node: usize,
+    server: usize,
     is_subscriber: bool,
     unread: Vec<u8>,
     received: VecDeque<u8>,
@@ -102,10 +104,10 @@ pub(super) enum Direction {
 
 impl Network {
     pub(super) fn new(story: Story, mut rng: fastrand::Rng) -> Arc<Self> {
-        let latency = rng.choice([1, 4, 15]).unwrap_or(1);
+        let latency = rng.choice([1, 4, 15, 40]).unwrap_or(1);
         Arc::new(Self {
             inner: Mutex::new(Inner {
-                redis: Redis::default(),
+                servers: vec![Redis::default()],
                 story,
                 rng,
                 latency,
@@ -220,6 +222,22 @@ impl Network {
         self.inner().down = false;
     }
 
+    /// A replica becomes the master. The old master has died, or does not know yet and goes on.
+    pub(super) fn fail_over(&self, lag: Duration) {
+        let mut inner = self.inner();
+        let successor = inner.redis().successor(lag, Instant::now());
+        inner.servers.push(successor);
+    }
+
+    /// The old masters learn that they are replicas now.
+    pub(super) fn demote(&self) {
+        let mut inner = self.inner();
+        let (_, old) = inner.servers.split_last_mut().expect("there is a master");
+        for server in old {
+            server.is_replica = true;
+        }
+    }
+
     /// All links are as good as they were, but for those that are dead: the nodes have to see that.
     pub(super) fn heal(&self) {
         for connection in &mut self.inner().connections {
@@ -228,56 +246,23 @@ impl Network {
             }
         }
     }
-
-    /// Why the node cannot do its work over its links, whatever it does.
-    pub(super) fn deaths(&self, node: usize) -> Vec<&'static str> {
-        let inner = self.inner();
-        let mut deaths = Vec::new();
-        let Redis {
-            is_full,
-            is_replica,
-            is_mute,
-            ..
-        } = inner.redis;
-        if inner.frozen || inner.down {
-            deaths.push("redis");
-        }
-        if is_full || is_replica || is_mute {
-            deaths.push(REFUSAL);
-        }
-        let is_stalled = |at: &Instant| *at > Instant::now();
-        for (which, name) in [
-            (Which::Commands, "its command link"),
-            (Which::Subscriber, "its subscriber link"),
-        ] {
-            let open = inner.of(node, which);
-            let mut ways = open.iter().flat_map(|id| &inner.connections[*id].ways);
-            let is_dead = |way: &Way| way.is_lost || way.stalled.as_ref().is_some_and(is_stalled);
-            if inner.stalled.get(&node).is_some_and(is_stalled) || ways.any(is_dead) {
-                deaths.push(name);
-            }
-        }
-        deaths
-    }
-
-    /// Whether its links are slow, or being opened again.
-    pub(super) fn is_impaired(&self, node: usize) -> bool {
-        let inner = self.inner();
-        let open = inner.of(node, Which::Both);
-        let mut ways = open.iter().flat_map(|id| &inner.connections[*id].ways);
-        inner.of(node, Which::Commands).is_empty() || ways.any(|way| way.slow > 100)
-    }
-
-    /// The channels of users that the node's connections still hear.
-    pub(super) fn user_channels(&self, node: usize) -> Vec<String> {
-        let inner = self.inner();
-        let open = inner.of(node, Which::Both);
-        let channels = open.iter().flat_map(|id| inner.redis.channels_of(*id));
-        channels.filter(|name| name.contains("user:")).collect()
-    }
 }
 
 impl Inner {
+    /// The server that nodes find.
+    pub(super) fn redis(&mut self) -> &mut Redis {
+        self.servers.last_mut().expect("there is a master")
+    }
+
+    /// Tells what the servers have done since.
+    pub(super) fn tell(&mut self) {
+        for server in &mut self.servers {
+            for deed in std::mem::take(&mut server.deeds) {
+                self.story.did(None, deed);
+            }
+        }
+    }
+
     fn of(&self, node: usize, which: Which) -> Vec<ConnectionId> {
         let hits = |connection: &Connection| {
             connection.node == node
@@ -313,7 +298,8 @@ impl Inner {
         }
         // What was under way to Redis may have arrived or not.
         connection.ways[0].is_lost = self.rng.bool();
-        self.redis.forget(id);
+        let server = connection.server;
+        self.servers[server].forget(id);
     }
 
     fn send(&mut self, id: ConnectionId, to_redis: bool, packet: Packet) {
@@ -358,8 +344,9 @@ impl Inner {
                 }
                 Packet::Close => {
                     // A Redis behind a dead link keeps the subscriptions.
-                    if !self.connections[id].ways[0].is_lost {
-                        self.redis.forget(id);
+                    let connection = &self.connections[id];
+                    if !connection.ways[0].is_lost {
+                        self.servers[connection.server].forget(id);
                     }
                 }
             }
@@ -370,11 +357,19 @@ impl Inner {
         if command.first().is_some_and(|name| name == b"SUBSCRIBE") {
             self.connections[id].is_subscriber = true;
         }
-        let reply = self.redis.run(id, command, now);
-        for deed in std::mem::take(&mut self.redis.deeds) {
-            self.tell(deed);
+        let Connection { node, server, .. } = self.connections[id];
+        let by = By {
+            node,
+            connection: id,
+            server,
+            is_replaced: server + 1 < self.servers.len(),
+        };
+        let redis = &mut self.servers[server];
+        let reply = redis.run(id, command, now);
+        for deed in std::mem::take(&mut redis.deeds) {
+            self.story.did(Some(by), deed);
         }
-        for (to, bytes) in std::mem::take(&mut self.redis.pushes) {
+        for (to, bytes) in std::mem::take(&mut redis.pushes) {
             self.send(to, false, Packet::Bytes(bytes));
         }
         if let Some(reply) = reply {
@@ -382,136 +377,5 @@ impl Inner {
             reply.encode(&mut bytes);
             self.send(id, false, Packet::Bytes(bytes));
         }
-    }
-
-    fn tell(&mut self, deed: Deed) {
-        match deed {
-            Deed::Stored(key, value) => self.story.stored(&key, &value),
-            Deed::Published(channel, message) => self.story.published(&channel, &message),
-        }
-    }
-}
-
-struct NodeNetwork {
-    network: Arc<Network>,
-    node: usize,
-}
-
-impl Dial for NodeNetwork {
-    fn dial(&self, _: &str) -> Dialing {
-        let (network, node) = (self.network.clone(), self.node);
-        Box::pin(async move {
-            let takes = {
-                let mut inner = network.inner();
-                let latency = inner.latency;
-                inner.rng.u64(0..=latency)
-            };
-            sleep(Duration::from_millis(takes)).await;
-            let stalled = network.inner().stalled.get(&node).copied();
-            if let Some(until) = stalled {
-                sleep_until(until).await;
-            }
-            let mut inner = network.inner();
-            if inner.down {
-                return Err(io::ErrorKind::ConnectionRefused.into());
-            }
-            let id = inner.connections.len();
-            inner.connections.push(Connection {
-                node,
-                is_subscriber: false,
-                unread: Vec::new(),
-                received: VecDeque::new(),
-                reader: None,
-                ways: Default::default(),
-                end: None,
-            });
-            drop(inner);
-            Ok(Box::new(NodeEnd { network, id }) as Box<dyn Stream>)
-        })
-    }
-
-    fn jitter(&self) -> f64 {
-        self.network.inner().rng.f64()
-    }
-}
-
-impl fmt::Debug for NodeNetwork {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the network of node {}", self.node)
-    }
-}
-
-/// The node's end of a connection.
-struct NodeEnd {
-    network: Arc<Network>,
-    id: ConnectionId,
-}
-
-impl NodeEnd {
-    fn close(&self) {
-        let mut inner = self.network.inner();
-        if inner.connections[self.id].end.is_none() {
-            inner.connections[self.id].end = Some(End::Closed);
-            inner.send(self.id, true, Packet::Close);
-            self.network.changed.notify_one();
-        }
-    }
-}
-
-impl Drop for NodeEnd {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
-impl AsyncRead for NodeEnd {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let mut inner = self.network.inner();
-        let connection = &mut inner.connections[self.id];
-        if connection.end.is_some() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-        }
-        if connection.received.is_empty() {
-            connection.reader = Some(context.waker().clone());
-            return Poll::Pending;
-        }
-        let length = connection.received.len().min(buffer.remaining());
-        let bytes: Vec<u8> = connection.received.drain(..length).collect();
-        buffer.put_slice(&bytes);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for NodeEnd {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let mut inner = self.network.inner();
-        let connection = &mut inner.connections[self.id];
-        if connection.end.is_some() {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        connection.unread.extend_from_slice(bytes);
-        let commands = take_commands(&mut connection.unread);
-        for command in commands {
-            inner.send(self.id, true, Packet::Command(command));
-        }
-        self.network.changed.notify_one();
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.close();
-        Poll::Ready(Ok(()))
     }
 }
