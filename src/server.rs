@@ -2,6 +2,7 @@
 
 mod accept;
 mod connection;
+mod repoll;
 
 use std::{
     io,

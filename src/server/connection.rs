@@ -16,6 +16,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, sync::oneshot, time::timeout};
 
+use super::repoll::Repoll;
 use crate::{
     config,
     gateway::{self, Bare, Gateway},
@@ -134,9 +135,10 @@ pub(super) async fn serve(tcp: TcpStream, room: Room, bare: Bare, shared: Arc<Sh
         .serve_connection(TokioIo::new(stream), answer)
         .with_upgrades();
     let mut connection = pin!(connection);
+    let repoll = Repoll::default();
     let served = poll_fn(|context| match silent.poll_evicted(context) {
         Poll::Ready(()) => Poll::Ready(Ok(())),
-        Poll::Pending => connection.as_mut().poll(context),
+        Poll::Pending => repoll.poll(connection.as_mut(), context),
     });
     if let Some(ended) = lifecycle.until_drained(served).await {
         if let Err(error) = ended {
@@ -224,6 +226,6 @@ mod tests {
             size_of::<F>()
         }
         let size = size_of_future(serve);
-        assert!(size <= 1_216, "{size}");
+        assert!(size <= 1_224, "{size}");
     }
 }
