@@ -37,6 +37,7 @@ use crate::{
     id::{IdFormats, SupportedEvents},
     lifecycle::Lifecycle,
     node::Node,
+    stream::RequestBody,
     telemetry,
     wire::{ErrorBody, ErrorCode},
 };
@@ -120,7 +121,7 @@ impl Api {
     /// future is dropped.
     pub fn serve(
         &self,
-        mut request: Request<Body>,
+        mut request: Request<RequestBody>,
     ) -> impl Future<Output = Response> + Send + use<> {
         if let Some(uri) = canonical(request.uri()) {
             *request.uri_mut() = uri;
@@ -135,7 +136,10 @@ impl Api {
                 }
             }
         } else {
-            Either::Right(Either::Right(route(self.router.clone(), request)))
+            Either::Right(Either::Right(Box::pin(route(
+                self.router.clone(),
+                request.map(Body::new),
+            ))))
         };
         answer.map(name_charset)
     }
@@ -255,7 +259,21 @@ fn name_charset(mut response: Response) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{unread::Unread, *};
+
+    /// The first is copied on its way into the connection, which has room for it as long as it lives;
+    /// the second is allocated for each internal request.
+    #[test]
+    fn the_futures_of_a_request_are_small() {
+        fn answer<F: Future>(_: fn(&Api, Request<RequestBody>) -> F) -> usize {
+            size_of::<F>()
+        }
+        fn work<F: Future>(_: fn(Arc<Context>, Request<Unread>) -> F) -> usize {
+            size_of::<F>()
+        }
+        let sizes = (answer(Api::serve), work(internal::answer));
+        assert!(sizes.0 <= 128 && sizes.1 <= 1_688, "{sizes:?}");
+    }
 
     #[test]
     fn routes_are_matched_as_express_matches_them() {

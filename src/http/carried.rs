@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    panic::AssertUnwindSafe,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -46,45 +46,55 @@ impl Carrier {
     where
         W: Future<Output = Response> + Send + 'static,
     {
+        let answer: Answer = Box::pin(work);
+        let carried = |place, lifecycle| Carried {
+            work: Some(Work {
+                answer,
+                _place: place,
+            }),
+            lifecycle,
+        };
         // Now, since hyper may drop what is returned here before it is polled: as soon as a caller
         // has hung up.
         if let Ok(place) = self.places.clone().try_acquire_owned() {
-            return Either::Left(Carried::new(work, place, self.lifecycle.clone()));
+            return Either::Left(carried(place, self.lifecycle.clone()));
         }
         let Self { places, lifecycle } = self.clone();
-        Either::Right(async move {
+        Either::Right(Box::pin(async move {
             let Ok(Ok(place)) = timeout(WAIT, places.acquire_owned()).await else {
                 metrics::counter!("sockd_internal_overloaded_total").increment(1);
                 return Error::from(ErrorCode::Overloaded).into_response();
             };
-            Carried::new(work, place, lifecycle).await
-        })
+            carried(place, lifecycle).await
+        }))
     }
 }
+
+/// Boxed before anything moves it, since it is large.
+type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 /// Work that its caller's connection drives, since a task of its own costs each request the wake-up
 /// of another thread. When the connection drops it unfinished, a task takes it over.
 struct Carried {
     /// `None` once it is done.
-    work: Option<Pin<Box<dyn Future<Output = Response> + Send>>>,
+    work: Option<Work>,
     lifecycle: Lifecycle,
 }
 
-impl Carried {
-    fn new(
-        work: impl Future<Output = Response> + Send + 'static,
-        place: OwnedSemaphorePermit,
-        lifecycle: Lifecycle,
-    ) -> Self {
-        let work = async move {
-            let answer = AssertUnwindSafe(work).catch_unwind().await;
-            drop(place);
-            answer.unwrap_or_else(|_| Error::from(ErrorCode::InternalError).into_response())
-        };
-        Self {
-            work: Some(Box::pin(work)),
-            lifecycle,
-        }
+/// Work that has a place.
+struct Work {
+    answer: Answer,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Future for Work {
+    type Output = Response;
+
+    /// A panic is answered like any other failure.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
+        let poll = || self.answer.as_mut().poll(context);
+        catch_unwind(AssertUnwindSafe(poll))
+            .unwrap_or_else(|_| Poll::Ready(Error::from(ErrorCode::InternalError).into_response()))
     }
 }
 
@@ -95,7 +105,7 @@ impl Future for Carried {
         let Some(work) = &mut self.work else {
             return Poll::Pending;
         };
-        let answer = ready!(work.as_mut().poll(context));
+        let answer = ready!(Pin::new(work).poll(context));
         self.work = None;
         Poll::Ready(answer)
     }

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use http::{HeaderMap, Request, Uri, Version, header, uri::Authority};
+use http::{HeaderMap, Request, Version, header, uri::Authority};
 
 use crate::wire::ErrorCode;
 
@@ -36,10 +36,7 @@ fn header(headers: &HeaderMap, version: Version) -> Result<Option<Authority>, Er
         (None, _) if version < Version::HTTP_11 => return Ok(None),
         _ => return Err(ErrorCode::InvalidHost),
     };
-    // Parsed as part of an address, so that a path or a user is told from a host.
-    let uri = Uri::try_from([b"http://", line.as_bytes()].concat()).ok();
-    let authority = uri.and_then(|uri| uri.into_parts().authority);
-    let authority = authority.filter(|authority| authority.as_str().as_bytes() == line.as_bytes());
+    let authority = Authority::try_from(line.as_bytes()).ok();
     authority
         .filter(is_host_and_port)
         .map(Some)

@@ -9,16 +9,17 @@ use std::{
 
 use axum::{
     Json,
-    body::{Body, Bytes},
     extract::Query,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderName, Request, header, request::Parts};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request::Parts};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use super::{Context, error::Error, prefer::preference};
+use super::{Context, error::Error, prefer::preference, unread::Unread};
 use crate::{
     id::{IdFormat, UserId},
     secret::Secret,
@@ -58,7 +59,7 @@ pub(super) fn check_caller(headers: &HeaderMap, context: &Context) -> Result<(),
 }
 
 /// Answers a request of a caller who was let in.
-pub(super) async fn answer(context: Arc<Context>, request: Request<Body>) -> Response {
+pub(super) async fn answer(context: Arc<Context>, request: Request<Unread>) -> Response {
     let started = Instant::now();
     let (
         Parts {
@@ -112,11 +113,7 @@ fn bearer(value: &[u8]) -> Option<&str> {
 }
 
 /// `POST /internal/emit`
-async fn emit(
-    context: &Context,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<Json<EmitAnswer>, Error> {
+async fn emit(context: &Context, headers: &HeaderMap, body: Unread) -> Result<Response, Error> {
     let (user, event) = {
         let body = read(context, headers, body).await?;
         let body = text_of(&body);
@@ -137,21 +134,34 @@ async fn emit(
     match context.node.emit(&user, &event).await {
         Ok(reach) => {
             let nodes = reach.nodes.filter(|_| prefers_representation(headers));
-            Ok(Json(EmitAnswer {
-                ok: true,
-                online: nodes.map(|nodes| nodes > 0),
-                nodes,
-            }))
+            Ok(match nodes {
+                Some(nodes) => Json(EmitAnswer {
+                    ok: true,
+                    online: Some(nodes > 0),
+                    nodes: Some(nodes),
+                })
+                .into_response(),
+                None => emitted(),
+            })
         }
         Err(_) => Err(ErrorCode::BusUnavailable.into()),
     }
+}
+
+/// What nearly every caller is told, so it is not composed for each: an [`EmitAnswer`] with nothing but
+/// `ok`.
+fn emitted() -> Response {
+    let mut response = Response::new(r#"{"ok":true}"#.into());
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
 }
 
 /// `POST /internal/force-logout`
 async fn force_logout(
     context: &Context,
     headers: &HeaderMap,
-    body: Body,
+    body: Unread,
 ) -> Result<Json<ForceLogoutAnswer>, Error> {
     let (user, session) = {
         let body = read(context, headers, body).await?;
@@ -214,7 +224,7 @@ fn sessions(
 }
 
 /// The bytes of a JSON body; `{}` for none, and for any other content type.
-async fn read(context: &Context, headers: &HeaderMap, body: Body) -> Result<Bytes, ErrorCode> {
+async fn read(context: &Context, headers: &HeaderMap, body: Unread) -> Result<Bytes, ErrorCode> {
     const NONE: Bytes = Bytes::from_static(b"{}");
     if !is_json(headers) {
         return Ok(NONE);
@@ -247,13 +257,31 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
-async fn read_bounded(body: Body, limit: usize, within: Duration) -> Result<Bytes, ErrorCode> {
-    match timeout(within, Limited::new(body, limit).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ErrorCode::PayloadTooLarge),
-        Ok(Err(_)) => Err(ErrorCode::InvalidJson),
-        Err(_) => Err(ErrorCode::RequestTimeout),
+async fn read_bounded(body: Unread, limit: usize, within: Duration) -> Result<Bytes, ErrorCode> {
+    timeout(within, read_to_end(body, limit))
+        .await
+        .unwrap_or(Err(ErrorCode::RequestTimeout))
+}
+
+/// The whole body. One that has come in one piece, as most have, is not copied.
+async fn read_to_end(mut body: Unread, limit: usize) -> Result<Bytes, ErrorCode> {
+    if body.size_hint().lower() > limit as u64 {
+        return Err(ErrorCode::PayloadTooLarge);
     }
+    let mut pieces = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame.map_err(|_| ErrorCode::InvalidJson)?.into_data() else {
+            continue;
+        };
+        if pieces.len() + piece.len() > limit {
+            return Err(ErrorCode::PayloadTooLarge);
+        }
+        if pieces.is_empty() && body.is_end_stream() {
+            return Ok(piece);
+        }
+        pieces.extend_from_slice(&piece);
+    }
+    Ok(pieces.freeze())
 }
 
 /// Returns a member that is an id: a string, or a number if ids are integers.

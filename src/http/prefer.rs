@@ -1,11 +1,13 @@
 //! What a caller would like of an answer: the header `Prefer` (RFC 7240).
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
+
+const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// The value of the preference, unquoted, where it is given; empty for one without a value. Of one
 /// that is given more than once the first counts.
 pub(super) fn preference(headers: &HeaderMap, name: &str) -> Option<String> {
-    let lines = headers.get_all("prefer").into_iter();
+    let lines = headers.get_all(PREFER).into_iter();
     let mut preferences = lines.flat_map(|line| preferences(line.as_bytes()));
     let found = preferences.find(|(given, _)| given.eq_ignore_ascii_case(name.as_bytes()));
     found.map(|(_, value)| String::from_utf8_lossy(&value).into_owned())
@@ -62,7 +64,7 @@ mod tests {
 
     fn value(lines: &[&str]) -> Option<String> {
         let lines = lines.iter().map(|line| line.parse().unwrap());
-        let headers = lines.map(|line| (http::HeaderName::from_static("prefer"), line));
+        let headers = lines.map(|line| (PREFER, line));
         preference(&headers.collect(), "return")
     }
 

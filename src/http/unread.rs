@@ -9,46 +9,47 @@ use std::{
     time::Duration,
 };
 
-use axum::body::{Body, Bytes, HttpBody};
+use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::BodyExt;
-use hyper::body::{Frame, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::{
     runtime::Handle,
     time::{Instant, timeout_at},
 };
 
+use crate::stream::RequestBody;
+
 /// How much is read on at the most.
 const EXCESS: usize = 16 << 20;
 
 /// A body that is read to its end, within bounds, whatever becomes of it.
-struct Unread {
+pub(super) struct Unread {
     /// `None` once it has ended.
-    body: Option<Body>,
-    until: Instant,
+    body: Option<RequestBody>,
+    /// Until when it is read on; `None` if it is not.
+    until: Option<Instant>,
 }
 
 /// Sees to it that the body has been read `within` the time, by the handler or else by nobody.
-pub(super) fn read_on(request: Request<Body>, within: Duration) -> Request<Body> {
-    // Who asks first whether to send a body has sent none by then.
-    if request.headers().contains_key(header::EXPECT) {
-        return request;
-    }
-    let until = Instant::now() + within;
-    request.map(|body| {
-        let body = Some(body);
-        Body::new(Unread { body, until })
+pub(super) fn read_on(request: Request<RequestBody>, within: Duration) -> Request<Unread> {
+    // A caller that asks first whether to send a body has not sent it by then.
+    let asks_first = request.headers().contains_key(header::EXPECT);
+    let until = (!asks_first).then(|| Instant::now() + within);
+    request.map(|body| Unread {
+        body: Some(body),
+        until,
     })
 }
 
-impl HttpBody for Unread {
+impl Body for Unread {
     type Data = Bytes;
-    type Error = axum::Error;
+    type Error = hyper::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some(body) = &mut self.body else {
             return Poll::Ready(None);
         };
@@ -60,28 +61,31 @@ impl HttpBody for Unread {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
         self.body
             .as_ref()
-            .map_or(SizeHint::with_exact(0), HttpBody::size_hint)
+            .map_or(SizeHint::with_exact(0), Body::size_hint)
     }
 }
 
 impl Drop for Unread {
     fn drop(&mut self) {
         let rest = self.body.take().filter(|body| !body.is_end_stream());
-        let (Some(rest), Ok(runtime)) = (rest, Handle::try_current()) else {
+        let (Some(rest), Some(until)) = (rest, self.until) else {
+            return;
+        };
+        let Ok(runtime) = Handle::try_current() else {
             return;
         };
         // The connection's own task waits for it, and the time is short.
-        runtime.spawn(timeout_at(self.until, discard(rest)));
+        runtime.spawn(timeout_at(until, discard(rest)));
     }
 }
 
-async fn discard(mut body: Body) {
+async fn discard(mut body: RequestBody) {
     let mut read = 0;
     // Once it has been answered, hyper tells the end of a body of known length only with the next
     // request.

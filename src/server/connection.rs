@@ -10,7 +10,7 @@ use std::{
 };
 
 use axum::body::Body;
-use futures_util::future::Either;
+use futures_util::future::{Either, FutureExt};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Version, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -101,17 +101,18 @@ pub(super) async fn serve(tcp: TcpStream, room: Room, bare: Bare, shared: Arc<Sh
         // A client that half-closes while it polls is gone; a caller may still read the response.
         let under_way = requests.begin(!is_client || refusal.is_some());
         let stays_open = stays_open(request.version(), request.headers());
-        let request = request.map(|body| Body::new(requests.body(body)));
+        let request = request.map(|body| requests.body(body));
         let answer = match refusal {
             Some(refusal) => Either::Left(ready(refusal)),
             None if is_client => {
-                Either::Right(Either::Left(shared.gateway.serve(request, has_room)))
+                let answer = shared.gateway.serve(request.map(Body::new), has_room);
+                Either::Right(Either::Left(Box::pin(answer)))
             }
             None => Either::Right(Either::Right(shared.api.serve(request))),
         };
         let shared = &*shared;
-        async move {
-            let mut response = answer.await;
+        // Not an async block, which would hold the answer's future twice.
+        answer.map(move |mut response| {
             if let Some(value) = &shared.keep_alive
                 && stays_open
                 && has_room
@@ -124,7 +125,7 @@ pub(super) async fn serve(tcp: TcpStream, room: Room, bare: Bare, shared: Arc<Sh
             }
             drop(under_way);
             Ok::<_, Infallible>(response)
-        }
+        })
     });
     let connection = http1::Builder::new()
         .keep_alive(has_room && !lifecycle.is_draining())
