@@ -34,6 +34,16 @@ pub struct Stream {
     is_blocked: bool,
 }
 
+/// The parts of an upgraded stream.
+#[derive(Debug)]
+pub struct Parts {
+    pub tcp: TcpStream,
+    /// What the peer has sent behind its request.
+    pub read: Bytes,
+    /// The answer to the request, still to be written.
+    pub answer: Vec<u8>,
+}
+
 /// The requests of one connection, one at a time.
 #[derive(Debug, Clone)]
 pub struct Requests {
@@ -47,6 +57,8 @@ struct State {
     is_under_way: bool,
     /// Whether the current request, or else the last one, outlives the end of input.
     outlives_end: bool,
+    /// The answer to an upgrade, which goes out with what follows it.
+    held: Option<Vec<u8>>,
     /// Whether the input has ended and hyper does not know.
     has_ended: bool,
     /// Whether the input ended in the middle of the current request's body.
@@ -79,6 +91,7 @@ impl Stream {
         let state = State {
             is_under_way: false,
             outlives_end: false,
+            held: None,
             has_ended: false,
             is_truncated: false,
             has_head_begun: false,
@@ -102,11 +115,16 @@ impl Stream {
         self.requests.clone()
     }
 
-    /// The TCP stream of an upgraded connection, and what hyper has read from it already. `None`: it
-    /// was not a `Stream`.
-    pub fn into_tcp(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {
+    /// Takes an upgraded connection apart. `None`: it was not a `Stream`.
+    pub fn into_parts(upgraded: Upgraded) -> Option<Parts> {
         let parts = upgraded.downcast::<TokioIo<Self>>().ok()?;
-        Some((parts.io.into_inner().tcp, parts.read_buf))
+        let Self { tcp, requests, .. } = parts.io.into_inner();
+        let answer = requests.lock().held.take();
+        Some(Parts {
+            tcp,
+            read: parts.read_buf,
+            answer: answer.unwrap_or_default(),
+        })
     }
 
     /// Notes the outcome of a write.
@@ -182,6 +200,9 @@ impl AsyncWrite for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.requests.hold(&[io::IoSlice::new(bytes)]) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let written = Pin::new(&mut this.tcp).poll_write(context, bytes);
         this.written(written, bytes.len(), context)
     }
@@ -192,8 +213,11 @@ impl AsyncWrite for Stream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.tcp).poll_write_vectored(context, slices);
         let length = slices.iter().map(|slice| slice.len()).sum();
+        if this.requests.hold(slices) {
+            return Poll::Ready(Ok(length));
+        }
+        let written = Pin::new(&mut this.tcp).poll_write_vectored(context, slices);
         this.written(written, length, context)
     }
 
@@ -236,6 +260,18 @@ impl Requests {
         state.deadline = Instant::now() + self.keep_alive;
     }
 
+    /// Keeps what is about to be written, if it is to be held back.
+    fn hold(&self, slices: &[io::IoSlice<'_>]) -> bool {
+        let mut state = self.lock();
+        let Some(held) = &mut state.held else {
+            return false;
+        };
+        slices
+            .iter()
+            .for_each(|slice| held.extend_from_slice(slice));
+        true
+    }
+
     fn note_bytes(&self) {
         let mut state = self.lock();
         if !state.is_under_way && !state.has_head_begun {
@@ -273,6 +309,14 @@ impl Requests {
     fn lock(&self) -> MutexGuard<'_, State> {
         // No operation leaves the state half-changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl UnderWay {
+    /// Holds the answer back until [`Stream::into_parts`]: it upgrades the connection, and whoever
+    /// takes that over can write it together with what follows.
+    pub fn hold_answer(&self) {
+        self.0.lock().held = Some(Vec::new());
     }
 }
 

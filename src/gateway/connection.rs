@@ -34,7 +34,7 @@ use super::{
 use crate::{
     hub::{Farewell, Outlet},
     node::Admitted,
-    wire::{Event, HandshakeError},
+    wire::{Event, Frame, HandshakeError},
 };
 
 pub(super) struct Connection {
@@ -131,15 +131,18 @@ impl Connection {
         Self::open(place, credentials, Transport::Polling(Upgrade::None))
     }
 
-    /// Opens a connection on a WebSocket, and sends the packet that says so.
+    /// Opens a connection on a WebSocket, and sends the packet that says so behind the answer to the
+    /// client's request.
     pub(super) fn open_websocket(
         place: Place,
         credentials: Option<Credentials>,
         stream: RawStream,
+        answer: &[u8],
     ) -> Arc<Self> {
         let connection = Self::open(place, credentials, Transport::WebSocket(stream));
         let packet = connection.engine.open_packet(connection.sid, "");
-        connection.lock().send(packet);
+        let both = [answer, packet.bytes()].concat();
+        connection.lock().send(Frame::raw(both.into(), 0));
         connection
     }
 

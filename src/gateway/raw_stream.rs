@@ -16,12 +16,25 @@ pub(super) enum RawStream {
     Tcp(TcpStream),
 }
 
+/// A stream that is to become a WebSocket.
+pub(super) struct Accepted {
+    pub(super) stream: RawStream,
+    /// What the client has sent right behind its request; a copy, as the original pins the buffer that
+    /// the request was read into.
+    pub(super) early: Vec<u8>,
+    /// The answer to the request, which has to be written first.
+    pub(super) answer: Vec<u8>,
+}
+
 impl RawStream {
-    /// The stream that was accepted, and what the client has sent right behind its request. That is
-    /// copied: the original pins the buffer that the request was read into.
-    pub(super) fn of(upgraded: Upgraded) -> Option<(Self, Vec<u8>)> {
-        let (tcp, early) = Stream::into_tcp(upgraded)?;
-        Some((Self::Tcp(tcp), early.to_vec()))
+    /// Takes over the stream that was accepted.
+    pub(super) fn of(upgraded: Upgraded) -> Option<Accepted> {
+        let parts = Stream::into_parts(upgraded)?;
+        Some(Accepted {
+            stream: Self::Tcp(parts.tcp),
+            early: parts.read.to_vec(),
+            answer: parts.answer,
+        })
     }
 
     pub(super) fn poll_read(

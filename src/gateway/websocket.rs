@@ -18,7 +18,7 @@ use super::{
     entrance::Credentials,
     frames::{Frames, Message, Violation},
     packet::{self, Packet},
-    raw_stream::RawStream,
+    raw_stream::{Accepted, RawStream},
 };
 
 /// The size of the read buffer; there is one per thread, so connections need none.
@@ -30,8 +30,13 @@ thread_local! {
 
 /// Opens a connection on the WebSocket that the request is about to become.
 pub(super) async fn open(place: Place, on_upgrade: OnUpgrade, credentials: Option<Credentials>) {
-    if let Some((stream, early)) = upgraded(on_upgrade).await {
-        let connection = Connection::open_websocket(place, credentials, stream);
+    if let Some(accepted) = upgraded(on_upgrade).await {
+        let Accepted {
+            stream,
+            early,
+            answer,
+        } = accepted;
+        let connection = Connection::open_websocket(place, credentials, stream, &answer);
         carry(connection, Frames::default(), early);
     }
 }
@@ -39,9 +44,17 @@ pub(super) async fn open(place: Place, on_upgrade: OnUpgrade, credentials: Optio
 /// Upgrades a client that polls to the WebSocket that the request is about to become, once the client
 /// has probed it and asks for it.
 pub(super) async fn upgrade(connection: Arc<Connection>, on_upgrade: OnUpgrade) {
-    let Some((mut stream, mut early)) = upgraded(on_upgrade).await else {
+    let Some(accepted) = upgraded(on_upgrade).await else {
         return connection.abandon_upgrade();
     };
+    let Accepted {
+        mut stream,
+        mut early,
+        answer,
+    } = accepted;
+    if !writes(&mut stream, &answer) {
+        return connection.abandon_upgrade();
+    }
     let mut frames = Frames::default();
     let limit = connection.engine().socketio.upgrade_timeout;
     let probe = probe(&connection, &mut stream, &mut frames, &mut early);
@@ -101,12 +114,7 @@ async fn probe(
                     None
                 }
             };
-            // A client with no room for these few bytes does not read at all.
-            let written = answer.is_none_or(|answer| {
-                let bytes = answer.bytes();
-                stream.try_write(&[IoSlice::new(bytes)]).ok() == Some(bytes.len())
-            });
-            if !written {
+            if !answer.is_none_or(|answer| writes(stream, answer.bytes())) {
                 wanted = Some(false);
             }
             wanted.is_none()
@@ -121,14 +129,19 @@ async fn probe(
     }
 }
 
-async fn upgraded(on_upgrade: OnUpgrade) -> Option<(RawStream, Vec<u8>)> {
+/// Writes a few bytes, or returns `false`: a client with no room for them does not read at all.
+fn writes(stream: &mut RawStream, bytes: &[u8]) -> bool {
+    stream.try_write(&[IoSlice::new(bytes)]).ok() == Some(bytes.len())
+}
+
+async fn upgraded(on_upgrade: OnUpgrade) -> Option<Accepted> {
     match on_upgrade.await {
         Ok(upgraded) => {
-            let stream = RawStream::of(upgraded);
-            if stream.is_none() {
+            let accepted = RawStream::of(upgraded);
+            if accepted.is_none() {
                 tracing::error!("an upgraded stream is not the one that was accepted");
             }
-            stream
+            accepted
         }
         Err(error) => {
             tracing::debug!(%error, "a client left in the middle of its upgrade");
@@ -228,7 +241,7 @@ mod tests {
         let sent = client.try_write(&flood).expect("there is room");
         assert!(sent > 2 * SCRATCH, "{sent}");
         let mut carrier = Carrier {
-            connection: Connection::open_websocket(place(&engine()), None, stream),
+            connection: Connection::open_websocket(place(&engine()), None, stream, b""),
             frames: Frames::default(),
         };
         let woken = Arc::new(Woken::default());

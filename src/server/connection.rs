@@ -11,7 +11,7 @@ use std::{
 
 use axum::body::Body;
 use futures_util::future::{Either, FutureExt};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, sync::oneshot, time::timeout};
@@ -122,6 +122,9 @@ pub(super) async fn serve(tcp: TcpStream, room: Room, bare: Bare, shared: Arc<Sh
                 let headers = response.headers_mut();
                 headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
                 headers.insert(KEEP_ALIVE, value.clone());
+            }
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                under_way.hold_answer();
             }
             drop(under_way);
             Ok::<_, Infallible>(response)

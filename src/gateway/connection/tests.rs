@@ -22,7 +22,7 @@ async fn clients_that_leave_leave_nothing_behind() {
     for _ in 0..100 {
         let polling = Connection::open_polling(place(&engine), None);
         let (stream, client) = streams().await;
-        let websocket = Connection::open_websocket(place(&engine), None, stream);
+        let websocket = Connection::open_websocket(place(&engine), None, stream, b"");
         clients.push((Arc::downgrade(&polling), Arc::downgrade(&websocket), client));
         for _ in 0..3 {
             // As each of them may be woken sooner, later, or again.
