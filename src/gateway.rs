@@ -136,6 +136,8 @@ impl Gateway {
                 packets(packet.packet())
             }
             Asked::Poll(connection) if connection.is_polling() => {
+                // It would keep the buffer that it was read into for as long as the poll waits.
+                drop(request);
                 match polling::poll(&connection).await {
                     Some(payload) => packets(payload),
                     None => refuse(EngineError::BadRequest),
