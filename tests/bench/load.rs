@@ -10,12 +10,12 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use futures_util::{SinkExt, StreamExt, TryStreamExt, stream};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     net::TcpStream,
     sync::{Notify, mpsc},
     task::JoinHandle,
-    time::timeout,
+    time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
@@ -24,13 +24,15 @@ use tokio_tungstenite::{
 
 use crate::server::{Login, Server};
 
-/// How many connect, or call, at once.
+/// How many connect, or call, at once, unless all do.
 const AT_ONCE: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(120);
+/// The pace of [`Load::push_paced`]: so many events every millisecond.
+const EVENTS_PER_MILLISECOND: usize = 2;
 
-/// Connected clients, one a user.
+/// Connected clients, and the callers that push events to them.
 pub(crate) struct Load {
-    users: Vec<String>,
+    logins: Vec<Login>,
     clients: Vec<JoinHandle<()>>,
     received: Arc<Received>,
     http: reqwest::Client,
@@ -61,19 +63,42 @@ impl Received {
 }
 
 impl Load {
+    /// So many users with one client each.
     pub(crate) async fn connect(server: &Server, count: usize) -> anyhow::Result<Self> {
-        let logins = Server::logins(count)?;
-        ensure!(logins.len() == count, "not all tokens were made");
+        Self::join(server, Server::logins(count)?, AT_ONCE).await
+    }
+
+    /// One user with so many clients.
+    pub(crate) async fn connect_crowd(server: &Server, count: usize) -> anyhow::Result<Self> {
+        let login = Server::logins(1)?.swap_remove(0);
+        Self::join(server, vec![login; count], AT_ONCE).await
+    }
+
+    /// Cuts all connections; the first `count` clients come back at once. Returns how long it took
+    /// until they were.
+    pub(crate) async fn reconnect(
+        self,
+        server: &Server,
+        count: usize,
+    ) -> anyhow::Result<(Self, Duration)> {
+        let logins = self.logins[..count.min(self.logins.len())].to_vec();
+        drop(self);
+        let begun = Instant::now();
+        let load = Self::join(server, logins, count).await?;
+        Ok((load, begun.elapsed()))
+    }
+
+    async fn join(server: &Server, logins: Vec<Login>, at_once: usize) -> anyhow::Result<Self> {
         let received = Arc::new(Received::default());
-        let users = logins.iter().map(|login| login.user_id.clone()).collect();
-        let clients = stream::iter(logins)
+        // In the order of the logins.
+        let clients = stream::iter(&logins)
             .map(|login| join(server, login, received.clone()))
-            .buffer_unordered(AT_ONCE)
+            .buffered(at_once)
             .try_collect()
             .await
             .context("a client cannot join; does the limit of open files (ulimit -n) fit?")?;
         Ok(Self {
-            users,
+            logins,
             clients,
             received,
             http: reqwest::Client::builder().no_proxy().build()?,
@@ -91,9 +116,63 @@ impl Load {
         self.received.reach(before + count).await
     }
 
-    /// Pushes events one by one, and answers how long each took to come.
-    pub(crate) async fn push_alone(
+    /// Pushes so many events at a steady pace that leaves the server mostly idle, and waits until all
+    /// have come.
+    pub(crate) async fn push_paced(&self, server: &Server, count: usize) -> anyhow::Result<()> {
+        let before = self.received.count.load(Ordering::Acquire);
+        let mut pace = interval(Duration::from_millis(1));
+        pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let steps = stream::unfold(pace, |mut pace| async {
+            pace.tick().await;
+            Some((stream::iter([(); EVENTS_PER_MILLISECOND]), pace))
+        });
+        steps
+            .flatten()
+            .take(count)
+            .enumerate()
+            .map(|(number, ())| self.emit(server, number))
+            .buffer_unordered(AT_ONCE)
+            .try_for_each(|()| async { Ok(()) })
+            .await?;
+        self.received.reach(before + count).await
+    }
+
+    /// Pushes so many events to the one user of a crowd, and waits until all have come to all.
+    pub(crate) async fn push_to_crowd(&self, server: &Server, count: usize) -> anyhow::Result<()> {
+        let before = self.received.count.load(Ordering::Acquire);
+        for number in 0..count {
+            self.emit(server, number).await?;
+        }
+        self.received
+            .reach(before + count * self.clients.len())
+            .await
+    }
+
+    /// Logs so many users out, one by one, and returns how long each client took to be closed.
+    pub(crate) async fn log_out(
         &mut self,
+        server: &Server,
+        count: usize,
+    ) -> anyhow::Result<Vec<Duration>> {
+        let mut times = Vec::with_capacity(count);
+        // Their tokens are of no use afterwards.
+        let logins: Vec<_> = self.logins.drain(..count).collect();
+        let clients: Vec<_> = self.clients.drain(..count).collect();
+        for (login, client) in logins.into_iter().zip(clients) {
+            let session = uuid::Uuid::new_v4().to_string();
+            let body = json!({ "userId": login.user_id, "sessionId": session });
+            let begun = Instant::now();
+            self.call(server, "force-logout", &body).await?;
+            let closed = timeout(PATIENCE, client).await;
+            closed.context("a client that was logged out stays connected")??;
+            times.push(begun.elapsed());
+        }
+        Ok(times)
+    }
+
+    /// Pushes events one by one, and returns how long each took to come.
+    pub(crate) async fn push_alone(
+        &self,
         server: &Server,
         count: usize,
     ) -> anyhow::Result<Vec<Duration>> {
@@ -110,20 +189,22 @@ impl Load {
     }
 
     async fn emit(&self, server: &Server, number: usize) -> anyhow::Result<()> {
-        let user = &self.users[number % self.users.len()];
+        let user = &self.logins[number % self.logins.len()].user_id;
         let payload = json!({ "number": number, "name": "Ada Lovelace", "roles": ["reader"] });
+        let body = json!({ "userId": user, "event": "profile:update", "payload": payload });
+        self.call(server, "emit", &body).await
+    }
+
+    async fn call(&self, server: &Server, route: &str, body: &Value) -> anyhow::Result<()> {
         let answer = self
             .http
-            .post(format!("http://{}/internal/emit", server.address))
+            .post(format!("http://{}/internal/{route}", server.address))
             .bearer_auth(Server::INTERNAL_SECRET)
-            .json(&json!({ "userId": user, "event": "profile:update", "payload": payload }))
+            .json(body)
             .send()
             .await?;
-        ensure!(
-            answer.status() == 200,
-            "an emit was answered {}",
-            answer.status()
-        );
+        let status = answer.status();
+        ensure!(status == 200, "{route} was answered {status}");
         answer.bytes().await?;
         Ok(())
     }
@@ -138,7 +219,7 @@ impl Drop for Load {
 /// Joins with the token, and then counts events and answers pings for as long as it is let.
 async fn join(
     server: &Server,
-    login: Login,
+    login: &Login,
     received: Arc<Received>,
 ) -> anyhow::Result<JoinHandle<()>> {
     let stream = TcpStream::connect(server.address).await?;

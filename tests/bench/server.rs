@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use tokio::time::sleep;
 
 /// What `/proc/PID/stat` counts CPU time in; Linux shows 100 a second on every architecture.
@@ -66,10 +66,12 @@ impl Redis {
 pub(crate) struct Server {
     process: Process,
     pub(crate) address: SocketAddr,
+    /// Whether it ends the connections of a user who is logged out; the framework cannot.
+    pub(crate) ends_connections: bool,
 }
 
 /// A client's login.
-#[derive(serde::Deserialize)]
+#[derive(Clone, serde::Deserialize)]
 pub(crate) struct Login {
     pub(crate) user_id: String,
     pub(crate) token: String,
@@ -98,7 +100,12 @@ impl Server {
 
     /// The same on socketioxide; see `framework.rs`.
     pub(crate) async fn framework() -> anyhow::Result<Self> {
-        Self::start(Command::new(std::env::current_exe()?).arg(Self::FRAMEWORK)).await
+        let mut command = Command::new(std::env::current_exe()?);
+        let server = Self::start(command.arg(Self::FRAMEWORK)).await?;
+        Ok(Self {
+            ends_connections: false,
+            ..server
+        })
     }
 
     /// The same in Node; see `baseline/server.mjs`.
@@ -143,6 +150,7 @@ impl Server {
         Ok(Self {
             process,
             address: ([127, 0, 0, 1], port).into(),
+            ends_connections: true,
         })
     }
 
@@ -154,7 +162,10 @@ impl Server {
             .current_dir(std::env::temp_dir())
             .output()?;
         let lines = std::str::from_utf8(&minted.stdout)?.lines();
-        lines.map(|line| Ok(serde_json::from_str(line)?)).collect()
+        let logins = lines.map(|line| Ok(serde_json::from_str(line)?));
+        let logins: Vec<Login> = logins.collect::<anyhow::Result<_>>()?;
+        ensure!(logins.len() == count, "not all tokens were made");
+        Ok(logins)
     }
 
     /// The resident set, in KiB.

@@ -2,11 +2,20 @@
 //! in the same server written in Node.
 //!
 //! `cargo bench --bench sockets` starts one server after the other, with sessions in memory, and sockd
-//! once more with sessions in Redis. It gives all the same work: SOCKETS WebSocket clients that stay
-//! idle, EVENTS events pushed as fast as 32 callers can, and then ALONE events of which each waits for
-//! the one before. Memory is the growth of the server's resident set, CPU the time that the system
-//! charged to it. Compare the columns of one run: figures of two machines, or of two moments, say
-//! little.
+//! once more with sessions in Redis. Each gets the same work, one step after the other:
+//!
+//! 1. `SOCKETS` WebSocket clients, one a user, join and stay idle;
+//! 2. `EVENTS` events are pushed as fast as 32 callers can;
+//! 3. [`ALONE`] events are pushed, each after the one before has come;
+//! 4. [`PACED`] events are pushed at 2,000 a second, which leaves the server mostly idle;
+//! 5. [`LOGOUTS`] users are logged out, one after the other;
+//! 6. all connections are cut, and half of the clients come back at once;
+//! 7. all leave for good, and [`REST`] later memory is looked at;
+//! 8. [`CROWD`] clients of one user join, and get [`CROWD_EVENTS`] events each.
+//!
+//! Memory is the server's resident set, CPU the time that the system charged to it, in user space and
+//! in the kernel. Clients and callers run beside it on the same cores. Compare the columns of one run:
+//! figures of two machines, or of two moments, say little.
 
 mod framework;
 mod load;
@@ -16,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use load::Load;
 use server::{Redis, Server};
+use tokio::time::sleep;
 
 /// The framework's server has the allocator of sockd.
 #[global_allocator]
@@ -24,6 +34,11 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const SOCKETS: usize = 10_000;
 const EVENTS: usize = 50_000;
 const ALONE: usize = 2_000;
+const PACED: usize = 10_000;
+const LOGOUTS: usize = 300;
+const REST: Duration = Duration::from_secs(30);
+const CROWD: usize = 1_000;
+const CROWD_EVENTS: usize = 100;
 
 /// What one server was measured to cost.
 struct Costs {
@@ -35,6 +50,12 @@ struct Costs {
     events_per_second: f64,
     median: Duration,
     slowest_of_100: Duration,
+    paced_cpu: Duration,
+    /// `None` for a server that cannot end a connection.
+    logout: Option<Duration>,
+    back: Duration,
+    kept_kib: u64,
+    delivery_cpu: Duration,
 }
 
 #[tokio::main]
@@ -83,7 +104,7 @@ async fn measure(server: Server, sockets: usize, events: usize) -> anyhow::Resul
     let started_kib = server.resident_kib()?;
 
     let cpu = server.cpu()?;
-    let mut load = Load::connect(&server, sockets).await?;
+    let load = Load::connect(&server, sockets).await?;
     let handshake_cpu = (server.cpu()? - cpu) / u32::try_from(sockets)?;
     server.is_idle().await?;
     let loaded_kib = server.resident_kib()?;
@@ -94,8 +115,28 @@ async fn measure(server: Server, sockets: usize, events: usize) -> anyhow::Resul
     let elapsed = begun.elapsed();
     let event_cpu = (server.cpu()? - cpu) / u32::try_from(events)?;
 
-    let mut times = load.push_alone(&server, ALONE).await?;
-    times.sort_unstable();
+    let times = sorted(load.push_alone(&server, ALONE).await?);
+
+    let cpu = server.cpu()?;
+    load.push_paced(&server, PACED).await?;
+    let paced_cpu = (server.cpu()? - cpu) / PACED as u32;
+
+    let mut load = load;
+    let logout = if server.ends_connections {
+        let times = sorted(load.log_out(&server, LOGOUTS.min(sockets / 2)).await?);
+        Some(times[times.len() / 2])
+    } else {
+        None
+    };
+    let (load, back) = load.reconnect(&server, sockets / 2).await?;
+    drop(load);
+    sleep(REST).await;
+    let kept_kib = server.resident_kib()?.saturating_sub(started_kib);
+
+    let crowd = Load::connect_crowd(&server, CROWD).await?;
+    let cpu = server.cpu()?;
+    crowd.push_to_crowd(&server, CROWD_EVENTS).await?;
+    let delivery_cpu = (server.cpu()? - cpu) / (CROWD * CROWD_EVENTS) as u32;
     Ok(Costs {
         started_kib,
         loaded_kib,
@@ -105,23 +146,62 @@ async fn measure(server: Server, sockets: usize, events: usize) -> anyhow::Resul
         events_per_second: events as f64 / elapsed.as_secs_f64(),
         median: times[times.len() / 2],
         slowest_of_100: times[times.len() * 99 / 100],
+        paced_cpu,
+        logout,
+        back,
+        kept_kib,
+        delivery_cpu,
     })
 }
 
-/// A line of the report: its name, how it is found, and how many digits are worth telling.
-type Row = (&'static str, fn(&Costs) -> f64, usize);
+fn sorted(mut times: Vec<Duration>) -> Vec<Duration> {
+    times.sort_unstable();
+    times
+}
 
-const ROWS: [Row; 8] = [
+/// A line of the report: its name, how it is found, and how many digits are worth telling.
+type Row = (&'static str, fn(&Costs) -> Option<f64>, usize);
+
+const ROWS: [Row; 13] = [
     ("memory before the sockets, MiB", |c| mib(c.started_kib), 1),
-    ("memory per idle socket, KiB", |c| c.kib_per_socket, 1),
+    ("memory per idle socket, KiB", |c| Some(c.kib_per_socket), 1),
     ("memory with all sockets, MiB", |c| mib(c.loaded_kib), 1),
+    (
+        "memory kept 30 s after all have left, MiB",
+        |c| mib(c.kept_kib),
+        1,
+    ),
     ("CPU per handshake, us", |c| micros(c.handshake_cpu), 0),
-    ("CPU per event, us", |c| micros(c.event_cpu), 0),
-    ("events per second", |c| c.events_per_second, 0),
+    ("CPU per event, 32 callers, us", |c| micros(c.event_cpu), 0),
+    (
+        "CPU per event, 2,000 a second, us",
+        |c| micros(c.paced_cpu),
+        0,
+    ),
+    (
+        "CPU per delivery, 1,000 sockets of one user, us",
+        |c| micros(c.delivery_cpu),
+        1,
+    ),
+    (
+        "events per second, 32 callers",
+        |c| Some(c.events_per_second),
+        0,
+    ),
     ("one event alone, median, us", |c| micros(c.median), 0),
     (
         "one event alone, 99 of 100 within, us",
         |c| micros(c.slowest_of_100),
+        0,
+    ),
+    (
+        "from logout to closed, median, us",
+        |c| c.logout.and_then(micros),
+        0,
+    ),
+    (
+        "half of the sockets back at once, ms",
+        |c| Some(c.back.as_secs_f64() * 1e3),
         0,
     ),
 ];
@@ -136,15 +216,19 @@ fn report(sockets: usize, events: usize, columns: &[(&str, Costs)]) {
     println!("|---|{}", "---:|".repeat(columns.len()));
     for (name, of, digits) in ROWS {
         let figures = columns.iter().map(|(_, costs)| of(costs));
-        let figures: Vec<_> = figures.map(|figure| format!("{figure:.digits$}")).collect();
+        let cell = |figure| match figure {
+            Some(figure) => format!("{figure:.digits$}"),
+            None => "-".to_owned(),
+        };
+        let figures: Vec<_> = figures.map(cell).collect();
         println!("| {name} | {} |", figures.join(" | "));
     }
 }
 
-fn mib(kib: u64) -> f64 {
-    kib as f64 / 1_024.0
+fn mib(kib: u64) -> Option<f64> {
+    Some(kib as f64 / 1_024.0)
 }
 
-fn micros(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e6
+fn micros(time: Duration) -> Option<f64> {
+    Some(time.as_secs_f64() * 1e6)
 }
