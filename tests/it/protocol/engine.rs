@@ -272,11 +272,9 @@ async fn a_malformed_packet_closes_the_connection() {
     let packets = [
         "x",
         "9",
-        "0",
         "4",
         "4x",
         "47",
-        "42",
         "42{}",
         "42[",
         "42[\"a\"",
