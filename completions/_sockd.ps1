@@ -40,6 +40,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
         'sockd;serve' {
             [CompletionResult]::new('--host', '--host', [CompletionResultType]::ParameterName, 'The address to listen on; :: means all IPv4 and IPv6 addresses')
             [CompletionResult]::new('--port', '--port', [CompletionResultType]::ParameterName, 'The port to listen on; 0 lets the system choose')
+            [CompletionResult]::new('--internal-listen', '--internal-listen', [CompletionResultType]::ParameterName, 'Where to serve internal routes, health and metrics apart from the clients, such as 127.0.0.1:3001 or unix:/run/sockd/internal.sock')
             [CompletionResult]::new('--redis-url', '--redis-url', [CompletionResultType]::ParameterName, 'The Redis that stores sessions and connects nodes; put a password in REDIS_PASS or redis.password_file, since ps shows flags')
             [CompletionResult]::new('--log-level', '--log-level', [CompletionResultType]::ParameterName, 'What to log, such as info or info,sockd=debug')
             [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'The format of the log')
@@ -55,7 +56,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             [CompletionResult]::new('--batch', '--batch', [CompletionResultType]::ParameterName, 'Send one event per line of this file, - for stdin')
             [CompletionResult]::new('--concurrency', '--concurrency', [CompletionResultType]::ParameterName, 'How many lines of a batch to send at once; lines of one user stay in order')
             [CompletionResult]::new('--failed', '--failed', [CompletionResultType]::ParameterName, 'Where to keep the lines of a batch that failed [default: FILE.failed.ndjson]')
-            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'The node''s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]')
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'The node''s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]')
             [CompletionResult]::new('--secret-file', '--secret-file', [CompletionResultType]::ParameterName, 'A file with the secret for the internal API, - for stdin [default: the configured secret]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]')
             [CompletionResult]::new('--require-online', '--require-online', [CompletionResultType]::ParameterName, 'Fail with exit code 5 if the user has no socket')
@@ -68,7 +69,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             break
         }
         'sockd;force-logout' {
-            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'The node''s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]')
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'The node''s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]')
             [CompletionResult]::new('--secret-file', '--secret-file', [CompletionResultType]::ParameterName, 'A file with the secret for the internal API, - for stdin [default: the configured secret]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the result as JSON')

@@ -633,7 +633,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__serve)
-            opts="-h -V --dev --host --port --redis-url --log-level --log-format --config --help --version"
+            opts="-h -V --dev --host --port --internal-listen --redis-url --log-level --log-format --config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -644,6 +644,10 @@ _sockd() {
                     return 0
                     ;;
                 --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --internal-listen)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -36,6 +36,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
         &'sockd;serve'= {
             cand --host 'The address to listen on; :: means all IPv4 and IPv6 addresses'
             cand --port 'The port to listen on; 0 lets the system choose'
+            cand --internal-listen 'Where to serve internal routes, health and metrics apart from the clients, such as 127.0.0.1:3001 or unix:/run/sockd/internal.sock'
             cand --redis-url 'The Redis that stores sessions and connects nodes; put a password in REDIS_PASS or redis.password_file, since ps shows flags'
             cand --log-level 'What to log, such as info or info,sockd=debug'
             cand --log-format 'The format of the log'
@@ -50,7 +51,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand --batch 'Send one event per line of this file, - for stdin'
             cand --concurrency 'How many lines of a batch to send at once; lines of one user stay in order'
             cand --failed 'Where to keep the lines of a batch that failed [default: FILE.failed.ndjson]'
-            cand --url 'The node''s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]'
+            cand --url 'The node''s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]'
             cand --secret-file 'A file with the secret for the internal API, - for stdin [default: the configured secret]'
             cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
             cand --require-online 'Fail with exit code 5 if the user has no socket'
@@ -62,7 +63,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand --version 'Print version'
         }
         &'sockd;force-logout'= {
-            cand --url 'The node''s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]'
+            cand --url 'The node''s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]'
             cand --secret-file 'A file with the secret for the internal API, - for stdin [default: the configured secret]'
             cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
             cand --json 'Print the result as JSON'

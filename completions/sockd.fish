@@ -38,6 +38,7 @@ complete -c sockd -n "__fish_sockd_needs_command" -f -a "completions" -d 'Print 
 complete -c sockd -n "__fish_sockd_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c sockd -n "__fish_sockd_using_subcommand serve" -l host -d 'The address to listen on; :: means all IPv4 and IPv6 addresses' -r
 complete -c sockd -n "__fish_sockd_using_subcommand serve" -l port -d 'The port to listen on; 0 lets the system choose' -r
+complete -c sockd -n "__fish_sockd_using_subcommand serve" -l internal-listen -d 'Where to serve internal routes, health and metrics apart from the clients, such as 127.0.0.1:3001 or unix:/run/sockd/internal.sock' -r
 complete -c sockd -n "__fish_sockd_using_subcommand serve" -l redis-url -d 'The Redis that stores sessions and connects nodes; put a password in REDIS_PASS or redis.password_file, since ps shows flags' -r
 complete -c sockd -n "__fish_sockd_using_subcommand serve" -l log-level -d 'What to log, such as info or info,sockd=debug' -r
 complete -c sockd -n "__fish_sockd_using_subcommand serve" -l log-format -d 'The format of the log' -r -f -a "text\t''
@@ -49,7 +50,7 @@ complete -c sockd -n "__fish_sockd_using_subcommand serve" -s V -l version -d 'P
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -l batch -d 'Send one event per line of this file, - for stdin' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -l concurrency -d 'How many lines of a batch to send at once; lines of one user stay in order' -r
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -l failed -d 'Where to keep the lines of a batch that failed [default: FILE.failed.ndjson]' -r -F
-complete -c sockd -n "__fish_sockd_using_subcommand emit" -l url -d 'The node\'s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]' -r
+complete -c sockd -n "__fish_sockd_using_subcommand emit" -l url -d 'The node\'s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]' -r
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -l secret-file -d 'A file with the secret for the internal API, - for stdin [default: the configured secret]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -l require-online -d 'Fail with exit code 5 if the user has no socket'
@@ -57,7 +58,7 @@ complete -c sockd -n "__fish_sockd_using_subcommand emit" -l json -d 'Print the 
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -l proxy -d 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -s V -l version -d 'Print version'
-complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l url -d 'The node\'s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]' -r
+complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l url -d 'The node\'s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]' -r
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l secret-file -d 'A file with the secret for the internal API, - for stdin [default: the configured secret]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l json -d 'Print the result as JSON'

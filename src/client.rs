@@ -1,6 +1,6 @@
 //! A typed client of the internal API, for our own commands.
 
-use std::{net::IpAddr, time::Duration};
+use std::{error::Error, io, net::IpAddr, path::PathBuf, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::{Url, redirect};
@@ -11,7 +11,9 @@ use thiserror::Error;
 use crate::{
     id::{EventName, SessionId, UserId},
     secret::Secret,
-    wire::{EmitAnswer, EmitRequest, ForceLogoutAnswer, ForceLogoutRequest, SessionsAnswer},
+    wire::{
+        EmitAnswer, EmitRequest, ForceLogoutAnswer, ForceLogoutRequest, SessionsAnswer, unix_path,
+    },
 };
 
 /// A host that does not accept a connection within this time counts as unreachable.
@@ -22,6 +24,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Calls the internal routes of one node.
 #[derive(Debug, Clone)]
 pub struct Client {
+    /// The address as people know it.
+    shown: String,
     base: Url,
     http: reqwest::Client,
 }
@@ -40,7 +44,7 @@ pub enum Way {
 #[derive(Debug, Error)]
 pub enum ClientError {
     #[error(
-        "{0:?} is not the address of a node; give one such as http://127.0.0.1:3000 with --url or SOCKD_URL"
+        "{0:?} is not the address of a node; give one such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock with --url or SOCKD_URL"
     )]
     Url(String),
     #[error(
@@ -55,6 +59,14 @@ pub enum ClientError {
         "no answer from {url}; start sockd there, or name another node with --url or SOCKD_URL"
     )]
     Unreachable {
+        url: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    #[error(
+        "this user must not connect to {url}; add it to the socket's group (internal.socket_group), or use sudo"
+    )]
+    NotAllowed {
         url: String,
         #[source]
         source: reqwest::Error,
@@ -82,7 +94,10 @@ pub enum ClientError {
 impl ClientError {
     /// Whether no answer came, so that other calls will probably fail in the same way.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::NoAnswer { .. })
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::NotAllowed { .. } | Self::NoAnswer { .. }
+        )
     }
 
     /// Whether the call may have taken effect, at least in part: an event that is sent again may then
@@ -98,6 +113,7 @@ impl ClientError {
             | Self::Secret
             | Self::Setup(_)
             | Self::Unreachable { .. }
+            | Self::NotAllowed { .. }
             | Self::Unauthorized(_) => false,
         }
     }
@@ -106,12 +122,17 @@ impl ClientError {
 const BUS_UNAVAILABLE: &str = "BUS_UNAVAILABLE";
 
 impl Client {
-    /// A client of the node at the URL, which may have a path if the node is behind a proxy.
+    /// A client of the node at the URL, which may have a path when it is behind a proxy, or at a
+    /// unix socket (`unix:/path`).
     ///
     /// # Errors
-    /// A URL that is not plain http or https, or a secret that no header can carry.
+    /// A URL that is none of http, https and unix, or a secret that no header can carry.
     pub fn new(url: &str, secret: &Secret, way: Way) -> Result<Self, ClientError> {
-        let base = parse_base(url)?;
+        let Address {
+            shown,
+            base,
+            socket,
+        } = Address::parse(url)?;
         let mut authorization = HeaderValue::from_str(&format!("Bearer {}", secret.expose()))
             .map_err(|_| ClientError::Secret)?;
         authorization.set_sensitive(true);
@@ -133,13 +154,16 @@ impl Client {
             // Plain HTTP must work where no CA certificates are installed.
             builder = builder.tls_certs_only([]);
         }
+        if let Some(socket) = socket {
+            builder = builder.unix_socket(socket);
+        }
         let http = builder.build().map_err(ClientError::Setup)?;
-        Ok(Self { base, http })
+        Ok(Self { shown, base, http })
     }
 
     /// The address of the node, for messages.
     pub fn url(&self) -> &str {
-        self.base.as_str().trim_end_matches('/')
+        &self.shown
     }
 
     /// Pushes an event to a user's sockets; without a payload they get `null`.
@@ -220,7 +244,9 @@ impl Client {
     ) -> Result<T, ClientError> {
         let no_answer = |source: reqwest::Error| {
             let (url, source) = (self.url().to_owned(), source.without_url());
-            if source.is_connect() {
+            if unix_path(&url).is_some() && is_permission_denied(&source) {
+                ClientError::NotAllowed { url, source }
+            } else if source.is_connect() {
                 ClientError::Unreachable { url, source }
             } else {
                 ClientError::NoAnswer { url, source }
@@ -288,25 +314,63 @@ fn remedy(code: &str) -> &'static str {
     }
 }
 
-/// The URL with a slash at the end of its path, so that routes can be appended.
-fn parse_base(url: &str) -> Result<Url, ClientError> {
-    let invalid = || ClientError::Url(redacted(url));
-    let mut base = Url::parse(url.trim()).map_err(|_| invalid())?;
-    let is_plain = base.username().is_empty()
-        && base.password().is_none()
-        && base.query().is_none()
-        && base.fragment().is_none();
-    if !is_plain || !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
-        return Err(invalid());
+/// Whether the system forbids this user to connect.
+fn is_permission_denied(error: &reqwest::Error) -> bool {
+    let mut source: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return error.kind() == io::ErrorKind::PermissionDenied;
+        }
+        source = error.source();
     }
-    // With port 0 the system chooses, and only the log of the server says which.
-    if base.port() == Some(0) {
-        return Err(invalid());
+    false
+}
+
+/// Where a node is.
+struct Address {
+    /// For people.
+    shown: String,
+    /// With a slash at the end of its path, so that routes can be appended.
+    base: Url,
+    /// The unix socket to connect to, whatever the host of the URL.
+    socket: Option<PathBuf>,
+}
+
+impl Address {
+    fn parse(text: &str) -> Result<Self, ClientError> {
+        let invalid = || ClientError::Url(redacted(text));
+        let trimmed = text.trim();
+        let socket = unix_path(trimmed).map(PathBuf::from);
+        let url = match socket {
+            // A node with `--dev` answers only requests to this machine.
+            Some(_) => "http://localhost/",
+            None => trimmed,
+        };
+        let mut base = Url::parse(url).map_err(|_| invalid())?;
+        let is_plain = base.username().is_empty()
+            && base.password().is_none()
+            && base.query().is_none()
+            && base.fragment().is_none();
+        if !is_plain || !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
+            return Err(invalid());
+        }
+        // With port 0 the system chooses, and only the log of the server says which.
+        if base.port() == Some(0) {
+            return Err(invalid());
+        }
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        let shown = match &socket {
+            Some(path) => format!("unix:{}", path.display()),
+            None => base.as_str().trim_end_matches('/').to_owned(),
+        };
+        Ok(Self {
+            shown,
+            base,
+            socket,
+        })
     }
-    if !base.path().ends_with('/') {
-        base.set_path(&format!("{}/", base.path()));
-    }
-    Ok(base)
 }
 
 /// The URL without a user and password before its host.
@@ -354,6 +418,20 @@ mod tests {
     }
 
     #[test]
+    fn a_unix_socket_is_shown_as_it_is_and_called_as_localhost() {
+        for url in [
+            "unix:/run/s.sock",
+            "unix:///run/s.sock",
+            " unix:/run/s.sock ",
+        ] {
+            let client = client(url).unwrap();
+            assert_eq!(client.url(), "unix:/run/s.sock");
+            let endpoint = client.endpoint("internal/emit");
+            assert_eq!(endpoint.as_str(), "http://localhost/internal/emit");
+        }
+    }
+
+    #[test]
     fn an_invalid_url_is_refused_without_showing_its_password() {
         for url in [
             "",
@@ -364,6 +442,8 @@ mod tests {
             "http://h/?x",
             "http://127.0.0.1:0",
             "http://user:hunter2@h",
+            "unix:",
+            "/run/sockd/internal.sock",
         ] {
             let error = client(url).unwrap_err();
             assert!(matches!(error, ClientError::Url(_)), "{url}: {error}");

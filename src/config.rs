@@ -17,6 +17,7 @@ mod example;
 mod file;
 mod jwks;
 mod kind;
+mod listen;
 mod problem;
 mod redis;
 mod redis_url;
@@ -35,6 +36,7 @@ pub use self::{
     advice::named_secrets,
     example::example,
     jwks::{Jwks, JwksSource, is_loopback},
+    listen::{InternalListener, UnixSocket},
     problem::Problems,
     redis::{Redis, Sentinel, Topology},
     resolve::{Endpoint, Loaded, SessionStorage},
@@ -111,9 +113,11 @@ pub enum OnExpiry {
     Keep,
 }
 
-/// Who may call the internal routes.
+/// Who may call the internal routes, and where.
 #[derive(Debug, Clone)]
 pub struct Internal {
+    /// `None` serves them, health and metrics on the clients' port.
+    pub listen: Option<InternalListener>,
     /// Each is accepted; sockd's own commands send the first.
     pub secrets: Vec<Secret>,
     /// The longest body of a request, in bytes.

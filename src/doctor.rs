@@ -1,9 +1,10 @@
 //! Checks everything that a server with this configuration would depend on.
 //!
-//! In reading order: `secrets` and `files` check this process, `keys` the key set of tokens, `link` the
-//! connection to Redis, `servers` the Redis servers, and `rights` what their ACL lets sockd do.
+//! In reading order: `secrets`, `files` and `internal` check this process, `keys` the key set of tokens,
+//! `link` the connection to Redis, `servers` the Redis servers, and `rights` what their ACL lets sockd do.
 
 mod files;
+mod internal;
 mod keys;
 mod link;
 mod rights;
@@ -93,6 +94,7 @@ impl Diagnosis {
         diagnosis.settings(warnings);
         diagnosis.findings.extend(secrets::examine(config));
         diagnosis.findings.push(files::examine());
+        diagnosis.findings.push(internal::examine(config).await);
         diagnosis.findings.extend(keys::examine(&config.auth).await);
         match &config.redis {
             None => diagnosis.add(Finding::warn(

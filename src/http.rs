@@ -48,6 +48,7 @@ pub struct Api {
     router: Router,
     context: Arc<Context>,
     carrier: Carrier,
+    has_internal_routes: bool,
 }
 
 /// What the handlers need.
@@ -78,13 +79,6 @@ impl Api {
         dev: Option<Dev>,
         lifecycle: &Lifecycle,
     ) -> Self {
-        let mut router = Router::new()
-            .route("/healthz", get(health))
-            .route("/readyz", get(readiness))
-            .route("/metrics", get(render_metrics));
-        if dev.is_some() {
-            router = dev::routes(router);
-        }
         let context = Arc::new(Context {
             node,
             verifier,
@@ -98,6 +92,38 @@ impl Api {
             refused_metrics: Once::new(),
             dev,
         });
+        let has_page = context.dev.is_some();
+        let carrier = Carrier::new(config.internal.concurrency, lifecycle.clone());
+        Self::with(context, carrier, true, has_page)
+    }
+
+    /// Parts it for two listeners, the clients' and the callers'. Clients keep the page of `--dev`;
+    /// internal routes, health and metrics are only for callers.
+    pub fn part(self) -> (Self, Self) {
+        let Self {
+            context, carrier, ..
+        } = self;
+        let has_page = context.dev.is_some();
+        let clients = Self::with(context.clone(), carrier.clone(), false, has_page);
+        (clients, Self::with(context, carrier, true, false))
+    }
+
+    fn with(
+        context: Arc<Context>,
+        carrier: Carrier,
+        has_internal_routes: bool,
+        has_page: bool,
+    ) -> Self {
+        let mut router = Router::new();
+        if has_internal_routes {
+            router = router
+                .route("/healthz", get(health))
+                .route("/readyz", get(readiness))
+                .route("/metrics", get(render_metrics));
+        }
+        if has_page {
+            router = dev::routes(router);
+        }
         let router = router
             .fallback(not_found)
             // Express, whose callers these are, knows no 405.
@@ -106,7 +132,8 @@ impl Api {
         Self {
             router,
             context,
-            carrier: Carrier::new(config.internal.concurrency, lifecycle.clone()),
+            carrier,
+            has_internal_routes,
         }
     }
 
@@ -127,7 +154,7 @@ impl Api {
             *request.uri_mut() = uri;
         }
         let request = unread::read_on(request, self.context.body_timeout);
-        let answer = if internal::is_route(request.uri().path()) {
+        let answer = if self.has_internal_routes && internal::is_route(request.uri().path()) {
             match internal::check_caller(request.headers(), &self.context) {
                 Err(code) => Either::Left(ready(Error::from(code).into_response())),
                 Ok(()) => {

@@ -2,22 +2,23 @@
 
 mod accept;
 mod connection;
+mod listener;
 mod repoll;
 
-use std::{
-    io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::{
-    net::{TcpListener, lookup_host},
+    sync::oneshot,
+    task::JoinHandle,
     time::{Instant, timeout_at},
 };
 
+pub use self::listener::Address;
+use self::{
+    accept::{Acceptor, Audience},
+    listener::Listener,
+};
 use crate::{
     auth::TokenVerifier,
     bus::{Bus, redis::RedisBus},
@@ -29,6 +30,7 @@ use crate::{
     node::Node,
     redis::{Link, dialer::Dialer, names::ChannelNames, output_limit::warn_if_small},
     session::{SessionStore, memory::MemorySessions, redis::RedisSessions},
+    stream::unix::SocketFile,
     telemetry,
 };
 
@@ -44,7 +46,10 @@ const LAST_LOG_LIMIT: Duration = Duration::from_millis(200);
 /// A server that is bound but does not accept connections yet.
 pub struct Server {
     config: Config,
-    listener: TcpListener,
+    listener: Listener,
+    /// Where internal routes are served, if not there.
+    internal: Option<(Listener, Option<SocketFile>)>,
+    addresses: Addresses,
     lifecycle: Lifecycle,
     signals: Signals,
     bus: Bus,
@@ -52,17 +57,41 @@ pub struct Server {
     api: Api,
 }
 
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    pub clients: Address,
+    /// Where internal routes are served, if not there.
+    pub internal: Option<Address>,
+}
+
 impl Server {
-    /// Takes the port and starts to connect to Redis. With `dev`, the page of `serve --dev`.
+    /// Takes the port, and the address for internal routes, and starts to connect to Redis. `dev` makes the
+    /// page of `serve --dev` for these addresses.
     ///
     /// # Errors
     /// A key that cannot be read, or an address that cannot be bound; the error says what to do.
-    pub async fn bind(config: Config, dev: Option<Dev>) -> anyhow::Result<Self> {
+    pub async fn bind(
+        config: Config,
+        dev: Option<impl FnOnce(&Addresses) -> Dev>,
+    ) -> anyhow::Result<Self> {
         let verifier = Arc::new(TokenVerifier::new(&config.auth, config.ids.clone())?);
         // From here on a signal drains the server.
         let signals = Signals::listen().context("signals cannot be listened to")?;
         let ignored = IgnoredSignals::listen().context("signals cannot be listened to")?;
-        let listener = listen(&config.server).await?;
+        let listener = Listener::of_clients(&config.server).await?;
+        let internal = match &config.internal.listen {
+            Some(wanted) => Some(Listener::of_callers(wanted, &config.server).await?),
+            None => None,
+        };
+        let addresses = Addresses {
+            clients: listener.address()?,
+            internal: match &internal {
+                Some((listener, _)) => Some(listener.address()?),
+                None => None,
+            },
+        };
+        let dev = dev.map(|dev| dev(&addresses));
         let lifecycle = Lifecycle::default();
         lifecycle.spawn(ignored.log());
         let id = NodeId::try_from(uuid::Uuid::new_v4().to_string())?;
@@ -85,6 +114,8 @@ impl Server {
         Ok(Self {
             config,
             listener,
+            internal,
+            addresses,
             lifecycle,
             signals,
             bus,
@@ -93,32 +124,35 @@ impl Server {
         })
     }
 
-    /// The address that the server is bound to.
-    ///
-    /// # Errors
-    /// The system does not tell.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
     }
 
     /// Answers until a signal comes, then drains. A second signal ends it at once.
-    ///
-    /// # Errors
-    /// The system does not tell the address.
-    pub async fn run(mut self) -> anyhow::Result<()> {
-        let address = self.local_addr()?;
+    pub async fn run(mut self) {
+        let Addresses {
+            clients: address,
+            internal,
+        } = self.addresses;
+        let internal = internal.map(tracing::field::display);
         let sessions = match &self.config.redis {
             Some(redis) => redis.topology.to_string(),
             None => "in this process alone, forgotten at its end".to_owned(),
         };
-        tracing::info!(%address, sessions, version = env!("CARGO_PKG_VERSION"), "listening");
-        let accept = accept::run(
-            self.listener,
-            self.config.server.clone(),
-            self.gateway.clone(),
-            self.api,
-            self.lifecycle.clone(),
-        );
+        tracing::info!(%address, internal, sessions, version = env!("CARGO_PKG_VERSION"), "listening");
+        let server = self.config.server.clone();
+        let acceptor = Acceptor::new(server, self.gateway.clone(), self.lifecycle.clone());
+        let (api, internal) = match self.internal {
+            None => (self.api, None),
+            Some((listener, file)) => {
+                let (clients, callers) = self.api.part();
+                let internal = InternalListening::start(listener, file, callers, acceptor.clone());
+                (clients, Some(internal))
+            }
+        };
+        let closed = self.lifecycle.clone();
+        let closed = async move { closed.closed().await };
+        let accept = acceptor.run(self.listener, Audience::Clients, api, closed);
         self.lifecycle.spawn_awaited(accept);
         let signal = self.signals.next().await;
         let config::Server {
@@ -132,6 +166,10 @@ impl Server {
         let drain = async {
             self.gateway.drain(drain_window).await;
             self.lifecycle.close().await;
+            if let Some(internal) = internal {
+                internal.end().await;
+                self.lifecycle.close().await;
+            }
         };
         let end = async {
             match timeout_at(deadline, drain).await {
@@ -148,7 +186,34 @@ impl Server {
             () = end => {}
             signal = self.signals.next() => tracing::warn!(signal, "ending at once"),
         }
-        Ok(())
+    }
+}
+
+/// The listener for internal routes at work. It outlasts the clients', so that probes and callers are
+/// answered until the end.
+struct InternalListening {
+    /// Removed while the process still listens, so that no other process has its own there yet.
+    file: Option<SocketFile>,
+    end: oneshot::Sender<()>,
+    accept: JoinHandle<()>,
+}
+
+impl InternalListening {
+    fn start(listener: Listener, file: Option<SocketFile>, api: Api, acceptor: Acceptor) -> Self {
+        let (end, ended) = oneshot::channel();
+        let ended = async {
+            ended.await.ok();
+        };
+        let accept = tokio::spawn(acceptor.run(listener, Audience::Callers, api, ended));
+        Self { file, end, accept }
+    }
+
+    /// Resolves when everybody who had come is being served.
+    async fn end(self) {
+        let Self { file, end, accept } = self;
+        drop(file);
+        drop(end);
+        accept.await.ok();
     }
 }
 
@@ -166,101 +231,5 @@ fn stores(config: &Config, id: &NodeId, lifecycle: &Lifecycle) -> (SessionStore,
             let bus = RedisBus::new(id.clone(), link, names);
             (SessionStore::Redis(sessions), Bus::Redis(Arc::new(bus)))
         }
-    }
-}
-
-async fn listen(config: &config::Server) -> anyhow::Result<TcpListener> {
-    let config::Server { host, port, .. } = config;
-    let wanted = format!("{host}:{port}");
-    let addresses = lookup_host((host.as_str(), *port)).await;
-    let addresses = addresses
-        .with_context(|| format!("{host:?} is not an address of this machine; see server.host"))?;
-    let mut failure = None;
-    for address in addresses {
-        match bind(address, config) {
-            Ok(listener) => return Ok(listener),
-            // A machine without IPv6 cannot listen on `::`, which means all addresses.
-            Err(error)
-                if address.ip() == Ipv6Addr::UNSPECIFIED
-                    && error.kind() != io::ErrorKind::AddrInUse =>
-            {
-                match bind((Ipv4Addr::UNSPECIFIED, *port).into(), config) {
-                    Ok(listener) => return Ok(listener),
-                    Err(error) => failure = Some(error),
-                }
-            }
-            Err(error) => failure = Some(error),
-        }
-    }
-    let error = failure.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into());
-    let remedy = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!(
-                "port {port} is taken; end what listens there, or set PORT or --port to another"
-            )
-        }
-        io::ErrorKind::PermissionDenied => {
-            format!(
-                "port {port} may not be taken by this user; set PORT or --port to one above 1023"
-            )
-        }
-        _ => format!("{wanted} cannot be listened on; see server.host and server.port"),
-    };
-    Err(anyhow::Error::new(error).context(remedy))
-}
-
-fn bind(address: SocketAddr, config: &config::Server) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    // A restart must not wait for the connections of the previous process.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    // On Linux, accepted connections inherit these, which saves each of them the system calls.
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(config.tcp_keepalive))?;
-    socket.set_tcp_user_timeout(Some(config.tcp_user_timeout))?;
-    socket.bind(&address.into())?;
-    socket.listen(i32::try_from(config.backlog).unwrap_or(i32::MAX))?;
-    TcpListener::from_std(socket.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use socket2::SockRef;
-    use tokio::net::TcpStream;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn accepted_connections_inherit_the_options_of_the_listener() {
-        let config = config::Server {
-            tcp_keepalive: Duration::from_secs(77),
-            tcp_user_timeout: Duration::from_secs(33),
-            host: String::new(),
-            port: 0,
-            backlog: 1,
-            header_timeout: Duration::MAX,
-            keep_alive: Duration::MAX,
-            body_timeout: Duration::MAX,
-            max_header_size: 0,
-            drain_window: Duration::ZERO,
-            shutdown_timeout: Duration::ZERO,
-        };
-        let listener = bind((Ipv4Addr::LOCALHOST, 0).into(), &config).unwrap();
-        let address = listener.local_addr().unwrap();
-        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let (_client, (accepted, _)) = (client.unwrap(), accepted.unwrap());
-        let socket = SockRef::from(&accepted);
-        assert!(socket.tcp_nodelay().unwrap());
-        assert!(socket.keepalive().unwrap());
-        assert_eq!(socket.tcp_keepalive_time().unwrap(), config.tcp_keepalive);
-        let user_timeout = socket.tcp_user_timeout().unwrap();
-        assert_eq!(user_timeout, Some(config.tcp_user_timeout));
     }
 }

@@ -1,8 +1,10 @@
-//! The TCP stream under hyper: handles the end of a peer's input, and limits how long a peer is silent.
+//! The stream under hyper: handles the end of a peer's input, and limits how long a peer is silent.
 //!
 //! hyper drops a request as soon as its caller half-closes the connection. Its `half_close` option
 //! prevents that, but then it no longer notices that a client with a pending poll is gone. So the
 //! stream hides the end of input from hyper while a request is under way that outlives it.
+
+pub mod unix;
 
 use std::{
     io,
@@ -20,14 +22,18 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
     time::{Instant, Sleep, sleep_until},
 };
+use tokio_util::either::Either;
+
+/// What a listener accepts.
+pub type Accepted = Either<TcpStream, UnixStream>;
 
 /// An accepted connection, until it is upgraded.
 #[derive(Debug)]
 pub struct Stream {
-    tcp: TcpStream,
+    accepted: Accepted,
     requests: Requests,
     alarm: Pin<Box<Sleep>>,
     /// Whether the peer has to read before more of a response can be written.
@@ -46,14 +52,12 @@ pub struct Parts {
 
 /// The requests of one connection, one at a time.
 #[derive(Debug, Clone)]
-pub struct Requests {
-    state: Arc<Mutex<State>>,
-    header_timeout: Duration,
-    keep_alive: Duration,
-}
+pub struct Requests(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
+    header_timeout: Duration,
+    keep_alive: Duration,
     is_under_way: bool,
     /// Whether the current request, or else the last one, outlives the end of input.
     outlives_end: bool,
@@ -86,9 +90,11 @@ pub struct RequestBody {
 impl Stream {
     /// A head may take `header_timeout` from its first byte, and the first head as long to begin. A
     /// later one has to begin within `keep_alive` after the answer before it.
-    pub fn new(tcp: TcpStream, header_timeout: Duration, keep_alive: Duration) -> Self {
+    pub fn new(accepted: Accepted, header_timeout: Duration, keep_alive: Duration) -> Self {
         let deadline = Instant::now() + header_timeout;
         let state = State {
+            header_timeout,
+            keep_alive,
             is_under_way: false,
             outlives_end: false,
             held: None,
@@ -100,12 +106,8 @@ impl Stream {
             body: None,
         };
         Self {
-            tcp,
-            requests: Requests {
-                state: Arc::new(Mutex::new(state)),
-                header_timeout,
-                keep_alive,
-            },
+            accepted,
+            requests: Requests(Arc::new(Mutex::new(state))),
             alarm: Box::pin(sleep_until(deadline)),
             is_blocked: false,
         }
@@ -115,10 +117,15 @@ impl Stream {
         self.requests.clone()
     }
 
-    /// Takes an upgraded connection apart. `None`: it was not a `Stream`.
+    /// Takes an upgraded connection apart. `None`: it was not a `Stream`, or not over TCP.
     pub fn into_parts(upgraded: Upgraded) -> Option<Parts> {
         let parts = upgraded.downcast::<TokioIo<Self>>().ok()?;
-        let Self { tcp, requests, .. } = parts.io.into_inner();
+        let Self {
+            accepted, requests, ..
+        } = parts.io.into_inner();
+        let Either::Left(tcp) = accepted else {
+            return None;
+        };
         let answer = requests.lock().held.take();
         Some(Parts {
             tcp,
@@ -164,7 +171,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
-        match Pin::new(&mut this.tcp).poll_read(context, buffer) {
+        match Pin::new(&mut this.accepted).poll_read(context, buffer) {
             Poll::Ready(Ok(())) if buffer.filled().len() == before => {
                 if this.requests.keep_end(this.is_blocked, context.waker()) {
                     return Poll::Pending;
@@ -203,7 +210,7 @@ impl AsyncWrite for Stream {
         if this.requests.hold(&[io::IoSlice::new(bytes)]) {
             return Poll::Ready(Ok(bytes.len()));
         }
-        let written = Pin::new(&mut this.tcp).poll_write(context, bytes);
+        let written = Pin::new(&mut this.accepted).poll_write(context, bytes);
         this.written(written, bytes.len(), context)
     }
 
@@ -217,20 +224,20 @@ impl AsyncWrite for Stream {
         if this.requests.hold(slices) {
             return Poll::Ready(Ok(length));
         }
-        let written = Pin::new(&mut this.tcp).poll_write_vectored(context, slices);
+        let written = Pin::new(&mut this.accepted).poll_write_vectored(context, slices);
         this.written(written, length, context)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.accepted.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_flush(context)
+        Pin::new(&mut self.get_mut().accepted).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_shutdown(context)
+        Pin::new(&mut self.get_mut().accepted).poll_shutdown(context)
     }
 }
 
@@ -257,7 +264,7 @@ impl Requests {
     fn wait_for_next(&self) {
         let mut state = self.lock();
         state.has_head_begun = false;
-        state.deadline = Instant::now() + self.keep_alive;
+        state.deadline = Instant::now() + state.keep_alive;
     }
 
     /// Keeps what is about to be written, if it is to be held back.
@@ -276,7 +283,7 @@ impl Requests {
         let mut state = self.lock();
         if !state.is_under_way && !state.has_head_begun {
             state.has_head_begun = true;
-            state.deadline = Instant::now() + self.header_timeout;
+            state.deadline = Instant::now() + state.header_timeout;
         }
     }
 
@@ -308,7 +315,7 @@ impl Requests {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // No operation leaves the state half-changed.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -24,6 +24,14 @@ pub const EVENT_LOGOUT: &str = "auth:logout";
 /// Sent to a client before it is disconnected because its token has expired.
 pub const EVENT_EXPIRED: &str = "auth:expired";
 
+/// The path in the address of an instance that listens on a unix socket, such as
+/// `unix:/run/sockd/internal.sock` or `unix:///run/sockd/internal.sock`.
+pub fn unix_path(address: &str) -> Option<&str> {
+    let path = address.strip_prefix("unix:")?;
+    let path = path.strip_prefix("//").unwrap_or(path);
+    (!path.is_empty()).then_some(path)
+}
+
 /// The stable code of every error that an HTTP caller can get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]

@@ -90,7 +90,9 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let exit = match &error {
             ClientError::Url(_) | ClientError::Secret => Exit::Usage,
-            ClientError::Unreachable { .. } | ClientError::NoAnswer { .. } => Exit::Unreachable,
+            ClientError::Unreachable { .. }
+            | ClientError::NotAllowed { .. }
+            | ClientError::NoAnswer { .. } => Exit::Unreachable,
             ClientError::Unauthorized(_) => Exit::Unauthorized,
             ClientError::Setup(_)
             | ClientError::Refused { .. }

@@ -8,7 +8,8 @@ use clap::Args;
 use super::{Context, config::servable, failure::Failure};
 use crate::{
     config::{Flag, Loaded},
-    server::Server,
+    http::Dev,
+    server::{Addresses, Server},
     telemetry,
 };
 
@@ -37,6 +38,11 @@ pub(super) struct ServeArgs {
     #[arg(long)]
     port: Option<u16>,
 
+    /// Where to serve internal routes, health and metrics apart from the clients, such as
+    /// 127.0.0.1:3001 or unix:/run/sockd/internal.sock
+    #[arg(long, value_name = "ADDRESS")]
+    internal_listen: Option<String>,
+
     /// The Redis that stores sessions and connects nodes; put a password in REDIS_PASS or
     /// redis.password_file, since ps shows flags
     #[arg(long, value_name = "URL")]
@@ -61,6 +67,11 @@ impl ServeArgs {
         [
             flag("--host", "server.host", &self.host),
             flag("--port", "server.port", &port),
+            flag(
+                "--internal-listen",
+                "internal.listen",
+                &self.internal_listen,
+            ),
             flag("--redis-url", "redis.url", &self.redis_url),
             flag("--log-level", "log.level", &self.log_level),
             flag("--log-format", "log.format", &self.log_format),
@@ -91,6 +102,7 @@ pub(super) async fn run(args: ServeArgs, context: &Context) -> Result<(), Failur
             "sessions are kept in memory: lost on restart and not shared with other nodes; set redis.url to keep them"
         );
     }
-    Server::bind(config, None).await?.run().await?;
+    let no_page: Option<fn(&Addresses) -> Dev> = None;
+    Server::bind(config, no_page).await?.run().await;
     Ok(())
 }

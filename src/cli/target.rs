@@ -14,8 +14,8 @@ use crate::{
 /// The options of all commands that call a node.
 #[derive(Debug, Args)]
 pub(super) struct Target {
-    /// The node's address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the
-    /// configured host and port]
+    /// The node's address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock
+    /// [default: SOCKD_URL, else where the configuration has the internal routes]
     #[arg(long, value_name = "URL")]
     pub(super) url: Option<String>,
 

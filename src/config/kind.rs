@@ -8,7 +8,12 @@ use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
-use super::{jwks, redis_url::RedisUrl, value::Value};
+use super::{
+    jwks,
+    listen::{Listen, Mode},
+    redis_url::RedisUrl,
+    value::Value,
+};
 use crate::{
     id::{Charset, SupportedEvents},
     secret::Secret,
@@ -93,6 +98,18 @@ pub(super) const PREFIX: Kind<String> = Kind {
 pub(super) const HOST: Kind<String> = text(
     host,
     "an address or a host name; give the port and the like on their own",
+);
+pub(super) const LISTEN: Kind<Listen> = kind(
+    Shape::Text,
+    |text| Listen::parse(text.first()?),
+    Listen::show,
+    "an address to listen on; write for example \"127.0.0.1:3001\", \"[::1]:3001\" or \"unix:/run/sockd/internal.sock\"",
+);
+pub(super) const MODE: Kind<Mode> = kind(
+    Shape::Text,
+    |text| Mode::parse(text.first()?),
+    Mode::show,
+    "permission bits in octal that let the owner read and write; write for example \"0660\", in quotes",
 );
 pub(super) const LOG_FILTER: Kind<String> = text(
     log_filter,
@@ -352,9 +369,12 @@ fn printable(text: &[&str]) -> Option<String> {
 
 fn host(text: &[&str]) -> Option<String> {
     let text = *text.first()?;
+    is_host(text).then(|| text.to_owned())
+}
+
+pub(super) fn is_host(text: &str) -> bool {
     let is_part = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
-    let is_host = text.parse::<IpAddr>().is_ok() || text.bytes().all(is_part);
-    is_host.then(|| text.to_owned())
+    text.parse::<IpAddr>().is_ok() || text.bytes().all(is_part)
 }
 
 fn origins(texts: &[&str]) -> Option<Vec<String>> {

@@ -3,7 +3,9 @@
 use std::{fmt::Display, fs, io, net::IpAddr, path::PathBuf};
 
 use super::{
-    Auth, Config, Cors, Internal, Limits, Log, Metrics, Redis, Server, Sessions, SocketIo, advice,
+    Auth, Config, Cors, Internal, InternalListener, Limits, Log, Metrics, Redis, Server, Sessions,
+    SocketIo, UnixSocket, advice,
+    listen::{Listen, host_and_port},
     problem::Problems,
     setting::{Key, Optional},
     settings::Settings,
@@ -25,8 +27,8 @@ pub struct Loaded {
 /// How the commands reach the server of this configuration.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    /// SOCKD_URL, or else where the server listens, such as `http://127.0.0.1:3000`; one that
-    /// listens everywhere is called on the loopback.
+    /// SOCKD_URL, or else where the server answers internal routes, such as `http://127.0.0.1:3000`
+    /// or `unix:/run/sockd/internal.sock`; one that listens everywhere is called on the loopback.
     pub url: String,
     /// The first secret of the internal routes, if it is configured here.
     pub secret: Option<Secret>,
@@ -58,6 +60,7 @@ impl Settings {
                 auth,
                 ids: self.id_formats(),
                 internal: Internal {
+                    listen: self.internal_listener(),
                     secrets: resolver.secrets(
                         (&internal::secret, &internal::secret_file),
                         (
@@ -80,6 +83,7 @@ impl Settings {
                 log: Log::of(self),
             };
             let mut warnings = self.notes.clone();
+            warnings.extend(self.idle_socket_settings());
             warnings.extend(advice::warnings(&config));
             Loaded { config, warnings }
         })
@@ -135,13 +139,40 @@ impl Settings {
     }
 
     fn listening(&self) -> String {
-        let host = self.get(&server::host);
-        let host = match host.parse::<IpAddr>() {
-            Ok(ip) if ip.is_unspecified() => "127.0.0.1".to_owned(),
-            Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
-            _ => host,
+        let (host, port) = match self.internal_listener() {
+            Some(unix @ InternalListener::Unix(_)) => return unix.to_string(),
+            Some(InternalListener::Tcp { host, port }) => (host, port),
+            None => (self.get(&server::host), self.get(&server::port)),
         };
-        format!("http://{host}:{}", self.get(&server::port))
+        let is_unspecified = host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
+        let host = if is_unspecified { "127.0.0.1" } else { &host };
+        format!("http://{}", host_and_port(host, port))
+    }
+
+    fn internal_listener(&self) -> Option<InternalListener> {
+        Some(match self.get(&internal::listen)? {
+            Listen::Tcp { host, port } => InternalListener::Tcp { host, port },
+            Listen::Unix(path) => InternalListener::Unix(UnixSocket {
+                path: self.base(&internal::listen.key).join(path),
+                mode: self.get(&internal::socket_mode).0,
+                group: self.get(&internal::socket_group),
+            }),
+        })
+    }
+
+    /// Warns of settings for a unix socket that is not there.
+    fn idle_socket_settings(&self) -> impl Iterator<Item = String> {
+        let has_socket = matches!(self.get(&internal::listen), Some(Listen::Unix(_)));
+        let keys = [&internal::socket_mode.key, &internal::socket_group.key];
+        let idle = keys
+            .into_iter()
+            .filter(move |key| !has_socket && self.is_given(key));
+        idle.map(|key| {
+            format!(
+                "{}: changes nothing without a unix socket; set internal.listen to one such as \"unix:/run/sockd/internal.sock\", or remove it",
+                key.path
+            )
+        })
     }
 
     pub(super) fn id_formats(&self) -> IdFormats {

@@ -19,10 +19,11 @@ use url::Url;
 use super::{
     LogFormat, OnExpiry,
     kind::{
-        ALGORITHMS, BOOLEAN, CHARSET, EVENTS, HOST, JWKS_URL, Kind, LOG_FILTER, ORIGINS, PATH,
-        PATHS, PREFIX, REDIS_URL, SECRET, SECRETS, TEXT, TEXTS, duration, nodes, number, size,
-        word,
+        ALGORITHMS, BOOLEAN, CHARSET, EVENTS, HOST, JWKS_URL, Kind, LISTEN, LOG_FILTER, MODE,
+        ORIGINS, PATH, PATHS, PREFIX, REDIS_URL, SECRET, SECRETS, TEXT, TEXTS, duration, nodes,
+        number, size, word,
     },
+    listen::{Listen, Mode},
     redis_url::RedisUrl,
     setting::{FILE, Fallback, Key, Setting},
     settings::Settings,
@@ -149,6 +150,12 @@ super::setting::settings! {
         /// The same, each read from a file.
         previous_secret_files: Vec<String> = PATHS, Unset("[\"internal.old.key\"]"),
             file of previous_secrets;
+        /// Takes the internal routes, health and metrics off the clients' port, to an address or unix:PATH; unset, as one port is the simplest.
+        listen: Listen = LISTEN, Unset("\"unix:/run/sockd/internal.sock\"");
+        /// Who may connect to a unix socket: its owner and its group, as the secrets guard it further.
+        socket_mode: Mode = MODE, Is("0660");
+        /// The unix socket's group, that of the backend's user; unset, it is the group of sockd itself.
+        socket_group: String = TEXT, Unset("\"backend\"");
         /// Longest body of an internal request; events are news, not downloads.
         max_body: usize = size::<1, GIB>(), Is("1MiB");
         /// Internal requests that run at once, others wait: room for a burst while Redis hangs, and 1 GiB of bodies at most.

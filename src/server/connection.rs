@@ -14,7 +14,7 @@ use futures_util::future::{Either, FutureExt};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, sync::oneshot, time::timeout};
+use tokio::{sync::oneshot, time::timeout};
 
 use super::repoll::Repoll;
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     gateway::{self, Bare, Gateway},
     http::Api,
     lifecycle::Lifecycle,
-    stream::Stream,
+    stream::{Accepted, Stream},
 };
 
 /// Header lines of a request; their bytes are limited as well.
@@ -47,14 +47,15 @@ pub(super) enum Room {
 struct Silent(Mutex<Option<Waiting>>);
 
 struct Waiting {
-    _bare: Bare,
+    _bare: Option<Bare>,
     evicted: Option<oneshot::Receiver<()>>,
 }
 
-/// What all connections share.
+/// What all connections of a listener share.
 pub(super) struct Shared {
     config: config::Server,
-    gateway: Gateway,
+    /// `None` where clients are not served.
+    gateway: Option<Gateway>,
     api: Api,
     lifecycle: Lifecycle,
     keep_alive: Option<HeaderValue>,
@@ -63,7 +64,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(
         config: config::Server,
-        gateway: Gateway,
+        gateway: Option<Gateway>,
         api: Api,
         lifecycle: Lifecycle,
     ) -> Arc<Self> {
@@ -80,7 +81,7 @@ impl Shared {
 
 /// Serves the connection until it ends or, in a drain, until its current request is answered. A first
 /// request may still arrive within the drain's window.
-pub(super) async fn serve(tcp: TcpStream, room: Room, bare: Bare, shared: Arc<Shared>) {
+pub(super) async fn serve(accepted: Accepted, room: Room, bare: Option<Bare>, shared: Arc<Shared>) {
     let Shared {
         config, lifecycle, ..
     } = &*shared;
@@ -92,23 +93,24 @@ pub(super) async fn serve(tcp: TcpStream, room: Room, bare: Bare, shared: Arc<Sh
         }
     };
     let silent = Silent::new(bare, evicted);
-    let stream = Stream::new(tcp, header_timeout, config.keep_alive);
+    let stream = Stream::new(accepted, header_timeout, config.keep_alive);
     let requests = stream.requests();
     let answer = service_fn(|request: Request<Incoming>| {
         silent.end();
-        let is_client = request.uri().path().starts_with(gateway::PATH);
+        let gateway = shared.gateway.as_ref();
+        let gateway = gateway.filter(|_| request.uri().path().starts_with(gateway::PATH));
         let refusal = shared.api.refusal(&request);
         // A client that half-closes while it polls is gone; a caller may still read the response.
-        let under_way = requests.begin(!is_client || refusal.is_some());
+        let under_way = requests.begin(gateway.is_none() || refusal.is_some());
         let stays_open = stays_open(request.version(), request.headers());
         let request = request.map(|body| requests.body(body));
-        let answer = match refusal {
-            Some(refusal) => Either::Left(ready(refusal)),
-            None if is_client => {
-                let answer = shared.gateway.serve(request.map(Body::new), has_room);
+        let answer = match (refusal, gateway) {
+            (Some(refusal), _) => Either::Left(ready(refusal)),
+            (None, Some(gateway)) => {
+                let answer = gateway.serve(request.map(Body::new), has_room);
                 Either::Right(Either::Left(Box::pin(answer)))
             }
-            None => Either::Right(Either::Right(shared.api.serve(request))),
+            (None, None) => Either::Right(Either::Right(shared.api.serve(request))),
         };
         let shared = &*shared;
         // Not an async block, which would hold the answer's future twice.
@@ -164,7 +166,7 @@ pub(super) async fn serve(tcp: TcpStream, room: Room, bare: Bare, shared: Arc<Sh
 }
 
 impl Silent {
-    fn new(bare: Bare, evicted: Option<oneshot::Receiver<()>>) -> Self {
+    fn new(bare: Option<Bare>, evicted: Option<oneshot::Receiver<()>>) -> Self {
         let waiting = Waiting {
             _bare: bare,
             evicted,
@@ -226,10 +228,12 @@ mod tests {
     /// A caller that keeps its connection open costs this much, and so does a client that polls.
     #[test]
     fn the_task_of_a_connection_is_small() {
-        fn size_of_future<F: Future>(_: fn(TcpStream, Room, Bare, Arc<Shared>) -> F) -> usize {
+        fn size_of_future<F: Future>(
+            _: fn(Accepted, Room, Option<Bare>, Arc<Shared>) -> F,
+        ) -> usize {
             size_of::<F>()
         }
         let size = size_of_future(serve);
-        assert!(size <= 1_224, "{size}");
+        assert!(size <= 1_176, "{size}");
     }
 }

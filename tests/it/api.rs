@@ -5,4 +5,5 @@ mod hangups;
 mod hosts;
 mod internal;
 mod keep_alive;
+mod listener;
 mod metrics;

@@ -5,7 +5,6 @@ use std::{
     env, fmt,
     fs::{self, DirBuilder, File},
     io::Write,
-    net::SocketAddr,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
@@ -22,8 +21,8 @@ use crate::{
     cli::{failure::Failure, output, random},
     config::{Config, Flag, Sources, load},
     http::Dev,
-    id::{IdFormats, SessionId},
-    server::Server,
+    id::{IdFormats, SessionId, UserId},
+    server::{Address, Addresses, Server},
     telemetry,
 };
 
@@ -34,20 +33,23 @@ pub(super) async fn run(flags: Vec<Flag>) -> Result<(), Failure> {
     let folder = Folder::create()?;
     let config = config(flags, &folder)?;
     telemetry::init(&config.log).map_err(Failure::usage)?;
-    let dev = dev(&config, &folder)?;
+    let user = LoggedIn::generate(&config)?;
     let replacement = generate_session(&config.ids)?;
-    let server = Server::bind(config, Some(dev.clone())).await?;
-    let address = server
-        .local_addr()
-        .context("failed to read the address of the listener")?;
-    check_reachable(address)?;
+    let page = |addresses: &Addresses| user.page(addresses, &folder);
+    let server = Server::bind(config, Some(page)).await?;
+    let addresses = server.addresses();
+    check_reachable(&addresses.clients)?;
+    if let Some(internal) = &addresses.internal {
+        check_reachable(internal)?;
+    }
     output::note(Welcome {
-        url: url(address),
-        dev: &dev,
+        url: url(&addresses.clients),
+        internal: url(addresses.internal.as_ref().unwrap_or(&addresses.clients)),
+        dev: &user.page(addresses, &folder),
         replacement,
         secret_file: &folder.secret_file(),
     });
-    server.run().await?;
+    server.run().await;
     Ok(())
 }
 
@@ -78,32 +80,57 @@ fn config(flags: Vec<Flag>, folder: &Folder) -> Result<Config, Failure> {
 }
 
 /// A logged-in user, for the page and for the commands to paste.
-fn dev(config: &Config, folder: &Folder) -> anyhow::Result<Dev> {
-    let user = config.ids.generate_user(random::bytes()?)?;
-    let session = generate_session(&config.ids)?;
-    let key = config
-        .auth
-        .secrets
-        .first()
-        .context("no secret was generated")?;
-    let token = TokenMinter::new(&config.auth, key, None)?.mint(&Claims {
-        user: &user,
-        session: &session,
-        issued_at: auth::unix_time(),
-        ttl: Some(TOKEN_TTL),
-        extra: &Map::new(),
-    })?;
-    let setup = format!(
-        "export SOCKD_URL={{origin}} SOCKD_INTERNAL__SECRET_FILE={}",
-        quoted(&folder.secret_file().to_string_lossy())
-    );
-    Ok(Dev {
-        user,
-        session,
-        token,
-        program: quoted(&program()),
-        setup,
-    })
+#[derive(Clone)]
+struct LoggedIn {
+    user: UserId,
+    session: SessionId,
+    token: String,
+}
+
+impl LoggedIn {
+    fn generate(config: &Config) -> anyhow::Result<Self> {
+        let user = config.ids.generate_user(random::bytes()?)?;
+        let session = generate_session(&config.ids)?;
+        let key = config
+            .auth
+            .secrets
+            .first()
+            .context("no secret was generated")?;
+        let token = TokenMinter::new(&config.auth, key, None)?.mint(&Claims {
+            user: &user,
+            session: &session,
+            issued_at: auth::unix_time(),
+            ttl: Some(TOKEN_TTL),
+            extra: &Map::new(),
+        })?;
+        Ok(Self {
+            user,
+            session,
+            token,
+        })
+    }
+
+    fn page(&self, addresses: &Addresses, folder: &Folder) -> Dev {
+        let Self {
+            user,
+            session,
+            token,
+        } = self.clone();
+        // The page knows better than this process how a browser reaches it.
+        let internal = addresses.internal.as_ref();
+        let instance = internal.map_or_else(|| "{origin}".to_owned(), |at| quoted(&url(at)));
+        let setup = format!(
+            "export SOCKD_URL={instance} SOCKD_INTERNAL__SECRET_FILE={}",
+            quoted(&folder.secret_file().to_string_lossy())
+        );
+        Dev {
+            user,
+            session,
+            token,
+            program: quoted(&program()),
+            setup,
+        }
+    }
 }
 
 fn generate_session(ids: &IdFormats) -> anyhow::Result<SessionId> {
@@ -116,7 +143,10 @@ fn random_hex() -> anyhow::Result<String> {
 }
 
 /// Only requests for `localhost` and loopback addresses are served, and other addresses get none.
-fn check_reachable(address: SocketAddr) -> Result<(), Failure> {
+fn check_reachable(address: &Address) -> Result<(), Failure> {
+    let Address::Tcp(address) = address else {
+        return Ok(());
+    };
     let ip = address.ip().to_canonical();
     if ip.is_loopback() || ip.is_unspecified() {
         return Ok(());
@@ -127,11 +157,14 @@ fn check_reachable(address: SocketAddr) -> Result<(), Failure> {
 }
 
 /// The URL to open on this machine.
-fn url(address: SocketAddr) -> String {
-    if address.ip().is_unspecified() {
-        return format!("http://127.0.0.1:{}", address.port());
+fn url(address: &Address) -> String {
+    match address {
+        Address::Tcp(tcp) if tcp.ip().is_unspecified() => {
+            format!("http://127.0.0.1:{}", tcp.port())
+        }
+        Address::Tcp(tcp) => format!("http://{tcp}"),
+        Address::Unix(_) => address.to_string(),
     }
-    format!("http://{address}")
 }
 
 /// A temporary directory for this run, removed when dropped.
@@ -183,6 +216,7 @@ impl Drop for Folder {
 /// The instructions that the terminal shows.
 struct Welcome<'a> {
     url: String,
+    internal: String,
     dev: &'a Dev,
     replacement: SessionId,
     secret_file: &'a Path,
@@ -192,6 +226,7 @@ impl fmt::Display for Welcome<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             url,
+            internal,
             dev,
             replacement,
             secret_file,
@@ -203,7 +238,11 @@ impl fmt::Display for Welcome<'_> {
             ..
         } = dev;
         let secret_file = secret_file.to_string_lossy();
-        let target = format!("--url {url} --secret-file {}", quoted(&secret_file));
+        let target = format!(
+            "--url {} --secret-file {}",
+            quoted(internal),
+            quoted(&secret_file)
+        );
         write!(
             f,
             r#"
@@ -251,6 +290,10 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn tcp(address: &str) -> Address {
+        Address::Tcp(address.parse().unwrap())
+    }
+
     #[test]
     fn the_folder_is_private_and_removed_when_dropped() {
         use std::os::unix::fs::PermissionsExt;
@@ -273,23 +316,19 @@ mod tests {
     #[test]
     fn an_address_that_others_can_reach_is_refused() {
         for address in ["127.0.0.1:1", "[::1]:1", "[::]:1", "0.0.0.0:1"] {
-            assert!(
-                check_reachable(address.parse().unwrap()).is_ok(),
-                "{address}"
-            );
+            assert!(check_reachable(&tcp(address)).is_ok(), "{address}");
         }
         for address in ["10.0.0.1:1", "[fe80::1]:1", "[::ffff:10.0.0.1]:1"] {
-            assert!(
-                check_reachable(address.parse().unwrap()).is_err(),
-                "{address}"
-            );
+            assert!(check_reachable(&tcp(address)).is_err(), "{address}");
         }
     }
 
     #[test]
     fn an_unspecified_address_is_shown_as_loopback() {
-        assert_eq!(url("[::]:3000".parse().unwrap()), "http://127.0.0.1:3000");
-        assert_eq!(url("[::1]:80".parse().unwrap()), "http://[::1]:80");
-        assert_eq!(url("10.0.0.1:80".parse().unwrap()), "http://10.0.0.1:80");
+        assert_eq!(url(&tcp("[::]:3000")), "http://127.0.0.1:3000");
+        assert_eq!(url(&tcp("[::1]:80")), "http://[::1]:80");
+        assert_eq!(url(&tcp("10.0.0.1:80")), "http://10.0.0.1:80");
+        let socket = Address::Unix("/run/s.sock".into());
+        assert_eq!(url(&socket), "unix:/run/s.sock");
     }
 }

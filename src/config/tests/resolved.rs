@@ -147,6 +147,42 @@ fn commands_need_only_what_they_use() {
 }
 
 #[test]
+fn the_client_asks_where_the_internal_routes_are() {
+    let listening = |listen: &str| {
+        let toml = format!("internal.listen = {listen:?}");
+        let start = Start::new().file("folder/sockd.toml", toml);
+        let start = start.env("SOCKD_CONFIG", "folder/sockd.toml");
+        let folder = start.directory.path().join("folder").display().to_string();
+        let url = start.settings().endpoint().expect("an endpoint").url;
+        url.replace(&folder, "FOLDER")
+    };
+    assert_eq!(listening("127.0.0.1:3001"), "http://127.0.0.1:3001");
+    assert_eq!(listening("[::1]:3001"), "http://[::1]:3001");
+    assert_eq!(listening("[::]:3001"), "http://127.0.0.1:3001");
+    assert_eq!(listening("localhost:1"), "http://localhost:1");
+    assert_eq!(listening("unix:/run/s.sock"), "unix:/run/s.sock");
+    assert_eq!(listening("unix:s.sock"), "unix:FOLDER/s.sock");
+}
+
+#[test]
+fn settings_of_a_socket_without_one_are_warned_of() {
+    let warnings = |listen: &str| {
+        let start = Start::new()
+            .env("SOCKD_INTERNAL__LISTEN", listen)
+            .env("SOCKD_INTERNAL__SOCKET_MODE", "0600")
+            .env("SOCKD_INTERNAL__SOCKET_GROUP", "backend");
+        let warnings = start.loaded().warnings;
+        let idle = warnings
+            .iter()
+            .filter(|text| text.contains("changes nothing"));
+        idle.count()
+    };
+    assert_eq!(warnings("127.0.0.1:3001"), 2);
+    assert_eq!(warnings(""), 2);
+    assert_eq!(warnings("unix:/run/s.sock"), 0);
+}
+
+#[test]
 fn the_client_asks_on_the_loopback_when_the_server_listens_everywhere() {
     for (host, url) in [
         ("::", "http://127.0.0.1:3000"),

@@ -51,6 +51,27 @@ async fn a_good_redis_passes_every_check_and_nothing_is_left_in_it() {
     assert!(memory.contains("number_of_cached_scripts:0"), "{memory}");
 }
 
+#[test]
+fn where_the_internal_routes_are_served_is_told() {
+    let doctor = |listen: &str| {
+        Doctor::new()
+            .env("SOCKD_INTERNAL__LISTEN", listen)
+            .examine()
+    };
+    doctor("").assert("internal", "ok", &["share port 3000 with the clients"]);
+    doctor("127.0.0.1:3001").assert("internal", "ok", &["at 127.0.0.1:3001"]);
+    let socket = doctor("unix:internal.sock");
+    socket.assert(
+        "internal",
+        "ok",
+        &["/internal.sock with mode 0660 and group of sockd"],
+    );
+    let nowhere = doctor("unix:none/internal.sock");
+    nowhere.assert("internal", "fail", &["none does not exist", "create it"]);
+    assert_eq!(nowhere.code, Some(1));
+    doctor("no.such.host.invalid:1").assert("internal", "fail", &["is not an address"]);
+}
+
 #[tokio::test]
 async fn the_text_output_has_a_line_per_check_and_then_the_remedies() {
     let redis = Redis::start_with(&["--maxmemory-policy", "allkeys-lru"]).await;

@@ -5,20 +5,28 @@ use std::{net::SocketAddr, time::Duration};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
 };
+use tokio_util::either::Either;
 
 use super::{PATIENCE, within};
 
 /// A client without proxies and with patience.
 pub fn client() -> reqwest::Client {
+    builder().build().expect("a client")
+}
+
+/// A client of what listens on a unix socket.
+pub fn client_of(socket: &str) -> reqwest::Client {
+    builder().unix_socket(socket).build().expect("a client")
+}
+
+fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .no_proxy()
         // All is plain HTTP, and reading the system's certificates takes longer than the test.
         .tls_certs_only([])
         .timeout(Duration::from_secs(60))
-        .build()
-        .expect("a client")
 }
 
 pub async fn get(url: &str) -> reqwest::Response {
@@ -27,15 +35,29 @@ pub async fn get(url: &str) -> reqwest::Response {
 
 /// A connection on which bytes are sent as they are.
 pub struct RawConnection {
-    stream: TcpStream,
+    stream: Either<TcpStream, UnixStream>,
 }
 
 impl RawConnection {
     pub async fn open(address: SocketAddr) -> Self {
         Self {
-            stream: TcpStream::connect(address)
-                .await
-                .expect("the server accepts"),
+            stream: Either::Left(
+                TcpStream::connect(address)
+                    .await
+                    .expect("the server accepts"),
+            ),
+        }
+    }
+
+    /// To where a command finds internal routes: `http://127.0.0.1:3001` or `unix:/path`.
+    pub async fn open_at(url: &str) -> Self {
+        if let Some(address) = url.strip_prefix("http://") {
+            return Self::open(address.parse().expect("an address")).await;
+        }
+        let path = url.strip_prefix("unix:").expect("a path");
+        let stream = UnixStream::connect(path).await;
+        Self {
+            stream: Either::Right(stream.expect("the server accepts")),
         }
     }
 
@@ -61,7 +83,11 @@ impl RawConnection {
 
     /// Ends the connection as a process that is killed, or a firewall, may do it.
     pub fn reset(self) {
-        SockRef::from(&self.stream)
+        let socket = match &self.stream {
+            Either::Left(tcp) => SockRef::from(tcp),
+            Either::Right(unix) => SockRef::from(unix),
+        };
+        socket
             .set_linger(Some(Duration::ZERO))
             .expect("an option of the connection");
     }

@@ -30,6 +30,8 @@ pub struct Builder {
 pub struct Sockd {
     child: Child,
     address: SocketAddr,
+    /// Where internal routes are served, if not there: as the log names it.
+    internal: Option<String>,
     log: Log,
     builder: Builder,
     directory: Arc<TempDir>,
@@ -78,6 +80,7 @@ impl Builder {
         let mut sockd = Sockd {
             child,
             address: ([127, 0, 0, 1], 0).into(),
+            internal: None,
             log,
             builder: self,
             directory,
@@ -168,21 +171,43 @@ impl Sockd {
 
     /// `serve --dev`.
     pub async fn dev() -> Self {
+        Self::dev_with(&[]).await
+    }
+
+    /// `serve --dev` with more arguments.
+    pub async fn dev_with(arguments: &[&str]) -> Self {
         let builder = Builder {
             environment: BTreeMap::new(),
             arguments: Vec::new(),
             prelude: String::new(),
         };
-        builder
-            .argument("--dev")
-            .argument("--port")
-            .argument("0")
-            .start()
-            .await
+        let arguments = ["--dev", "--port", "0"].iter().chain(arguments);
+        let builder = arguments.fold(builder, |builder, argument| builder.argument(argument));
+        builder.start().await
     }
 
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// The address that a command calls it at.
+    pub fn internal_url(&self) -> String {
+        match &self.internal {
+            Some(internal) if internal.starts_with("unix:") => internal.clone(),
+            Some(internal) => format!("http://{internal}"),
+            None => self.url(),
+        }
+    }
+
+    /// A request to where internal routes are served.
+    pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        let url = self.internal_url();
+        match url.strip_prefix("unix:") {
+            Some(socket) => {
+                http::client_of(socket).request(method, format!("http://localhost{path}"))
+            }
+            None => http::client().request(method, format!("{url}{path}")),
+        }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -218,13 +243,13 @@ impl Sockd {
     }
 
     pub async fn is_ready_now(&self) -> bool {
-        let url = format!("{}/readyz", self.url());
-        http::get(&url).await.status() == 200
+        let request = self.request(reqwest::Method::GET, "/readyz");
+        request.send().await.expect("the server answers").status() == 200
     }
 
     /// Sends a GET request with the internal secret.
     pub async fn get(&self, path: &str) -> reqwest::Response {
-        let request = http::client().get(format!("{}{path}", self.url()));
+        let request = self.request(reqwest::Method::GET, path);
         let request = request.bearer_auth(INTERNAL_SECRET);
         request.send().await.expect("the server answers")
     }
@@ -249,7 +274,7 @@ impl Sockd {
 
     /// Calls an internal route with the secret.
     pub async fn post(&self, path: &str, body: &Value) -> reqwest::Response {
-        let request = http::client().post(format!("{}{path}", self.url()));
+        let request = self.request(reqwest::Method::POST, path);
         let request = request.bearer_auth(INTERNAL_SECRET).json(body);
         request.send().await.expect("the server answers")
     }
@@ -338,12 +363,16 @@ impl Sockd {
         let Some((_, rest)) = text.split_once("listening address=") else {
             return false;
         };
-        let address = rest
-            .split_whitespace()
+        let mut fields = rest.split_whitespace();
+        let address = fields
             .next()
             .and_then(|text| text.parse::<SocketAddr>().ok());
         let Some(address) = address else { return false };
         self.address = ([127, 0, 0, 1], address.port()).into();
+        let internal = fields
+            .next()
+            .and_then(|field| field.strip_prefix("internal="));
+        self.internal = internal.map(str::to_owned);
         true
     }
 }

@@ -1,0 +1,232 @@
+//! What is listened on: a port, or a unix socket.
+
+use std::{
+    fmt, io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use anyhow::Context;
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host};
+use tokio_util::either::Either;
+
+use crate::{
+    config::{self, InternalListener},
+    stream::{
+        Accepted,
+        unix::{self, SocketFile},
+    },
+};
+
+#[derive(Debug)]
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// What a listener listens on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Listener {
+    /// The clients' port.
+    pub(super) async fn of_clients(config: &config::Server) -> anyhow::Result<Self> {
+        let config::Server { host, port, .. } = config;
+        let remedy = |error: &io::Error| match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!(
+                    "port {port} is taken; end what listens there, or set PORT or --port to another"
+                )
+            }
+            io::ErrorKind::PermissionDenied => {
+                format!(
+                    "port {port} may not be taken by this user; set PORT or --port to one above 1023"
+                )
+            }
+            _ => format!("{host}:{port} cannot be listened on; see server.host and server.port"),
+        };
+        let unknown = format!("{host:?} is not an address of this machine; see server.host");
+        listen(host, *port, config, unknown, remedy).await
+    }
+
+    /// The listener for internal routes, and the file of a unix socket.
+    pub(super) async fn of_callers(
+        wanted: &InternalListener,
+        config: &config::Server,
+    ) -> anyhow::Result<(Self, Option<SocketFile>)> {
+        let (host, port) = match wanted {
+            InternalListener::Tcp { host, port } => (host, *port),
+            InternalListener::Unix(socket) => {
+                let (listener, file) = unix::listen(socket, backlog(config))?;
+                return Ok((Self::Unix(listener), Some(file)));
+            }
+        };
+        let remedy = |error: &io::Error| {
+            let remedy = match error.kind() {
+                io::ErrorKind::AddrInUse if port == config.port => {
+                    "is taken, perhaps by server.port; choose another port"
+                }
+                io::ErrorKind::AddrInUse => {
+                    "is taken; end what listens there, or choose another port"
+                }
+                io::ErrorKind::PermissionDenied => {
+                    "may not be taken by this user; choose a port above 1023"
+                }
+                _ => "cannot be listened on; choose an address of this machine",
+            };
+            format!("internal.listen: {wanted} {remedy}")
+        };
+        let unknown = format!("internal.listen: {host:?} is not an address of this machine");
+        let listener = listen(host, port, config, unknown, remedy).await?;
+        Ok((listener, None))
+    }
+
+    /// Cancel-safe.
+    pub(super) async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => listener.accept().await.map(|(tcp, _)| Either::Left(tcp)),
+            Self::Unix(listener) => listener.accept().await.map(|(unix, _)| Either::Right(unix)),
+        }
+    }
+
+    /// Accepts those that wait already, without waiting for more, and listens no longer. The system is
+    /// asked itself: the runtime may not know yet of the last ones.
+    pub(super) fn into_waiting(
+        self,
+    ) -> io::Result<Box<dyn FnMut() -> io::Result<Accepted> + Send>> {
+        Ok(match self {
+            Self::Tcp(listener) => {
+                let listener = listener.into_std()?;
+                Box::new(move || {
+                    let (tcp, _) = listener.accept()?;
+                    tcp.set_nonblocking(true)?;
+                    TcpStream::from_std(tcp).map(Either::Left)
+                })
+            }
+            Self::Unix(listener) => {
+                let listener = listener.into_std()?;
+                Box::new(move || {
+                    let (unix, _) = listener.accept()?;
+                    unix.set_nonblocking(true)?;
+                    UnixStream::from_std(unix).map(Either::Right)
+                })
+            }
+        })
+    }
+
+    pub(super) fn address(&self) -> io::Result<Address> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(Address::Tcp),
+            Self::Unix(listener) => {
+                let address = listener.local_addr()?;
+                let path = address.as_pathname().unwrap_or("".as_ref());
+                Ok(Address::Unix(path.to_owned()))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+async fn listen(
+    host: &str,
+    port: u16,
+    config: &config::Server,
+    unknown: String,
+    remedy: impl Fn(&io::Error) -> String,
+) -> anyhow::Result<Listener> {
+    let addresses = lookup_host((host, port)).await.context(unknown)?;
+    let mut failure = None;
+    for address in addresses {
+        match bind(address, config) {
+            Ok(listener) => return Ok(Listener::Tcp(listener)),
+            // A machine without IPv6 cannot listen on `::`, which means all addresses.
+            Err(error)
+                if address.ip() == Ipv6Addr::UNSPECIFIED
+                    && error.kind() != io::ErrorKind::AddrInUse =>
+            {
+                match bind((Ipv4Addr::UNSPECIFIED, port).into(), config) {
+                    Ok(listener) => return Ok(Listener::Tcp(listener)),
+                    Err(error) => failure = Some(error),
+                }
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    let error = failure.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into());
+    let remedy = remedy(&error);
+    Err(anyhow::Error::new(error).context(remedy))
+}
+
+fn bind(address: SocketAddr, config: &config::Server) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // A restart must not wait for the connections of the process before.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    // On Linux, accepted connections inherit these, which saves each of them the system calls.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(config.tcp_keepalive))?;
+    socket.set_tcp_user_timeout(Some(config.tcp_user_timeout))?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog(config))?;
+    TcpListener::from_std(socket.into())
+}
+
+fn backlog(config: &config::Server) -> i32 {
+    i32::try_from(config.backlog).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use socket2::SockRef;
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn accepted_connections_inherit_the_options_of_the_listener() {
+        let config = config::Server {
+            tcp_keepalive: Duration::from_secs(77),
+            tcp_user_timeout: Duration::from_secs(33),
+            host: String::new(),
+            port: 0,
+            backlog: 1,
+            header_timeout: Duration::MAX,
+            keep_alive: Duration::MAX,
+            body_timeout: Duration::MAX,
+            max_header_size: 0,
+            drain_window: Duration::ZERO,
+            shutdown_timeout: Duration::ZERO,
+        };
+        let listener = bind((Ipv4Addr::LOCALHOST, 0).into(), &config).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (_client, (accepted, _)) = (client.unwrap(), accepted.unwrap());
+        let socket = SockRef::from(&accepted);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), config.tcp_keepalive);
+        let user_timeout = socket.tcp_user_timeout().unwrap();
+        assert_eq!(user_timeout, Some(config.tcp_user_timeout));
+    }
+}
