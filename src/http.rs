@@ -23,8 +23,6 @@ use axum::{
 };
 use futures_util::future::{Either, FutureExt};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header, uri::PathAndQuery};
-use metrics::Counter;
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use serde_json::json;
 use tower::ServiceExt;
@@ -36,6 +34,7 @@ use crate::{
     config::{self, Config},
     id::{IdFormats, SupportedEvents},
     lifecycle::Lifecycle,
+    metrics::{self, Counter, EMIT_DURATION, EMITS, Histogram, Present},
     node::Node,
     stream::RequestBody,
     telemetry,
@@ -59,11 +58,13 @@ struct Context {
     ids: IdFormats,
     events: SupportedEvents,
     body_timeout: Duration,
-    metrics: PrometheusHandle,
     readers: config::Metrics,
     /// How many events were emitted under each supported name or pattern, in their order: event names
     /// as labels would create series without bound.
     emits: Vec<Counter>,
+    /// How long emits took that reached every node, and those that may not have.
+    complete: Histogram,
+    partial: Histogram,
     /// Whether the log has said that a scraper was refused.
     refused_metrics: Once,
     dev: Option<Dev>,
@@ -75,7 +76,6 @@ impl Api {
         config: &Config,
         node: Arc<Node>,
         verifier: Arc<TokenVerifier>,
-        metrics: PrometheusHandle,
         dev: Option<Dev>,
         lifecycle: &Lifecycle,
     ) -> Self {
@@ -86,9 +86,10 @@ impl Api {
             ids: config.ids.clone(),
             events: config.events.clone(),
             body_timeout: config.server.body_timeout,
-            metrics,
             readers: config.metrics.clone(),
             emits: config.events.patterns().map(emits_under).collect(),
+            complete: EMIT_DURATION.with_label_values(&["ok"]),
+            partial: EMIT_DURATION.with_label_values(&["partial"]),
             refused_metrics: Once::new(),
             dev,
         });
@@ -182,7 +183,7 @@ impl Context {
 }
 
 fn emits_under(pattern: &str) -> Counter {
-    metrics::counter!("sockd_emits_total", "event" => pattern.to_owned())
+    EMITS.with_label_values(&[pattern])
 }
 
 async fn route(router: Router, request: Request<Body>) -> Response {
@@ -263,14 +264,16 @@ async fn render_metrics(
         });
         return Err(ErrorCode::Unauthorized.into());
     }
-    metrics::gauge!("sockd_sockets").set(context.node.hub().count() as f64);
-    metrics::gauge!("sockd_ready").set(f64::from(u8::from(context.check_readiness().is_ok())));
-    metrics::counter!("sockd_log_lines_dropped_total").absolute(telemetry::dropped_lines());
+    let text = metrics::render(Present {
+        sockets: context.node.hub().count(),
+        is_ready: context.check_readiness().is_ok(),
+        dropped_log_lines: telemetry::dropped_lines(),
+    });
     let content_type = [(
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",
     )];
-    Ok((content_type, context.metrics.render()))
+    Ok((content_type, text))
 }
 
 /// Callers of the TypeScript server saw JSON with its charset.

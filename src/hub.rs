@@ -23,7 +23,6 @@ use std::{
 };
 
 use dashmap::{DashMap, mapref::entry::Entry};
-use metrics::Counter;
 use tokio::task::yield_now;
 
 use self::{
@@ -33,6 +32,7 @@ use self::{
 use crate::{
     id::{IdHasher, SessionId, UserId},
     lifecycle::Lifecycle,
+    metrics::EVENTS_SENT,
     wire::Event,
 };
 
@@ -75,7 +75,6 @@ pub struct Hub {
     /// How often all handshakes were put in doubt.
     doubts: AtomicU64,
     lifecycle: Lifecycle,
-    events_sent: Counter,
 }
 
 /// A user who is found by an id that is stored only in the user.
@@ -97,7 +96,6 @@ impl Hub {
             count: AtomicUsize::new(0),
             doubts: AtomicU64::new(0),
             lifecycle: lifecycle.clone(),
-            events_sent: metrics::counter!("sockd_events_sent_total"),
         })
     }
 
@@ -210,7 +208,7 @@ impl Hub {
 
     fn sent(&self, events: u64) {
         if events > 0 {
-            self.events_sent.increment(events);
+            EVENTS_SENT.inc_by(events);
         }
     }
 

@@ -3,8 +3,8 @@
 //! The crate's map, in reading order:
 //!
 //! 1. [`error`], [`id`], [`secret`], [`wire`]: the domain's types; no I/O.
-//! 2. [`config`]: the settings, resolved; [`lifecycle`] shuts down in order.
-//! 3. [`auth`] verifies tokens, [`redis`] connects, [`telemetry`] logs and counts, [`stream`] is
+//! 2. [`config`]: the settings, resolved; [`metrics`] counts; [`lifecycle`] shuts down in order.
+//! 3. [`auth`] verifies tokens, [`redis`] connects, [`telemetry`] logs, [`stream`] is
 //!    what HTTP is read from.
 //! 4. [`session`] knows each user's active session, [`bus`] reaches the other nodes, [`hub`] holds
 //!    this process's sockets.
@@ -32,6 +32,7 @@ pub mod http;
 pub mod hub;
 pub mod id;
 pub mod lifecycle;
+pub mod metrics;
 pub mod node;
 pub mod redis;
 pub mod secret;

@@ -25,6 +25,7 @@ use crate::{
     hub::{Farewell, Hub, Judgement, Lease, NotAdmitted, Outlet},
     id::{NodeId, SessionId, UserId},
     lifecycle::Lifecycle,
+    metrics::{SESSIONS_ADOPTED, SESSIONS_REPLACED, SOCKETS_SWEPT},
     session::{Claim, SessionError, SessionStore},
     wire::{Event, HandshakeError, UserMessage},
 };
@@ -206,6 +207,7 @@ impl Node {
             Ok(Claim::Active) => Ok(()),
             Ok(Claim::Mismatch) => Err(HandshakeError::SessionMismatch),
             Ok(Claim::Adopted { told }) => {
+                SESSIONS_ADOPTED.inc();
                 // The key may have been lost under a live socket of another session, here or
                 // elsewhere. It must be gone before this one is in.
                 self.enforce(user, session).await;
@@ -251,6 +253,7 @@ impl Node {
             self.complaints
                 .tell("cannot replace a session", chain(error));
         })?;
+        SESSIONS_REPLACED.inc();
         // With sessions in memory nobody receives the announcement, and this node is the only one.
         let had_sockets = self.hub.has(user);
         let here = self.enforce(user, session).await;
@@ -333,7 +336,7 @@ impl Node {
         let active = self.sessions.active(users).await?;
         for (user, active) in users.iter().zip(active) {
             if let Some(active) = active {
-                self.enforce(user, &active).await;
+                SOCKETS_SWEPT.inc_by(self.enforce(user, &active).await);
             }
         }
         Ok(())

@@ -27,6 +27,7 @@ use crate::{
     http::{Api, Dev},
     id::NodeId,
     lifecycle::{IgnoredSignals, Lifecycle, Signals},
+    metrics,
     node::Node,
     redis::{Link, dialer::Dialer, names::ChannelNames, output_limit::warn_if_small},
     session::{SessionStore, memory::MemorySessions, redis::RedisSessions},
@@ -96,8 +97,7 @@ impl Server {
         lifecycle.spawn(ignored.log());
         let id = NodeId::try_from(uuid::Uuid::new_v4().to_string())?;
         let (sessions, bus) = stores(&config, &id, &lifecycle);
-        // Before any metric is looked up.
-        let metrics = telemetry::metrics()?;
+        metrics::start();
         if let Some(jwks) = verifier.jwks() {
             lifecycle.spawn(jwks.clone().run());
         }
@@ -110,7 +110,7 @@ impl Server {
             &lifecycle,
         );
         let gateway = Gateway::new(&config, node.clone(), verifier.clone(), &lifecycle);
-        let api = Api::new(&config, node, verifier, metrics, dev, &lifecycle);
+        let api = Api::new(&config, node, verifier, dev, &lifecycle);
         Ok(Self {
             config,
             listener,

@@ -68,6 +68,7 @@ impl SessionStore {
         match self {
             Self::Memory(sessions) => Ok(sessions.claim(user, session)),
             Self::Redis(sessions) => {
+                let _timer = sessions.durations.claim.start_timer();
                 let done = sessions.claim(user, session, announcement).await;
                 done.map_err(|error| sessions.explain(error))
             }
@@ -90,6 +91,7 @@ impl SessionStore {
                 Ok(0)
             }
             Self::Redis(sessions) => {
+                let _timer = sessions.durations.replace.start_timer();
                 let done = sessions.replace(user, session, announcement).await;
                 done.map_err(|error| sessions.explain(error))
             }
@@ -104,6 +106,7 @@ impl SessionStore {
         match self {
             Self::Memory(sessions) => Ok(users.iter().map(|user| sessions.active(user)).collect()),
             Self::Redis(sessions) => {
+                let _timer = sessions.durations.read.start_timer();
                 let done = sessions.active(users).await;
                 done.map_err(|error| sessions.explain(error))
             }
@@ -122,6 +125,7 @@ impl SessionStore {
                 Ok(())
             }
             Self::Redis(sessions) => {
+                let _timer = sessions.durations.renew.start_timer();
                 let done = sessions.renew(held).await;
                 done.map_err(|error| sessions.explain(error))
             }

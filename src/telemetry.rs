@@ -1,4 +1,4 @@
-//! Logs on stderr, and metrics for Prometheus.
+//! Logs on stderr.
 
 mod episode;
 mod log;
@@ -12,7 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use thiserror::Error;
 use tracing_subscriber::{EnvFilter, filter::ParseError};
 
@@ -23,7 +22,7 @@ use crate::config::{Log, LogFormat};
 /// How long the exit waits for the last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Why logs or metrics cannot start.
+/// Why logs cannot start.
 #[derive(Debug, Error)]
 pub enum TelemetryError {
     #[error("log.level: {level:?} is not a filter such as info,sockd=debug")]
@@ -36,8 +35,6 @@ pub enum TelemetryError {
     Logging(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("failed to start the log thread; check the limits of this user (ulimit -u)")]
     Thread(#[source] io::Error),
-    #[error("failed to start metrics")]
-    Metrics(#[source] BuildError),
 }
 
 /// Starts logging; can be called once per process. From then on, log lines, [`note`]s and panics are
@@ -111,16 +108,6 @@ impl Drop for LastLines {
     fn drop(&mut self) {
         LOG.flush(Instant::now() + LAST_LINES);
     }
-}
-
-/// Starts collecting metrics; the handle renders them.
-///
-/// # Errors
-/// A second call in one process.
-pub fn metrics() -> Result<PrometheusHandle, TelemetryError> {
-    PrometheusBuilder::new()
-        .install_recorder()
-        .map_err(TelemetryError::Metrics)
 }
 
 /// Returns the number of log lines dropped since the start.

@@ -14,7 +14,6 @@ use std::{
 };
 
 use arc_swap::{ArcSwapOption, Guard};
-use metrics::{Counter, Gauge};
 use thiserror::Error;
 use tokio::{
     sync::{Notify, watch},
@@ -26,6 +25,7 @@ pub use self::{
     source::SourceError,
 };
 use crate::config::{self, JwksSource};
+use crate::metrics::{Counter, JWKS_KEYS, JWKS_LAST_SUCCESS, JWKS_READS, JWKS_SKIPPED_KEYS, Level};
 
 /// The least time between two readings for unknown keys: a flood of them costs the issuer 6 requests a
 /// minute and node, and meanwhile a key that was never published before its use waits 10 s at most.
@@ -227,7 +227,7 @@ impl Jwks {
                 None
             }
             Err(error) => {
-                meters.failed.increment(1);
+                meters.failed.inc();
                 Some(error.to_string())
             }
         };
@@ -281,32 +281,33 @@ impl Progress {
 
 /// What Prometheus is told.
 struct Meters {
-    keys: Gauge,
-    skipped: Gauge,
+    keys: Level,
+    skipped: Level,
     /// The age of the set is the time since then.
-    last_success: Gauge,
+    last_success: Level,
     succeeded: Counter,
     failed: Counter,
 }
 
 impl Meters {
     fn new() -> Self {
-        let reads = |result| metrics::counter!("sockd_jwks_reads_total", "result" => result);
+        let reads = |result| JWKS_READS.with_label_values(&[result]);
         Self {
-            keys: metrics::gauge!("sockd_jwks_keys"),
-            skipped: metrics::gauge!("sockd_jwks_skipped_keys"),
-            last_success: metrics::gauge!("sockd_jwks_last_success_timestamp_seconds"),
+            keys: JWKS_KEYS.clone(),
+            skipped: JWKS_SKIPPED_KEYS.clone(),
+            last_success: JWKS_LAST_SUCCESS.clone(),
             succeeded: reads("ok"),
             failed: reads("failed"),
         }
     }
 
     fn renewed(&self, set: &KeySet) {
-        self.succeeded.increment(1);
-        self.keys.set(set.count() as f64);
-        self.skipped.set(set.skipped().len() as f64);
+        self.succeeded.inc();
+        self.keys.set(set.count() as i64);
+        self.skipped.set(set.skipped().len() as i64);
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        self.last_success.set(now.unwrap_or_default().as_secs_f64());
+        self.last_success
+            .set(now.unwrap_or_default().as_secs() as i64);
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod emit;
 mod hello;
+mod meters;
 mod question;
 mod shards;
 mod state;
@@ -26,7 +27,10 @@ use tokio::{
     time::Instant,
 };
 
-use self::state::{Action, Changes, CommandLink, News, State};
+use self::{
+    meters::Meters,
+    state::{Action, Changes, CommandLink, News, State},
+};
 pub use self::{
     question::Question,
     state::{Answer, PeerTooOld, Reply},
@@ -37,6 +41,7 @@ use super::{Listener, NotReady, SessionChange};
 use crate::{
     error::chain,
     id::{NodeId, UserId},
+    metrics::BUS_MESSAGES_DROPPED,
     redis::{Backoff, Connection, Link, View, names::ChannelNames, refusal::Grants},
     wire::{DecodeError, NodeMessage, OwnEvents, Publication, UserMessage},
 };
@@ -63,6 +68,7 @@ pub struct RedisBus {
     hello_now: Notify,
     late: Notify,
     role: Notify,
+    meters: Meters,
 }
 
 impl RedisBus {
@@ -82,6 +88,7 @@ impl RedisBus {
             hello_now: Notify::new(),
             late: Notify::new(),
             role: Notify::new(),
+            meters: Meters::new(),
         }
     }
 
@@ -140,6 +147,7 @@ impl RedisBus {
         loop {
             let since = Instant::now();
             let why = self.use_one_connection(listener).await;
+            self.meters.lost();
             self.feed(|state| state.lost(why, now()));
             // The first attempt is made at once; one that took long needs no pause either.
             if since.elapsed() > SHORT_LIFE {
@@ -211,6 +219,7 @@ impl RedisBus {
             state.ready();
             state.users()
         });
+        self.meters.connected.set(1);
         tracing::info!(users, elapsed = ?started.elapsed(), "subscribed to the bus");
         self.started.set(()).ok();
         Ok(())
@@ -306,8 +315,7 @@ impl RedisBus {
                 .map(|message| self.feed(|state| state.node_message(generation, message, now()))),
         };
         if let Err(error) = understood {
-            metrics::counter!("sockd_bus_messages_ignored_total", "why" => error.label())
-                .increment(1);
+            self.meters.ignored(&error).inc();
             tracing::debug!(why = chain(&error), "ignored a message on the bus");
         }
     }
@@ -432,7 +440,7 @@ fn tell(news: News) {
         }
         News::PeerLeft { node } => tracing::info!(%node, "another node has gone"),
         News::Dropped(count) => {
-            metrics::counter!("sockd_bus_messages_dropped_total").increment(count);
+            BUS_MESSAGES_DROPPED.inc_by(count);
         }
     }
 }

@@ -8,10 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use metrics::{Counter, Gauge};
-
 use super::engine::Engine;
-use crate::{config, telemetry::Episode};
+use crate::{
+    config,
+    metrics::{CONNECTIONS, Counter, LIMIT_REFUSALS, Level},
+    telemetry::Episode,
+};
 
 /// How long no client must have been refused before the end of that is logged.
 const CALM: Duration = Duration::from_secs(60);
@@ -54,7 +56,7 @@ pub(super) struct Capacity {
     /// Open connections, and those that are about to be.
     connections: AtomicUsize,
     /// The same figure for operators.
-    open: Gauge,
+    open: Level,
     /// Those of them that have not joined, and TCP connections without a request.
     unjoined: AtomicUsize,
     handshakes: AtomicUsize,
@@ -65,13 +67,13 @@ pub(super) struct Capacity {
 impl Capacity {
     pub(super) fn new(limits: &config::Limits) -> Self {
         let refusals = |limit: Limit| {
-            let counter = metrics::counter!("sockd_limit_refusals_total", "limit" => limit.name());
+            let counter = LIMIT_REFUSALS.with_label_values(&[limit.name()]);
             (counter, Episode::new(CALM))
         };
         Self {
             limits: limits.clone(),
             connections: AtomicUsize::new(0),
-            open: metrics::gauge!("sockd_connections"),
+            open: CONNECTIONS.clone(),
             unjoined: AtomicUsize::new(0),
             handshakes: AtomicUsize::new(0),
             rate: Rate::new(limits.handshake_rate),
@@ -82,7 +84,7 @@ impl Capacity {
     /// Counts a refusal, and logs the first of many.
     pub(super) fn refused(&self, limit: Limit) {
         let (counter, episode) = &self.refusals[limit as usize];
-        counter.increment(1);
+        counter.inc();
         if !episode.begins(Instant::now()) {
             return;
         }
@@ -126,7 +128,7 @@ impl Capacity {
     /// A connection has ended.
     pub(super) fn ended(&self, had_joined: bool) {
         self.connections.fetch_sub(1, Relaxed);
-        self.open.decrement(1);
+        self.open.dec();
         if !had_joined {
             self.unjoined.fetch_sub(1, Relaxed);
         }
@@ -144,7 +146,7 @@ impl Capacity {
             self.connections.fetch_sub(1, Relaxed);
             return Err(Limit::UnjoinedConnections);
         }
-        self.open.increment(1);
+        self.open.inc();
         // Last, as it cannot be given back.
         if !self.rate.has_room() {
             self.ended(false);

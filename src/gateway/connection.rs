@@ -23,7 +23,7 @@ use self::locked::Locked;
 pub(super) use self::{ending::Ending, transports::pong};
 use super::{
     capacity::Place,
-    engine::Engine,
+    engine::{Carrier, Engine},
     entrance::Credentials,
     outbox::Outbox,
     packet::{self, Auth, Packet, Unreadable},
@@ -125,6 +125,17 @@ enum Upgrade {
     Probed,
 }
 
+impl Transport {
+    /// `None` once the connection has ended.
+    fn carrier(&self) -> Option<Carrier> {
+        match self {
+            Self::Polling(_) => Some(Carrier::Polling),
+            Self::WebSocket(_) => Some(Carrier::WebSocket),
+            Self::None => None,
+        }
+    }
+}
+
 impl Connection {
     /// Opens a connection for a client that polls.
     pub(super) fn open_polling(place: Place, credentials: Option<Credentials>) -> Arc<Self> {
@@ -181,6 +192,11 @@ impl Connection {
             state: Mutex::new(state),
         });
         connection.engine.registry.insert(connection.clone());
+        let meters = &connection.engine.meters;
+        let carrier = connection.lock().transport.carrier();
+        if let Some(carrier) = carrier {
+            meters.of(carrier).opened.inc();
+        }
         // Dropping the guard schedules the first tick.
         drop(connection.lock());
         connection
@@ -238,6 +254,9 @@ impl Connection {
         locked.membership = Membership::Entering;
         locked.join_by = Tick::NEVER;
         self.engine.capacity.joined();
+        if let Some(carrier) = locked.transport.carrier() {
+            self.engine.meters.of(carrier).joined.inc();
+        }
         locked.send(packet::connected(sid));
         locked.expires_at = expires_at;
         locked.look_for_expiry();

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use metrics::Counter;
-
 use super::{
     capacity::Capacity,
     connection::{Connection, Ending},
@@ -14,7 +12,11 @@ use super::{
 use crate::{
     config::{self, Config},
     lifecycle::Lifecycle,
-    wire::Frame,
+    metrics::{
+        CONNECTIONS_ENDED, CONNECTIONS_OPENED, Counter, Level, RECEIVED_BYTES, SENT_BYTES,
+        SOCKETS_BY_TRANSPORT, SOCKETS_DISMISSED,
+    },
+    wire::{EVENT_EXPIRED, EVENT_LOGOUT, Frame},
 };
 
 pub(super) struct Engine {
@@ -61,16 +63,57 @@ impl Engine {
     }
 }
 
-/// The figures that every client moves, looked up once.
+/// What carries packets, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Carrier {
+    Polling,
+    WebSocket,
+}
+
+/// What every client moves, looked up once.
 pub(super) struct Meters {
+    pub(super) polling: TransportMeters,
+    pub(super) websocket: TransportMeters,
+    pub(super) replaced: Counter,
+    pub(super) expired: Counter,
     ended: [Counter; Ending::ALL.len()],
+}
+
+/// What clients on one transport move.
+pub(super) struct TransportMeters {
+    pub(super) opened: Counter,
+    pub(super) joined: Level,
+    pub(super) received: Counter,
+    pub(super) sent: Counter,
+}
+
+impl TransportMeters {
+    fn new(transport: &str) -> Self {
+        let transport = &[transport];
+        Self {
+            opened: CONNECTIONS_OPENED.with_label_values(transport),
+            joined: SOCKETS_BY_TRANSPORT.with_label_values(transport),
+            received: RECEIVED_BYTES.with_label_values(transport),
+            sent: SENT_BYTES.with_label_values(transport),
+        }
+    }
 }
 
 impl Meters {
     fn new() -> Self {
-        let ended = |ending: Ending| metrics::counter!("sockd_connections_ended_total", "why" => ending.label());
         Self {
-            ended: Ending::ALL.map(ended),
+            polling: TransportMeters::new("polling"),
+            websocket: TransportMeters::new("websocket"),
+            replaced: SOCKETS_DISMISSED.with_label_values(&[EVENT_LOGOUT]),
+            expired: SOCKETS_DISMISSED.with_label_values(&[EVENT_EXPIRED]),
+            ended: Ending::ALL.map(|ending| CONNECTIONS_ENDED.with_label_values(&[ending.label()])),
+        }
+    }
+
+    pub(super) fn of(&self, carrier: Carrier) -> &TransportMeters {
+        match carrier {
+            Carrier::Polling => &self.polling,
+            Carrier::WebSocket => &self.websocket,
         }
     }
 

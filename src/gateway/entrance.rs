@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use metrics::Counter;
 use tokio::time::Instant;
 
 use super::{
@@ -15,6 +14,7 @@ use crate::{
     config::OnExpiry,
     hub::Outlet,
     lifecycle::Lifecycle,
+    metrics::{Counter, HANDSHAKE_DURATION, HANDSHAKES, Histogram},
     node::{DECISION_LIMIT, Node},
     wire::HandshakeError,
 };
@@ -38,8 +38,28 @@ pub(super) struct Entrance {
     verifier: Arc<TokenVerifier>,
     on_expiry: OnExpiry,
     lifecycle: Lifecycle,
-    admitted: Counter,
-    refused: [(HandshakeError, Counter); 5],
+    admitted: Answered,
+    refused: [(HandshakeError, Answered); 5],
+}
+
+/// Handshakes with one answer.
+struct Answered {
+    count: Counter,
+    duration: Histogram,
+}
+
+impl Answered {
+    fn new(answer: &str) -> Self {
+        Self {
+            count: HANDSHAKES.with_label_values(&[answer]),
+            duration: HANDSHAKE_DURATION.with_label_values(&[answer]),
+        }
+    }
+
+    fn add(&self, since: Instant) {
+        self.count.inc();
+        self.duration.observe(since.elapsed().as_secs_f64());
+    }
 }
 
 impl Entrance {
@@ -49,8 +69,6 @@ impl Entrance {
         on_expiry: OnExpiry,
         lifecycle: &Lifecycle,
     ) -> Self {
-        let counter =
-            |answer: String| metrics::counter!("sockd_handshakes_total", "answer" => answer);
         let refusals = [
             HandshakeError::TokenMissing,
             HandshakeError::TokenInvalid,
@@ -63,8 +81,8 @@ impl Entrance {
             verifier,
             on_expiry,
             lifecycle: lifecycle.clone(),
-            admitted: counter("ok".to_owned()),
-            refused: refusals.map(|refusal| (refusal, counter(refusal.to_string()))),
+            admitted: Answered::new("ok"),
+            refused: refusals.map(|refusal| (refusal, Answered::new(&refusal.to_string()))),
         }
     }
 
@@ -103,8 +121,8 @@ impl Entrance {
         let (identity, admitted) = match admission {
             Ok(admission) => admission,
             Err(refusal) => {
-                let counter = self.refused.iter().find(|(known, _)| *known == refusal);
-                counter.inspect(|(_, counter)| counter.increment(1));
+                let answered = self.refused.iter().find(|(known, _)| *known == refusal);
+                answered.inspect(|(_, answered)| answered.add(began));
                 if refusal == HandshakeError::TooManySockets {
                     connection.engine().capacity.refused(Limit::SocketsPerUser);
                 }
@@ -119,7 +137,7 @@ impl Entrance {
             expires_at,
         } = identity;
         tracing::debug!(%user, %session, sid = %connection.sid(), "a socket is in");
-        self.admitted.increment(1);
+        self.admitted.add(began);
         connection.keep_credentials(credentials.map(|mut credentials| {
             if is_by_credentials {
                 *credentials = Credentials::Identity(identity.clone());

@@ -36,6 +36,11 @@ impl Outbox {
         self.frames.is_empty()
     }
 
+    /// What the queue costs in memory.
+    pub(super) fn weight(&self) -> usize {
+        self.weight
+    }
+
     /// Whether another frame may be queued, with `in_flight` bytes already on their way. A single
     /// frame always may, whatever its size.
     pub(super) fn has_room(&self, frame: &Frame, in_flight: usize, limit: usize) -> bool {

@@ -55,6 +55,8 @@ pub(super) async fn post(
         Ok(Err(Unread::Broken)) => return Posted::Refused,
         Err(_) => return Posted::TooSlow,
     };
+    let received = &connection.engine().meters.polling.received;
+    received.inc_by(body.len() as u64);
     connection.charge(body.len());
     // As Node reads it: a byte that is no UTF-8 becomes U+FFFD.
     let text = String::from_utf8_lossy(&body);

@@ -10,7 +10,7 @@ use hyper::upgrade::Upgraded;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::stream::Stream;
+use crate::{metrics::WEBSOCKET_SENT, stream::Stream};
 
 pub(super) enum RawStream {
     Tcp(TcpStream),
@@ -59,10 +59,11 @@ impl RawStream {
 
     pub(super) fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let Self::Tcp(stream) = self;
-        match slices {
+        let written = match slices {
             [slice] => stream.try_write(slice),
             slices => stream.try_write_vectored(slices),
-        }
+        };
+        written.inspect(|bytes| WEBSOCKET_SENT.inc_by(*bytes as u64))
     }
 
     /// Shuts the write half down.

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::error::Error;
-use crate::{lifecycle::Lifecycle, wire::ErrorCode};
+use crate::{lifecycle::Lifecycle, metrics::INTERNAL_OVERLOADED, wire::ErrorCode};
 
 /// How long a request waits for a place. With the 3 s that Redis may take, an answer comes in less
 /// than 10 s.
@@ -62,7 +62,7 @@ impl Carrier {
         let Self { places, lifecycle } = self.clone();
         Either::Right(Box::pin(async move {
             let Ok(Ok(place)) = timeout(WAIT, places.acquire_owned()).await else {
-                metrics::counter!("sockd_internal_overloaded_total").increment(1);
+                INTERNAL_OVERLOADED.inc();
                 return Error::from(ErrorCode::Overloaded).into_response();
             };
             carried(place, lifecycle).await

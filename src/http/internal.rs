@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use super::{Context, error::Error, prefer::preference, unread::Unread};
 use crate::{
     id::{IdFormat, UserId},
+    metrics::FORCE_LOGOUTS,
     secret::Secret,
     session::SessionStore,
     wire::{EmitAnswer, ErrorCode, Event, ForceLogoutAnswer, Members, SessionRow, SessionsAnswer},
@@ -71,7 +72,9 @@ pub(super) async fn answer(context: Arc<Context>, request: Request<Unread>) -> R
         body,
     ) = request.into_parts();
     let response = match (method.as_str(), uri.path()) {
-        ("POST", "/internal/emit") => emit(&context, &headers, body).await.into_response(),
+        ("POST", "/internal/emit") => emit(&context, started, &headers, body)
+            .await
+            .into_response(),
         ("POST", "/internal/force-logout") => {
             force_logout(&context, &headers, body).await.into_response()
         }
@@ -113,7 +116,12 @@ fn bearer(value: &[u8]) -> Option<&str> {
 }
 
 /// `POST /internal/emit`
-async fn emit(context: &Context, headers: &HeaderMap, body: Unread) -> Result<Response, Error> {
+async fn emit(
+    context: &Context,
+    started: Instant,
+    headers: &HeaderMap,
+    body: Unread,
+) -> Result<Response, Error> {
     let (user, event) = {
         let body = read(context, headers, body).await?;
         let body = text_of(&body);
@@ -129,10 +137,11 @@ async fn emit(context: &Context, headers: &HeaderMap, body: Unread) -> Result<Re
         (user, Event::new(name, payload.get()))
     };
     if let Some(index) = context.events.position(event.name.as_str()) {
-        context.emits[index].increment(1);
+        context.emits[index].inc();
     }
     match context.node.emit(&user, &event).await {
         Ok(reach) => {
+            context.complete.observe(started.elapsed().as_secs_f64());
             let nodes = reach.nodes.filter(|_| prefers_representation(headers));
             Ok(match nodes {
                 Some(nodes) => Json(EmitAnswer {
@@ -144,7 +153,10 @@ async fn emit(context: &Context, headers: &HeaderMap, body: Unread) -> Result<Re
                 None => emitted(),
             })
         }
-        Err(_) => Err(ErrorCode::BusUnavailable.into()),
+        Err(_) => {
+            context.partial.observe(started.elapsed().as_secs_f64());
+            Err(ErrorCode::BusUnavailable.into())
+        }
     }
 }
 
@@ -174,7 +186,7 @@ async fn force_logout(
             .and_then(|text| context.ids.parse_session(&text).ok());
         (user, session.ok_or(ErrorCode::InvalidSessionId)?)
     };
-    metrics::counter!("sockd_force_logouts_total").increment(1);
+    FORCE_LOGOUTS.inc();
     let done = context.node.force_logout(&user, &session).await?;
     tracing::info!(%user, %session, disconnected = done.disconnected, "replaced a session");
     Ok(Json(ForceLogoutAnswer {

@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use crate::wire::Event;
+use crate::{
+    metrics::{EVENTS_DROPPED, EVENTS_WAITING},
+    wire::Event,
+};
 
 /// Bytes that may wait for one user, and for one client that does not know yet that it is in: room
 /// for a busy second, and a tenth of what the worst client may cost.
@@ -27,10 +30,11 @@ impl Backlog {
     /// and replaced by a note of the loss.
     pub(super) fn push(&mut self, number: u64, event: &Event) {
         if self.weight > 0 && self.weight + weight(event) > LIMIT {
-            metrics::counter!("sockd_events_dropped_total").increment(1);
+            EVENTS_DROPPED.inc();
             return self.push_loss(number);
         }
         self.weight += weight(event);
+        EVENTS_WAITING.inc();
         let event = Some(event.clone());
         self.entries.push_back(Entry { number, event });
     }
@@ -52,12 +56,25 @@ impl Backlog {
 
     pub(super) fn pop(&mut self) -> Option<Entry> {
         let entry = self.entries.pop_front()?;
-        self.weight -= entry.event.as_ref().map_or(0, weight);
+        if let Some(event) = &entry.event {
+            self.weight -= weight(event);
+            EVENTS_WAITING.dec();
+        }
         Some(entry)
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+}
+
+impl Drop for Backlog {
+    fn drop(&mut self) {
+        let left = self.entries.iter().filter(|entry| entry.event.is_some());
+        match left.count() {
+            0 => {}
+            left => EVENTS_WAITING.sub(left as i64),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     id::{SessionId, UserId},
+    metrics::EVENT_SOCKETS,
     wire::Event,
 };
 
@@ -178,6 +179,7 @@ impl User {
         };
         self.release(hub, state);
         hub.sent(sent);
+        EVENT_SOCKETS.observe(reached as f64);
         reached
     }
 

@@ -10,7 +10,12 @@ use tokio::{
 };
 
 use super::{Connection, connect_with_pushes, connection::Pulse, dialer::Dialer};
-use crate::{config, error::chain, lifecycle::Lifecycle};
+use crate::{
+    config,
+    error::chain,
+    lifecycle::Lifecycle,
+    metrics::{REDIS_CONNECTED, REDIS_RECONNECTS},
+};
 
 /// The first pause between two attempts to connect; it doubles up to [`LONGEST_PAUSE`].
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
@@ -198,6 +203,8 @@ async fn supervise(
     mut renewal: watch::Receiver<Option<Instant>>,
     publish: watch::Sender<State>,
 ) {
+    let connected = REDIS_CONNECTED.with_label_values(&["commands"]);
+    let reconnects = REDIS_RECONNECTS.with_label_values(&["commands"]);
     let mut backoff = Backoff::new(dialer.clone());
     let mut told = String::new();
     let at = config.topology.to_string();
@@ -225,6 +232,7 @@ async fn supervise(
                     let why = Demoted::at(&*at).to_string();
                     tell_once(&mut told, why);
                 } else {
+                    connected.set(1);
                     tracing::info!(at, "connected to Redis");
                     told.clear();
                     let why = tokio::select! {
@@ -243,6 +251,8 @@ async fn supervise(
                             "its view of the servers is old"
                         }
                     };
+                    connected.set(0);
+                    reconnects.inc();
                     tracing::warn!(at, why, "lost the connection to Redis, connecting again");
                     // A Redis that accepts and closes at once must not be flooded with attempts.
                     if since.elapsed() > LONGEST_PAUSE {

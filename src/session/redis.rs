@@ -9,6 +9,7 @@ use ::redis::{
 use super::{Claim, SessionError};
 use crate::{
     id::{SessionId, UserId},
+    metrics::{Histogram, REDIS_COMMAND_DURATION},
     redis::{
         Connection, Link,
         refusal::{Grants, Refusal},
@@ -34,6 +35,16 @@ pub struct RedisSessions {
     key_prefix: String,
     pub(super) ttl: Duration,
     grants: Grants,
+    pub(super) durations: Durations,
+}
+
+/// How long Redis takes, by what it is asked.
+#[derive(Debug)]
+pub(super) struct Durations {
+    pub(super) claim: Histogram,
+    pub(super) replace: Histogram,
+    pub(super) read: Histogram,
+    pub(super) renew: Histogram,
 }
 
 impl RedisSessions {
@@ -44,6 +55,12 @@ impl RedisSessions {
             key_prefix,
             ttl,
             grants,
+            durations: Durations {
+                claim: REDIS_COMMAND_DURATION.with_label_values(&["claim"]),
+                replace: REDIS_COMMAND_DURATION.with_label_values(&["replace"]),
+                read: REDIS_COMMAND_DURATION.with_label_values(&["read"]),
+                renew: REDIS_COMMAND_DURATION.with_label_values(&["renew"]),
+            },
         }
     }
 

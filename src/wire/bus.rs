@@ -104,6 +104,9 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
+    /// All reasons as labels of a metric.
+    pub const LABELS: [&str; 3] = ["malformed", "newer_version", "unknown_kind"];
+
     /// The reason as a metric's label.
     pub fn label(&self) -> &'static str {
         match self {

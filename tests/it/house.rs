@@ -2,4 +2,5 @@
 
 mod documentation;
 pub mod layers;
+mod metrics;
 mod repository;

@@ -57,7 +57,9 @@ impl RedisBus {
                 return;
             };
             let message = self.own_events.encode(seq, event);
+            let timer = self.meters.publish.start_timer();
             let published = connection.publish(self.names.user(user), message).await;
+            drop(timer);
             let published = match published {
                 Ok(receivers) => Published::Received(receivers),
                 Err(error) if error.is_timeout() => Published::Unanswered,

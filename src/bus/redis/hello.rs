@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     bus::NotReady,
+    metrics::REDIS_CANARY,
     wire::{Build, NodeMessage},
 };
 
@@ -49,6 +50,7 @@ impl RedisBus {
             seq,
             build: Build::own(),
         };
+        let sent_at = Instant::now();
         let publish = self.publish(channel, message.encode());
         let receivers = timeout_at(deadline, publish)
             .await
@@ -59,6 +61,7 @@ impl RedisBus {
         timeout_at(deadline, returned)
             .await
             .map_err(|_| HelloError::NotReturned)?;
+        REDIS_CANARY.observe(sent_at.elapsed().as_secs_f64());
         Ok(receivers)
     }
 }

@@ -24,7 +24,7 @@ const LINGER_LIMIT: Duration = Duration::from_secs(2);
 
 macro_rules! endings {
     ($($ending:ident => $label:literal,)*) => {
-        /// Why sockd ends a connection.
+        /// Why a connection ends.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(in crate::gateway) enum Ending {
             $($ending,)*
@@ -43,6 +43,8 @@ macro_rules! endings {
 }
 
 endings! {
+    ClientClosed => "client_closed",
+    ConnectionLost => "connection_lost",
     Dismissed => "dismissed",
     Draining => "draining",
     Flooding => "flooding",
@@ -124,11 +126,12 @@ impl Locked<'_> {
         if self.phase != Phase::Open || !self.is_member() {
             return false;
         }
-        let (event, reason) = match farewell {
-            Farewell::SessionReplaced => (EVENT_LOGOUT, "SESSION_REPLACED"),
-            Farewell::TokenExpired => (EVENT_EXPIRED, "TOKEN_EXPIRED"),
+        let meters = &self.connection.engine.meters;
+        let (event, reason, counter) = match farewell {
+            Farewell::SessionReplaced => (EVENT_LOGOUT, "SESSION_REPLACED", &meters.replaced),
+            Farewell::TokenExpired => (EVENT_EXPIRED, "TOKEN_EXPIRED", &meters.expired),
         };
-        metrics::counter!("sockd_sockets_dismissed_total", "event" => event).increment(1);
+        counter.inc();
         self.ending = Some(Ending::Dismissed);
         // Queued whatever the limit, since the client has to know.
         let event = Frame::text(&[r#"42[""#, event, r#"",{"reason":""#, reason, r#""}]"#]);
@@ -155,6 +158,7 @@ impl Locked<'_> {
 
     /// The client has ended the connection with a packet.
     pub(super) fn closed_by_client(&mut self) {
+        self.ending = Some(Ending::ClientClosed);
         if matches!(self.transport, Transport::WebSocket(_)) {
             self.outbox.abandon();
             self.close(&[]);
@@ -167,6 +171,7 @@ impl Locked<'_> {
     pub(super) fn closed_by_frame(&mut self, payload: &[u8]) {
         if self.phase == Phase::Open {
             self.outbox.abandon();
+            self.ending = Some(Ending::ClientClosed);
             self.close(payload.get(..2).unwrap_or_default());
         }
     }
@@ -176,7 +181,11 @@ impl Locked<'_> {
         if matches!(self.phase, Phase::Ended(_)) {
             return;
         }
+        if self.phase == Phase::Open && self.ending.is_none() {
+            self.ending = Some(Ending::ConnectionLost);
+        }
         self.phase = Phase::Ended(last_word);
+        let carrier = self.transport.carrier();
         self.transport = Transport::None;
         self.outbox = Default::default();
         self.credentials = None;
@@ -185,6 +194,9 @@ impl Locked<'_> {
         let had_joined = self.join_by == Tick::NEVER;
         self.join_by = Tick::NEVER;
         self.connection.engine.capacity.ended(had_joined);
+        if let Some(carrier) = carrier.filter(|_| had_joined) {
+            self.connection.engine.meters.of(carrier).joined.dec();
+        }
         self.expiry_at = Tick::NEVER;
         self.cut_at = Tick::NEVER;
         let engine = &self.connection.engine;

@@ -140,6 +140,9 @@ impl Locked<'_> {
         self.expiry_at = Tick::NEVER;
         self.join_by = engine.ticker.after(engine.socketio.connect_timeout);
         engine.capacity.left();
+        if let Some(carrier) = self.transport.carrier() {
+            engine.meters.of(carrier).joined.dec();
+        }
         admitted
     }
 

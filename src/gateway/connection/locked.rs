@@ -11,7 +11,9 @@ use super::{
     super::{outbox::Written, packet, ticker::Tick},
     Connection, Ending, LastWord, Membership, Phase, State, Transport, Upgrade,
 };
-use crate::{auth::unix_time, hub::Farewell, node::Admitted, wire::Frame};
+use crate::{
+    auth::unix_time, hub::Farewell, metrics::OUTBOUND_QUEUED_BYTES, node::Admitted, wire::Frame,
+};
 
 /// The system's clock can be set, so a token's expiry is checked at least this often.
 const LONGEST_LOOK: Duration = Duration::from_secs(60);
@@ -27,12 +29,15 @@ pub(super) struct Locked<'a> {
     pub(super) wakes_poll: bool,
     /// Why the connection began to end under this lock, to be counted and logged.
     pub(super) ending: Option<Ending>,
+    /// What was queued when it was locked.
+    queued: usize,
 }
 
 impl<'a> Locked<'a> {
     pub(super) fn new(connection: &'a Connection, state: MutexGuard<'a, State>) -> Self {
         Self {
             connection,
+            queued: state.outbox.weight(),
             state: Some(state),
             wakes_task: false,
             wakes_poll: false,
@@ -211,6 +216,10 @@ impl Drop for Locked<'_> {
             ticker.reschedule(&self.connection.me, self.wake_at, due);
             self.wake_at = due;
         }
+        let queued = self.outbox.weight();
+        if queued != self.queued {
+            OUTBOUND_QUEUED_BYTES.add(queued as i64 - self.queued as i64);
+        }
         let (wakes_task, wakes_poll) = (self.wakes_task, self.wakes_poll);
         let task = wakes_task.then(|| self.task.take()).flatten();
         let poll = wakes_poll.then(|| self.poll.take()).flatten();
@@ -218,7 +227,7 @@ impl Drop for Locked<'_> {
         task.into_iter().chain(poll).for_each(|waker| waker.wake());
         if let Some(ending) = self.ending {
             let connection = self.connection;
-            connection.engine.meters.ended(ending).increment(1);
+            connection.engine.meters.ended(ending).inc();
             match ending {
                 Ending::Dismissed => tracing::info!(sid = %connection.sid, "dismissed a socket"),
                 _ => tracing::debug!(sid = %connection.sid, ?ending, "ending a connection"),
