@@ -34,6 +34,9 @@ _sockd() {
             sockd,help)
                 cmd="sockd__subcmd__help"
                 ;;
+            sockd,reload)
+                cmd="sockd__subcmd__reload"
+                ;;
             sockd,serve)
                 cmd="sockd__subcmd__serve"
                 ;;
@@ -84,6 +87,9 @@ _sockd() {
                 ;;
             sockd__subcmd__help,help)
                 cmd="sockd__subcmd__help__subcmd__help"
+                ;;
+            sockd__subcmd__help,reload)
+                cmd="sockd__subcmd__help__subcmd__reload"
                 ;;
             sockd__subcmd__help,serve)
                 cmd="sockd__subcmd__help__subcmd__serve"
@@ -149,7 +155,7 @@ _sockd() {
 
     case "${cmd}" in
         sockd)
-            opts="-h -V --config --help --version serve emit force-logout token sessions doctor config completions help"
+            opts="-h -V --config --help --version serve emit force-logout reload token sessions doctor config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -409,7 +415,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__help)
-            opts="serve emit force-logout token sessions doctor config completions help"
+            opts="serve emit force-logout reload token sessions doctor config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -548,6 +554,20 @@ _sockd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        sockd__subcmd__help__subcmd__reload)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         sockd__subcmd__help__subcmd__serve)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -625,6 +645,32 @@ _sockd() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sockd__subcmd__reload)
+            opts="-h -V --json --url --secret-file --proxy --config --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --secret-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -30,7 +30,12 @@ pub mod jwks;
 pub mod key;
 pub mod mint;
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, LazyLock},
+    time::SystemTime,
+};
 
 use base64::{
     Engine, alphabet,
@@ -50,6 +55,7 @@ use self::{
 use crate::{
     config::{self, Algorithm, AlgorithmFamily},
     id::{IdFormats, SessionId, UserId},
+    secret::Secret,
     wire::Members,
 };
 
@@ -58,7 +64,7 @@ pub const MAX_TOKEN: usize = 64 * 1024;
 
 /// Tells good tokens from bad ones.
 pub struct TokenVerifier {
-    keys: Vec<VerifyingKey>,
+    keys: Vec<(KeyId, VerifyingKey)>,
     /// Verifies public-key algorithms, and then `keys` only HMAC.
     jwks: Option<Arc<Jwks>>,
     algorithms: Vec<String>,
@@ -72,6 +78,19 @@ pub struct Identity {
     pub session: SessionId,
     /// The first whole second since the epoch at which the token is no longer good.
     pub expires_at: Option<u64>,
+    /// The configured secret or key that verified it; `None` for one of the key set.
+    pub key: Option<KeyId>,
+}
+
+/// Names a key without showing it, the same for as long as the process lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyId(u64);
+
+impl KeyId {
+    fn new(secret: &Secret) -> Self {
+        static RANDOM: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        Self(RANDOM.hash_one(secret.expose()))
+    }
 }
 
 /// A token's parts as they were sent.
@@ -94,12 +113,29 @@ impl TokenVerifier {
     /// # Errors
     /// No secret and no key set, or a secret that is a PEM without a usable key, or beside a key set.
     pub fn new(auth: &config::Auth, ids: IdFormats) -> Result<Self, AuthError> {
+        let jwks = auth.jwks.clone().map(|config| Arc::new(Jwks::new(config)));
+        Self::with(auth, ids, jwks)
+    }
+
+    /// A verifier that takes the place of this one, and keeps its key set.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub fn replaced(&self, auth: &config::Auth, ids: IdFormats) -> Result<Self, AuthError> {
+        Self::with(auth, ids, self.jwks.clone())
+    }
+
+    fn with(
+        auth: &config::Auth,
+        ids: IdFormats,
+        jwks: Option<Arc<Jwks>>,
+    ) -> Result<Self, AuthError> {
         let algorithms = known(&auth.algorithms);
         let count = auth.secrets.len();
         let mut keys = Vec::with_capacity(count);
         for (at, secret) in auth.secrets.iter().enumerate() {
             let number = at + 1;
-            if auth.jwks.is_some() && secret.is_pem() {
+            if jwks.is_some() && secret.is_pem() {
                 return Err(AuthError::PemBesideJwks { number, count });
             }
             let key = VerifyingKey::new(secret, &algorithms).map_err(|source| AuthError::Key {
@@ -107,17 +143,22 @@ impl TokenVerifier {
                 count,
                 source,
             })?;
-            keys.push(key);
+            keys.push((KeyId::new(secret), key));
         }
-        if count == 0 && auth.jwks.is_none() {
+        if count == 0 && jwks.is_none() {
             return Err(AuthError::NoSecret);
         }
         Ok(Self {
             keys,
-            jwks: auth.jwks.clone().map(|config| Arc::new(Jwks::new(config))),
+            jwks,
             algorithms: auth.algorithms.clone(),
             claims: Claims::new(auth, ids),
         })
+    }
+
+    /// Whether tokens that this key has signed are still accepted.
+    pub fn has(&self, key: KeyId) -> bool {
+        self.keys.iter().any(|(known, _)| *known == key)
     }
 
     /// The key set, which somebody has to [`run`](Jwks::run) or [`load`](Jwks::load).
@@ -142,14 +183,17 @@ impl TokenVerifier {
     pub fn verify(&self, token: &str, now: u64) -> Result<Identity, TokenError> {
         let parts = Parts::of(token)?;
         let header = self.header(parts.header)?;
-        let lacks_key = match self.verify_signature(&parts, header) {
-            Ok(()) => None,
-            Err(error) if error.lacks_key() => Some(error),
+        let key = match self.verify_signature(&parts, header) {
+            Ok(key) => Ok(key),
+            Err(error) if error.lacks_key() => Err(error),
             Err(error) => return Err(error),
         };
         let payload = base64_lenient(parts.payload).ok_or(TokenError::Malformed)?;
         let identity = self.claims.judge(&payload, now)?;
-        lacks_key.map_or(Ok(identity), Err)
+        Ok(Identity {
+            key: key?,
+            ..identity
+        })
     }
 
     /// Judges a token as [`Self::verify`] does; if only its key is missing, waits until the deadline
@@ -180,8 +224,12 @@ impl TokenVerifier {
         }
     }
 
-    /// Whether one of the keys has signed the token.
-    fn verify_signature(&self, parts: &Parts<'_>, header: Header) -> Result<(), TokenError> {
+    /// Returns the key that has signed the token; `None` if it is one of the key set.
+    fn verify_signature(
+        &self,
+        parts: &Parts<'_>,
+        header: Header,
+    ) -> Result<Option<KeyId>, TokenError> {
         let Header { algorithm, kid } = header;
         if let Some(jwks) = &self.jwks
             && algorithm.family() != AlgorithmFamily::Hmac
@@ -189,23 +237,24 @@ impl TokenVerifier {
             let set = jwks.set();
             let set = set.as_ref().ok_or(TokenError::NoKeySet)?;
             let verified = set.verify(kid.as_deref(), algorithm, parts.message, parts.signature);
-            return verified.map_err(|mismatch| match (mismatch, kid) {
-                (Mismatch::UnknownKey, Some(kid)) => TokenError::UnknownKey(kid),
-                (Mismatch::Algorithm, Some(kid)) => {
-                    TokenError::AlgorithmOfOtherKey { algorithm, kid }
-                }
-                (Mismatch::Signature, Some(kid)) => TokenError::KeySignature(kid),
-                (_, None) => TokenError::NoKeyOfSet,
-            });
+            return verified
+                .map(|()| None)
+                .map_err(|mismatch| match (mismatch, kid) {
+                    (Mismatch::UnknownKey, Some(kid)) => TokenError::UnknownKey(kid),
+                    (Mismatch::Algorithm, Some(kid)) => {
+                        TokenError::AlgorithmOfOtherKey { algorithm, kid }
+                    }
+                    (Mismatch::Signature, Some(kid)) => TokenError::KeySignature(kid),
+                    (_, None) => TokenError::NoKeyOfSet,
+                });
         }
-        if !self.keys.iter().any(|key| key.fits(algorithm)) {
+        if !self.keys.iter().any(|(_, key)| key.fits(algorithm)) {
             return Err(TokenError::AlgorithmWithoutKey(algorithm));
         }
         let mut keys = self.keys.iter();
-        if keys.any(|key| key.verifies(algorithm, parts.message, parts.signature)) {
-            return Ok(());
-        }
-        Err(TokenError::Signature)
+        let signer = keys.find(|(_, key)| key.verifies(algorithm, parts.message, parts.signature));
+        let (signer, _) = signer.ok_or(TokenError::Signature)?;
+        Ok(Some(*signer))
     }
 
     /// Reads a header, if its algorithm is allowed.

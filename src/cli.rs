@@ -9,6 +9,7 @@ mod force_logout;
 mod input;
 mod output;
 mod random;
+mod reload;
 mod serve;
 mod sessions;
 mod target;
@@ -51,6 +52,8 @@ enum Command {
     Emit(emit::EmitArgs),
     /// Make one session a user's only session, and close the sockets of all others
     ForceLogout(force_logout::ForceLogoutArgs),
+    /// Let a running node read its configuration again
+    Reload(reload::ReloadArgs),
     /// Mint and check tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -81,6 +84,7 @@ impl Cli {
             Command::Serve(args) => serve::run(args, &context).await,
             Command::Emit(args) => emit::run(args, &context).await,
             Command::ForceLogout(args) => force_logout::run(args, &context).await,
+            Command::Reload(args) => reload::run(args, &context).await,
             Command::Token(command) => token::run(command, &context).await,
             Command::Sessions(command) => sessions::run(command, &context).await,
             Command::Doctor(args) => doctor::run(args, &context).await,
@@ -108,8 +112,12 @@ struct Context {
 impl Context {
     /// The settings from every source; flags override the others.
     fn settings(&self, flags: Vec<Flag>) -> Result<Settings, Failure> {
-        let sources = Sources::from_process(self.config.clone(), flags)?;
-        Ok(load(&sources)?)
+        Ok(load(&self.sources(flags)?)?)
+    }
+
+    /// Everything that settings are read from.
+    fn sources(&self, flags: Vec<Flag>) -> Result<Sources, Failure> {
+        Ok(Sources::from_process(self.config.clone(), flags)?)
     }
 
     /// An environment variable that is set and not blank.

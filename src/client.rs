@@ -12,7 +12,8 @@ use crate::{
     id::{EventName, SessionId, UserId},
     secret::Secret,
     wire::{
-        EmitAnswer, EmitRequest, ForceLogoutAnswer, ForceLogoutRequest, SessionsAnswer, unix_path,
+        EmitAnswer, EmitRequest, ForceLogoutAnswer, ForceLogoutRequest, ReloadAnswer,
+        SessionsAnswer, unix_path,
     },
 };
 
@@ -87,6 +88,8 @@ pub enum ClientError {
         status: u16,
         code: String,
     },
+    #[error("{url} keeps its configuration, the new one has mistakes:\n  {}", .problems.join("\n  "))]
+    Mistakes { url: String, problems: Vec<String> },
     #[error("{url} answers {status}, but not as sockd does; check that --url names a node")]
     Unintelligible { url: String, status: u16 },
 }
@@ -114,7 +117,8 @@ impl ClientError {
             | Self::Setup(_)
             | Self::Unreachable { .. }
             | Self::NotAllowed { .. }
-            | Self::Unauthorized(_) => false,
+            | Self::Unauthorized(_)
+            | Self::Mistakes { .. } => false,
         }
     }
 }
@@ -204,6 +208,15 @@ impl Client {
         self.call(request).await
     }
 
+    /// Lets the node read its configuration again.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn reload(&self) -> Result<ReloadAnswer, ClientError> {
+        let request = self.request(Method::POST, "internal/reload");
+        self.call(request).await
+    }
+
     /// Returns active sessions in the order of their users, only those after `after`; or one user's.
     ///
     /// # Errors
@@ -265,7 +278,14 @@ impl Client {
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|_| unintelligible());
         }
-        let ErrorBody { error } = serde_json::from_slice(&body).map_err(|_| unintelligible())?;
+        let ErrorBody { error, problems } =
+            serde_json::from_slice(&body).map_err(|_| unintelligible())?;
+        if !problems.is_empty() {
+            let url = self.url().to_owned();
+            let visible = |text: &String| text.chars().filter(|c| !c.is_control()).collect();
+            let problems = problems.iter().map(visible).collect();
+            return Err(ClientError::Mistakes { url, problems });
+        }
         Err(ClientError::Refused {
             url: self.url().to_owned(),
             status: status.as_u16(),
@@ -278,6 +298,8 @@ impl Client {
 #[derive(Deserialize)]
 struct ErrorBody {
     error: String,
+    #[serde(default)]
+    problems: Vec<String>,
 }
 
 /// A code that is safe to print: an unknown server could send escape sequences.
@@ -294,6 +316,7 @@ fn remedy(code: &str) -> &'static str {
         }
         "DRAINING" => ": it is shutting down; ask another node",
         "FORBIDDEN" => ": a proxy adds browser headers (Sec-Fetch-*); call the node directly",
+        "INVALID_CONFIGURATION" => ": its configuration has mistakes; its log lists them",
         "INVALID_EVENT" => ": the event is not supported there; see events.supported",
         "INVALID_SESSION_ID" => {
             ": the session id does not have the configured format; see ids.session"

@@ -89,7 +89,9 @@ impl Finding {
 impl Diagnosis {
     /// Runs every check, and removes what it writes to Redis.
     pub async fn of(loaded: &Loaded) -> Self {
-        let Loaded { config, warnings } = loaded;
+        let Loaded {
+            config, warnings, ..
+        } = loaded;
         let mut diagnosis = Self::default();
         diagnosis.settings(warnings);
         diagnosis.findings.extend(secrets::examine(config));

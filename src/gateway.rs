@@ -45,10 +45,10 @@ use self::{
     request::{Asked, EngineError},
 };
 use crate::{
-    auth::TokenVerifier,
     config,
     lifecycle::Lifecycle,
     node::Node,
+    reload::Current,
     wire::{ErrorBody, ErrorCode},
 };
 
@@ -65,21 +65,21 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 #[derive(Clone)]
 pub struct Gateway {
     engine: Arc<Engine>,
-    cors: Arc<config::Cors>,
+    current: Current,
     body_timeout: Duration,
 }
 
 impl Gateway {
     pub fn new(
         config: &config::Config,
+        current: Current,
         node: Arc<Node>,
-        verifier: Arc<TokenVerifier>,
         lifecycle: &Lifecycle,
     ) -> Self {
-        let entrance = Entrance::new(node, verifier, config.auth.on_expiry, lifecycle);
+        let entrance = Entrance::new(node, lifecycle);
         Self {
-            engine: Engine::start(config, entrance, lifecycle),
-            cors: Arc::new(config.cors.clone()),
+            engine: Engine::start(config, current.clone(), entrance, lifecycle),
+            current,
             body_timeout: config.server.body_timeout,
         }
     }
@@ -108,7 +108,7 @@ impl Gateway {
             self.refused_for_lack_of_files();
             refuse_at_limit()
         };
-        cors::allow_origin(&self.cors, &asking, response.headers_mut());
+        cors::allow_origin(&self.current.load().cors, &asking, response.headers_mut());
         if method == Method::OPTIONS {
             cors::allow_request(&asking, response.headers_mut());
         }

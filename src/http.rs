@@ -25,17 +25,18 @@ use futures_util::future::{Either, FutureExt};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header, uri::PathAndQuery};
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::mpsc;
 use tower::ServiceExt;
 
 pub use self::dev::Dev;
 use self::{carried::Carrier, error::Error};
 use crate::{
-    auth::TokenVerifier,
-    config::{self, Config},
-    id::{IdFormats, SupportedEvents},
+    config::Config,
+    id::IdFormats,
     lifecycle::Lifecycle,
-    metrics::{self, Counter, EMIT_DURATION, EMITS, Histogram, Present},
+    metrics::{self, EMIT_DURATION, Histogram, Present},
     node::Node,
+    reload::{Current, ReloadRequest},
     stream::RequestBody,
     telemetry,
     wire::{ErrorBody, ErrorCode},
@@ -53,15 +54,12 @@ pub struct Api {
 /// What the handlers need.
 struct Context {
     node: Arc<Node>,
-    verifier: Arc<TokenVerifier>,
-    internal: config::Internal,
+    current: Current,
+    reloads: mpsc::Sender<ReloadRequest>,
+    /// The longest body of a request, in bytes.
+    max_body: usize,
     ids: IdFormats,
-    events: SupportedEvents,
     body_timeout: Duration,
-    readers: config::Metrics,
-    /// How many events were emitted under each supported name or pattern, in their order: event names
-    /// as labels would create series without bound.
-    emits: Vec<Counter>,
     /// How long emits took that reached every node, and those that may not have.
     complete: Histogram,
     partial: Histogram,
@@ -74,20 +72,19 @@ impl Api {
     /// With `dev` also the page of `sockd serve --dev` and what its buttons call.
     pub fn new(
         config: &Config,
+        current: Current,
+        reloads: mpsc::Sender<ReloadRequest>,
         node: Arc<Node>,
-        verifier: Arc<TokenVerifier>,
         dev: Option<Dev>,
         lifecycle: &Lifecycle,
     ) -> Self {
         let context = Arc::new(Context {
             node,
-            verifier,
-            internal: config.internal.clone(),
+            current,
+            reloads,
+            max_body: config.internal.max_body,
             ids: config.ids.clone(),
-            events: config.events.clone(),
             body_timeout: config.server.body_timeout,
-            readers: config.metrics.clone(),
-            emits: config.events.patterns().map(emits_under).collect(),
             complete: EMIT_DURATION.with_label_values(&["ok"]),
             partial: EMIT_DURATION.with_label_values(&["partial"]),
             refused_metrics: Once::new(),
@@ -178,12 +175,8 @@ impl Context {
     /// The node cannot do its work now, or cannot judge tokens; the text says why.
     fn check_readiness(&self) -> Result<(), String> {
         self.node.check().map_err(|why| why.to_string())?;
-        self.verifier.check()
+        self.current.load().verifier.check()
     }
-}
-
-fn emits_under(pattern: &str) -> Counter {
-    EMITS.with_label_values(&[pattern])
 }
 
 async fn route(router: Router, request: Request<Body>) -> Response {
@@ -246,8 +239,9 @@ struct NotReady {
 
 /// Whether the caller sends the metrics secret, or one for the internal routes.
 fn may_read(context: &Context, headers: &HeaderMap) -> bool {
-    let secrets = context.internal.secrets.iter();
-    internal::knows_one_of(secrets.chain(&context.readers.secret), headers)
+    let current = context.current.load();
+    let secrets = current.internal.iter();
+    internal::knows_one_of(secrets.chain(&current.metrics.secret), headers)
 }
 
 /// The process's metrics in Prometheus' text format. Browsers are not refused as on the internal
@@ -256,7 +250,7 @@ async fn render_metrics(
     State(context): State<Arc<Context>>,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Error> {
-    if !context.readers.public && !may_read(&context, &headers) {
+    if !context.current.load().metrics.public && !may_read(&context, &headers) {
         context.refused_metrics.call_once(|| {
             tracing::warn!(
                 "refused a request for /metrics, let scrapers send metrics.secret or set metrics.public"

@@ -67,8 +67,6 @@ pub enum Farewell {
 
 /// All sockets of this process.
 pub struct Hub {
-    /// How many sockets of one session a user may have.
-    sockets_per_user: Option<usize>,
     users: DashMap<ById, (), IdHasher>,
     /// How many sockets are in.
     count: AtomicUsize,
@@ -89,9 +87,8 @@ pub struct Presence {
 }
 
 impl Hub {
-    pub fn new(sockets_per_user: Option<usize>, lifecycle: &Lifecycle) -> Arc<Self> {
+    pub fn new(lifecycle: &Lifecycle) -> Arc<Self> {
         Arc::new(Self {
-            sockets_per_user,
             users: DashMap::with_hasher_and_shard_amount(IdHasher::default(), SHARDS),
             count: AtomicUsize::new(0),
             doubts: AtomicU64::new(0),
@@ -256,11 +253,14 @@ impl Handshake {
     ///
     /// # Errors
     /// Why the socket is not in.
-    pub fn admit(mut self) -> Result<Lease, NotAdmitted> {
-        match self
-            .user
-            .admit(&self.hub, &self.session, &self.outlet, self.known)
-        {
+    pub fn admit(mut self, sockets_per_user: Option<usize>) -> Result<Lease, NotAdmitted> {
+        match self.user.admit(
+            &self.hub,
+            &self.session,
+            &self.outlet,
+            self.known,
+            sockets_per_user,
+        ) {
             Ok(number) => Ok(Lease {
                 hub: self.hub.clone(),
                 user: self.user.clone(),

@@ -121,6 +121,14 @@ impl Signals {
     }
 }
 
+/// SIGHUP, listened to from now on: it asks for a reload.
+///
+/// # Errors
+/// The system refuses to install a handler.
+pub fn hang_ups() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
+
 /// Signals whose default would kill the server without a drain, and that have no meaning for it yet.
 ///
 /// Other signals keep their defaults because they are of use: SIGQUIT makes a hung process
@@ -128,7 +136,6 @@ impl Signals {
 /// terminal. The Rust runtime already ignores SIGPIPE.
 #[derive(Debug)]
 pub struct IgnoredSignals {
-    hang_up: Signal,
     user_1: Signal,
     user_2: Signal,
 }
@@ -144,7 +151,6 @@ impl IgnoredSignals {
         let file_size = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
         drop(signal(file_size)?);
         Ok(Self {
-            hang_up: signal(SignalKind::hangup())?,
             user_1: signal(SignalKind::user_defined1())?,
             user_2: signal(SignalKind::user_defined2())?,
         })
@@ -154,13 +160,12 @@ impl IgnoredSignals {
     pub async fn log(mut self) {
         loop {
             let signal = tokio::select! {
-                _ = self.hang_up.recv() => "SIGHUP",
                 _ = self.user_1.recv() => "SIGUSR1",
                 _ = self.user_2.recv() => "SIGUSR2",
             };
             tracing::warn!(
                 signal,
-                "ignored a signal, restart sockd to apply a changed configuration"
+                "ignored a signal, send SIGHUP to reload the configuration"
             );
         }
     }

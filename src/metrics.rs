@@ -43,6 +43,7 @@ macro_rules! metrics {
             $(LazyLock::force(&$NAME);)*
             for result in ["ok", "failed"] {
                 JWKS_READS.with_label_values(&[result]);
+                RELOADS.with_label_values(&[result]);
             }
         }
     };
@@ -105,6 +106,8 @@ metrics! {
     /// Sockets of replaced sessions that a sweep has found: no message had told this node.
     SOCKETS_SWEPT: IntCounter = "sockd_sockets_swept_total";
 
+    /// Reloads of the configuration, by the result.
+    RELOADS: IntCounterVec = "sockd_reloads_total" ["result"];
     /// Whether the node does its work (1), as /readyz tells it.
     READY: IntGauge = "sockd_ready";
     /// Whether there is a working connection to the Redis master (1), by what it is for.

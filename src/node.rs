@@ -112,12 +112,11 @@ impl Node {
         sessions: SessionStore,
         bus: Bus,
         sweep_interval: Duration,
-        sockets_per_user: Option<usize>,
         lifecycle: &Lifecycle,
     ) -> Arc<Self> {
         let lifecycle = lifecycle.clone();
         let node = Arc::new_cyclic(|me| {
-            let hub = Hub::new(sockets_per_user, &lifecycle);
+            let hub = Hub::new(&lifecycle);
             Self {
                 id,
                 sessions,
@@ -157,7 +156,8 @@ impl Node {
         Ok(self.store_state.check()?)
     }
 
-    /// Lets a client in whose token is good, if its session is the active one or can become it.
+    /// Lets a client in whose token is good, if its session is the active one or can become it, and
+    /// has fewer sockets here than the user may have.
     ///
     /// The order is what makes single login a guarantee: first the socket is in the hub, then the
     /// node is subscribed to the user's channel, then the session is claimed. Whatever replaces the session
@@ -173,6 +173,7 @@ impl Node {
         session: &SessionId,
         outlet: Arc<dyn Outlet>,
         deadline: Instant,
+        sockets_per_user: Option<usize>,
     ) -> Result<Admitted, HandshakeError> {
         let mut handshake = self.hub.register(user, session, outlet);
         let admission = async {
@@ -180,7 +181,7 @@ impl Node {
             let subscription = self.bus.subscribe(handshake.user()).await;
             loop {
                 self.claim(user, session).await?;
-                match handshake.admit() {
+                match handshake.admit(sockets_per_user) {
                     Ok(lease) => {
                         return Ok(Admitted {
                             lease,

@@ -3,13 +3,15 @@
 mod accept;
 mod connection;
 mod listener;
+mod reload;
 mod repoll;
+mod systemd;
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::{
-    sync::oneshot,
+    sync::{mpsc, oneshot},
     task::JoinHandle,
     time::{Instant, timeout_at},
 };
@@ -18,18 +20,19 @@ pub use self::listener::Address;
 use self::{
     accept::{Acceptor, Audience},
     listener::Listener,
+    reload::Reloader,
 };
 use crate::{
-    auth::TokenVerifier,
     bus::{Bus, redis::RedisBus},
-    config::{self, Config},
+    config::{self, Config, Loaded, Sources},
     gateway::Gateway,
     http::{Api, Dev},
     id::NodeId,
-    lifecycle::{IgnoredSignals, Lifecycle, Signals},
+    lifecycle::{IgnoredSignals, Lifecycle, Signals, hang_ups},
     metrics,
     node::Node,
     redis::{Link, dialer::Dialer, names::ChannelNames, output_limit::warn_if_small},
+    reload::{Current, Reloadable},
     session::{SessionStore, memory::MemorySessions, redis::RedisSessions},
     stream::unix::SocketFile,
     telemetry,
@@ -39,6 +42,8 @@ use crate::{
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 /// How long telling the other nodes that this one leaves may take.
 const LEAVE_LIMIT: Duration = Duration::from_millis(100);
+/// How many reloads may be asked for while one runs; callers of more wait to ask.
+const RELOADS: usize = 16;
 /// How long the last log lines may wait for a slow reader of stderr.
 const LOG_LIMIT: Duration = Duration::from_secs(3);
 /// The same when the drain has used up the shutdown limit; part of [`LAST_MOMENT`].
@@ -67,19 +72,23 @@ pub struct Addresses {
 }
 
 impl Server {
-    /// Takes the port, and the address for internal routes, and starts to connect to Redis. `dev` makes the
-    /// page of `serve --dev` for these addresses.
+    /// Takes the port, and the address for internal routes, and starts to connect to Redis. A reload
+    /// reads the sources again. `dev` makes the page of `serve --dev` for these addresses.
     ///
     /// # Errors
     /// A key that cannot be read, or an address that cannot be bound; the error says what to do.
     pub async fn bind(
-        config: Config,
+        loaded: Loaded,
+        sources: Sources,
         dev: Option<impl FnOnce(&Addresses) -> Dev>,
     ) -> anyhow::Result<Self> {
-        let verifier = Arc::new(TokenVerifier::new(&config.auth, config.ids.clone())?);
+        let config = loaded.config.clone();
+        // All that a reload replaces; what uses it asks for it each time.
+        let current = Current::new(Reloadable::new(&config)?);
         // From here on a signal drains the server.
         let signals = Signals::listen().context("signals cannot be listened to")?;
         let ignored = IgnoredSignals::listen().context("signals cannot be listened to")?;
+        let hang_ups = hang_ups().context("signals cannot be listened to")?;
         let listener = Listener::of_clients(&config.server).await?;
         let internal = match &config.internal.listen {
             Some(wanted) => Some(Listener::of_callers(wanted, &config.server).await?),
@@ -98,19 +107,28 @@ impl Server {
         let id = NodeId::try_from(uuid::Uuid::new_v4().to_string())?;
         let (sessions, bus) = stores(&config, &id, &lifecycle);
         metrics::start();
-        if let Some(jwks) = verifier.jwks() {
+        if let Some(jwks) = current.load().verifier.jwks() {
             lifecycle.spawn(jwks.clone().run());
         }
+        let (reloads, requests) = mpsc::channel(RELOADS);
+        let reloader = Reloader::new(
+            sources,
+            loaded,
+            current.clone(),
+            requests,
+            hang_ups,
+            &lifecycle,
+        );
+        lifecycle.spawn(reloader.run());
         let node = Node::start(
             id,
             sessions,
             bus.clone(),
             config.sessions.sweep_interval,
-            config.limits.sockets_per_user,
             &lifecycle,
         );
-        let gateway = Gateway::new(&config, node.clone(), verifier.clone(), &lifecycle);
-        let api = Api::new(&config, node, verifier, dev, &lifecycle);
+        let gateway = Gateway::new(&config, current.clone(), node.clone(), &lifecycle);
+        let api = Api::new(&config, current, reloads, node, dev, &lifecycle);
         Ok(Self {
             config,
             listener,
@@ -154,6 +172,8 @@ impl Server {
         let closed = async move { closed.closed().await };
         let accept = acceptor.run(self.listener, Audience::Clients, api, closed);
         self.lifecycle.spawn_awaited(accept);
+        systemd::ready();
+        self.lifecycle.spawn(systemd::feed_watchdog());
         let signal = self.signals.next().await;
         let config::Server {
             drain_window,
@@ -161,6 +181,7 @@ impl Server {
             ..
         } = self.config.server;
         self.lifecycle.drain();
+        systemd::stopping();
         tracing::info!(signal, "draining; a second signal ends at once");
         let deadline = Instant::now() + shutdown_timeout.saturating_sub(LAST_MOMENT);
         let drain = async {

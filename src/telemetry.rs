@@ -9,11 +9,12 @@ use std::{
     fmt::Display,
     io::{self, IsTerminal},
     panic,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
 use thiserror::Error;
-use tracing_subscriber::{EnvFilter, filter::ParseError};
+use tracing_subscriber::{EnvFilter, filter::ParseError, reload};
 
 pub use self::episode::Episode;
 use self::log::LOG;
@@ -33,6 +34,8 @@ pub enum TelemetryError {
     },
     #[error("failed to start logging")]
     Logging(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("failed to replace the filter of the log")]
+    Reload(#[source] reload::Error),
     #[error("failed to start the log thread; check the limits of this user (ulimit -u)")]
     Thread(#[source] io::Error),
 }
@@ -43,26 +46,63 @@ pub enum TelemetryError {
 /// # Errors
 /// An invalid filter, a second call, or no more threads.
 pub fn init(log: &Log) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(&log.level).map_err(|source| TelemetryError::Filter {
-        level: log.level.clone(),
-        source,
-    })?;
+    let filter = filter(&log.level)?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         // They would bypass the queue.
         .log_internal_errors(false)
         .with_writer(|| &LOG);
     let started = match log.format {
-        LogFormat::Text => subscriber
-            .with_target(false)
-            .with_ansi(wants_colour(&io::stderr()))
-            .try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+        LogFormat::Text => {
+            let subscriber = subscriber
+                .with_target(false)
+                .with_ansi(wants_colour(&io::stderr()))
+                .with_filter_reloading();
+            let filter = subscriber.reload_handle();
+            keep_filter(move |next| filter.reload(next));
+            subscriber.try_init()
+        }
+        LogFormat::Json => {
+            let subscriber = subscriber.json().flatten_event(true);
+            let subscriber = subscriber.with_filter_reloading();
+            let filter = subscriber.reload_handle();
+            keep_filter(move |next| filter.reload(next));
+            subscriber.try_init()
+        }
     };
     started.map_err(TelemetryError::Logging)?;
     LOG.start().map_err(TelemetryError::Thread)?;
     log_panics();
     Ok(())
+}
+
+/// Replaces the filter of the log, if it was started.
+///
+/// # Errors
+/// An invalid filter.
+pub fn set_level(level: &str) -> Result<(), TelemetryError> {
+    let filter = filter(level)?;
+    match SET_FILTER.get() {
+        Some(set) => set(filter).map_err(TelemetryError::Reload),
+        None => Ok(()),
+    }
+}
+
+/// Set once, when the log starts: the filter's type depends on the format.
+static SET_FILTER: OnceLock<SetFilter> = OnceLock::new();
+
+type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+
+fn keep_filter(set: impl Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync + 'static) {
+    // A second log does not start, so the first keeps its filter.
+    SET_FILTER.set(Box::new(set)).ok();
+}
+
+fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
+    EnvFilter::try_new(level).map_err(|source| TelemetryError::Filter {
+        level: level.to_owned(),
+        source,
+    })
 }
 
 /// Colour only on a terminal that knows it, and never with `NO_COLOR` (<https://no-color.org>).

@@ -40,6 +40,7 @@ pub enum ErrorCode {
     Draining,
     Forbidden,
     InternalError,
+    InvalidConfiguration,
     InvalidEvent,
     InvalidHost,
     InvalidJson,
@@ -74,6 +75,7 @@ impl ErrorCode {
             Self::SessionsInRedis => 409,
             Self::PayloadTooLarge => 413,
             Self::UnsupportedEncoding => 415,
+            Self::InvalidConfiguration => 422,
             Self::InternalError => 500,
             Self::BusUnavailable
             | Self::Draining
@@ -141,6 +143,27 @@ pub struct EmitAnswer {
     /// The number of nodes that have the user; absent if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<usize>,
+}
+
+/// The answer to a reload; all but `ok` only for a caller that prefers a representation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReloadAnswer {
+    pub ok: bool,
+    /// The settings that have new values now.
+    pub changed: Vec<String>,
+    /// The settings whose new values hold after a restart only.
+    pub needs_restart: Vec<String>,
+    /// What works, but probably not as intended.
+    pub warnings: Vec<String>,
+}
+
+/// The answer to a reload of a configuration with mistakes, for such a caller.
+#[derive(Debug, Serialize)]
+pub struct ReloadProblems {
+    #[serde(flatten)]
+    pub error: ErrorBody,
+    pub problems: Vec<String>,
 }
 
 /// The answer to a force-logout.

@@ -57,6 +57,7 @@ impl Claims {
                 .parse_session(trim(&session))
                 .map_err(invalid(&self.session_claim))?,
             expires_at,
+            key: None,
         })
     }
 

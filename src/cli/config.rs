@@ -80,7 +80,12 @@ fn check(args: &CheckArgs, context: &Context) -> Result<(), Failure> {
         let loaded = servable(&settings).inspect_err(|_| warn(settings.notes()))?;
         Ok((settings, loaded))
     });
-    let (settings, Loaded { config, warnings }) = match loaded {
+    let (
+        settings,
+        Loaded {
+            config, warnings, ..
+        },
+    ) = match loaded {
         Err(failure) if args.json => {
             let problems = failure.problems();
             output::result(

@@ -89,7 +89,7 @@ impl From<Problems> for Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let exit = match &error {
-            ClientError::Url(_) | ClientError::Secret => Exit::Usage,
+            ClientError::Url(_) | ClientError::Secret | ClientError::Mistakes { .. } => Exit::Usage,
             ClientError::Unreachable { .. }
             | ClientError::NotAllowed { .. }
             | ClientError::NoAnswer { .. } => Exit::Unreachable,

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{Context, config::servable, failure::Failure};
 use crate::{
-    config::{Flag, Loaded},
+    config::{Flag, Loaded, load},
     http::Dev,
     server::{Addresses, Server},
     telemetry,
@@ -91,10 +91,13 @@ pub(super) async fn run(args: ServeArgs, context: &Context) -> Result<(), Failur
         }
         return dev::run(args.flags()).await;
     }
-    let settings = context.settings(args.flags())?;
-    let Loaded { config, warnings } = servable(&settings)?;
+    let sources = context.sources(args.flags())?;
+    let loaded = servable(&load(&sources)?)?;
+    let Loaded {
+        config, warnings, ..
+    } = &loaded;
     telemetry::init(&config.log).map_err(Failure::usage)?;
-    for warning in &warnings {
+    for warning in warnings {
         tracing::warn!("{warning}");
     }
     if config.redis.is_none() {
@@ -103,6 +106,6 @@ pub(super) async fn run(args: ServeArgs, context: &Context) -> Result<(), Failur
         );
     }
     let no_page: Option<fn(&Addresses) -> Dev> = None;
-    Server::bind(config, no_page).await?.run().await;
+    Server::bind(loaded, sources, no_page).await?.run().await;
     Ok(())
 }

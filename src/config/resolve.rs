@@ -8,7 +8,7 @@ use super::{
     listen::{Listen, host_and_port},
     problem::Problems,
     setting::{Key, Optional},
-    settings::Settings,
+    settings::{Row, Settings},
     table::{IdKind, auth, cors, events, ids, internal, metrics, rooms, server},
 };
 use crate::{
@@ -22,6 +22,8 @@ pub struct Loaded {
     pub config: Config,
     /// What works, but probably not as intended; a sentence each.
     pub warnings: Vec<String>,
+    /// What the values look like, to compare them.
+    pub(super) rows: Vec<Row>,
 }
 
 /// How the commands reach the server of this configuration.
@@ -85,7 +87,12 @@ impl Settings {
             let mut warnings = self.notes.clone();
             warnings.extend(self.idle_socket_settings());
             warnings.extend(advice::warnings(&config));
-            Loaded { config, warnings }
+            let rows = self.rows();
+            Loaded {
+                config,
+                warnings,
+                rows,
+            }
         })
     }
 

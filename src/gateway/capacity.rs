@@ -10,7 +10,7 @@ use std::{
 
 use super::engine::Engine;
 use crate::{
-    config,
+    config::Limits,
     metrics::{CONNECTIONS, Counter, LIMIT_REFUSALS, Level},
     telemetry::Episode,
 };
@@ -52,7 +52,6 @@ limits! {
 
 /// Counts what is limited.
 pub(super) struct Capacity {
-    limits: config::Limits,
     /// Open connections, and those that are about to be.
     connections: AtomicUsize,
     /// The same figure for operators.
@@ -65,18 +64,17 @@ pub(super) struct Capacity {
 }
 
 impl Capacity {
-    pub(super) fn new(limits: &config::Limits) -> Self {
+    pub(super) fn new() -> Self {
         let refusals = |limit: Limit| {
             let counter = LIMIT_REFUSALS.with_label_values(&[limit.name()]);
             (counter, Episode::new(CALM))
         };
         Self {
-            limits: limits.clone(),
             connections: AtomicUsize::new(0),
             open: CONNECTIONS.clone(),
             unjoined: AtomicUsize::new(0),
             handshakes: AtomicUsize::new(0),
-            rate: Rate::new(limits.handshake_rate),
+            rate: Rate::new(),
             refusals: Limit::ALL.map(refusals),
         }
     }
@@ -134,21 +132,21 @@ impl Capacity {
         }
     }
 
-    fn take_place(&self) -> Result<(), Limit> {
-        if self.handshakes.load(Relaxed) >= self.limits.handshakes {
+    fn take_place(&self, limits: &Limits) -> Result<(), Limit> {
+        if self.handshakes.load(Relaxed) >= limits.handshakes {
             return Err(Limit::Handshakes);
         }
-        let limit = self.limits.connections.unwrap_or(usize::MAX);
+        let limit = limits.connections.unwrap_or(usize::MAX);
         if !is_taken(&self.connections, limit) {
             return Err(Limit::Connections);
         }
-        if !is_taken(&self.unjoined, self.limits.unjoined_connections) {
+        if !is_taken(&self.unjoined, limits.unjoined_connections) {
             self.connections.fetch_sub(1, Relaxed);
             return Err(Limit::UnjoinedConnections);
         }
         self.open.inc();
         // Last, as it cannot be given back.
-        if !self.rate.has_room() {
+        if !self.rate.has_room(limits.handshake_rate) {
             self.ended(false);
             return Err(Limit::HandshakeRate);
         }
@@ -180,7 +178,7 @@ impl Place {
     pub(super) fn take(engine: &Arc<Engine>) -> Result<Self, Limit> {
         let capacity = &engine.capacity;
         capacity
-            .take_place()
+            .take_place(&engine.current.load().limits)
             .inspect_err(|limit| capacity.refused(*limit))?;
         capacity.log_ends();
         Ok(Self(Some(engine.clone())))
@@ -219,29 +217,28 @@ impl Drop for Bare {
 /// A limit of events a second, all of which may come at once.
 struct Rate {
     started: Instant,
-    /// Nanoseconds between two events in the long run.
-    step: u64,
     /// When the events let through so far would have ended, one step apart, in nanoseconds.
     paid_until: AtomicU64,
 }
 
 impl Rate {
-    fn new(per_second: usize) -> Self {
+    fn new() -> Self {
         Self {
             started: Instant::now(),
-            step: BURST.as_nanos() as u64 / per_second.max(1) as u64,
             paid_until: AtomicU64::new(0),
         }
     }
 
-    fn has_room(&self) -> bool {
-        self.has_room_at(self.started.elapsed())
+    fn has_room(&self, per_second: usize) -> bool {
+        self.has_room_at(self.started.elapsed(), per_second)
     }
 
-    fn has_room_at(&self, now: Duration) -> bool {
+    fn has_room_at(&self, now: Duration, per_second: usize) -> bool {
+        // Between two events in the long run.
+        let step = BURST.as_nanos() as u64 / per_second.max(1) as u64;
         let now = now.as_nanos() as u64;
         let next = |paid: u64| {
-            let paid = paid.max(now) + self.step;
+            let paid = paid.max(now) + step;
             (paid <= now + BURST.as_nanos() as u64).then_some(paid)
         };
         self.paid_until.fetch_update(Relaxed, Relaxed, next).is_ok()
@@ -254,10 +251,10 @@ mod tests {
 
     #[test]
     fn a_rate_lets_a_seconds_worth_through_at_once_and_then_one_step_by_step() {
-        let rate = Rate::new(4);
+        let rate = Rate::new();
         let passed = |millis| {
             let now = Duration::from_millis(millis);
-            (0..10).filter(|_| rate.has_room_at(now)).count()
+            (0..10).filter(|_| rate.has_room_at(now, 4)).count()
         };
         assert_eq!(passed(0), 4);
         assert_eq!(passed(249), 0);

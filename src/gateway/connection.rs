@@ -32,6 +32,7 @@ use super::{
     ticker::{Tick, Timed},
 };
 use crate::{
+    config::Limits,
     hub::{Farewell, Outlet},
     node::Admitted,
     wire::{Event, Frame, HandshakeError},
@@ -40,6 +41,7 @@ use crate::{
 pub(super) struct Connection {
     engine: Arc<Engine>,
     me: Weak<Self>,
+    limits: Arc<Limits>,
     sid: Sid,
     state: Mutex<State>,
 }
@@ -160,6 +162,7 @@ impl Connection {
     fn open(place: Place, credentials: Option<Credentials>, transport: Transport) -> Arc<Self> {
         let engine = place.keep();
         let ticker = &engine.ticker;
+        let limits = engine.current.load().limits.clone();
         let state = State {
             phase: Phase::Open,
             membership: Membership::Out,
@@ -175,7 +178,7 @@ impl Connection {
             connects: 0,
             attachments: 0,
             is_elsewhere: false,
-            allowance: engine.limits.inbound_burst as u32,
+            allowance: limits.inbound_burst as u32,
             allowed_at: ticker.now(),
             ping_at: ticker.after(engine.socketio.ping_interval),
             awaits_pong: false,
@@ -188,6 +191,7 @@ impl Connection {
         let connection = Arc::new_cyclic(|me| Self {
             engine: engine.clone(),
             me: me.clone(),
+            limits,
             sid: engine.registry.new_sid(),
             state: Mutex::new(state),
         });

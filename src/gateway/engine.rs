@@ -16,12 +16,13 @@ use crate::{
         CONNECTIONS_ENDED, CONNECTIONS_OPENED, Counter, Level, RECEIVED_BYTES, SENT_BYTES,
         SOCKETS_BY_TRANSPORT, SOCKETS_DISMISSED,
     },
+    reload::Current,
     wire::{EVENT_EXPIRED, EVENT_LOGOUT, Frame},
 };
 
 pub(super) struct Engine {
     pub(super) socketio: config::SocketIo,
-    pub(super) limits: config::Limits,
+    pub(super) current: Current,
     pub(super) capacity: Capacity,
     pub(super) entrance: Entrance,
     pub(super) registry: Registry,
@@ -32,13 +33,18 @@ pub(super) struct Engine {
 
 impl Engine {
     /// Starts the clock of the connections to come.
-    pub(super) fn start(config: &Config, entrance: Entrance, lifecycle: &Lifecycle) -> Arc<Self> {
+    pub(super) fn start(
+        config: &Config,
+        current: Current,
+        entrance: Entrance,
+        lifecycle: &Lifecycle,
+    ) -> Arc<Self> {
         let ticker = Arc::new(Ticker::new());
         lifecycle.spawn(ticker.clone().run());
         Arc::new(Self {
             socketio: config.socketio.clone(),
-            limits: config.limits.clone(),
-            capacity: Capacity::new(&config.limits),
+            current,
+            capacity: Capacity::new(),
             entrance,
             registry: Registry::new(),
             ticker,

@@ -35,8 +35,6 @@ pub(super) enum Credentials {
 /// Answers CONNECTs.
 pub(super) struct Entrance {
     node: Arc<Node>,
-    verifier: Arc<TokenVerifier>,
-    on_expiry: OnExpiry,
     lifecycle: Lifecycle,
     admitted: Answered,
     refused: [(HandshakeError, Answered); 5],
@@ -63,12 +61,7 @@ impl Answered {
 }
 
 impl Entrance {
-    pub(super) fn new(
-        node: Arc<Node>,
-        verifier: Arc<TokenVerifier>,
-        on_expiry: OnExpiry,
-        lifecycle: &Lifecycle,
-    ) -> Self {
+    pub(super) fn new(node: Arc<Node>, lifecycle: &Lifecycle) -> Self {
         let refusals = [
             HandshakeError::TokenMissing,
             HandshakeError::TokenInvalid,
@@ -78,8 +71,6 @@ impl Entrance {
         ];
         Self {
             node,
-            verifier,
-            on_expiry,
             lifecycle: lifecycle.clone(),
             admitted: Answered::new("ok"),
             refused: refusals.map(|refusal| (refusal, Answered::new(&refusal.to_string()))),
@@ -98,13 +89,15 @@ impl Entrance {
     }
 
     async fn answer(&self, connection: &Arc<Connection>, auth: Auth) -> Option<Auth> {
+        let settings = connection.engine().current.get();
+        let verifier = &settings.verifier;
         let credentials = connection.take_credentials();
         let is_by_credentials = auth.token.is_none();
         let began = Instant::now();
         let under_way = connection.engine().capacity.begin_handshake();
         let identity = match (auth.token, &credentials) {
-            (Some(token), _) => self.verify(&token, began).await,
-            (None, Some(credentials)) => self.judge(credentials, began).await,
+            (Some(token), _) => verify(&token, verifier, began).await,
+            (None, Some(credentials)) => judge(credentials, verifier, began).await,
             (None, None) => Err(HandshakeError::TokenMissing),
         };
         let admission = match &identity {
@@ -112,7 +105,16 @@ impl Entrance {
                 let Identity { user, session, .. } = identity;
                 let deadline = began + DECISION_LIMIT;
                 let outlet = connection.clone();
-                let admission = self.node.admit(user, session, outlet, deadline).await;
+                let admission = self
+                    .node
+                    .admit(
+                        user,
+                        session,
+                        outlet,
+                        deadline,
+                        settings.limits.sockets_per_user,
+                    )
+                    .await;
                 admission.map(|admitted| (identity, admitted))
             }
             Err(refusal) => Err(*refusal),
@@ -135,18 +137,19 @@ impl Entrance {
             user,
             session,
             expires_at,
+            ..
         } = identity;
         tracing::debug!(%user, %session, sid = %connection.sid(), "a socket is in");
         self.admitted.add(began);
         connection.keep_credentials(credentials.map(|mut credentials| {
             if is_by_credentials {
                 *credentials = Credentials::Identity(identity.clone());
-            } else if let Some(judged) = self.judge_unused(&credentials) {
+            } else if let Some(judged) = judge_unused(&credentials, verifier) {
                 *credentials = judged;
             }
             credentials
         }));
-        let expires_at = expires_at.filter(|_| self.on_expiry == OnExpiry::Disconnect);
+        let expires_at = expires_at.filter(|_| settings.on_expiry == OnExpiry::Disconnect);
         if !connection.welcome(expires_at) {
             return None;
         }
@@ -155,51 +158,54 @@ impl Entrance {
         }
         connection.entered(admitted)
     }
+}
 
-    async fn judge(
-        &self,
-        credentials: &Credentials,
-        began: Instant,
-    ) -> Result<Identity, HandshakeError> {
-        match credentials {
-            Credentials::Token(token) => self.verify(token, began).await,
-            Credentials::Identity(identity) => {
-                let is_over = identity.expires_at.is_some_and(|at| unix_time() >= at);
-                if is_over {
-                    return Err(HandshakeError::TokenInvalid);
-                }
-                Ok(identity.clone())
+async fn judge(
+    credentials: &Credentials,
+    verifier: &TokenVerifier,
+    began: Instant,
+) -> Result<Identity, HandshakeError> {
+    match credentials {
+        Credentials::Token(token) => verify(token, verifier, began).await,
+        Credentials::Identity(identity) => {
+            let is_over = identity.expires_at.is_some_and(|at| unix_time() >= at);
+            let is_gone = identity.key.is_some_and(|key| !verifier.has(key));
+            if is_over || is_gone {
+                return Err(HandshakeError::TokenInvalid);
             }
-            Credentials::Bad => Err(HandshakeError::TokenInvalid),
+            Ok(identity.clone())
         }
+        Credentials::Bad => Err(HandshakeError::TokenInvalid),
     }
+}
 
-    /// Returns what a token that was not used has to say, so that the token can go; `None` if that
-    /// is not known now.
-    fn judge_unused(&self, credentials: &Credentials) -> Option<Credentials> {
-        let Credentials::Token(token) = credentials else {
-            return None;
-        };
-        let token = strip_bearer(token.0.expose());
-        match self.verifier.verify(token, unix_time()) {
-            Ok(identity) => Some(Credentials::Identity(identity)),
-            Err(TokenError::NoKeySet) => None,
-            Err(_) => Some(Credentials::Bad),
+/// Returns what a token that was not used has to say, so that the token can go; `None` if that
+/// is not known now.
+fn judge_unused(credentials: &Credentials, verifier: &TokenVerifier) -> Option<Credentials> {
+    let Credentials::Token(token) = credentials else {
+        return None;
+    };
+    let token = strip_bearer(token.0.expose());
+    match verifier.verify(token, unix_time()) {
+        Ok(identity) => Some(Credentials::Identity(identity)),
+        Err(TokenError::NoKeySet) => None,
+        Err(_) => Some(Credentials::Bad),
+    }
+}
+
+async fn verify(
+    token: &Token,
+    verifier: &TokenVerifier,
+    began: Instant,
+) -> Result<Identity, HandshakeError> {
+    let token = strip_bearer(token.0.expose());
+    let verified = verifier.verify_by(token, unix_time(), began + KEY_LIMIT);
+    verified.await.map_err(|error| {
+        tracing::debug!(%error, "refused a token");
+        if error.is_temporary() {
+            HandshakeError::AuthUnavailable
+        } else {
+            HandshakeError::TokenInvalid
         }
-    }
-
-    async fn verify(&self, token: &Token, began: Instant) -> Result<Identity, HandshakeError> {
-        let token = strip_bearer(token.0.expose());
-        let verified = self
-            .verifier
-            .verify_by(token, unix_time(), began + KEY_LIMIT);
-        verified.await.map_err(|error| {
-            tracing::debug!(%error, "refused a token");
-            if error.is_temporary() {
-                HandshakeError::AuthUnavailable
-            } else {
-                HandshakeError::TokenInvalid
-            }
-        })
-    }
+    })
 }

@@ -7,12 +7,12 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{capacity::Place, engine::Engine, entrance::Entrance, raw_stream::RawStream};
 use crate::{
-    auth::TokenVerifier,
     bus::Bus,
-    config::{Config, OnExpiry, Sources, load},
+    config::{Config, Sources, load},
     id::NodeId,
     lifecycle::Lifecycle,
     node::Node,
+    reload::{Current, Reloadable},
     session::{SessionStore, memory::MemorySessions},
 };
 
@@ -25,12 +25,11 @@ pub(super) fn engine() -> Arc<Engine> {
         SessionStore::Memory(MemorySessions::new(Duration::from_secs(60))),
         Bus::Local,
         Duration::from_secs(60),
-        None,
         &lifecycle,
     );
-    let verifier = TokenVerifier::new(&config.auth, config.ids.clone()).expect("a key");
-    let entrance = Entrance::new(node, Arc::new(verifier), OnExpiry::Disconnect, &lifecycle);
-    Engine::start(&config, entrance, &lifecycle)
+    let reloadable = Reloadable::new(&config).expect("a key");
+    let entrance = Entrance::new(node, &lifecycle);
+    Engine::start(&config, Current::new(reloadable), entrance, &lifecycle)
 }
 
 /// Room for one connection.

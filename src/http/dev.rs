@@ -59,7 +59,7 @@ async fn emit(
     let members = Members::parse(&body).map_err(|_| ErrorCode::InvalidJson)?;
     let name = members
         .text("event")
-        .and_then(|name| context.events.parse(&name))
+        .and_then(|name| context.current.load().events.parse(&name))
         .ok_or(ErrorCode::InvalidEvent)?;
     let payload = members.get("payload").unwrap_or(RawValue::NULL);
     let event = Event::new(name, payload.get());

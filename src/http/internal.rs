@@ -13,19 +13,23 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header, request::Parts};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
-use serde_json::value::RawValue;
-use tokio::time::timeout;
+use serde_json::{json, value::RawValue};
+use tokio::{sync::oneshot, time::timeout};
 
 use super::{Context, error::Error, prefer::preference, unread::Unread};
 use crate::{
     id::{IdFormat, UserId},
     metrics::FORCE_LOGOUTS,
+    reload::ReloadError,
     secret::Secret,
     session::SessionStore,
-    wire::{EmitAnswer, ErrorCode, Event, ForceLogoutAnswer, Members, SessionRow, SessionsAnswer},
+    wire::{
+        EmitAnswer, ErrorBody, ErrorCode, Event, ForceLogoutAnswer, Members, ReloadProblems,
+        SessionRow, SessionsAnswer,
+    },
 };
 
 /// Headers that browsers add and scripts in them cannot remove (Fetch metadata, client hints).
@@ -54,7 +58,7 @@ pub(super) fn check_caller(headers: &HeaderMap, context: &Context) -> Result<(),
     if BROWSER_HEADERS.iter().any(given) {
         return Err(ErrorCode::Forbidden);
     }
-    knows_one_of(&context.internal.secrets, headers)
+    knows_one_of(&context.current.load().internal, headers)
         .then_some(())
         .ok_or(ErrorCode::Unauthorized)
 }
@@ -78,6 +82,7 @@ pub(super) async fn answer(context: Arc<Context>, request: Request<Unread>) -> R
         ("POST", "/internal/force-logout") => {
             force_logout(&context, &headers, body).await.into_response()
         }
+        ("POST", "/internal/reload") => reload(&context, &headers).await.into_response(),
         ("GET" | "HEAD", "/internal/sessions") => match Query::try_from_uri(&uri) {
             Ok(Query(query)) => sessions(&context, &query).into_response(),
             Err(rejection) => rejection.into_response(),
@@ -122,6 +127,7 @@ async fn emit(
     headers: &HeaderMap,
     body: Unread,
 ) -> Result<Response, Error> {
+    let current = context.current.get();
     let (user, event) = {
         let body = read(context, headers, body).await?;
         let body = text_of(&body);
@@ -130,14 +136,14 @@ async fn emit(
             .and_then(|text| context.ids.parse_user(&text).ok());
         let user = user.ok_or(ErrorCode::InvalidUserId)?;
         let name = members.text("event");
-        let name = name.and_then(|text| context.events.parse(&text));
+        let name = name.and_then(|text| current.events.parse(&text));
         let name = name.ok_or(ErrorCode::InvalidEvent)?;
         let payload = members.get("payload").unwrap_or(RawValue::NULL);
         // A large body and its copy need not both wait for Redis.
         (user, Event::new(name, payload.get()))
     };
-    if let Some(index) = context.events.position(event.name.as_str()) {
-        context.emits[index].inc();
+    if let Some(index) = current.events.position(event.name.as_str()) {
+        current.emits[index].inc();
     }
     match context.node.emit(&user, &event).await {
         Ok(reach) => {
@@ -196,6 +202,29 @@ async fn force_logout(
     }))
 }
 
+/// `POST /internal/reload`: reads the configuration again. What has changed, and what is wrong, is for
+/// callers that ask.
+async fn reload(context: &Context, headers: &HeaderMap) -> Result<Response, Error> {
+    let (request, answer) = oneshot::channel();
+    // What reloads has ended only if the process is about to.
+    if context.reloads.send(request).await.is_err() {
+        return Err(ErrorCode::Draining.into());
+    }
+    let answer = answer.await.map_err(|_| ErrorCode::Draining)?;
+    let is_asked = prefers_representation(headers);
+    match answer {
+        Ok(answer) if is_asked => Ok(Json(answer).into_response()),
+        Ok(_) => Ok(Json(json!({ "ok": true })).into_response()),
+        Err(ReloadError::Draining) => Err(ErrorCode::Draining.into()),
+        Err(ReloadError::Mistakes(_)) if !is_asked => Err(ErrorCode::InvalidConfiguration.into()),
+        Err(ReloadError::Mistakes(problems)) => {
+            let error = ErrorBody::from(ErrorCode::InvalidConfiguration);
+            let kept = ReloadProblems { error, problems };
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, Json(kept)).into_response())
+        }
+    }
+}
+
 /// `GET /internal/sessions`: the sessions of an instance in memory mode, ordered by user.
 fn sessions(
     context: &Context,
@@ -247,7 +276,7 @@ async fn read(context: &Context, headers: &HeaderMap, body: Unread) -> Result<By
     if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
         return Err(ErrorCode::UnsupportedEncoding);
     }
-    let bytes = read_bounded(body, context.internal.max_body, context.body_timeout).await?;
+    let bytes = read_bounded(body, context.max_body, context.body_timeout).await?;
     Ok(if bytes.is_empty() { NONE } else { bytes })
 }
 

@@ -34,7 +34,7 @@ impl Outlet for Ear {
 }
 
 fn hub() -> Arc<Hub> {
-    Hub::new(None, &Lifecycle::default())
+    Hub::new(&Lifecycle::default())
 }
 
 fn user() -> UserId {
@@ -56,12 +56,12 @@ fn enter(hub: &Arc<Hub>, session_text: &str) -> (Handshake, Arc<Ear>) {
 }
 
 fn admit(handshake: Handshake) -> Lease {
-    let admitted = handshake.admit().ok();
+    let admitted = handshake.admit(None).ok();
     admitted.expect("its session is not in doubt")
 }
 
 fn doubted(handshake: Handshake) -> Handshake {
-    match handshake.admit() {
+    match handshake.admit(None) {
         Err(NotAdmitted::Doubted(again)) => again,
         _ => panic!("its session is not in doubt"),
     }
@@ -76,22 +76,24 @@ fn live(hub: &Arc<Hub>, session_text: &str) -> (Lease, Arc<Ear>) {
 
 #[test]
 fn a_user_has_as_many_sockets_of_a_session_as_may_be() {
-    let is_full = |handshake: Handshake| matches!(handshake.admit(), Err(NotAdmitted::Full));
-    let hub = Hub::new(Some(2), &Lifecycle::default());
+    let is_full = |handshake: Handshake, limit: usize| {
+        matches!(handshake.admit(Some(limit)), Err(NotAdmitted::Full))
+    };
+    let hub = hub();
     let (first, _) = live(&hub, "a");
     let _second = live(&hub, "a");
-    assert!(is_full(enter(&hub, "a").0));
+    assert!(is_full(enter(&hub, "a").0, 2));
     drop(first);
     let _third = live(&hub, "a");
     // Those of the session before have to go, whether they are told yet or not.
     let _newer = live(&hub, "b");
     let _another = live(&hub, "b");
-    assert!(is_full(enter(&hub, "b").0));
+    assert!(is_full(enter(&hub, "b").0, 2));
     // Handshakes that are under way take nobody's place.
-    let hub = Hub::new(Some(1), &Lifecycle::default());
+    let hub = self::hub();
     let (one, other) = (enter(&hub, "a").0, enter(&hub, "a").0);
     let _lease = admit(other);
-    assert!(is_full(one));
+    assert!(is_full(one, 1));
 }
 
 #[test]

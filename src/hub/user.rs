@@ -104,6 +104,7 @@ impl User {
         session: &SessionId,
         outlet: &Arc<dyn Outlet>,
         known: Known,
+        sockets_per_user: Option<usize>,
     ) -> Result<u64, Denied> {
         let mut state = self.lock();
         let activity = state.activity();
@@ -120,7 +121,7 @@ impl User {
                 doubts,
             }));
         }
-        if let Some(limit) = hub.sockets_per_user {
+        if let Some(limit) = sockets_per_user {
             // The sockets of another session are about to be dismissed.
             let others = state.sockets.iter();
             if others.filter(|socket| socket.session == *session).count() >= limit {

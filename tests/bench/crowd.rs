@@ -53,7 +53,7 @@ async fn main() -> anyhow::Result<()> {
     let sockets = numbers.first().copied().unwrap_or(SOCKETS);
     let rounds = numbers.get(1).copied().unwrap_or(ROUNDS);
 
-    let hub = Hub::new(None, &Lifecycle::default());
+    let hub = Hub::new(&Lifecycle::default());
     let session = SessionId::try_from("a")?;
     let written = Arc::new(Writes::default());
     let users: Vec<UserId> = (0..OTHERS)
@@ -134,7 +134,7 @@ async fn crowd(hub: Arc<Hub>, sockets: usize) -> anyhow::Result<[Duration; 4]> {
 
 fn join(hub: &Arc<Hub>, user: &UserId, session: &SessionId, written: &Arc<Writes>) -> Lease {
     let handshake = hub.register(user, session, written.clone());
-    let lease = handshake.admit().ok().expect("nobody doubts it");
+    let lease = handshake.admit(None).ok().expect("nobody doubts it");
     lease.activate().expect("nobody replaces it");
     lease
 }

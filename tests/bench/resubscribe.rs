@@ -101,7 +101,6 @@ fn start_node(redis: &Server, lifecycle: &Lifecycle) -> anyhow::Result<Arc<Node>
         SessionStore::Redis(sessions),
         Bus::Redis(Arc::new(bus)),
         DAY,
-        None,
         lifecycle,
     ))
 }
@@ -111,7 +110,7 @@ async fn admit(node: &Node, number: usize) -> Admitted {
     let session = SessionId::try_from(uuid::Uuid::new_v4().to_string()).expect("a session");
     let deadline = tokio::time::Instant::now() + DECISION_LIMIT;
     let admitted = node
-        .admit(&user, &session, Arc::new(Nobody), deadline)
+        .admit(&user, &session, Arc::new(Nobody), deadline, None)
         .await;
     let admitted = admitted.unwrap_or_else(|refusal| panic!("user {number}: {refusal}"));
     admitted.activate().expect("nobody replaces it");

@@ -8,6 +8,7 @@ mod force_logout;
 mod keys;
 mod output;
 mod proxy;
+mod reload;
 mod serve;
 mod sessions;
 mod token;

@@ -1,6 +1,7 @@
 //! The server as a process: how it starts, logs, takes signals and ends.
 
 mod log;
+mod reload;
 mod shutdown;
 mod signals;
 mod start;

@@ -19,7 +19,7 @@ use crate::{
         mint::{Claims, TokenMinter},
     },
     cli::{failure::Failure, output, random},
-    config::{Config, Flag, Sources, load},
+    config::{Config, Flag, Loaded, Sources, load},
     http::Dev,
     id::{IdFormats, SessionId, UserId},
     server::{Address, Addresses, Server},
@@ -31,12 +31,13 @@ const TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) async fn run(flags: Vec<Flag>) -> Result<(), Failure> {
     let folder = Folder::create()?;
-    let config = config(flags, &folder)?;
+    let (loaded, sources) = configure(flags, &folder)?;
+    let config = &loaded.config;
     telemetry::init(&config.log).map_err(Failure::usage)?;
-    let user = LoggedIn::generate(&config)?;
+    let user = LoggedIn::generate(config)?;
     let replacement = generate_session(&config.ids)?;
     let page = |addresses: &Addresses| user.page(addresses, &folder);
-    let server = Server::bind(config, Some(page)).await?;
+    let server = Server::bind(loaded.clone(), sources, Some(page)).await?;
     let addresses = server.addresses();
     check_reachable(&addresses.clients)?;
     if let Some(internal) = &addresses.internal {
@@ -54,7 +55,7 @@ pub(super) async fn run(flags: Vec<Flag>) -> Result<(), Failure> {
 }
 
 /// The defaults, the flags, `PORT` and generated secrets, for this machine only. No file is read.
-fn config(flags: Vec<Flag>, folder: &Folder) -> Result<Config, Failure> {
+fn configure(flags: Vec<Flag>, folder: &Folder) -> Result<(Loaded, Sources), Failure> {
     let internal_secret = random_hex()?;
     folder.write_secret(&internal_secret)?;
     let flag = |name, key, value| Flag { name, key, value };
@@ -76,7 +77,7 @@ fn config(flags: Vec<Flag>, folder: &Folder) -> Result<Config, Failure> {
         system_file: PathBuf::new(),
         flags,
     };
-    Ok(load(&sources)?.resolve()?.config)
+    Ok((load(&sources)?.resolve()?, sources))
 }
 
 /// A logged-in user, for the page and for the commands to paste.

@@ -4,7 +4,9 @@ use super::*;
 
 /// Where Redis is, and what is warned of.
 fn place(start: &Start) -> (String, Vec<String>) {
-    let Loaded { config, warnings } = start.loaded();
+    let Loaded {
+        config, warnings, ..
+    } = start.loaded();
     let redis = config.redis.expect("Redis is configured");
     (redis.topology.to_string(), warnings)
 }

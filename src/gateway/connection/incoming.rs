@@ -17,12 +17,12 @@ impl Locked<'_> {
     /// Charges the client for a packet or a frame, on top of its bytes: a second's bytes divided by a
     /// second's packets.
     pub(super) fn charge_packet(&mut self) {
-        let limits = &self.connection.engine.limits;
+        let limits = &self.connection.limits;
         self.charge((limits.inbound_rate / limits.inbound_packets).max(PACKET_COST));
     }
 
     pub(super) fn charge(&mut self, bytes: usize) {
-        let limits = &self.connection.engine.limits;
+        let limits = &self.connection.limits;
         let now = self.connection.engine.ticker.now();
         let earned = now
             .since(self.allowed_at)
@@ -86,7 +86,7 @@ impl Locked<'_> {
     /// Counts a CONNECT, whatever its answer; `false` if it is one too many.
     fn may_connect(&mut self) -> bool {
         self.connects += 1;
-        let may = self.connects <= self.connection.engine.limits.handshake_attempts;
+        let may = self.connects <= self.connection.limits.handshake_attempts;
         if !may {
             self.end(Ending::TooManyConnects);
         }

@@ -47,7 +47,7 @@ impl<'a> Locked<'a> {
 
     /// Sends or queues a packet; ends the connection of a client for which too much is queued.
     pub(super) fn send(&mut self, frame: Frame) {
-        let limit = self.connection.engine.limits.outbound_buffer;
+        let limit = self.connection.limits.outbound_buffer;
         if !self.outbox.has_room(&frame, self.in_flight, limit) {
             return self.end(Ending::SlowReader);
         }
@@ -91,7 +91,7 @@ impl<'a> Locked<'a> {
             Ok(written) => {
                 let has_moved = written == Written::Some || state.cut_at == Tick::NEVER;
                 if has_moved && state.phase == Phase::Open {
-                    state.cut_at = engine.ticker.after(engine.limits.write_stall);
+                    state.cut_at = engine.ticker.after(self.connection.limits.write_stall);
                 }
                 // The task waits until the stream takes more.
                 self.wakes_task = true;

@@ -195,7 +195,7 @@ fn come_and_go(
             let (mut handshake, ear) = enter(hub, "a");
             let before = sent.load(Ordering::SeqCst);
             let lease = loop {
-                match handshake.admit() {
+                match handshake.admit(None) {
                     Ok(lease) => break lease,
                     Err(NotAdmitted::Doubted(again)) => handshake = again,
                     Err(NotAdmitted::Full) => panic!("there is no limit"),

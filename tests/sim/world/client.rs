@@ -162,7 +162,10 @@ impl World {
         let ear = Ear::new(socket, &self.story);
         let (user, session) = (user_id(user), session_id(session));
         let deadline = Instant::now() + DECISION_LIMIT;
-        let admitted = match node.admit(&user, &session, ear.clone(), deadline).await {
+        let admitted = match node
+            .admit(&user, &session, ear.clone(), deadline, None)
+            .await
+        {
             Ok(admitted) => admitted,
             Err(refusal) => return format!("is refused: {refusal}"),
         };

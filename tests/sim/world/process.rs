@@ -72,7 +72,7 @@ impl World {
         let sessions = RedisSessions::new(link.clone(), KEY_PREFIX.to_owned(), self.ttl);
         let bus = Bus::Redis(Arc::new(RedisBus::new(id.clone(), link, names)));
         let sessions = SessionStore::Redis(sessions);
-        let node = Node::start(id, sessions, bus.clone(), SWEEP, None, &lifecycle);
+        let node = Node::start(id, sessions, bus.clone(), SWEEP, &lifecycle);
         self.story.say(format_args!("node {number}"), "starts");
         let process = Process {
             number,

@@ -87,7 +87,11 @@ impl World {
                 let ear = Ear::new(socket, &self.story);
                 let (user, session) = (user_id(user), session_id(session));
                 let deadline = Instant::now() + DECISION_LIMIT;
-                match process.node.admit(&user, &session, ear, deadline).await {
+                match process
+                    .node
+                    .admit(&user, &session, ear, deadline, None)
+                    .await
+                {
                     Ok(admitted) => {
                         admitted.activate().ok();
                         sockets.push((socket, admitted));

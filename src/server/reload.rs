@@ -1,0 +1,155 @@
+//! Reads the configuration again, on SIGHUP and for `sockd reload`, and swaps what it can.
+
+use tokio::{signal::unix::Signal, sync::mpsc, task::spawn_blocking};
+
+use super::systemd;
+use crate::{
+    config::{Loaded, Sources, load},
+    id::IdFormats,
+    lifecycle::Lifecycle,
+    metrics::{Counter, RELOADS},
+    reload::{Current, ReloadError, ReloadRequest, Reloadable, is_reloaded},
+    telemetry,
+    wire::ReloadAnswer,
+};
+
+pub(super) struct Reloader {
+    sources: Sources,
+    /// What settings that need a restart are compared with.
+    started: Loaded,
+    /// What holds, apart from those.
+    latest: Loaded,
+    current: Current,
+    requests: mpsc::Receiver<ReloadRequest>,
+    hang_ups: Signal,
+    lifecycle: Lifecycle,
+    reloaded: Counter,
+    refused: Counter,
+}
+
+impl Reloader {
+    pub(super) fn new(
+        sources: Sources,
+        started: Loaded,
+        current: Current,
+        requests: mpsc::Receiver<ReloadRequest>,
+        hang_ups: Signal,
+        lifecycle: &Lifecycle,
+    ) -> Self {
+        let counter = |result| RELOADS.with_label_values(&[result]);
+        Self {
+            sources,
+            latest: started.clone(),
+            started,
+            current,
+            requests,
+            hang_ups,
+            lifecycle: lifecycle.clone(),
+            reloaded: counter("ok"),
+            refused: counter("failed"),
+        }
+    }
+
+    /// Reloads whenever it is asked to, once at a time, until dropped.
+    pub(super) async fn run(mut self) {
+        loop {
+            tokio::select! {
+                _ = self.hang_ups.recv() => {
+                    self.reload("SIGHUP").await.ok();
+                }
+                Some(request) = self.requests.recv() => {
+                    let done = self.reload("sockd reload").await;
+                    // The caller may have hung up.
+                    request.send(done).ok();
+                }
+            }
+        }
+    }
+
+    async fn reload(&mut self, by: &'static str) -> Result<ReloadAnswer, ReloadError> {
+        if self.lifecycle.is_draining() {
+            tracing::warn!(by, "ignored a reload, the node is draining");
+            return Err(ReloadError::Draining);
+        }
+        systemd::reloading();
+        let sources = self.sources.clone();
+        let ids = self.started.config.ids.clone();
+        let current = self.current.clone();
+        let read = spawn_blocking(move || read(&sources, &ids, &current)).await;
+        let read = read.unwrap_or_else(|panic| Err(mistake(panic)));
+        let done = read.and_then(|(loaded, next)| self.apply(loaded, next));
+        if !self.lifecycle.is_draining() {
+            systemd::ready();
+        }
+        match &done {
+            Ok(answer) => {
+                let [changed, needs_restart] =
+                    [&answer.changed, &answer.needs_restart].map(|keys| keys.join(","));
+                tracing::info!(by, changed, needs_restart, "reloaded the configuration");
+                self.reloaded.inc();
+            }
+            Err(ReloadError::Draining) => {}
+            Err(ReloadError::Mistakes(mistakes)) => {
+                for mistake in mistakes {
+                    tracing::error!("{mistake}");
+                }
+                let mistakes = mistakes.len();
+                tracing::error!(
+                    by,
+                    mistakes,
+                    "kept the configuration, the new one has mistakes"
+                );
+                self.refused.inc();
+            }
+        }
+        done
+    }
+
+    /// Swaps what a reload applies; from here on nothing can fail but the log's filter, which is
+    /// tried first.
+    fn apply(&mut self, loaded: Loaded, next: Reloadable) -> Result<ReloadAnswer, ReloadError> {
+        telemetry::set_level(&loaded.config.log.level).map_err(mistake)?;
+        if let Some(jwks) = next.verifier.jwks() {
+            jwks.reload();
+        }
+        self.current.replace(next);
+        let keys = |keys: Vec<&str>, reloaded| -> Vec<String> {
+            let keys = keys.into_iter().filter(|key| is_reloaded(key) == reloaded);
+            keys.map(str::to_owned).collect()
+        };
+        let answer = ReloadAnswer {
+            ok: true,
+            changed: keys(self.latest.changes(&loaded), true),
+            needs_restart: keys(self.started.changes(&loaded), false),
+            warnings: loaded.warnings.clone(),
+        };
+        for warning in &answer.warnings {
+            tracing::warn!("{warning}");
+        }
+        self.latest = loaded;
+        Ok(answer)
+    }
+}
+
+/// Reads all sources; every mistake counts, also one in a setting that needs a restart.
+fn read(
+    sources: &Sources,
+    ids: &IdFormats,
+    current: &Current,
+) -> Result<(Loaded, Reloadable), ReloadError> {
+    let loaded = load(sources).and_then(|settings| settings.resolve());
+    let loaded = loaded.map_err(|problems| {
+        let problems = problems.iter().map(str::to_owned);
+        ReloadError::Mistakes(problems.collect())
+    })?;
+    let next = current
+        .load()
+        .replaced(&loaded.config, ids)
+        .map_err(mistake)?;
+    Ok((loaded, next))
+}
+
+/// A mistake with its causes.
+fn mistake(error: impl Into<anyhow::Error>) -> ReloadError {
+    ReloadError::Mistakes(vec![format!("{:#}", error.into())])
+}
