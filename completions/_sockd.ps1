@@ -29,6 +29,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             [CompletionResult]::new('serve', 'serve', [CompletionResultType]::ParameterValue, 'Run the gateway')
             [CompletionResult]::new('emit', 'emit', [CompletionResultType]::ParameterValue, 'Push an event to a user, or a file of events')
             [CompletionResult]::new('force-logout', 'force-logout', [CompletionResultType]::ParameterValue, 'Make one session a user''s only session, and close the sockets of all others')
+            [CompletionResult]::new('kick', 'kick', [CompletionResultType]::ParameterValue, 'Close all sockets of a user, and with --invalidate-session keep their tokens out')
             [CompletionResult]::new('reload', 'reload', [CompletionResultType]::ParameterValue, 'Let a running node read its configuration again')
             [CompletionResult]::new('token', 'token', [CompletionResultType]::ParameterValue, 'Mint and check tokens')
             [CompletionResult]::new('sessions', 'sessions', [CompletionResultType]::ParameterValue, 'Inspect the active sessions')
@@ -81,8 +82,22 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             break
         }
+        'sockd;kick' {
+            [CompletionResult]::new('--reason', '--reason', [CompletionResultType]::ParameterName, 'What the clients are told: 1 to 64 printable ASCII characters [default: KICKED]')
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'The node''s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]')
+            [CompletionResult]::new('--secret-file', '--secret-file', [CompletionResultType]::ParameterName, 'A file with the secret for the internal API, - for stdin [default: the configured secret]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]')
+            [CompletionResult]::new('--invalidate-session', '--invalidate-session', [CompletionResultType]::ParameterName, 'Replace the stored session by one that nobody has, so that tokens of the old one no longer work')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the result as JSON')
+            [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
         'sockd;reload' {
-            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'The node''s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]')
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'The node''s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]')
             [CompletionResult]::new('--secret-file', '--secret-file', [CompletionResultType]::ParameterName, 'A file with the secret for the internal API, - for stdin [default: the configured secret]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the result as JSON')
@@ -257,6 +272,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             [CompletionResult]::new('serve', 'serve', [CompletionResultType]::ParameterValue, 'Run the gateway')
             [CompletionResult]::new('emit', 'emit', [CompletionResultType]::ParameterValue, 'Push an event to a user, or a file of events')
             [CompletionResult]::new('force-logout', 'force-logout', [CompletionResultType]::ParameterValue, 'Make one session a user''s only session, and close the sockets of all others')
+            [CompletionResult]::new('kick', 'kick', [CompletionResultType]::ParameterValue, 'Close all sockets of a user, and with --invalidate-session keep their tokens out')
             [CompletionResult]::new('reload', 'reload', [CompletionResultType]::ParameterValue, 'Let a running node read its configuration again')
             [CompletionResult]::new('token', 'token', [CompletionResultType]::ParameterValue, 'Mint and check tokens')
             [CompletionResult]::new('sessions', 'sessions', [CompletionResultType]::ParameterValue, 'Inspect the active sessions')
@@ -273,6 +289,9 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             break
         }
         'sockd;help;force-logout' {
+            break
+        }
+        'sockd;help;kick' {
             break
         }
         'sockd;help;reload' {

@@ -34,6 +34,9 @@ _sockd() {
             sockd,help)
                 cmd="sockd__subcmd__help"
                 ;;
+            sockd,kick)
+                cmd="sockd__subcmd__kick"
+                ;;
             sockd,reload)
                 cmd="sockd__subcmd__reload"
                 ;;
@@ -87,6 +90,9 @@ _sockd() {
                 ;;
             sockd__subcmd__help,help)
                 cmd="sockd__subcmd__help__subcmd__help"
+                ;;
+            sockd__subcmd__help,kick)
+                cmd="sockd__subcmd__help__subcmd__kick"
                 ;;
             sockd__subcmd__help,reload)
                 cmd="sockd__subcmd__help__subcmd__reload"
@@ -155,7 +161,7 @@ _sockd() {
 
     case "${cmd}" in
         sockd)
-            opts="-h -V --config --help --version serve emit force-logout reload token sessions doctor config completions help"
+            opts="-h -V --config --help --version serve emit force-logout kick reload token sessions doctor config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -415,7 +421,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__help)
-            opts="serve emit force-logout reload token sessions doctor config completions help"
+            opts="serve emit force-logout kick reload token sessions doctor config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -554,6 +560,20 @@ _sockd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        sockd__subcmd__help__subcmd__kick)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         sockd__subcmd__help__subcmd__reload)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -645,6 +665,36 @@ _sockd() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sockd__subcmd__kick)
+            opts="-h -V --reason --invalidate-session --json --url --secret-file --proxy --config --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --reason)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --secret-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -26,6 +26,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand serve 'Run the gateway'
             cand emit 'Push an event to a user, or a file of events'
             cand force-logout 'Make one session a user''s only session, and close the sockets of all others'
+            cand kick 'Close all sockets of a user, and with --invalidate-session keep their tokens out'
             cand reload 'Let a running node read its configuration again'
             cand token 'Mint and check tokens'
             cand sessions 'Inspect the active sessions'
@@ -74,8 +75,21 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand -V 'Print version'
             cand --version 'Print version'
         }
+        &'sockd;kick'= {
+            cand --reason 'What the clients are told: 1 to 64 printable ASCII characters [default: KICKED]'
+            cand --url 'The node''s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]'
+            cand --secret-file 'A file with the secret for the internal API, - for stdin [default: the configured secret]'
+            cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
+            cand --invalidate-session 'Replace the stored session by one that nobody has, so that tokens of the old one no longer work'
+            cand --json 'Print the result as JSON'
+            cand --proxy 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
+            cand -h 'Print help'
+            cand --help 'Print help'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
         &'sockd;reload'= {
-            cand --url 'The node''s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]'
+            cand --url 'The node''s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]'
             cand --secret-file 'A file with the secret for the internal API, - for stdin [default: the configured secret]'
             cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
             cand --json 'Print the result as JSON'
@@ -226,6 +240,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand serve 'Run the gateway'
             cand emit 'Push an event to a user, or a file of events'
             cand force-logout 'Make one session a user''s only session, and close the sockets of all others'
+            cand kick 'Close all sockets of a user, and with --invalidate-session keep their tokens out'
             cand reload 'Let a running node read its configuration again'
             cand token 'Mint and check tokens'
             cand sessions 'Inspect the active sessions'
@@ -239,6 +254,8 @@ set edit:completion:arg-completer[sockd] = {|@words|
         &'sockd;help;emit'= {
         }
         &'sockd;help;force-logout'= {
+        }
+        &'sockd;help;kick'= {
         }
         &'sockd;help;reload'= {
         }

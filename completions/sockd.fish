@@ -30,6 +30,7 @@ complete -c sockd -n "__fish_sockd_needs_command" -s V -l version -d 'Print vers
 complete -c sockd -n "__fish_sockd_needs_command" -f -a "serve" -d 'Run the gateway'
 complete -c sockd -n "__fish_sockd_needs_command" -f -a "emit" -d 'Push an event to a user, or a file of events'
 complete -c sockd -n "__fish_sockd_needs_command" -f -a "force-logout" -d 'Make one session a user\'s only session, and close the sockets of all others'
+complete -c sockd -n "__fish_sockd_needs_command" -f -a "kick" -d 'Close all sockets of a user, and with --invalidate-session keep their tokens out'
 complete -c sockd -n "__fish_sockd_needs_command" -f -a "reload" -d 'Let a running node read its configuration again'
 complete -c sockd -n "__fish_sockd_needs_command" -f -a "token" -d 'Mint and check tokens'
 complete -c sockd -n "__fish_sockd_needs_command" -f -a "sessions" -d 'Inspect the active sessions'
@@ -66,7 +67,16 @@ complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l json -d 'Pr
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l proxy -d 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -s V -l version -d 'Print version'
-complete -c sockd -n "__fish_sockd_using_subcommand reload" -l url -d 'The node\'s address, such as http://127.0.0.1:3000 [default: SOCKD_URL, else the configured host and port]' -r
+complete -c sockd -n "__fish_sockd_using_subcommand kick" -l reason -d 'What the clients are told: 1 to 64 printable ASCII characters [default: KICKED]' -r
+complete -c sockd -n "__fish_sockd_using_subcommand kick" -l url -d 'The node\'s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]' -r
+complete -c sockd -n "__fish_sockd_using_subcommand kick" -l secret-file -d 'A file with the secret for the internal API, - for stdin [default: the configured secret]' -r -F
+complete -c sockd -n "__fish_sockd_using_subcommand kick" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
+complete -c sockd -n "__fish_sockd_using_subcommand kick" -l invalidate-session -d 'Replace the stored session by one that nobody has, so that tokens of the old one no longer work'
+complete -c sockd -n "__fish_sockd_using_subcommand kick" -l json -d 'Print the result as JSON'
+complete -c sockd -n "__fish_sockd_using_subcommand kick" -l proxy -d 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
+complete -c sockd -n "__fish_sockd_using_subcommand kick" -s h -l help -d 'Print help'
+complete -c sockd -n "__fish_sockd_using_subcommand kick" -s V -l version -d 'Print version'
+complete -c sockd -n "__fish_sockd_using_subcommand reload" -l url -d 'The node\'s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]' -r
 complete -c sockd -n "__fish_sockd_using_subcommand reload" -l secret-file -d 'A file with the secret for the internal API, - for stdin [default: the configured secret]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand reload" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand reload" -l json -d 'Print the result as JSON'
@@ -153,16 +163,17 @@ complete -c sockd -n "__fish_sockd_using_subcommand config; and __fish_seen_subc
 complete -c sockd -n "__fish_sockd_using_subcommand completions" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand completions" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand completions" -s V -l version -d 'Print version'
-complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout reload token sessions doctor config completions help" -f -a "serve" -d 'Run the gateway'
-complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout reload token sessions doctor config completions help" -f -a "emit" -d 'Push an event to a user, or a file of events'
-complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout reload token sessions doctor config completions help" -f -a "force-logout" -d 'Make one session a user\'s only session, and close the sockets of all others'
-complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout reload token sessions doctor config completions help" -f -a "reload" -d 'Let a running node read its configuration again'
-complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout reload token sessions doctor config completions help" -f -a "token" -d 'Mint and check tokens'
-complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout reload token sessions doctor config completions help" -f -a "sessions" -d 'Inspect the active sessions'
-complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout reload token sessions doctor config completions help" -f -a "doctor" -d 'Check everything that a server depends on, and say what to do'
-complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout reload token sessions doctor config completions help" -f -a "config" -d 'Check and show the configuration'
-complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout reload token sessions doctor config completions help" -f -a "completions" -d 'Print shell completions'
-complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout reload token sessions doctor config completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload token sessions doctor config completions help" -f -a "serve" -d 'Run the gateway'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload token sessions doctor config completions help" -f -a "emit" -d 'Push an event to a user, or a file of events'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload token sessions doctor config completions help" -f -a "force-logout" -d 'Make one session a user\'s only session, and close the sockets of all others'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload token sessions doctor config completions help" -f -a "kick" -d 'Close all sockets of a user, and with --invalidate-session keep their tokens out'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload token sessions doctor config completions help" -f -a "reload" -d 'Let a running node read its configuration again'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload token sessions doctor config completions help" -f -a "token" -d 'Mint and check tokens'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload token sessions doctor config completions help" -f -a "sessions" -d 'Inspect the active sessions'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload token sessions doctor config completions help" -f -a "doctor" -d 'Check everything that a server depends on, and say what to do'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload token sessions doctor config completions help" -f -a "config" -d 'Check and show the configuration'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload token sessions doctor config completions help" -f -a "completions" -d 'Print shell completions'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload token sessions doctor config completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c sockd -n "__fish_sockd_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "mint" -d 'Mint a token, or many for a load test'
 complete -c sockd -n "__fish_sockd_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "check" -d 'Check whether the server would accept a token, and if not, exactly why'
 complete -c sockd -n "__fish_sockd_using_subcommand help; and __fish_seen_subcommand_from sessions" -f -a "ls" -d 'List the active sessions, from Redis or from a node that keeps them in memory'

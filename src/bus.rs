@@ -14,7 +14,7 @@ use self::redis::{PeerTooOld, Question, RedisBus, Reply, Subscription};
 use crate::{
     id::{NodeId, SessionId, UserId},
     redis::{Demoted, Lost},
-    wire::{Event, Publication, Sequence, UserMessage},
+    wire::{Event, LogoutReason, Publication, Sequence, UserMessage},
 };
 
 /// The ways to the other nodes.
@@ -30,8 +30,8 @@ pub trait Listener: Send + Sync + 'static {
     /// An event for the sockets of a user; returns how many there are. Must not block.
     fn deliver(&self, user: &UserId, event: &Event) -> usize;
 
-    /// Another session of the user is announced to be the active one. Must not block.
-    fn session_changed(&self, user: &UserId, change: SessionChange);
+    /// Sockets of the user have to go. Must not block.
+    fn log_out(&self, user: &UserId, order: LogoutOrder);
 
     /// Messages may have been missed; resolves when the node has caught up.
     fn missed(&self) -> CatchUp<'_>;
@@ -58,12 +58,31 @@ impl CatchUpError {
     }
 }
 
-/// The announcement of a user's active session; `from` is to be [answered](Bus::answer).
+/// An order to disconnect sockets of a user; `from` is to be [answered](Bus::answer).
 #[derive(Debug, Clone)]
-pub struct SessionChange {
+pub struct LogoutOrder {
     pub from: NodeId,
     pub seq: Sequence,
-    pub session: SessionId,
+    pub logout: Logout,
+}
+
+/// Which sockets of a user have to go, and what they are told.
+#[derive(Debug, Clone)]
+pub struct Logout {
+    /// The active session, whose sockets stay. If the active session has not changed, `None`: all
+    /// sockets go.
+    pub keep: Option<SessionId>,
+    pub reason: LogoutReason,
+}
+
+impl Logout {
+    /// The session has become the active one.
+    pub fn replaced_by(session: &SessionId) -> Self {
+        Self {
+            keep: Some(session.clone()),
+            reason: LogoutReason::SESSION_REPLACED,
+        }
+    }
 }
 
 /// How far an event went.
@@ -131,6 +150,18 @@ impl Bus {
                 Ok(Reach { nodes: Some(nodes) })
             }
             Self::Redis(bus) => bus.emit(user, event).await,
+        }
+    }
+
+    /// Sends a message that goes with no change of the session to the nodes that have the user;
+    /// returns their number.
+    ///
+    /// # Errors
+    /// It was not sent, or Redis did not accept it, and this node may not receive it or the answers.
+    pub async fn tell(&self, publication: &Publication) -> Result<usize, NotReady> {
+        match self {
+            Self::Local => Ok(0),
+            Self::Redis(bus) => bus.tell(publication).await,
         }
     }
 

@@ -7,6 +7,7 @@ mod emit;
 mod failure;
 mod force_logout;
 mod input;
+mod kick;
 mod output;
 mod random;
 mod reload;
@@ -52,6 +53,8 @@ enum Command {
     Emit(emit::EmitArgs),
     /// Make one session a user's only session, and close the sockets of all others
     ForceLogout(force_logout::ForceLogoutArgs),
+    /// Close all sockets of a user, and with --invalidate-session keep their tokens out
+    Kick(kick::KickArgs),
     /// Let a running node read its configuration again
     Reload(reload::ReloadArgs),
     /// Mint and check tokens
@@ -84,6 +87,7 @@ impl Cli {
             Command::Serve(args) => serve::run(args, &context).await,
             Command::Emit(args) => emit::run(args, &context).await,
             Command::ForceLogout(args) => force_logout::run(args, &context).await,
+            Command::Kick(args) => kick::run(args, &context).await,
             Command::Reload(args) => reload::run(args, &context).await,
             Command::Token(command) => token::run(command, &context).await,
             Command::Sessions(command) => sessions::run(command, &context).await,

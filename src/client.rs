@@ -12,8 +12,8 @@ use crate::{
     id::{EventName, SessionId, UserId},
     secret::Secret,
     wire::{
-        EmitAnswer, EmitRequest, ForceLogoutAnswer, ForceLogoutRequest, ReloadAnswer,
-        SessionsAnswer, unix_path,
+        EmitAnswer, EmitRequest, ForceLogoutRequest, KickRequest, LogoutAnswer, LogoutReason,
+        ReloadAnswer, SessionsAnswer, unix_path,
     },
 };
 
@@ -197,7 +197,7 @@ impl Client {
         &self,
         user: &UserId,
         session: &SessionId,
-    ) -> Result<ForceLogoutAnswer, ClientError> {
+    ) -> Result<LogoutAnswer, ClientError> {
         let request = ForceLogoutRequest {
             user_id: user.as_str(),
             session_id: session.as_str(),
@@ -205,6 +205,25 @@ impl Client {
         let request = self
             .request(Method::POST, "internal/force-logout")
             .json(&request);
+        self.call(request).await
+    }
+
+    /// Closes all sockets of the user; `invalidates_session` keeps their tokens from coming back.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn kick(
+        &self,
+        user: &UserId,
+        reason: Option<&LogoutReason>,
+        invalidates_session: bool,
+    ) -> Result<LogoutAnswer, ClientError> {
+        let request = KickRequest {
+            user_id: user.as_str(),
+            reason,
+            invalidate_session: invalidates_session,
+        };
+        let request = self.request(Method::POST, "internal/kick").json(&request);
         self.call(request).await
     }
 
@@ -312,7 +331,7 @@ fn printable(code: &str) -> String {
 fn remedy(code: &str) -> &'static str {
     match code {
         BUS_UNAVAILABLE => {
-            ": it cannot reach Redis, so its own sockets have the event, but those of other nodes may not; send it again when Redis is back"
+            ": it could not reach every node, so it is done for its own sockets, but may not be for those of other nodes; do it again when Redis is back"
         }
         "DRAINING" => ": it is shutting down; ask another node",
         "FORBIDDEN" => ": a proxy adds browser headers (Sec-Fetch-*); call the node directly",

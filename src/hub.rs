@@ -33,7 +33,7 @@ use crate::{
     id::{IdHasher, SessionId, UserId},
     lifecycle::Lifecycle,
     metrics::EVENTS_SENT,
-    wire::Event,
+    wire::{Event, LogoutReason},
 };
 
 /// A user with no more sockets than this gets its events at once.
@@ -55,13 +55,14 @@ pub trait Outlet: Send + Sync + 'static {
     fn overrun(&self);
 
     /// Tells the client why it has to go, and closes its connection; `false` if it is gone already.
-    fn dismiss(&self, farewell: Farewell) -> bool;
+    fn dismiss(&self, farewell: &Farewell) -> bool;
 }
 
 /// Why a socket is dismissed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Farewell {
-    SessionReplaced,
+    /// Its session was replaced, or its user kicked.
+    LoggedOut(LogoutReason),
     TokenExpired,
 }
 
@@ -134,6 +135,13 @@ impl Hub {
             user,
             number,
         })
+    }
+
+    /// Revokes all sockets of the user that are in. Handshakes are not touched: they may as well have
+    /// begun later.
+    pub fn revoke_all(self: &Arc<Self>, user: &UserId, reason: LogoutReason) -> Option<Revoked> {
+        let user = self.find(user)?;
+        Some(user.revoke_all(self, reason))
     }
 
     /// Asks all sockets in their handshake to check their sessions again.
@@ -302,11 +310,7 @@ impl Lease {
     /// # Errors
     /// The socket was revoked in the meantime; the caller dismisses it.
     pub fn activate(&self) -> Result<(), Farewell> {
-        if self.user.activate(&self.hub, self.number) {
-            Ok(())
-        } else {
-            Err(Farewell::SessionReplaced)
-        }
+        self.user.activate(&self.hub, self.number)
     }
 }
 
@@ -324,9 +328,10 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// Revokes the judged sockets of other sessions than this one: they get nothing any more.
-    pub fn keep(&self, session: &SessionId) -> Revoked {
-        self.user.keep(&self.hub, self.number, session)
+    /// Revokes the judged sockets of other sessions than this one: they get nothing any more, but for
+    /// the reason.
+    pub fn keep(&self, session: &SessionId, reason: LogoutReason) -> Revoked {
+        self.user.keep(&self.hub, self.number, session, reason)
     }
 }
 
@@ -336,10 +341,11 @@ impl Drop for Judgement {
     }
 }
 
-/// The sockets that a judgement has revoked. Dropping it dismisses those that are left.
+/// Sockets that were revoked. Dropping it dismisses those that are left.
 #[must_use = "their clients have to be told"]
 pub struct Revoked {
     sockets: Vec<Socket>,
+    farewell: Farewell,
 }
 
 impl Revoked {
@@ -359,7 +365,7 @@ impl Revoked {
         let turn = self.sockets.drain(rest..);
         // A socket that is not live yet is told when `Lease::activate` fails.
         let was_connected =
-            |socket: &Socket| !socket.is_live() || socket.outlet.dismiss(Farewell::SessionReplaced);
+            |socket: &Socket| !socket.is_live() || socket.outlet.dismiss(&self.farewell);
         turn.filter(was_connected).count() as u64
     }
 }

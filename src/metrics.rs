@@ -99,7 +99,9 @@ metrics! {
     SESSIONS_ADOPTED: IntCounter = "sockd_sessions_adopted_total";
     /// Force-logout requests.
     FORCE_LOGOUTS: IntCounter = "sockd_force_logouts_total";
-    /// Sessions that became the active one by a force-logout.
+    /// Kick requests.
+    KICKS: IntCounter = "sockd_kicks_total";
+    /// Sessions that became the active one by a force-logout or a kick.
     SESSIONS_REPLACED: IntCounter = "sockd_sessions_replaced_total";
     /// Sockets that were told to go, by the event that told them.
     SOCKETS_DISMISSED: IntCounterVec = "sockd_sockets_dismissed_total" ["event"];

@@ -1,6 +1,7 @@
 //! The use cases of one node: who gets in, who gets which events, who has to go. No HTTP, no Socket.IO.
 
 mod complaints;
+mod logout;
 mod store_state;
 mod upkeep;
 
@@ -12,33 +13,30 @@ use std::{
 };
 
 use thiserror::Error;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-pub use self::store_state::StoreNotReady;
 use self::{complaints::Complaints, store_state::StoreState};
+pub use self::{
+    logout::{LoggedOut, LogoutError},
+    store_state::StoreNotReady,
+};
 use crate::{
     bus::{
-        self, Bus, BusUnavailable, CatchUp, CatchUpError, Listener, Reach, SessionChange,
-        redis::{Answer, PeerTooOld, Question, Reply, Subscription},
+        self, Bus, BusUnavailable, CatchUp, CatchUpError, Listener, Logout, LogoutOrder, Reach,
+        redis::Subscription,
     },
     error::chain,
-    hub::{Farewell, Hub, Judgement, Lease, NotAdmitted, Outlet},
+    hub::{Farewell, Hub, Lease, NotAdmitted, Outlet},
     id::{NodeId, SessionId, UserId},
     lifecycle::Lifecycle,
-    metrics::{SESSIONS_ADOPTED, SESSIONS_REPLACED, SOCKETS_SWEPT},
+    metrics::{SESSIONS_ADOPTED, SOCKETS_SWEPT},
     session::{Claim, SessionError, SessionStore},
-    wire::{Event, HandshakeError, UserMessage},
+    wire::{Event, HandshakeError},
 };
 
 /// How long a handshake or a force-logout may take in all: answered within 3 s while Redis is
 /// down or hangs.
 pub const DECISION_LIMIT: Duration = Duration::from_millis(2_500);
-/// How long the other nodes may take to answer a change of session.
-const ANSWER_LIMIT: Duration = Duration::from_millis(1_500);
-/// How long they may take while this node is not ready on the bus.
-const DOUBT_LIMIT: Duration = Duration::from_millis(250);
-/// How long it may take to read the active session before the announced one is trusted.
-const JUDGEMENT_LIMIT: Duration = Duration::from_secs(1);
 /// Users in one step of a sweep: enough to fill a pipeline, too few to hold Redis up.
 const CHUNK: usize = 500;
 
@@ -71,15 +69,6 @@ impl Admitted {
     }
 }
 
-/// What a force-logout did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LoggedOut {
-    /// How many sockets were told and closed, over all nodes.
-    pub disconnected: u64,
-    /// How many nodes have the user.
-    pub nodes: usize,
-}
-
 /// Why a node cannot do its work now; `/readyz` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NotReady {
@@ -92,17 +81,6 @@ pub enum NotReady {
     /// Something took too long all the same.
     #[error("the node knows no reason")]
     Unknown,
-}
-
-/// Why a session could not be replaced; no socket was touched.
-#[derive(Debug, Error)]
-pub enum ForceLogoutError {
-    #[error("the session store did not answer in time: {0}")]
-    Timeout(NotReady),
-    #[error("the session store failed")]
-    Store(#[from] SessionError),
-    #[error("not every node could enforce it")]
-    PeerTooOld(#[from] PeerTooOld),
 }
 
 impl Node {
@@ -202,7 +180,8 @@ impl Node {
 
     async fn claim(&self, user: &UserId, session: &SessionId) -> Result<(), HandshakeError> {
         let question = self.bus.ask();
-        let message = self.announcement(session, question.as_ref());
+        let replaced = Logout::replaced_by(session);
+        let message = self.message(&replaced, question.as_ref());
         let publication = self.bus.publication(user, &message);
         match self.sessions.claim(user, session, &publication).await {
             Ok(Claim::Active) => Ok(()),
@@ -211,7 +190,7 @@ impl Node {
                 SESSIONS_ADOPTED.inc();
                 // The key may have been lost under a live socket of another session, here or
                 // elsewhere. It must be gone before this one is in.
-                self.enforce(user, session).await;
+                self.disconnect(user, &replaced).await;
                 self.await_answers(question.as_ref(), told).await;
                 Ok(())
             }
@@ -231,94 +210,9 @@ impl Node {
         self.bus.emit(self, user, event).await
     }
 
-    /// Makes the session the active one, and disconnects the sockets of all others on all nodes.
-    ///
-    /// # Errors
-    /// The session could not be stored; no socket was touched.
-    pub async fn force_logout(
-        &self,
-        user: &UserId,
-        session: &SessionId,
-    ) -> Result<LoggedOut, ForceLogoutError> {
-        let deadline = Instant::now() + DECISION_LIMIT;
-        let question = self.bus.ask();
-        let message = self.announcement(session, question.as_ref());
-        let publication = self.bus.publication(user, &message);
-        let replacing = async {
-            self.bus.check_peers(&message)?;
-            Ok(self.sessions.replace(user, session, &publication).await?)
-        };
-        let replaced = timeout_at(deadline, replacing).await;
-        let replaced = replaced.unwrap_or_else(|_| Err(ForceLogoutError::Timeout(self.reason())));
-        let nodes = replaced.inspect_err(|error| {
-            self.complaints
-                .tell("cannot replace a session", chain(error));
-        })?;
-        SESSIONS_REPLACED.inc();
-        // With sessions in memory nobody receives the announcement, and this node is the only one.
-        let had_sockets = self.hub.has(user);
-        let here = self.enforce(user, session).await;
-        timeout_at(deadline, self.await_answers(question.as_ref(), nodes))
-            .await
-            .ok();
-        let elsewhere: u64 = question.map_or(0, |question| disconnected(&question.answers()));
-        Ok(LoggedOut {
-            disconnected: here + elsewhere,
-            nodes: nodes.max(usize::from(had_sockets)),
-        })
-    }
-
     /// Why something takes too long, if that is known.
     fn reason(&self) -> NotReady {
         self.check().err().unwrap_or(NotReady::Unknown)
-    }
-
-    fn announcement(&self, session: &SessionId, question: Option<&Question>) -> UserMessage {
-        let (from, session) = (self.id.clone(), session.clone());
-        let seq = question.map_or(0, Question::seq);
-        UserMessage::SessionChanged { from, seq, session }
-    }
-
-    /// Waits until so many nodes have answered that they enforce the announced session.
-    async fn await_answers(&self, question: Option<&Question>, nodes: usize) {
-        let Some(question) = question else { return };
-        // A node that is not ready may receive no answers; one that is only in doubt receives them at once.
-        let is_ready = self.bus.check().is_ok();
-        let limit = if is_ready { ANSWER_LIMIT } else { DOUBT_LIMIT };
-        if timeout(limit, question.answered_by(nodes)).await.is_err() && is_ready {
-            let (answers, silent) = (question.answers().len(), question.silent());
-            tracing::warn!(
-                nodes,
-                answers,
-                ?silent,
-                "not every node answered that it has enforced a session"
-            );
-        }
-    }
-
-    /// Disconnects the user's local sockets of other sessions; returns their number.
-    /// The active session is read again, so a late or repeated call does no harm.
-    async fn enforce(&self, user: &UserId, announced: &SessionId) -> u64 {
-        match self.hub.judge(user, announced) {
-            Some(judgement) => self.decide(judgement, user, announced).await,
-            None => 0,
-        }
-    }
-
-    /// Where the active session cannot be read, the announced one is trusted.
-    async fn decide(&self, judgement: Judgement, user: &UserId, announced: &SessionId) -> u64 {
-        let read = timeout(
-            JUDGEMENT_LIMIT,
-            self.sessions.active(std::slice::from_ref(user)),
-        )
-        .await;
-        let active = read
-            .ok()
-            .and_then(Result::ok)
-            .and_then(|active| active.into_iter().next()?);
-        let revoked = judgement.keep(active.as_ref().unwrap_or(announced));
-        drop(judgement);
-        revoked.dismiss().await
     }
 
     /// Compares all local sockets with the stored sessions, whatever messages said or did not say.
@@ -337,7 +231,8 @@ impl Node {
         let active = self.sessions.active(users).await?;
         for (user, active) in users.iter().zip(active) {
             if let Some(active) = active {
-                SOCKETS_SWEPT.inc_by(self.enforce(user, &active).await);
+                let replaced = Logout::replaced_by(&active);
+                SOCKETS_SWEPT.inc_by(self.disconnect(user, &replaced).await);
             }
         }
         Ok(())
@@ -349,22 +244,8 @@ impl Listener for Node {
         self.hub.deliver(user, event)
     }
 
-    fn session_changed(&self, user: &UserId, change: SessionChange) {
-        let Some(node) = self.me.upgrade() else {
-            return;
-        };
-        let SessionChange { from, seq, session } = change;
-        let user = user.clone();
-        // The judgement begins here, so that no later event overtakes it.
-        let judgement = self.hub.judge(&user, &session);
-        self.lifecycle.spawn(async move {
-            let count = match judgement {
-                Some(judgement) => node.decide(judgement, &user, &session).await,
-                None => 0,
-            };
-            let reply = Reply::Disconnected(count);
-            node.bus.answer(&from, seq, reply).await;
-        });
+    fn log_out(&self, user: &UserId, order: LogoutOrder) {
+        self.carry_out(user, order);
     }
 
     fn missed(&self) -> CatchUp<'_> {
@@ -397,12 +278,4 @@ impl Listener for Node {
             }
         })
     }
-}
-
-/// How many sockets these nodes have disconnected.
-fn disconnected(answers: &[Answer]) -> u64 {
-    let counts = answers.iter().map(|answer| match answer.reply {
-        Reply::Disconnected(count) => count,
-    });
-    counts.sum()
 }

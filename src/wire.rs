@@ -2,12 +2,14 @@
 
 mod bus;
 mod event;
+mod logout;
 
 pub use self::{
     bus::{
         BUS_VERSION, Build, DecodeError, NodeMessage, OwnEvents, Publication, Sequence, UserMessage,
     },
     event::{Event, Frame},
+    logout::{InvalidReason, LogoutReason},
 };
 
 use std::{borrow::Cow, fmt};
@@ -19,7 +21,7 @@ use serde::{
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-/// Sent to a client before it is disconnected because its session was replaced.
+/// Sent to a client before it is disconnected because its session was replaced or its user kicked.
 pub const EVENT_LOGOUT: &str = "auth:logout";
 /// Sent to a client before it is disconnected because its token has expired.
 pub const EVENT_EXPIRED: &str = "auth:expired";
@@ -43,7 +45,9 @@ pub enum ErrorCode {
     InvalidConfiguration,
     InvalidEvent,
     InvalidHost,
+    InvalidInvalidateSession,
     InvalidJson,
+    InvalidReason,
     InvalidSessionId,
     InvalidUserId,
     LocalOnly,
@@ -65,7 +69,9 @@ impl ErrorCode {
         match self {
             Self::InvalidEvent
             | Self::InvalidHost
+            | Self::InvalidInvalidateSession
             | Self::InvalidJson
+            | Self::InvalidReason
             | Self::InvalidSessionId
             | Self::InvalidUserId => 400,
             Self::Unauthorized => 401,
@@ -133,6 +139,16 @@ pub struct ForceLogoutRequest<'a> {
     pub session_id: &'a str,
 }
 
+/// The body of `POST /internal/kick`, as our own client sends it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KickRequest<'a> {
+    pub user_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'a LogoutReason>,
+    pub invalidate_session: bool,
+}
+
 /// The answer to an emit; all but `ok` only for a caller that prefers a representation (RFC 7240).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmitAnswer {
@@ -166,11 +182,11 @@ pub struct ReloadProblems {
     pub problems: Vec<String>,
 }
 
-/// The answer to a force-logout.
+/// The answer to a force-logout or a kick.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ForceLogoutAnswer {
+pub struct LogoutAnswer {
     pub ok: bool,
-    /// The number of sockets of other sessions that were closed, on all nodes.
+    /// The number of sockets that were closed, on all nodes.
     pub disconnected: u64,
     /// The number of nodes that have the user; only for a caller that prefers a representation
     /// (RFC 7240).

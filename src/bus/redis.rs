@@ -24,7 +24,7 @@ use std::{
 use ::redis::{PushInfo, PushKind, Value};
 use tokio::{
     sync::{Notify, SetOnce},
-    time::Instant,
+    time::{Instant, timeout},
 };
 
 use self::{
@@ -37,17 +37,19 @@ pub use self::{
     subscriber::{SubscribeError, Subscriber},
     subscription::Subscription,
 };
-use super::{Listener, NotReady, SessionChange};
+use super::{Listener, Logout, LogoutOrder, NotReady};
 use crate::{
     error::chain,
     id::{NodeId, UserId},
     metrics::BUS_MESSAGES_DROPPED,
     redis::{Backoff, Connection, Link, View, names::ChannelNames, refusal::Grants},
-    wire::{DecodeError, NodeMessage, OwnEvents, Publication, UserMessage},
+    wire::{DecodeError, LogoutReason, NodeMessage, OwnEvents, Publication, UserMessage},
 };
 
 /// Channels in one SUBSCRIBE: few round trips for 100,000 users, and no command that holds Redis up.
 const CHUNK: usize = 1_000;
+/// How long a call right after the start waits for the bus, out of the time that it has.
+const START_LIMIT: Duration = Duration::from_millis(500);
 /// A subscriber connection that lasted no longer is replaced after a pause.
 const SHORT_LIFE: Duration = Duration::from_secs(2);
 
@@ -101,6 +103,13 @@ impl RedisBus {
             channel: self.names.user(user),
             message: message.encode(),
         }
+    }
+
+    pub(super) async fn tell(&self, publication: &Publication) -> Result<usize, NotReady> {
+        self.wait_for_start().await;
+        self.check()?;
+        let Publication { channel, message } = publication;
+        self.publish(channel, message.clone()).await
     }
 
     pub(super) fn check_peers(&self, message: &UserMessage) -> Result<(), PeerTooOld> {
@@ -282,6 +291,13 @@ impl RedisBus {
         Ok(())
     }
 
+    /// A call right after the start waits a moment for the bus.
+    async fn wait_for_start(&self) {
+        if !self.started.initialized() {
+            timeout(START_LIMIT, self.started.wait()).await.ok();
+        }
+    }
+
     async fn publish(&self, channel: &str, message: Vec<u8>) -> Result<usize, NotReady> {
         let Some(mut connection) = self.link.current() else {
             return Err(NotReady::NotConnected);
@@ -391,8 +407,23 @@ impl RedisBus {
                     listener.deliver(user, &event);
                 }
                 UserMessage::SessionChanged { from, seq, session } => {
-                    let change = SessionChange { from, seq, session };
-                    listener.session_changed(user, change);
+                    let logout = Logout {
+                        keep: Some(session),
+                        reason: LogoutReason::SESSION_REPLACED,
+                    };
+                    listener.log_out(user, LogoutOrder { from, seq, logout });
+                }
+                UserMessage::Kicked {
+                    from,
+                    seq,
+                    reason,
+                    session,
+                } => {
+                    let logout = Logout {
+                        keep: session,
+                        reason,
+                    };
+                    listener.log_out(user, LogoutOrder { from, seq, logout });
                 }
             }
         }

@@ -3,10 +3,7 @@
 use clap::Args;
 
 use super::{Context, failure::Failure, output, target::Target};
-use crate::{
-    id::{SessionId, UserId},
-    wire::ForceLogoutAnswer,
-};
+use crate::id::{SessionId, UserId};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -39,14 +36,8 @@ pub(super) async fn run(args: ForceLogoutArgs, context: &Context) -> Result<(), 
     let session = SessionId::try_from(args.session.as_str()).map_err(Failure::usage)?;
     let client = args.target.client(context)?;
     let answer = client.force_logout(&user, &session).await?;
-    output::result(args.json, &answer, describe(&answer))?;
+    let sockets = output::sockets(answer.disconnected);
+    let text = format_args!("disconnected {sockets} of other sessions");
+    output::result(args.json, &answer, text)?;
     Ok(())
-}
-
-fn describe(answer: &ForceLogoutAnswer) -> String {
-    let sockets = match answer.disconnected {
-        1 => "1 socket".to_owned(),
-        count => format!("{count} sockets"),
-    };
-    format!("disconnected {sockets} of other sessions")
 }

@@ -206,6 +206,14 @@ pub(super) fn span(seconds: u64) -> String {
     }
 }
 
+/// A number of sockets in words: `1 socket`, `2 sockets`.
+pub(super) fn sockets(count: u64) -> String {
+    match count {
+        1 => "1 socket".to_owned(),
+        count => format!("{count} sockets"),
+    }
+}
+
 /// How often a spinner turns when nothing else redraws it.
 pub(super) const TICK: Duration = Duration::from_millis(120);
 

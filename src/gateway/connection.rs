@@ -319,7 +319,7 @@ impl Outlet for Connection {
         }
     }
 
-    fn dismiss(&self, farewell: Farewell) -> bool {
+    fn dismiss(&self, farewell: &Farewell) -> bool {
         self.lock().dismiss(farewell)
     }
 }

@@ -80,7 +80,7 @@ pub(super) enum Carrier {
 pub(super) struct Meters {
     pub(super) polling: TransportMeters,
     pub(super) websocket: TransportMeters,
-    pub(super) replaced: Counter,
+    pub(super) logged_out: Counter,
     pub(super) expired: Counter,
     ended: [Counter; Ending::ALL.len()],
 }
@@ -110,7 +110,7 @@ impl Meters {
         Self {
             polling: TransportMeters::new("polling"),
             websocket: TransportMeters::new("websocket"),
-            replaced: SOCKETS_DISMISSED.with_label_values(&[EVENT_LOGOUT]),
+            logged_out: SOCKETS_DISMISSED.with_label_values(&[EVENT_LOGOUT]),
             expired: SOCKETS_DISMISSED.with_label_values(&[EVENT_EXPIRED]),
             ended: Ending::ALL.map(|ending| CONNECTIONS_ENDED.with_label_values(&[ending.label()])),
         }

@@ -154,7 +154,7 @@ impl Entrance {
             return None;
         }
         if let Err(farewell) = admitted.activate() {
-            connection.dismiss(farewell);
+            connection.dismiss(&farewell);
         }
         connection.entered(admitted)
     }

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use super::{Context, error::Error};
 use crate::{
     id::{SessionId, UserId},
-    wire::{EmitAnswer, ErrorCode, Event, ForceLogoutAnswer, Members},
+    wire::{EmitAnswer, ErrorCode, Event, LogoutAnswer, Members},
 };
 
 const PAGE: &str = include_str!("dev.html");
@@ -79,7 +79,7 @@ async fn emit(
 async fn force_logout(
     State(context): State<Arc<Context>>,
     headers: HeaderMap,
-) -> Result<Json<ForceLogoutAnswer>, Error> {
+) -> Result<Json<LogoutAnswer>, Error> {
     let elsewhere = uuid::Uuid::new_v4().to_string();
     let elsewhere = SessionId::try_from(elsewhere).map_err(|_| ErrorCode::InternalError)?;
     let dev = of_this_page(&context, &headers)?;
@@ -90,7 +90,7 @@ async fn force_logout(
 async fn log_in(
     State(context): State<Arc<Context>>,
     headers: HeaderMap,
-) -> Result<Json<ForceLogoutAnswer>, Error> {
+) -> Result<Json<LogoutAnswer>, Error> {
     let dev = of_this_page(&context, &headers)?;
     make_active(&context, &dev.user, &dev.session).await
 }
@@ -99,9 +99,9 @@ async fn make_active(
     context: &Context,
     user: &UserId,
     session: &SessionId,
-) -> Result<Json<ForceLogoutAnswer>, Error> {
+) -> Result<Json<LogoutAnswer>, Error> {
     let done = context.node.force_logout(user, session).await?;
-    Ok(Json(ForceLogoutAnswer {
+    Ok(Json(LogoutAnswer {
         ok: true,
         disconnected: done.disconnected,
         nodes: Some(done.nodes),

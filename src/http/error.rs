@@ -7,7 +7,7 @@ use axum::{
 use http::StatusCode;
 
 use crate::{
-    node::ForceLogoutError,
+    node::LogoutError,
     wire::{ErrorBody, ErrorCode},
 };
 
@@ -22,13 +22,14 @@ impl From<ErrorCode> for Error {
 }
 
 /// The node has logged what went wrong.
-impl From<ForceLogoutError> for Error {
-    fn from(error: ForceLogoutError) -> Self {
+impl From<LogoutError> for Error {
+    fn from(error: LogoutError) -> Self {
         Self(match error {
-            ForceLogoutError::Timeout(_) | ForceLogoutError::Store(_) => {
+            LogoutError::Timeout(_) | LogoutError::Store(_) | LogoutError::Bus(_) => {
                 ErrorCode::RedisUnavailable
             }
-            ForceLogoutError::PeerTooOld(_) => ErrorCode::PeerTooOld,
+            LogoutError::PeerTooOld(_) => ErrorCode::PeerTooOld,
+            LogoutError::Incomplete { .. } => ErrorCode::BusUnavailable,
         })
     }
 }

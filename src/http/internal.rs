@@ -21,14 +21,15 @@ use tokio::{sync::oneshot, time::timeout};
 
 use super::{Context, error::Error, prefer::preference, unread::Unread};
 use crate::{
-    id::{IdFormat, UserId},
-    metrics::FORCE_LOGOUTS,
+    id::{IdFormat, SessionId, UserId},
+    metrics::{FORCE_LOGOUTS, KICKS},
+    node::LoggedOut,
     reload::ReloadError,
     secret::Secret,
     session::SessionStore,
     wire::{
-        EmitAnswer, ErrorBody, ErrorCode, Event, ForceLogoutAnswer, Members, ReloadProblems,
-        SessionRow, SessionsAnswer,
+        EmitAnswer, ErrorBody, ErrorCode, Event, LogoutAnswer, LogoutReason, Members,
+        ReloadProblems, SessionRow, SessionsAnswer,
     },
 };
 
@@ -82,6 +83,7 @@ pub(super) async fn answer(context: Arc<Context>, request: Request<Unread>) -> R
         ("POST", "/internal/force-logout") => {
             force_logout(&context, &headers, body).await.into_response()
         }
+        ("POST", "/internal/kick") => kick(&context, &headers, body).await.into_response(),
         ("POST", "/internal/reload") => reload(&context, &headers).await.into_response(),
         ("GET" | "HEAD", "/internal/sessions") => match Query::try_from_uri(&uri) {
             Ok(Query(query)) => sessions(&context, &query).into_response(),
@@ -132,9 +134,7 @@ async fn emit(
         let body = read(context, headers, body).await?;
         let body = text_of(&body);
         let members = Members::parse(&body).map_err(|_| ErrorCode::InvalidJson)?;
-        let user = id(&members, "userId", &context.ids.user)
-            .and_then(|text| context.ids.parse_user(&text).ok());
-        let user = user.ok_or(ErrorCode::InvalidUserId)?;
+        let user = user_of(context, &members)?;
         let name = members.text("event");
         let name = name.and_then(|text| current.events.parse(&text));
         let name = name.ok_or(ErrorCode::InvalidEvent)?;
@@ -180,26 +180,74 @@ async fn force_logout(
     context: &Context,
     headers: &HeaderMap,
     body: Unread,
-) -> Result<Json<ForceLogoutAnswer>, Error> {
+) -> Result<Json<LogoutAnswer>, Error> {
     let (user, session) = {
         let body = read(context, headers, body).await?;
         let body = text_of(&body);
         let members = Members::parse(&body).map_err(|_| ErrorCode::InvalidJson)?;
-        let user = id(&members, "userId", &context.ids.user)
-            .and_then(|text| context.ids.parse_user(&text).ok());
-        let user = user.ok_or(ErrorCode::InvalidUserId)?;
+        let user = user_of(context, &members)?;
         let session = id(&members, "sessionId", &context.ids.session)
             .and_then(|text| context.ids.parse_session(&text).ok());
         (user, session.ok_or(ErrorCode::InvalidSessionId)?)
     };
     FORCE_LOGOUTS.inc();
     let done = context.node.force_logout(&user, &session).await?;
-    tracing::info!(%user, %session, disconnected = done.disconnected, "replaced a session");
-    Ok(Json(ForceLogoutAnswer {
+    tracing::info!(%user, disconnected = done.disconnected, "replaced a session");
+    Ok(logged_out(done, headers))
+}
+
+/// `POST /internal/kick`
+async fn kick(
+    context: &Context,
+    headers: &HeaderMap,
+    body: Unread,
+) -> Result<Json<LogoutAnswer>, Error> {
+    let (user, reason, invalidates_session) = {
+        let body = read(context, headers, body).await?;
+        let body = text_of(&body);
+        let members = Members::parse(&body).map_err(|_| ErrorCode::InvalidJson)?;
+        let user = user_of(context, &members)?;
+        let reason = match given(&members, "reason") {
+            None => LogoutReason::KICKED,
+            Some(_) => {
+                let text = members.text("reason").map(Cow::into_owned);
+                let reason = text.and_then(|text| LogoutReason::try_from(text).ok());
+                reason.ok_or(ErrorCode::InvalidReason)?
+            }
+        };
+        let invalidates_session = match given(&members, "invalidateSession") {
+            None | Some("false") => false,
+            Some("true") => true,
+            // A caller that means yes must not be told that all is well.
+            Some(_) => return Err(ErrorCode::InvalidInvalidateSession.into()),
+        };
+        (user, reason, invalidates_session)
+    };
+    KICKS.inc();
+    let fresh = invalidates_session.then(|| fresh_session(context));
+    let fresh = fresh.transpose()?;
+    let node = &context.node;
+    let done = node.kick(&user, reason.clone(), fresh).await?;
+    let disconnected = done.disconnected;
+    tracing::info!(%user, %reason, invalidates_session, disconnected, "kicked a user");
+    Ok(logged_out(done, headers))
+}
+
+/// A session that nobody has.
+fn fresh_session(context: &Context) -> Result<SessionId, ErrorCode> {
+    let mut bytes = [0; 32];
+    let filled = getrandom::fill(&mut bytes).map_err(|_| ErrorCode::InternalError);
+    filled?;
+    let session = context.ids.generate_session(bytes);
+    session.map_err(|_| ErrorCode::InternalError)
+}
+
+fn logged_out(done: LoggedOut, headers: &HeaderMap) -> Json<LogoutAnswer> {
+    Json(LogoutAnswer {
         ok: true,
         disconnected: done.disconnected,
         nodes: prefers_representation(headers).then_some(done.nodes),
-    }))
+    })
 }
 
 /// `POST /internal/reload`: reads the configuration again. What has changed, and what is wrong, is for
@@ -323,6 +371,18 @@ async fn read_to_end(mut body: Unread, limit: usize) -> Result<Bytes, ErrorCode>
         pieces.extend_from_slice(&piece);
     }
     Ok(pieces.freeze())
+}
+
+fn user_of(context: &Context, members: &Members<'_>) -> Result<UserId, ErrorCode> {
+    let text = id(members, "userId", &context.ids.user);
+    let user = text.and_then(|text| context.ids.parse_user(&text).ok());
+    user.ok_or(ErrorCode::InvalidUserId)
+}
+
+/// The JSON of a member that may be left out; `null` counts as left out.
+fn given<'a>(members: &Members<'a>, key: &str) -> Option<&'a str> {
+    let json = members.get(key)?.get();
+    (json != "null").then_some(json)
 }
 
 /// Returns a member that is an id: a string, or a number if ids are integers.

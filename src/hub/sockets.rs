@@ -72,16 +72,18 @@ impl Sockets {
         Some(removed)
     }
 
-    /// Removes those with a number below `before` that `is_removed` picks.
+    /// Removes those with a number below `before` that `is_removed` picks, and returns them with their
+    /// numbers.
     pub(super) fn remove_all(
         &mut self,
         before: u64,
         is_removed: impl Fn(&Socket) -> bool,
-    ) -> Vec<Socket> {
+    ) -> Vec<(u64, Socket)> {
         let mut removed = Vec::new();
         let end = self.slots.partition_point(|slot| slot.number < before);
         for slot in &mut self.slots[..end] {
-            removed.extend(slot.socket.take_if(|socket| is_removed(socket)));
+            let socket = slot.socket.take_if(|socket| is_removed(socket));
+            removed.extend(socket.map(|socket| (slot.number, socket)));
         }
         self.len -= removed.len();
         self.compact();
@@ -189,7 +191,7 @@ mod tests {
 
         fn overrun(&self) {}
 
-        fn dismiss(&self, _: Farewell) -> bool {
+        fn dismiss(&self, _: &Farewell) -> bool {
             true
         }
     }

@@ -3,6 +3,8 @@ use std::sync::Mutex;
 use super::*;
 use crate::id::EventName;
 
+const REPLACED: LogoutReason = LogoutReason::SESSION_REPLACED;
+
 /// A client that notes what it hears.
 #[derive(Default)]
 struct Ear(Mutex<Vec<String>>);
@@ -27,8 +29,11 @@ impl Outlet for Ear {
         self.note("overrun".to_owned());
     }
 
-    fn dismiss(&self, farewell: Farewell) -> bool {
-        self.note(format!("{farewell:?}"));
+    fn dismiss(&self, farewell: &Farewell) -> bool {
+        self.note(match farewell {
+            Farewell::LoggedOut(reason) => reason.to_string(),
+            Farewell::TokenExpired => "TOKEN_EXPIRED".to_owned(),
+        });
         true
     }
 }
@@ -116,13 +121,13 @@ async fn a_replaced_session_hears_nothing_from_the_moment_it_is_in_question() {
     let (_new_lease, new) = live(&hub, "new");
     let judgement = hub.judge(&user(), &session("new")).unwrap();
     hub.deliver(&user(), &event("secret"));
-    let revoked = judgement.keep(&session("new"));
+    let revoked = judgement.keep(&session("new"), REPLACED);
     drop(judgement);
     assert_eq!(revoked.sockets.len(), 1);
     assert!(old.heard().is_empty());
     revoked.dismiss().await;
     hub.deliver(&user(), &event("later"));
-    assert_eq!(old.heard(), ["SessionReplaced"]);
+    assert_eq!(old.heard(), ["SESSION_REPLACED"]);
     assert_eq!(new.heard(), ["secret", "later"]);
     assert_eq!(hub.count(), 1);
 }
@@ -133,8 +138,8 @@ fn two_judgements_at_once_revoke_a_socket_once() {
     let (_lease, _) = live(&hub, "old");
     let first = hub.judge(&user(), &session("b")).unwrap();
     let second = hub.judge(&user(), &session("c")).unwrap();
-    let count = second.keep(&session("c")).sockets.len() + first.keep(&session("c")).sockets.len();
-    assert_eq!(count, 1);
+    let [second, first] = [second, first].map(|one| one.keep(&session("c"), REPLACED));
+    assert_eq!(second.sockets.len() + first.sockets.len(), 1);
 }
 
 #[test]
@@ -145,9 +150,9 @@ fn a_judgement_is_only_about_sockets_that_were_in_before_it() {
     // It has claimed its session after the announcement.
     let (_later_lease, later) = live(&hub, "later");
     hub.deliver(&user(), &event("waits"));
-    assert_eq!(judgement.keep(&session("new")).sockets.len(), 1);
+    assert_eq!(judgement.keep(&session("new"), REPLACED).sockets.len(), 1);
     drop(judgement);
-    assert_eq!(old.heard(), ["SessionReplaced"]);
+    assert_eq!(old.heard(), ["SESSION_REPLACED"]);
     assert_eq!(later.heard(), ["waits"]);
 }
 
@@ -200,16 +205,53 @@ fn every_handshake_checks_again_when_all_are_doubted() {
 
 #[test]
 fn a_socket_revoked_before_its_client_knows_is_told_at_once() {
+    for reason in [REPLACED, LogoutReason::KICKED] {
+        let hub = hub();
+        let (handshake, ear) = enter(&hub, "old");
+        let lease = admit(handshake);
+        hub.deliver(&user(), &event("waiting"));
+        let revoked = if reason == REPLACED {
+            let judgement = hub.judge(&user(), &session("new")).unwrap();
+            judgement.keep(&session("new"), reason.clone())
+        } else {
+            hub.revoke_all(&user(), reason.clone()).unwrap()
+        };
+        assert_eq!(revoked.sockets.len(), 1);
+        drop(revoked);
+        assert_eq!(lease.activate(), Err(Farewell::LoggedOut(reason)));
+        assert!(ear.heard().is_empty());
+        drop(lease);
+        assert!(hub.users.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_kick_takes_all_sockets_that_are_in_and_counts_each_once() {
     let hub = hub();
-    let (handshake, ear) = enter(&hub, "old");
-    let lease = admit(handshake);
-    hub.deliver(&user(), &event("waiting"));
-    let judgement = hub.judge(&user(), &session("new")).unwrap();
-    let revoked = judgement.keep(&session("new"));
-    assert_eq!(revoked.sockets.len(), 1);
-    drop(revoked);
-    assert_eq!(lease.activate(), Err(Farewell::SessionReplaced));
-    assert!(ear.heard().is_empty());
+    assert!(hub.revoke_all(&user(), LogoutReason::KICKED).is_none());
+    let (_live, live) = live(&hub, "a");
+    let (waiting, told_late) = enter(&hub, "a");
+    let waiting = admit(waiting);
+    let (handshake, later) = enter(&hub, "a");
+    // A force-logout at the same time.
+    let judgement = hub.judge(&user(), &session("b")).unwrap();
+    hub.deliver(&user(), &event("secret"));
+    let kicked = hub.revoke_all(&user(), LogoutReason::KICKED).unwrap();
+    let replaced = judgement.keep(&session("b"), REPLACED);
+    drop(judgement);
+    assert_eq!((replaced.sockets.len(), hub.count()), (0, 0));
+    let again = hub.revoke_all(&user(), LogoutReason::KICKED).unwrap();
+    assert_eq!(again.dismiss().await, 0);
+    assert_eq!(kicked.dismiss().await, 2);
+    let farewell = waiting.activate().unwrap_err();
+    assert_eq!(farewell, Farewell::LoggedOut(LogoutReason::KICKED));
+    assert!(told_late.heard().is_empty());
+    assert_eq!(live.heard(), ["KICKED"]);
+    // The handshake may as well have begun after the kick; but the force-logout concerns it.
+    let lease = admit(doubted(handshake));
+    lease.activate().unwrap();
+    hub.deliver(&user(), &event("more"));
+    assert_eq!(later.heard(), ["more"]);
 }
 
 #[test]
@@ -262,7 +304,7 @@ fn events_that_waited_in_vain_end_the_connection_in_their_place() {
     hub.deliver(&user(), &large);
     hub.deliver(&user(), &large);
     let (_later, later) = live(&hub, "a");
-    assert_eq!(judgement.keep(&session("a")).sockets.len(), 1);
+    assert_eq!(judgement.keep(&session("a"), REPLACED).sockets.len(), 1);
     drop(judgement);
     assert_eq!(ear.heard(), ["large", "overrun", "large", "overrun"]);
     assert!(later.heard().is_empty());

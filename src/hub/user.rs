@@ -4,19 +4,22 @@
 //! concerns the sockets with a smaller number. Events for many sockets go to a backlog, from which
 //! one task sends them in turns, and later events queue behind.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use tokio::task::yield_now;
 
 use super::{
-    BATCH, Hub, Outlet, Revoked, TURN,
+    BATCH, Farewell, Hub, Outlet, Revoked, TURN,
     backlog::Backlog,
     sockets::{Socket, Sockets},
 };
 use crate::{
     id::{SessionId, UserId},
     metrics::EVENT_SOCKETS,
-    wire::Event,
+    wire::{Event, LogoutReason},
 };
 
 pub(super) struct User {
@@ -47,6 +50,8 @@ struct Activity {
     cursor: u64,
     /// Whether a task is sending the backlog.
     is_running: bool,
+    /// By number, what to tell sockets that were revoked before their clients knew that they were in.
+    farewells: BTreeMap<u64, Farewell>,
 }
 
 /// What could have changed a session before it was last checked.
@@ -138,18 +143,21 @@ impl User {
         Ok(number)
     }
 
-    /// Sends what waits for the socket; `false` if it is revoked.
-    pub(super) fn activate(&self, hub: &Hub, number: u64) -> bool {
+    /// Sends what waits for the socket.
+    ///
+    /// # Errors
+    /// The socket is revoked.
+    pub(super) fn activate(&self, hub: &Hub, number: u64) -> Result<(), Farewell> {
         loop {
             let mut state = self.lock();
             let Some(socket) = state.sockets.get_mut(number) else {
-                return false;
+                return Err(state.farewell(number));
             };
             let (sent, is_live) = socket.activate(BATCH);
             drop(state);
             hub.sent(sent);
             if is_live {
-                return true;
+                return Ok(());
             }
         }
     }
@@ -158,6 +166,9 @@ impl User {
         let mut state = self.lock();
         let removed = state.sockets.remove(number);
         hub.subtract(usize::from(removed.is_some()));
+        if let (None, Some(activity)) = (&removed, &mut state.activity) {
+            activity.farewells.remove(&number);
+        }
         self.release(hub, state);
         // Not under the lock: it may be the last reference to the outlet.
         drop(removed);
@@ -205,13 +216,23 @@ impl User {
     }
 
     /// Revokes the sockets of other sessions that were admitted before the judgement.
-    pub(super) fn keep(&self, hub: &Hub, judgement: u64, session: &SessionId) -> Revoked {
-        let mut state = self.lock();
+    pub(super) fn keep(
+        &self,
+        hub: &Hub,
+        judgement: u64,
+        session: &SessionId,
+        reason: LogoutReason,
+    ) -> Revoked {
         let is_other = |socket: &Socket| socket.session != *session;
-        let removed = state.sockets.remove_all(judgement, is_other);
-        hub.subtract(removed.len());
-        drop(state);
-        Revoked { sockets: removed }
+        self.lock().revoke(hub, judgement, is_other, reason)
+    }
+
+    /// Revokes all sockets.
+    pub(super) fn revoke_all(self: &Arc<Self>, hub: &Arc<Hub>, reason: LogoutReason) -> Revoked {
+        let mut state = self.lock();
+        let revoked = state.revoke(hub, u64::MAX, |_| true, reason);
+        self.release(hub, state);
+        revoked
     }
 
     pub(super) fn end_judgement(self: &Arc<Self>, hub: &Arc<Hub>) {
@@ -283,6 +304,36 @@ impl State {
         self.last_number
     }
 
+    /// Revokes the sockets with a smaller number that `is_revoked` picks.
+    fn revoke(
+        &mut self,
+        hub: &Hub,
+        before: u64,
+        is_revoked: impl Fn(&Socket) -> bool,
+        reason: LogoutReason,
+    ) -> Revoked {
+        let farewell = Farewell::LoggedOut(reason);
+        let removed = self.sockets.remove_all(before, is_revoked);
+        hub.subtract(removed.len());
+        let mut sockets = Vec::with_capacity(removed.len());
+        for (number, socket) in removed {
+            if !socket.is_live() {
+                let farewells = &mut self.activity().farewells;
+                farewells.insert(number, farewell.clone());
+            }
+            sockets.push(socket);
+        }
+        Revoked { sockets, farewell }
+    }
+
+    /// What to tell a socket that was revoked before its client knew that it was in.
+    fn farewell(&self, number: u64) -> Farewell {
+        let activity = self.activity.as_ref();
+        let farewell = activity.and_then(|activity| activity.farewells.get(&number));
+        let replaced = || Farewell::LoggedOut(LogoutReason::SESSION_REPLACED);
+        farewell.cloned().unwrap_or_else(replaced)
+    }
+
     fn activity(&mut self) -> &mut Activity {
         self.activity.get_or_insert_default()
     }
@@ -348,6 +399,7 @@ impl State {
                 && activity.holds == 0
                 && activity.backlog.is_empty()
                 && !activity.is_running
+                && activity.farewells.is_empty()
         });
     }
 

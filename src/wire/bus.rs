@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
-use super::Event;
+use super::{Event, LogoutReason};
 use crate::id::{EventName, NodeId, SessionId};
 
 /// The number by which a node recognises its own message, or the answer to it.
@@ -26,14 +26,23 @@ pub enum UserMessage {
         seq: Sequence,
         session: SessionId,
     },
+    /// The user is kicked: disconnect the sockets for this reason, and send `from` their number.
+    Kicked {
+        from: NodeId,
+        seq: Sequence,
+        reason: LogoutReason,
+        /// A session that nobody has, which is the active one by now: sockets of this one would stay.
+        /// `None` if the active session has not changed.
+        session: Option<SessionId>,
+    },
 }
 
 /// A message on the channel of one node, or of all nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum NodeMessage {
-    /// The answer to a `SessionChanged`: the number of sockets that `from` has disconnected. Older
-    /// releases do not give their name.
+    /// The answer to a `SessionChanged` or `Kicked`: the number of sockets that `from` has
+    /// disconnected. Older releases do not give their name.
     Disconnected {
         seq: Sequence,
         count: u64,
@@ -151,10 +160,17 @@ enum UserHeader {
         seq: Sequence,
         session: SessionId,
     },
+    Kicked {
+        from: NodeId,
+        seq: Sequence,
+        reason: LogoutReason,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<SessionId>,
+    },
 }
 
 impl Body for UserHeader {
-    const KINDS: &[&str] = &["emit", "session_changed"];
+    const KINDS: &[&str] = &["emit", "session_changed", "kicked"];
 }
 
 impl Body for NodeMessage {
@@ -191,6 +207,7 @@ impl UserMessage {
         match self {
             Self::Emit { .. } => "emit",
             Self::SessionChanged { .. } => "session_changed",
+            Self::Kicked { .. } => "kicked",
         }
     }
 
@@ -205,6 +222,17 @@ impl UserMessage {
                     session,
                 })
             }
+            Self::Kicked {
+                from,
+                seq,
+                reason,
+                session,
+            } => encode(UserHeader::Kicked {
+                from: from.clone(),
+                seq: *seq,
+                reason: reason.clone(),
+                session: session.clone(),
+            }),
         }
     }
 
@@ -222,6 +250,17 @@ impl UserMessage {
             UserHeader::SessionChanged { from, seq, session } => {
                 Self::SessionChanged { from, seq, session }
             }
+            UserHeader::Kicked {
+                from,
+                seq,
+                reason,
+                session,
+            } => Self::Kicked {
+                from,
+                seq,
+                reason,
+                session,
+            },
         })
     }
 }
@@ -285,6 +324,33 @@ mod tests {
 
     fn node() -> NodeId {
         NodeId::try_from("n1").unwrap()
+    }
+
+    fn kick(session: Option<SessionId>) -> UserMessage {
+        UserMessage::Kicked {
+            from: node(),
+            seq: 1,
+            reason: LogoutReason::KICKED,
+            session,
+        }
+    }
+
+    #[test]
+    fn a_kick_is_read_with_and_without_a_session_but_not_with_a_bad_reason() {
+        let fresh = SessionId::try_from("fresh").unwrap();
+        for sent in [None, Some(fresh)] {
+            let bytes = kick(sent.clone()).encode();
+            let Ok(UserMessage::Kicked { session, .. }) = UserMessage::decode(&bytes) else {
+                panic!("{:?}", String::from_utf8(bytes));
+            };
+            assert_eq!(session, sent);
+        }
+        for reason in ["", r"\u0000", r"\u00e9"] {
+            let bytes =
+                format!(r#"{{"v":1,"kind":"kicked","from":"n","seq":1,"reason":"{reason}"}}"#);
+            let error = UserMessage::decode(bytes.as_bytes()).unwrap_err();
+            assert_eq!(error.label(), "malformed", "{reason}");
+        }
     }
 
     #[test]
@@ -393,6 +459,7 @@ mod tests {
                 event,
             }),
             encode(UserHeader::SessionChanged { from, seq, session }),
+            kick(None).encode(),
             NodeMessage::Disconnected {
                 seq,
                 count: 1,
@@ -450,6 +517,7 @@ mod tests {
                 event,
             },
             UserMessage::SessionChanged { from, seq, session },
+            kick(None),
         ];
         for (message, kind) in messages.iter().zip(UserHeader::KINDS) {
             let header = String::from_utf8(message.encode()).unwrap();

@@ -21,7 +21,7 @@ use sockd::{
     hub::{Farewell, Hub, Lease, Outlet},
     id::{EventName, SessionId, UserId},
     lifecycle::Lifecycle,
-    wire::Event,
+    wire::{Event, LogoutReason},
 };
 use tokio::{
     runtime::Handle,
@@ -114,7 +114,7 @@ async fn crowd(hub: Arc<Hub>, sockets: usize) -> anyhow::Result<[Duration; 4]> {
 
     let started = Instant::now();
     let judgement = hub.judge(&user, &new).expect("they are of another session");
-    let revoked = judgement.keep(&new);
+    let revoked = judgement.keep(&new, LogoutReason::SESSION_REPLACED);
     drop(judgement);
     revoked.dismiss().await;
     let logged_out = started.elapsed();
@@ -154,7 +154,7 @@ impl Outlet for Writes {
         panic!("the events of a round fit");
     }
 
-    fn dismiss(&self, _: Farewell) -> bool {
+    fn dismiss(&self, _: &Farewell) -> bool {
         write();
         true
     }

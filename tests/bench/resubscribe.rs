@@ -135,7 +135,7 @@ impl Outlet for Nobody {
         panic!("nobody should miss an event");
     }
 
-    fn dismiss(&self, farewell: Farewell) -> bool {
+    fn dismiss(&self, farewell: &Farewell) -> bool {
         panic!("nobody should go: {farewell:?}");
     }
 }

@@ -6,6 +6,7 @@ mod doctor;
 mod emit;
 mod force_logout;
 mod keys;
+mod kick;
 mod output;
 mod proxy;
 mod reload;

@@ -18,6 +18,7 @@ pub(super) fn check(told: &mut Told) {
     in_order(told, &mut wrongs);
     not_to_the_replaced(told, &mut wrongs);
     not_behind_an_announcement(told, &mut wrongs);
+    kicked_are_gone(told, &mut wrongs);
     sessions::check(told, &mut wrongs);
     told.wrongs.append(&mut wrongs);
 }
@@ -163,6 +164,35 @@ fn not_behind_an_announcement(told: &Told, wrongs: &mut Vec<String>) {
                         socket.session
                     ));
                 }
+            }
+        }
+    }
+}
+
+/// No socket that was live when a kick was asked is live after it was answered 200, if its node was
+/// linked.
+fn kicked_are_gone(told: &Told, wrongs: &mut Vec<String>) {
+    for kick in &told.kicks {
+        let Some((answered, true)) = kick.answered else {
+            continue;
+        };
+        let (from, to) = (kick.started - BEFORE, answered + AFTER);
+        for (number, socket) in told.sockets.iter().enumerate() {
+            let was_live = socket.user == kick.user
+                && socket.live.is_some_and(|live| live < kick.started)
+                && socket.ended.is_none_or(|ended| ended > answered);
+            // A login at the same time may come last, and its session stays.
+            let is_renewed = kick.invalidates
+                && told.logouts.iter().any(|logout| {
+                    (logout.user, logout.session) == (socket.user, socket.session)
+                        && logout.started <= answered
+                        && logout.answered.is_none_or(|(at, _)| at >= kick.started)
+                });
+            if was_live && !is_renewed && told.was_linked(socket.node, from, to) {
+                wrongs.push(format!(
+                    "client {number} is live after a kick that was answered at {}",
+                    told.at(answered)
+                ));
             }
         }
     }

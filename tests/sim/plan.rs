@@ -42,6 +42,12 @@ pub(super) enum Step {
         node: usize,
         patience: Patience,
     },
+    /// A backend kicks the user; with a fresh session, that becomes the active one.
+    Kick {
+        user: usize,
+        fresh: Option<usize>,
+        node: usize,
+    },
     /// A backend sends an event.
     Emit {
         user: usize,
@@ -261,7 +267,7 @@ impl Chooser<'_> {
                 },
             ));
         }
-        match self.rng.u8(0..10) {
+        match self.rng.u8(0..11) {
             0..5 => {
                 let patience = self.patience();
                 self.steps.push((
@@ -293,9 +299,14 @@ impl Chooser<'_> {
                 let session = self.sessions[user].saturating_sub(old);
                 self.connect(at, user, session);
             }
-            _ => {
+            9 => {
                 let client = self.rng.usize(0..self.clients);
                 self.steps.push((at, Step::HangUp { client }));
+            }
+            _ => {
+                let invalidates = self.rng.bool();
+                let fresh = invalidates.then(|| self.next_session(user));
+                self.steps.push((at, Step::Kick { user, fresh, node }));
             }
         }
     }

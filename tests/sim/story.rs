@@ -26,6 +26,7 @@ pub(super) struct Told {
     pub(super) sockets: Vec<Socket>,
     pub(super) emits: Vec<Emit>,
     pub(super) logouts: Vec<Logout>,
+    pub(super) kicks: Vec<Kick>,
     /// Every session that was stored, in order.
     pub(super) stored: Vec<Stored>,
     /// Every session that was forgotten because its time was over.
@@ -80,6 +81,14 @@ pub(super) struct Logout {
 }
 
 #[derive(Debug)]
+pub(super) struct Kick {
+    pub(super) user: usize,
+    pub(super) invalidates: bool,
+    pub(super) started: Instant,
+    pub(super) answered: Option<(Instant, bool)>,
+}
+
+#[derive(Debug)]
 pub(super) struct Stored {
     pub(super) at: Instant,
     pub(super) user: usize,
@@ -123,6 +132,7 @@ impl Story {
             sockets: Vec::new(),
             emits: Vec::new(),
             logouts: Vec::new(),
+            kicks: Vec::new(),
             stored: Vec::new(),
             expired: Vec::new(),
             published: Vec::new(),
@@ -192,11 +202,14 @@ impl Told {
                 };
                 let announced = message.split_once("\"session\":\"s");
                 let what = match announced {
-                    Some((_, session)) if message.contains("session_changed") => {
+                    Some((_, session)) if !message.contains('\n') => {
                         let digits = session.chars().take_while(char::is_ascii_digit);
                         let session = digits.collect::<String>().parse().expect("a number");
                         self.say("redis", format_args!("announces s{session} for u{user}"));
                         Message::Session(session)
+                    }
+                    None if !message.contains('\n') => {
+                        return self.say("redis", format_args!("announces a kick of u{user}"));
                     }
                     _ => {
                         let event = number(&message, '\n').expect("an event ends in its payload");

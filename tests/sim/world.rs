@@ -139,6 +139,11 @@ impl World {
                     world.log_in(user, session, node, patience).await;
                 });
             }
+            Step::Kick { user, fresh, node } => {
+                let world = self.clone();
+                self.process(node)
+                    .spawn(async move { world.kick(user, fresh, node).await });
+            }
             Step::Emit {
                 user,
                 node,

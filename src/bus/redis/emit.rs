@@ -3,7 +3,6 @@
 use std::{
     future::{Future, poll_fn},
     pin::pin,
-    time::Duration,
 };
 
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -17,9 +16,6 @@ use crate::{
     id::UserId,
     wire::{Event, Sequence},
 };
-
-/// How long an emit right after the start waits for the bus, out of the time that it has.
-const START_LIMIT: Duration = Duration::from_millis(500);
 
 /// An event whose caller waits; without it the state need not keep what it would be told.
 struct Emitting<'a> {
@@ -37,9 +33,7 @@ impl RedisBus {
         event: &Event,
     ) -> Result<Reach, BusUnavailable> {
         let due = Instant::now() + ECHO_LIMIT;
-        if !self.started.initialized() {
-            timeout(START_LIMIT, self.started.wait()).await.ok();
-        }
+        self.wait_for_start().await;
         let (connection, begun) =
             self.feed_over_link(|state| state.emit(user, event, due.into_std(), now()));
         let mut emitting = match begun {

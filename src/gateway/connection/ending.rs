@@ -122,19 +122,22 @@ impl Locked<'_> {
 
     /// Tells a client why it has to go and ends the connection, in one write; `false` if it is
     /// already gone.
-    pub(super) fn dismiss(&mut self, farewell: Farewell) -> bool {
+    pub(super) fn dismiss(&mut self, farewell: &Farewell) -> bool {
         if self.phase != Phase::Open || !self.is_member() {
             return false;
         }
         let meters = &self.connection.engine.meters;
-        let (event, reason, counter) = match farewell {
-            Farewell::SessionReplaced => (EVENT_LOGOUT, "SESSION_REPLACED", &meters.replaced),
-            Farewell::TokenExpired => (EVENT_EXPIRED, "TOKEN_EXPIRED", &meters.expired),
+        let (event, payload, counter) = match farewell {
+            Farewell::LoggedOut(reason) => (EVENT_LOGOUT, reason.payload(), &meters.logged_out),
+            Farewell::TokenExpired => {
+                let payload = r#"{"reason":"TOKEN_EXPIRED"}"#.to_owned();
+                (EVENT_EXPIRED, payload, &meters.expired)
+            }
         };
         counter.inc();
         self.ending = Some(Ending::Dismissed);
         // Queued whatever the limit, since the client has to know.
-        let event = Frame::text(&[r#"42[""#, event, r#"",{"reason":""#, reason, r#""}]"#]);
+        let event = Frame::text(&[r#"42[""#, event, r#"","#, &payload, "]"]);
         self.push(event);
         self.push(packet::DISCONNECT);
         self.phase = Phase::Closing;

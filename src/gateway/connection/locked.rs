@@ -137,7 +137,7 @@ impl<'a> Locked<'a> {
     pub(super) fn look_for_expiry(&mut self) {
         self.expiry_at = match self.expires_at {
             Some(at) if unix_time() >= at => {
-                self.dismiss(Farewell::TokenExpired);
+                self.dismiss(&Farewell::TokenExpired);
                 Tick::NEVER
             }
             Some(at) => {

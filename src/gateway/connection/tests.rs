@@ -77,9 +77,9 @@ async fn a_client_that_is_gone_is_not_dismissed() {
     let connection = Connection::open_polling(place(&engine), None);
     connection.lock().membership = Membership::Entering;
     connection.end(Ending::Unreadable);
-    assert!(!connection.dismiss(Farewell::SessionReplaced));
+    assert!(!connection.dismiss(&Farewell::TokenExpired));
     let connection = Connection::open_polling(place(&engine), None);
     connection.lock().membership = Membership::Entering;
-    assert!(connection.dismiss(Farewell::SessionReplaced));
-    assert!(!connection.dismiss(Farewell::SessionReplaced));
+    assert!(connection.dismiss(&Farewell::TokenExpired));
+    assert!(!connection.dismiss(&Farewell::TokenExpired));
 }

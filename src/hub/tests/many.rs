@@ -57,7 +57,7 @@ async fn a_session_replaced_while_an_event_spreads_hears_nothing_more() {
         yield_now().await;
     }
     assert!(heard_by(&old) <= 2 * BATCH && heard_by(&new) == 0);
-    let revoked = judgement.keep(&session("new"));
+    let revoked = judgement.keep(&session("new"), REPLACED);
     drop(judgement);
     assert_eq!(hub.count(), MANY / 2);
     assert_eq!(revoked.dismiss().await, MANY as u64 / 2);
@@ -65,7 +65,7 @@ async fn a_session_replaced_while_an_event_spreads_hears_nothing_more() {
     let had_first = old.iter().filter(|ear| ear.heard().len() == 2).count();
     assert!((1..=2 * BATCH).contains(&had_first), "{had_first}");
     for ear in old {
-        assert_eq!(ear.heard().last().unwrap(), "SessionReplaced");
+        assert_eq!(ear.heard().last().unwrap(), "SESSION_REPLACED");
         assert!(!ear.heard().contains(&"second".to_owned()));
     }
     assert!(new.iter().all(|ear| ear.heard() == ["first", "second"]));
@@ -76,14 +76,14 @@ async fn revoked_sockets_are_dismissed_in_turns_and_all_of_them_if_nobody_waits(
     let hub = hub();
     let (_leases, ears) = crowd(&hub, "old", MANY);
     let judgement = hub.judge(&user(), &session("new")).unwrap();
-    let revoked = judgement.keep(&session("new"));
+    let revoked = judgement.keep(&session("new"), REPLACED);
     drop(judgement);
     let mut dismissal = Box::pin(revoked.dismiss());
     let first = futures_util::poll!(&mut dismissal);
     assert!(first.is_pending());
     assert_eq!(heard_by(&ears), TURN);
     drop(dismissal);
-    assert!(ears.iter().all(|ear| ear.heard() == ["SessionReplaced"]));
+    assert!(ears.iter().all(|ear| ear.heard() == ["SESSION_REPLACED"]));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use crate::support::{
 };
 
 const EMIT: &str = "/internal/emit";
+const KICK: &str = "/internal/kick";
 const LOGOUT: &str = "/internal/force-logout";
 const LIMIT: usize = 1_048_576;
 
@@ -56,6 +57,7 @@ async fn unknown_routes_and_methods_are_not_found() {
         (Method::GET, EMIT),
         (Method::PUT, EMIT),
         (Method::DELETE, LOGOUT),
+        (Method::GET, KICK),
         (Method::OPTIONS, EMIT),
         (Method::POST, "/internal"),
         (Method::POST, "/internal/"),
@@ -192,6 +194,64 @@ async fn errors_of_an_emit_are_reported_in_order() {
             (200, r#"{"ok":true}"#.to_owned()),
             "{good}"
         );
+    }
+}
+
+#[tokio::test]
+async fn errors_of_a_kick_are_reported_in_order() {
+    let sockd = Sockd::start().await;
+    let user = jwt::user();
+    let with = |more: &str| format!(r#"{{"userId":"{user}",{more}}}"#);
+    let long = format!(r#""reason":"{}""#, "x".repeat(65));
+    for (body, expected) in [
+        ("{}".to_owned(), "INVALID_USER_ID"),
+        (
+            format!(r#"{{"userId":"{user} ","reason":1,"invalidateSession":1}}"#),
+            "INVALID_USER_ID",
+        ),
+        (
+            with(r#""reason":1,"invalidateSession":1"#),
+            "INVALID_REASON",
+        ),
+        (with(r#""reason":"""#), "INVALID_REASON"),
+        (with(r#""reason":["A"]"#), "INVALID_REASON"),
+        (with(r#""reason":true"#), "INVALID_REASON"),
+        (with(r#""reason":"a\nb""#), "INVALID_REASON"),
+        (with("\"reason\":\"caf\u{e9}\""), "INVALID_REASON"),
+        (with(r#""reason":"\ud83d""#), "INVALID_REASON"),
+        (with(&long), "INVALID_REASON"),
+        (
+            with(r#""invalidateSession":1"#),
+            "INVALID_INVALIDATE_SESSION",
+        ),
+        (
+            with(r#""invalidateSession":"true""#),
+            "INVALID_INVALIDATE_SESSION",
+        ),
+        (
+            with(r#""invalidateSession":{}"#),
+            "INVALID_INVALIDATE_SESSION",
+        ),
+    ] {
+        assert_eq!(
+            answer(post(&sockd, KICK, body.clone())).await,
+            (400, failure(expected)),
+            "{body}"
+        );
+    }
+    let longest = format!(r#""reason":"{}""#, "x".repeat(64));
+    for good in [
+        format!(r#"{{"userId":"{user}"}}"#),
+        with(r#""reason":null,"invalidateSession":null"#),
+        with(r#""reason":1,"reason":" ~","invalidateSession":false,"more":[]"#),
+        with(r#""invalidateSession":true"#),
+        with(&longest),
+    ] {
+        for path in [KICK, "/Internal/KICK/?x=1"] {
+            let done = answer(post(&sockd, path, good.clone())).await;
+            let expected = r#"{"ok":true,"disconnected":0}"#.to_owned();
+            assert_eq!(done, (200, expected), "{good}");
+        }
     }
 }
 

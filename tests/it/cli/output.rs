@@ -2,11 +2,12 @@
 
 use crate::support::command::Shell;
 
-const COMMANDS: [&[&str]; 15] = [
+const COMMANDS: [&[&str]; 16] = [
     &[],
     &["serve"],
     &["emit"],
     &["force-logout"],
+    &["kick"],
     &["token"],
     &["token", "mint"],
     &["token", "check"],

@@ -30,6 +30,24 @@ async fn a_replaced_session_is_told_and_stays_away() {
 }
 
 #[tokio::test]
+async fn a_kicked_user_is_told_and_stays_away() {
+    let sockd = Sockd::start().await;
+    let (user, session) = (jwt::user(), jwt::session());
+    let (mut crowd, clients) = Crowd::join(&sockd, &user, &session).await;
+    let body = json!({ "userId": user, "reason": "BANNED" });
+    let answer = sockd.post("/internal/kick", &body).await;
+    let answer: Value = answer.json().await.expect("JSON");
+    assert_eq!(answer["disconnected"], clients.len());
+    for client in &clients {
+        crowd
+            .hears(client, "auth:logout", &json!({ "reason": "BANNED" }))
+            .await;
+        crowd.is_dismissed(client).await;
+    }
+    crowd.all_stay_away(&clients, &sockd).await;
+}
+
+#[tokio::test]
 async fn a_logout_during_upgrades_misses_no_client() {
     let sockd = Sockd::start().await;
     let mut crowd = Crowd::start().await;

@@ -12,7 +12,12 @@ use std::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, eventually, jwt, redis::Redis, sockd::Sockd, websocket::WebSocket};
+use crate::support::{
+    PATIENCE, eventually, jwt,
+    redis::Redis,
+    sockd::Sockd,
+    websocket::{WebSocket, is_dismissed},
+};
 
 /// Labels that Prometheus or the rules themselves add.
 const ADDED: [&str; 4] = ["instance", "job", "le", "severity"];
@@ -298,7 +303,7 @@ async fn what_happens_is_counted() {
     assert!(value("process_max_fds", &[]) > value("process_open_fds", &[]));
 
     sockd.force_logout(&user, &new).await;
-    socket.closed(PATIENCE).await;
+    is_dismissed(&mut socket).await;
     eventually(PATIENCE, "the end in the metrics", async || {
         let families = scrape(&sockd).await;
         let value = |name: &str, labels: &[(&str, &str)]| families[name].value(name, labels);

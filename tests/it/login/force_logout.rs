@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::polling_is_dismissed;
 use crate::support::{
     PATIENCE, eventually, jwt,
     polling::Polling,
@@ -9,18 +10,6 @@ use crate::support::{
     sockd::Sockd,
     websocket::{Came, TOLD, WebSocket, is_dismissed},
 };
-
-async fn polling_is_dismissed(polling: &mut Polling) {
-    assert_eq!(polling.packet().await, TOLD);
-    assert_eq!(polling.packet().await, "41");
-    // A client that polls on is told to close, or that its session is unknown by now.
-    match polling.next().await {
-        Ok(packet) => assert_eq!(packet, "1"),
-        Err(refused) => assert!(refused.contains("Session ID unknown"), "{refused}"),
-    }
-    let answer = polling.poll().await;
-    assert_eq!(answer.status(), 400);
-}
 
 #[tokio::test]
 async fn sockets_of_other_sessions_are_told_disconnected_and_closed() {
@@ -32,7 +21,7 @@ async fn sockets_of_other_sessions_are_told_disconnected_and_closed() {
         let mut bystander = WebSocket::join(sockd.address(), &jwt::user(), &old).await;
         assert_eq!(sockd.force_logout(&user, &new).await, 2);
         is_dismissed(&mut websocket).await;
-        polling_is_dismissed(&mut polling).await;
+        polling_is_dismissed(&mut polling, TOLD).await;
         assert_eq!(sockd.force_logout(&user, &new).await, 0);
 
         let mut old_again = WebSocket::open(sockd.address()).await;

@@ -12,7 +12,7 @@ use crate::support::{
     PATIENCE, http, jwt,
     redis::key,
     sockd::Sockd,
-    websocket::{Came, WebSocket},
+    websocket::{Came, WebSocket, is_told},
 };
 
 /// How long after the promotion of a master everything must work again; twice as long as promised,
@@ -133,7 +133,21 @@ async fn everything_works_for(user: String, nodes: [&Sockd; 2]) {
     let newer = pair.log_out(nodes[0]).await;
     let refused = stranger.connect(&jwt::token(&user, &session)).await;
     assert_eq!(refused, r#"44{"message":"SESSION_MISMATCH"}"#);
-    WebSocket::join(nodes[1].address(), &user, &newer).await;
+    for invalidates in [false, true] {
+        let mut sockets = Vec::new();
+        for node in nodes {
+            sockets.push(WebSocket::join(node.address(), &user, &newer).await);
+        }
+        let body = json!({ "userId": user, "invalidateSession": invalidates });
+        let answer = nodes[1].post("/internal/kick", &body).await;
+        let answer: Value = answer.json().await.expect("JSON");
+        assert_eq!(answer, json!({ "ok": true, "disconnected": 2 }));
+        for socket in &mut sockets {
+            is_told(socket, r#"42["auth:logout",{"reason":"KICKED"}]"#).await;
+        }
+    }
+    let refused = stranger.connect(&jwt::token(&user, &newer)).await;
+    assert_eq!(refused, r#"44{"message":"SESSION_MISMATCH"}"#);
 }
 
 /// A user's key is lost and no server takes a write: a force-logout is refused on either node, and no

@@ -6,7 +6,7 @@ use crate::support::{
     PATIENCE, eventually, jwt,
     redis::Redis,
     sockd::Sockd,
-    websocket::{WebSocket, is_dismissed},
+    websocket::{WebSocket, is_dismissed, is_told},
 };
 
 const USER: &str = "sockd:user:USER";
@@ -14,7 +14,7 @@ const NODE: &str = "sockd:@node:NODE";
 const ALL: &str = "sockd:@nodes";
 
 /// A channel, what a stranger says there, and why it is ignored.
-const STRANGE: [(&str, &[u8], &str); 14] = [
+const STRANGE: [(&str, &[u8], &str); 17] = [
     (
         USER,
         br#"{"v":2,"kind":"rename","to":"x"}"#,
@@ -29,6 +29,21 @@ const STRANGE: [(&str, &[u8], &str); 14] = [
         USER,
         br#"{"v":2,"kind":"session_changed","from":"n","seq":1,"session":"SESSION"}"#,
         "newer_version",
+    ),
+    (
+        USER,
+        br#"{"v":2,"kind":"kicked","from":"n","seq":1,"reason":"A"}"#,
+        "newer_version",
+    ),
+    (
+        USER,
+        br#"{"v":1,"kind":"kicked","from":"n","seq":1}"#,
+        "malformed",
+    ),
+    (
+        USER,
+        br#"{"v":1,"kind":"kicked","from":"n","seq":1,"reason":"\u0000"}"#,
+        "malformed",
     ),
     (USER, br#"{"v":1,"kind":"rename","to":"x"}"#, "unknown_kind"),
     (
@@ -161,6 +176,38 @@ async fn what_an_older_live_node_cannot_do_is_refused() {
 }
 
 #[tokio::test]
+async fn a_kick_that_an_older_live_node_would_ignore_is_refused() {
+    let node = Neighbour::start().await;
+    let (sockd, user) = (&node.sockd, &node.user);
+    let mut socket = WebSocket::join(sockd.address(), user, &node.session).await;
+    // The first release does not say what it can do, and does not know kicks.
+    node.greets("first", json!({})).await;
+    for invalidates in [false, true] {
+        let body = json!({ "userId": user, "invalidateSession": invalidates });
+        let answer = sockd.post("/internal/kick", &body).await;
+        assert_eq!(answer.status(), 503);
+        let answer = answer.text().await.expect("a body");
+        assert_eq!(answer, r#"{"ok":false,"error":"PEER_TOO_OLD"}"#);
+    }
+    let stored = node.redis.stored(user);
+    assert_eq!(stored, Some(format!("\"{}\"", node.session)));
+    sockd.emit(user, "profile:update", &json!("still")).await;
+    assert_eq!(socket.packet().await, r#"42["profile:update","still"]"#);
+    assert_eq!(sockd.force_logout(user, &jwt::session()).await, 1);
+    is_dismissed(&mut socket).await;
+}
+
+#[tokio::test]
+async fn a_kick_of_a_later_release_is_carried_out() {
+    let node = Neighbour::start().await;
+    let (sockd, user) = (&node.sockd, &node.user);
+    let mut socket = WebSocket::join(sockd.address(), user, &node.session).await;
+    let kick = br#"{"by":"ops","reason":"GONE","seq":1,"from":"n","kind":"kicked","v":1}"#;
+    node.say(USER, kick);
+    is_told(&mut socket, r#"42["auth:logout",{"reason":"GONE"}]"#).await;
+}
+
+#[tokio::test]
 async fn a_node_announces_its_release_and_capabilities() {
     let node = Neighbour::start().await;
     let mut connection = node.redis.connection();
@@ -174,7 +221,10 @@ async fn a_node_announces_its_release_and_capabilities() {
     let said: Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!(said["kind"], "hello");
     assert_eq!(said["release"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(said["capabilities"], json!(["emit", "session_changed"]));
+    assert_eq!(
+        said["capabilities"],
+        json!(["emit", "session_changed", "kicked"])
+    );
 }
 
 /// A running node, and a stranger on its Redis.

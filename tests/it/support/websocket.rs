@@ -254,9 +254,14 @@ pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Asserts that a WebSocket is told why, disconnected, and closed, with nothing else in between.
+/// Asserts that a WebSocket is told that its session was replaced, disconnected, and closed.
 pub async fn is_dismissed(socket: &mut WebSocket) {
-    assert_eq!(socket.packet().await, TOLD);
+    is_told(socket, TOLD).await;
+}
+
+/// Asserts that a WebSocket is told why, disconnected, and closed, with nothing else in between.
+pub async fn is_told(socket: &mut WebSocket, why: &str) {
+    assert_eq!(socket.packet().await, why);
     assert_eq!(socket.packet().await, "41");
     socket.closed(PATIENCE).await;
 }

@@ -2,13 +2,16 @@
 
 use std::future::Future;
 
-use sockd::{id::EventName, wire::Event};
+use sockd::{
+    id::EventName,
+    wire::{Event, LogoutReason},
+};
 use tokio::time::{Instant, timeout};
 
 use super::{World, session_id, user_id};
 use crate::{
     plan::Patience,
-    story::{Emit, Logout},
+    story::{Emit, Kick, Logout},
 };
 
 impl World {
@@ -50,6 +53,46 @@ impl World {
         told.say("backend", format_args!("{what}: {answer}"));
         told.logouts[logout].answered = Some((Instant::now(), done.is_ok()));
         done.is_ok()
+    }
+
+    pub(super) async fn kick(&self, user: usize, fresh: Option<usize>, place: usize) {
+        let process = self.process(place);
+        let node = process.number;
+        let started = Instant::now();
+        let (kick, logout) = {
+            let mut told = self.story.told();
+            let session = fresh.map_or_else(String::new, |session| format!(", storing s{session}"));
+            let what = format!("kicks u{user} at node {node}{session}");
+            told.say("backend", what);
+            told.kicks.push(Kick {
+                user,
+                invalidates: fresh.is_some(),
+                started,
+                answered: None,
+            });
+            // It replaces a session as a login does.
+            told.logouts.extend(fresh.map(|session| Logout {
+                user,
+                session,
+                node,
+                started,
+                answered: None,
+            }));
+            (told.kicks.len() - 1, told.logouts.len().wrapping_sub(1))
+        };
+        let (id, session) = (user_id(user), fresh.map(session_id));
+        let done = process.node.kick(&id, LogoutReason::KICKED, session).await;
+        let mut told = self.story.told();
+        let answer = match &done {
+            Ok(done) => format!("200, {} disconnected", done.disconnected),
+            Err(error) => format!("503, {}", sockd::error::chain(error)),
+        };
+        told.say("backend", format_args!("kick of u{user}: {answer}"));
+        let answered = Some((Instant::now(), done.is_ok()));
+        told.kicks[kick].answered = answered;
+        if fresh.is_some() {
+            told.logouts[logout].answered = answered;
+        }
     }
 
     /// Returns the event's number if it was answered 200.

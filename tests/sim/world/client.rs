@@ -76,7 +76,7 @@ impl Outlet for Ear {
         self.story.told().wrongs.push(wrong);
     }
 
-    fn dismiss(&self, farewell: Farewell) -> bool {
+    fn dismiss(&self, farewell: &Farewell) -> bool {
         let mut told = self.story.told();
         told.say(
             format_args!("client {}", self.socket),

@@ -109,7 +109,9 @@ impl Scene {
         let own: Vec<_> = own.collect();
         self.state.delivered(&own);
         let seqs = deliveries.iter().map(|delivery| match delivery.message {
-            UserMessage::Emit { seq, .. } | UserMessage::SessionChanged { seq, .. } => seq,
+            UserMessage::Emit { seq, .. }
+            | UserMessage::SessionChanged { seq, .. }
+            | UserMessage::Kicked { seq, .. } => seq,
         });
         seqs.collect()
     }

@@ -97,7 +97,9 @@ impl Scene {
         let passed = self.passed.iter();
         let passed = passed.filter(|delivery| delivery.user.as_str() == to);
         let seqs = passed.map(|delivery| match delivery.message {
-            UserMessage::Emit { seq, .. } | UserMessage::SessionChanged { seq, .. } => seq,
+            UserMessage::Emit { seq, .. }
+            | UserMessage::SessionChanged { seq, .. }
+            | UserMessage::Kicked { seq, .. } => seq,
         });
         seqs.collect()
     }
