@@ -28,6 +28,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand force-logout 'Make one session a user''s only session, and close the sockets of all others'
             cand kick 'Close all sockets of a user, and with --invalidate-session keep their tokens out'
             cand reload 'Let a running node read its configuration again'
+            cand listen 'Connect as a user would, and print events as they come'
             cand token 'Mint and check tokens'
             cand sessions 'Inspect the active sessions'
             cand doctor 'Check everything that a server depends on, and say what to do'
@@ -93,6 +94,23 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand --secret-file 'A file with the secret for the internal API, - for stdin [default: the configured secret]'
             cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
             cand --json 'Print the result as JSON'
+            cand --proxy 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
+            cand -h 'Print help'
+            cand --help 'Print help'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'sockd;listen'= {
+            cand --token-file 'A file with the token to connect with, - for stdin'
+            cand --session 'The session to join as [default: the user''s active one]'
+            cand --count 'End after N events'
+            cand --timeout 'End after this time, such as 30s or 5m'
+            cand --url 'The address that clients connect to, such as https://push.example.com [default: SOCKD_URL, else the configured host and port]'
+            cand --secret-file 'A file with the secret for the internal API, - for stdin; needed only to ask a node that keeps its sessions in memory for the active one [default: the configured secret]'
+            cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
+            cand --new-session 'Make up a session and make it active, for a user who has none'
+            cand --once 'Fail when there is no connection, instead of trying again'
+            cand --json 'Print one JSON object per line'
             cand --proxy 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
             cand -h 'Print help'
             cand --help 'Print help'
@@ -242,6 +260,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand force-logout 'Make one session a user''s only session, and close the sockets of all others'
             cand kick 'Close all sockets of a user, and with --invalidate-session keep their tokens out'
             cand reload 'Let a running node read its configuration again'
+            cand listen 'Connect as a user would, and print events as they come'
             cand token 'Mint and check tokens'
             cand sessions 'Inspect the active sessions'
             cand doctor 'Check everything that a server depends on, and say what to do'
@@ -258,6 +277,8 @@ set edit:completion:arg-completer[sockd] = {|@words|
         &'sockd;help;kick'= {
         }
         &'sockd;help;reload'= {
+        }
+        &'sockd;help;listen'= {
         }
         &'sockd;help;token'= {
             cand mint 'Mint a token, or many for a load test'

@@ -8,6 +8,7 @@ mod failure;
 mod force_logout;
 mod input;
 mod kick;
+mod listen;
 mod output;
 mod random;
 mod reload;
@@ -57,6 +58,8 @@ enum Command {
     Kick(kick::KickArgs),
     /// Let a running node read its configuration again
     Reload(reload::ReloadArgs),
+    /// Connect as a user would, and print events as they come
+    Listen(listen::ListenArgs),
     /// Mint and check tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -89,6 +92,7 @@ impl Cli {
             Command::ForceLogout(args) => force_logout::run(args, &context).await,
             Command::Kick(args) => kick::run(args, &context).await,
             Command::Reload(args) => reload::run(args, &context).await,
+            Command::Listen(args) => listen::run(args, &context).await,
             Command::Token(command) => token::run(command, &context).await,
             Command::Sessions(command) => sessions::run(command, &context).await,
             Command::Doctor(args) => doctor::run(args, &context).await,

@@ -426,7 +426,7 @@ fn redacted(url: &str) -> String {
 }
 
 /// Whether the node is on this machine, where no proxy could reach it.
-fn is_loopback(url: &Url) -> bool {
+pub fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"

@@ -16,9 +16,9 @@
 //!
 //! Each layer uses only those above it in this list, and siblings never use each other, except in
 //! layer 1. Only `gateway`, `http` and `server` name axum; only `redis`, `session`, `bus` and
-//! `doctor` name the redis crate; commands other than `serve` reach a node only through `client`,
-//! sessions in Redis only through `session`, and Redis itself only through `doctor`, which leaves
-//! nothing in it. `tests/it/house/layers.rs` reads this list and enforces all of it.
+//! `doctor` name the redis crate; commands other than `serve` reach a node only through `client`
+//! or, as `listen` does, as a Socket.IO client; sessions in Redis only through `session`, and Redis
+//! itself only through `doctor`, which leaves nothing in it. `tests/it/house/layers.rs` reads this list and enforces all of it.
 
 pub mod auth;
 pub mod bus;

@@ -90,6 +90,30 @@ pub(super) async fn run(command: SessionsCommand, context: &Context) -> Result<(
     walk(&mut sessions, listing).await
 }
 
+/// The user's active session, from Redis or from a node that keeps it in memory.
+///
+/// # Errors
+/// Redis or the node does not tell.
+pub(super) async fn active(
+    user: &UserId,
+    target: &Target,
+    context: &Context,
+) -> Result<Option<String>, Failure> {
+    let stored = context.settings(Vec::new())?.sessions()?;
+    let row = match &stored.redis {
+        Some(redis) => {
+            let list = SessionList::open(redis, &stored.sessions, &stored.room_prefix);
+            list.await?.of(user).await?
+        }
+        None => {
+            let client = target.client(context)?;
+            let answer = client.sessions(None, 1, Some(user)).await?;
+            answer.sessions.into_iter().next()
+        }
+    };
+    Ok(row.and_then(|row| row.session_id))
+}
+
 async fn walk(sessions: &mut SessionList, mut listing: Listing) -> Result<(), Failure> {
     let keys = sessions.estimate().await?;
     let progress = output::bar(keys, "[{bar:32}] {pos}/{len} keys {msg} {elapsed}");

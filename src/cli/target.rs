@@ -47,17 +47,32 @@ impl Target {
                 let config::Endpoint {
                     url: listening,
                     secret: configured,
+                    ..
                 } = context.settings(Vec::new())?.endpoint()?;
                 let secret = secret.or(configured).ok_or_else(no_secret)?;
                 (url.unwrap_or(listening), secret)
             }
         };
-        let way = if self.proxy {
+        Ok(Client::new(&url, &secret, self.way())?)
+    }
+
+    /// The address that clients connect to.
+    ///
+    /// # Errors
+    /// It is not given, and the configuration has mistakes.
+    pub(super) fn clients_url(&self, context: &Context) -> Result<String, Failure> {
+        match &self.url {
+            Some(url) => Ok(url.clone()),
+            None => Ok(context.settings(Vec::new())?.endpoint()?.clients),
+        }
+    }
+
+    pub(super) fn way(&self) -> Way {
+        if self.proxy {
             Way::EnvironmentProxy
         } else {
             Way::Direct
-        };
-        Ok(Client::new(&url, &secret, way)?)
+        }
     }
 }
 

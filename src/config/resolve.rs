@@ -14,6 +14,7 @@ use super::{
 use crate::{
     id::{IdFormat, IdFormats},
     secret::Secret,
+    wire::unix_path,
 };
 
 /// A configuration that can be served, and what is odd about it.
@@ -32,6 +33,8 @@ pub struct Endpoint {
     /// SOCKD_URL, or else where the server answers internal routes, such as `http://127.0.0.1:3000`
     /// or `unix:/run/sockd/internal.sock`; one that listens everywhere is called on the loopback.
     pub url: String,
+    /// Where clients connect: the same, unless the internal routes have a listener of their own.
+    pub clients: String,
     /// The first secret of the internal routes, if it is configured here.
     pub secret: Option<Secret>,
 }
@@ -119,6 +122,7 @@ impl Settings {
     pub fn endpoint(&self) -> Result<Endpoint, Problems> {
         self.resolved(|resolver| Endpoint {
             url: self.instance.clone().unwrap_or_else(|| self.listening()),
+            clients: self.clients(),
             secret: resolver.secret(&internal::secret, &internal::secret_file),
         })
     }
@@ -149,11 +153,23 @@ impl Settings {
         let (host, port) = match self.internal_listener() {
             Some(unix @ InternalListener::Unix(_)) => return unix.to_string(),
             Some(InternalListener::Tcp { host, port }) => (host, port),
-            None => (self.get(&server::host), self.get(&server::port)),
+            None => return self.listening_for_clients(),
         };
-        let is_unspecified = host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
-        let host = if is_unspecified { "127.0.0.1" } else { &host };
-        format!("http://{}", host_and_port(host, port))
+        callable(&host, port)
+    }
+
+    fn listening_for_clients(&self) -> String {
+        callable(&self.get(&server::host), self.get(&server::port))
+    }
+
+    fn clients(&self) -> String {
+        let instance = self.instance.as_ref();
+        let is_shared =
+            |url: &&String| self.internal_listener().is_none() && unix_path(url).is_none();
+        match instance.filter(is_shared) {
+            Some(url) => url.clone(),
+            None => self.listening_for_clients(),
+        }
     }
 
     fn internal_listener(&self) -> Option<InternalListener> {
@@ -333,6 +349,13 @@ impl Resolver<'_> {
         );
         self.problems.add(secret.path, text);
     }
+}
+
+/// How commands on this machine call what listens there.
+fn callable(host: &str, port: u16) -> String {
+    let is_unspecified = host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
+    let host = if is_unspecified { "127.0.0.1" } else { host };
+    format!("http://{}", host_and_port(host, port))
 }
 
 fn unreadable(path: &str, error: &io::Error, remedy: &str) -> String {

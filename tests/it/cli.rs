@@ -7,6 +7,7 @@ mod emit;
 mod force_logout;
 mod keys;
 mod kick;
+mod listen;
 mod output;
 mod proxy;
 mod reload;

@@ -28,6 +28,9 @@ use crate::{
 
 /// Long enough for a day's work, short enough for a token that was pasted somewhere.
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// Files of this run.
+const SECRET_FILE: &str = "secret";
+const TOKEN_FILE: &str = "token";
 
 pub(super) async fn run(flags: Vec<Flag>) -> Result<(), Failure> {
     let folder = Folder::create()?;
@@ -35,6 +38,7 @@ pub(super) async fn run(flags: Vec<Flag>) -> Result<(), Failure> {
     let config = &loaded.config;
     telemetry::init(&config.log).map_err(Failure::usage)?;
     let user = LoggedIn::generate(config)?;
+    folder.write(TOKEN_FILE, &user.token)?;
     let replacement = generate_session(&config.ids)?;
     let page = |addresses: &Addresses| user.page(addresses, &folder);
     let server = Server::bind(loaded.clone(), sources, Some(page)).await?;
@@ -48,7 +52,7 @@ pub(super) async fn run(flags: Vec<Flag>) -> Result<(), Failure> {
         internal: url(addresses.internal.as_ref().unwrap_or(&addresses.clients)),
         dev: &user.page(addresses, &folder),
         replacement,
-        secret_file: &folder.secret_file(),
+        folder: &folder,
     });
     server.run().await;
     Ok(())
@@ -57,7 +61,7 @@ pub(super) async fn run(flags: Vec<Flag>) -> Result<(), Failure> {
 /// The defaults, the flags, `PORT` and generated secrets, for this machine only. No file is read.
 fn configure(flags: Vec<Flag>, folder: &Folder) -> Result<(Loaded, Sources), Failure> {
     let internal_secret = random_hex()?;
-    folder.write_secret(&internal_secret)?;
+    folder.write(SECRET_FILE, &internal_secret)?;
     let flag = |name, key, value| Flag { name, key, value };
     let mut flags = flags;
     if !flags.iter().any(|flag| flag.key == "server.host") {
@@ -71,7 +75,7 @@ fn configure(flags: Vec<Flag>, folder: &Folder) -> Result<(Loaded, Sources), Fai
     let port = env::var_os("PORT").map(|port| ("PORT".to_owned(), port));
     let sources = Sources {
         env: BTreeMap::from_iter(port),
-        // It contains only our secret: no `.env` and no `sockd.toml`.
+        // It contains only our secrets: no `.env` and no `sockd.toml`.
         directory: folder.path.clone(),
         explicit_file: None,
         system_file: PathBuf::new(),
@@ -122,7 +126,7 @@ impl LoggedIn {
         let instance = internal.map_or_else(|| "{origin}".to_owned(), |at| quoted(&url(at)));
         let setup = format!(
             "export SOCKD_URL={instance} SOCKD_INTERNAL__SECRET_FILE={}",
-            quoted(&folder.secret_file().to_string_lossy())
+            folder.shown(SECRET_FILE)
         );
         Dev {
             user,
@@ -192,12 +196,13 @@ impl Folder {
         Ok(Self { path })
     }
 
-    fn secret_file(&self) -> PathBuf {
-        self.path.join("secret")
+    /// The file's path as one shell word.
+    fn shown(&self, name: &str) -> String {
+        quoted(&self.path.join(name).to_string_lossy())
     }
 
-    fn write_secret(&self, secret: &str) -> anyhow::Result<()> {
-        let path = self.secret_file();
+    fn write(&self, name: &str, secret: &str) -> anyhow::Result<()> {
+        let path = self.path.join(name);
         let file = File::options()
             .write(true)
             .create_new(true)
@@ -220,7 +225,7 @@ struct Welcome<'a> {
     internal: String,
     dev: &'a Dev,
     replacement: SessionId,
-    secret_file: &'a Path,
+    folder: &'a Folder,
 }
 
 impl fmt::Display for Welcome<'_> {
@@ -230,7 +235,7 @@ impl fmt::Display for Welcome<'_> {
             internal,
             dev,
             replacement,
-            secret_file,
+            folder,
         } = self;
         let Dev {
             user,
@@ -238,12 +243,12 @@ impl fmt::Display for Welcome<'_> {
             program,
             ..
         } = dev;
-        let secret_file = secret_file.to_string_lossy();
         let target = format!(
             "--url {} --secret-file {}",
             quoted(internal),
-            quoted(&secret_file)
+            folder.shown(SECRET_FILE)
         );
+        let token_file = folder.shown(TOKEN_FILE);
         write!(
             f,
             r#"
@@ -252,6 +257,10 @@ sockd is ready: sessions are in memory, and the secrets are for this run only.
 Watch it in a browser:
 
   {url}/
+
+or in a terminal:
+
+  {program} listen --token-file {token_file} --url {url}
 
 or connect from a page or from Node (npm i socket.io-client):
 
@@ -299,10 +308,10 @@ mod tests {
     fn the_folder_is_private_and_removed_when_dropped() {
         use std::os::unix::fs::PermissionsExt;
         let folder = Folder::create().unwrap();
-        folder.write_secret("s").unwrap();
+        folder.write(SECRET_FILE, "s").unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&folder.path), 0o700);
-        assert_eq!(mode(&folder.secret_file()), 0o600);
+        assert_eq!(mode(&folder.path.join(SECRET_FILE)), 0o600);
         let path = folder.path.clone();
         drop(folder);
         assert!(!path.exists());

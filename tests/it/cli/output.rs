@@ -2,12 +2,13 @@
 
 use crate::support::command::Shell;
 
-const COMMANDS: [&[&str]; 16] = [
+const COMMANDS: [&[&str]; 17] = [
     &[],
     &["serve"],
     &["emit"],
     &["force-logout"],
     &["kick"],
+    &["listen"],
     &["token"],
     &["token", "mint"],
     &["token", "check"],
@@ -72,6 +73,7 @@ async fn every_command_lists_its_exit_codes() {
     for (command, codes) in [
         (&["emit"][..], "012345"),
         (&["force-logout"], "01234"),
+        (&["listen"], "01234"),
         (&["sessions", "ls"], "01234"),
         (&["doctor"], "01234"),
         (&["serve"], "012"),

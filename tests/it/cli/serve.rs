@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use crate::support::{
     PATIENCE,
     command::{Shell, finished},
-    http, jwt,
+    eventually, http, jwt,
     sockd::{INTERNAL_SECRET, Sockd},
     websocket::WebSocket,
     within,
@@ -173,6 +173,26 @@ async fn what_dev_prints_can_be_pasted() {
         socket.packet().await,
         r#"42["profile:update",{"hello":"world"}]"#
     );
+    let listen = format!("{} --timeout 60s --count 1", pasted(" listen "));
+    let (listened, ()) = tokio::join!(terminal.sh(&listen), async {
+        eventually(PATIENCE, "the listener's socket", async || {
+            let metrics = http::client().get(format!("{url}/metrics"));
+            let secret = terminal
+                .sh(&format!("cat {}", between("--secret-file ", "\n")))
+                .await;
+            let answer = metrics.bearer_auth(secret.ok()).send().await;
+            let metrics = answer.expect("an answer").text().await.expect("text");
+            metrics.contains("\nsockd_sockets 2\n")
+        })
+        .await;
+        terminal.sh(&pasted(" emit ")).await.ok();
+    });
+    assert!(
+        listened
+            .ok()
+            .ends_with("  profile:update  {\"hello\":\"world\"}\n")
+    );
+    socket.packet().await;
     let done = terminal.sh(&pasted(" force-logout ")).await;
     assert_eq!(done.ok(), "disconnected 1 socket of other sessions\n");
     let told = r#"42["auth:logout",{"reason":"SESSION_REPLACED"}]"#;
