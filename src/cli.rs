@@ -9,6 +9,7 @@ mod force_logout;
 mod input;
 mod kick;
 mod listen;
+mod man;
 mod output;
 mod random;
 mod reload;
@@ -73,6 +74,8 @@ enum Command {
     Config(config::ConfigCommand),
     /// Print shell completions
     Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(man::ManArgs),
 }
 
 impl Cli {
@@ -98,6 +101,7 @@ impl Cli {
             Command::Doctor(args) => doctor::run(args, &context).await,
             Command::Config(command) => config::run(command, &context),
             Command::Completions(args) => completions::run(&args),
+            Command::Man(args) => man::run(args),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,

@@ -7,7 +7,8 @@ use std::{
 };
 
 use anyhow::Context;
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use listenfd::ListenFd;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host};
 use tokio_util::either::Either;
 
@@ -33,8 +34,11 @@ pub enum Address {
 }
 
 impl Listener {
-    /// The clients' port.
+    /// The clients' port: the one that systemd has opened for the process, else the configured one.
     pub(super) async fn of_clients(config: &config::Server) -> anyhow::Result<Self> {
+        if let Some(inherited) = inherited(config)? {
+            return Ok(inherited);
+        }
         let config::Server { host, port, .. } = config;
         let remedy = |error: &io::Error| match error.kind() {
             io::ErrorKind::AddrInUse => {
@@ -139,6 +143,24 @@ impl fmt::Display for Address {
     }
 }
 
+/// The first socket of a systemd socket unit (sd_listen_fds(3)), where there is one.
+fn inherited(config: &config::Server) -> anyhow::Result<Option<Listener>> {
+    let taken = ListenFd::from_env()
+        .take_tcp_listener(0)
+        .context("the socket from systemd is no TCP listener; see ListenStream= of its unit")?;
+    let Some(listener) = taken else {
+        return Ok(None);
+    };
+    let configured = || {
+        listener.set_nonblocking(true)?;
+        configure(&SockRef::from(&listener), config)
+    };
+    configured().context("failed to configure the socket from systemd")?;
+    let listener = TcpListener::from_std(listener);
+    let listener = listener.context("failed to use the socket from systemd")?;
+    Ok(Some(Listener::Tcp(listener)))
+}
+
 async fn listen(
     host: &str,
     port: u16,
@@ -181,13 +203,17 @@ fn bind(address: SocketAddr, config: &config::Server) -> io::Result<TcpListener>
     // A restart must not wait for the connections of the process before.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    // On Linux, accepted connections inherit these, which saves each of them the system calls.
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(config.tcp_keepalive))?;
-    socket.set_tcp_user_timeout(Some(config.tcp_user_timeout))?;
+    configure(&SockRef::from(&socket), config)?;
     socket.bind(&address.into())?;
     socket.listen(backlog(config))?;
     TcpListener::from_std(socket.into())
+}
+
+/// On Linux, accepted connections inherit these, which saves each of them the system calls.
+fn configure(socket: &SockRef<'_>, config: &config::Server) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(config.tcp_keepalive))?;
+    socket.set_tcp_user_timeout(Some(config.tcp_user_timeout))
 }
 
 fn backlog(config: &config::Server) -> i32 {
@@ -198,7 +224,6 @@ fn backlog(config: &config::Server) -> i32 {
 mod tests {
     use std::time::Duration;
 
-    use socket2::SockRef;
     use tokio::net::TcpStream;
 
     use super::*;

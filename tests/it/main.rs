@@ -11,6 +11,7 @@
 //! - [`faults`]: Redis, the network and nodes fail under load, and nothing is lost silently.
 //! - [`process`]: how the server starts, logs, takes signals and ends.
 //! - [`cli`]: the operator's commands.
+//! - [`deploy`]: the files of `deploy/`, with the programs that they are for.
 //! - [`house`]: the layers of the crate, and files that the program writes.
 //! - [`support`]: the servers and clients that all of them share.
 
@@ -22,6 +23,7 @@
 mod api;
 mod cli;
 mod clients;
+mod deploy;
 mod faults;
 mod house;
 mod login;

@@ -2,7 +2,7 @@
 
 use crate::support::command::Shell;
 
-const COMMANDS: [&[&str]; 17] = [
+const COMMANDS: [&[&str]; 18] = [
     &[],
     &["serve"],
     &["emit"],
@@ -20,6 +20,7 @@ const COMMANDS: [&[&str]; 17] = [
     &["config", "show"],
     &["config", "example"],
     &["completions"],
+    &["man"],
 ];
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader},
     net::SocketAddr,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
@@ -24,6 +25,7 @@ pub struct Builder {
     environment: BTreeMap<String, String>,
     arguments: Vec<String>,
     prelude: String,
+    program: PathBuf,
 }
 
 /// A running `sockd serve`; killed when dropped, with its log shown if the test fails.
@@ -54,6 +56,12 @@ impl Builder {
 
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Another program than the built one.
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = program.to_owned();
         self
     }
 
@@ -113,7 +121,7 @@ impl Builder {
         command
             .arg("-c")
             .arg(format!("{}\nexec \"$0\" serve \"$@\"", self.prelude))
-            .arg(env!("CARGO_BIN_EXE_sockd"))
+            .arg(&self.program)
             .args(&self.arguments)
             .env_clear()
             .envs(&self.environment)
@@ -150,6 +158,7 @@ impl Sockd {
             environment: BTreeMap::new(),
             arguments: Vec::new(),
             prelude: String::new(),
+            program: env!("CARGO_BIN_EXE_sockd").into(),
         }
         .env("PORT", "0")
         .env("JWT_SECRET", jwt::SECRET)
@@ -180,6 +189,7 @@ impl Sockd {
             environment: BTreeMap::new(),
             arguments: Vec::new(),
             prelude: String::new(),
+            program: env!("CARGO_BIN_EXE_sockd").into(),
         };
         let arguments = ["--dev", "--port", "0"].iter().chain(arguments);
         let builder = arguments.fold(builder, |builder, argument| builder.argument(argument));

@@ -1,0 +1,235 @@
+//! nginx and HAProxy with the files of `deploy/`, in front of two nodes: stock clients over TLS.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use super::adapted;
+use crate::support::{
+    PATIENCE,
+    driver::Driver,
+    eventually, jwt,
+    process::Process,
+    redis::{Redis, free_port},
+    sockd::Sockd,
+};
+
+/// A client of the stock library, and the transports that it is allowed.
+const CLIENTS: [(&str, u8, &[&str]); 4] = [
+    ("4 by default", 4, &["polling", "websocket"]),
+    ("4 over websocket", 4, &["websocket"]),
+    ("4 over polling", 4, &["polling"]),
+    ("3 by default", 3, &["polling", "websocket"]),
+];
+
+/// A running proxy.
+struct Proxy {
+    /// Where it takes TLS, and where plain HTTP.
+    tls: u16,
+    plain: u16,
+    _process: Process,
+    _directory: TempDir,
+}
+
+#[tokio::test]
+async fn haproxy_with_our_file_serves_two_nodes_over_tls() {
+    let redis = Redis::start().await;
+    let nodes = nodes(&redis).await;
+    let proxy = haproxy(&nodes).await;
+    clients_are_served(proxy, nodes).await;
+}
+
+#[tokio::test]
+async fn nginx_with_our_file_serves_two_nodes_over_tls() {
+    let redis = Redis::start().await;
+    let nodes = nodes(&redis).await;
+    let proxy = nginx(&nodes).await;
+    clients_are_served(proxy, nodes).await;
+}
+
+/// Clients join and hear events through the proxy, the inside stays closed, and the clients of a
+/// node that goes are back on the other one.
+async fn clients_are_served(proxy: Proxy, mut nodes: [Sockd; 2]) {
+    inside_is_closed(&proxy).await;
+    let (user, session) = (jwt::user(), jwt::session());
+    let mut driver = Driver::node().await;
+    for (id, version, transports) in CLIENTS {
+        let options = json!({
+            "transports": transports,
+            "auth": { "token": jwt::token(&user, &session) },
+            "ca": authority(),
+            "reconnectionDelay": 50,
+            "reconnectionDelayMax": 200,
+        });
+        let url = format!("https://localhost:{}", proxy.tls);
+        driver.connect(id, version, &url, &options);
+    }
+    for (id, ..) in CLIENTS {
+        let report = driver.next(id).await;
+        assert_eq!(report["on"], "connect", "{id}: {report}");
+    }
+    for (number, node) in nodes.iter().enumerate() {
+        node.emit(&user, "profile:update", &json!(number)).await;
+        for (id, ..) in CLIENTS {
+            assert_eq!(event(&mut driver, id).await, json!([number]), "{id}");
+        }
+    }
+    // All come from one address, so they are on one node; it goes, as in a deploy.
+    let sockets = nodes[0].figure("sockd_sockets").await;
+    let going = usize::from(sockets == 0.0);
+    assert_eq!(nodes[going].drain().await, Some(0));
+    for (id, ..) in CLIENTS {
+        loop {
+            let report = driver.back(id).await;
+            match report["on"].as_str() {
+                Some("connect") => break,
+                Some("disconnect") => assert_ne!(report["again"], false, "{id}: {report}"),
+                Some("upgrade") => {}
+                _ => panic!("{id}: {report}"),
+            }
+        }
+    }
+    let other = &nodes[1 - going];
+    other.emit(&user, "profile:update", &json!("back")).await;
+    for (id, ..) in CLIENTS {
+        assert_eq!(event(&mut driver, id).await, json!(["back"]), "{id}");
+    }
+    let told = other.force_logout(&user, &jwt::session()).await;
+    assert_eq!(told, CLIENTS.len() as u64);
+}
+
+/// What is not for clients is 404, and plain HTTP leads to TLS.
+async fn inside_is_closed(proxy: &Proxy) {
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .tls_certs_only([reqwest::Certificate::from_pem(authority().as_bytes()).expect("a PEM")])
+        .build()
+        .expect("a client");
+    let status = async |url: String| client.get(url).send().await.expect("an answer").status();
+    for path in [
+        "/internal/emit",
+        "/metrics",
+        "/readyz",
+        "/healthz",
+        "/",
+        "/INTERNAL/emit",
+    ] {
+        let url = format!("https://localhost:{}{path}", proxy.tls);
+        assert_eq!(status(url).await, 404, "{path}");
+    }
+    let url = format!("http://localhost:{}/socket.io/", proxy.plain);
+    assert_eq!(status(url).await, 308);
+}
+
+/// The arguments of the next event, whenever the upgrade is told.
+async fn event(driver: &mut Driver, id: &str) -> Value {
+    loop {
+        let report = driver.next(id).await;
+        if report["on"] == "event" {
+            let arguments = report["args"].as_str().expect("JSON");
+            return serde_json::from_str(arguments).expect("JSON");
+        }
+        assert_eq!(report["on"], "upgrade", "{id}: {report}");
+    }
+}
+
+async fn nodes(redis: &Redis) -> [Sockd; 2] {
+    // Nodes that end soon, with clients that poll.
+    let node = async || {
+        let builder = Sockd::builder().redis(redis);
+        let node = builder
+            .env("SOCKD_SERVER__DRAIN_WINDOW", "1s")
+            .start()
+            .await;
+        node.is_ready(PATIENCE).await;
+        node
+    };
+    [node().await, node().await]
+}
+
+async fn haproxy(nodes: &[Sockd; 2]) -> Proxy {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let certificate = directory.path().join("server.pem");
+    let pem = format!("{}{}", fixture("server.pem"), fixture("server.key.pem"));
+    fs::write(&certificate, pem).expect("it is written");
+    let certificate = certificate.to_str().expect("UTF-8");
+    let (tls, plain) = (free_port(), free_port());
+    let text = adapted(
+        "haproxy/sockd.cfg",
+        &[
+            ("bind :443", &format!("bind 127.0.0.1:{tls}")),
+            ("bind :80", &format!("bind 127.0.0.1:{plain}")),
+            ("/etc/haproxy/push.example.com.pem", certificate),
+            ("10.0.0.1:3000", &nodes[0].address().to_string()),
+            ("10.0.0.2:3000", &nodes[1].address().to_string()),
+        ],
+    );
+    let file = directory.path().join("sockd.cfg");
+    fs::write(&file, text).expect("it is written");
+    let process = Process::start("haproxy", &["-db", "-f", file.to_str().expect("UTF-8")]);
+    listening(tls, plain, process, directory).await
+}
+
+async fn nginx(nodes: &[Sockd; 2]) -> Proxy {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = |name: &str| {
+        let path = directory.path().join(name);
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    fs::write(path("server.pem"), fixture("server.pem")).expect("it is written");
+    fs::write(path("server.key"), fixture("server.key.pem")).expect("it is written");
+    let (tls, plain) = (free_port(), free_port());
+    let text = adapted(
+        "nginx/sockd.conf",
+        &[
+            ("listen 443", &format!("listen 127.0.0.1:{tls}")),
+            ("listen 80", &format!("listen 127.0.0.1:{plain}")),
+            ("/etc/nginx/push.example.com.pem", &path("server.pem")),
+            ("/etc/nginx/push.example.com.key", &path("server.key")),
+            ("10.0.0.1:3000", &nodes[0].address().to_string()),
+            ("10.0.0.2:3000", &nodes[1].address().to_string()),
+        ],
+    );
+    fs::write(path("sockd.conf"), text).expect("it is written");
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|kind| format!("{kind}_temp_path {};\n", path(kind)))
+        .collect();
+    let main = format!(
+        "daemon off;\nmaster_process off;\npid {};\nevents {{}}\nhttp {{\naccess_log off;\n{temporary}include {};\n}}\n",
+        path("nginx.pid"),
+        path("sockd.conf"),
+    );
+    fs::write(path("nginx.conf"), main).expect("it is written");
+    let prefix = path("");
+    let arguments = ["-p", &prefix, "-e", "stderr", "-c", &path("nginx.conf")];
+    let process = Process::start("nginx", &arguments);
+    listening(tls, plain, process, directory).await
+}
+
+async fn listening(tls: u16, plain: u16, process: Process, directory: TempDir) -> Proxy {
+    for port in [tls, plain] {
+        eventually(PATIENCE, "the proxy's port", async || {
+            TcpStream::connect(("127.0.0.1", port)).await.is_ok()
+        })
+        .await;
+    }
+    Proxy {
+        tls,
+        plain,
+        _process: process,
+        _directory: directory,
+    }
+}
+
+fn authority() -> String {
+    fixture("ca.pem")
+}
+
+fn fixture(name: &str) -> String {
+    let path = format!("{}/tests/fixtures/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    fs::read_to_string(path).expect("a fixture")
+}
