@@ -34,6 +34,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand doctor 'Check everything that a server depends on, and say what to do'
             cand config 'Check and show the configuration'
             cand completions 'Print shell completions'
+            cand man 'Print the manual page, or write one for each command'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'sockd;serve'= {
@@ -254,6 +255,14 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand -V 'Print version'
             cand --version 'Print version'
         }
+        &'sockd;man'= {
+            cand --directory 'Write a page for each command into this directory, instead of printing that of sockd'
+            cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
+            cand -h 'Print help'
+            cand --help 'Print help'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
         &'sockd;help'= {
             cand serve 'Run the gateway'
             cand emit 'Push an event to a user, or a file of events'
@@ -266,6 +275,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand doctor 'Check everything that a server depends on, and say what to do'
             cand config 'Check and show the configuration'
             cand completions 'Print shell completions'
+            cand man 'Print the manual page, or write one for each command'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'sockd;help;serve'= {
@@ -307,6 +317,8 @@ set edit:completion:arg-completer[sockd] = {|@words|
         &'sockd;help;config;example'= {
         }
         &'sockd;help;completions'= {
+        }
+        &'sockd;help;man'= {
         }
         &'sockd;help;help'= {
         }

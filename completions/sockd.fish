@@ -32,11 +32,13 @@ complete -c sockd -n "__fish_sockd_needs_command" -f -a "emit" -d 'Push an event
 complete -c sockd -n "__fish_sockd_needs_command" -f -a "force-logout" -d 'Make one session a user\'s only session, and close the sockets of all others'
 complete -c sockd -n "__fish_sockd_needs_command" -f -a "kick" -d 'Close all sockets of a user, and with --invalidate-session keep their tokens out'
 complete -c sockd -n "__fish_sockd_needs_command" -f -a "reload" -d 'Let a running node read its configuration again'
+complete -c sockd -n "__fish_sockd_needs_command" -f -a "listen" -d 'Connect as a user would, and print events as they come'
 complete -c sockd -n "__fish_sockd_needs_command" -f -a "token" -d 'Mint and check tokens'
 complete -c sockd -n "__fish_sockd_needs_command" -f -a "sessions" -d 'Inspect the active sessions'
 complete -c sockd -n "__fish_sockd_needs_command" -f -a "doctor" -d 'Check everything that a server depends on, and say what to do'
 complete -c sockd -n "__fish_sockd_needs_command" -f -a "config" -d 'Check and show the configuration'
 complete -c sockd -n "__fish_sockd_needs_command" -f -a "completions" -d 'Print shell completions'
+complete -c sockd -n "__fish_sockd_needs_command" -f -a "man" -d 'Print the manual page, or write one for each command'
 complete -c sockd -n "__fish_sockd_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c sockd -n "__fish_sockd_using_subcommand serve" -l host -d 'The address to listen on; :: means all IPv4 and IPv6 addresses' -r
 complete -c sockd -n "__fish_sockd_using_subcommand serve" -l port -d 'The port to listen on; 0 lets the system choose' -r
@@ -83,6 +85,19 @@ complete -c sockd -n "__fish_sockd_using_subcommand reload" -l json -d 'Print th
 complete -c sockd -n "__fish_sockd_using_subcommand reload" -l proxy -d 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
 complete -c sockd -n "__fish_sockd_using_subcommand reload" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand reload" -s V -l version -d 'Print version'
+complete -c sockd -n "__fish_sockd_using_subcommand listen" -l token-file -d 'A file with the token to connect with, - for stdin' -r -F
+complete -c sockd -n "__fish_sockd_using_subcommand listen" -l session -d 'The session to join as [default: the user\'s active one]' -r
+complete -c sockd -n "__fish_sockd_using_subcommand listen" -l count -d 'End after N events' -r
+complete -c sockd -n "__fish_sockd_using_subcommand listen" -l timeout -d 'End after this time, such as 30s or 5m' -r
+complete -c sockd -n "__fish_sockd_using_subcommand listen" -l url -d 'The address that clients connect to, such as https://push.example.com [default: SOCKD_URL, else the configured host and port]' -r
+complete -c sockd -n "__fish_sockd_using_subcommand listen" -l secret-file -d 'A file with the secret for the internal API, - for stdin; needed only to ask a node that keeps its sessions in memory for the active one [default: the configured secret]' -r -F
+complete -c sockd -n "__fish_sockd_using_subcommand listen" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
+complete -c sockd -n "__fish_sockd_using_subcommand listen" -l new-session -d 'Make up a session and make it active, for a user who has none'
+complete -c sockd -n "__fish_sockd_using_subcommand listen" -l once -d 'Fail when there is no connection, instead of trying again'
+complete -c sockd -n "__fish_sockd_using_subcommand listen" -l json -d 'Print one JSON object per line'
+complete -c sockd -n "__fish_sockd_using_subcommand listen" -l proxy -d 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
+complete -c sockd -n "__fish_sockd_using_subcommand listen" -s h -l help -d 'Print help'
+complete -c sockd -n "__fish_sockd_using_subcommand listen" -s V -l version -d 'Print version'
 complete -c sockd -n "__fish_sockd_using_subcommand token; and not __fish_seen_subcommand_from mint check help" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand token; and not __fish_seen_subcommand_from mint check help" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand token; and not __fish_seen_subcommand_from mint check help" -s V -l version -d 'Print version'
@@ -163,17 +178,23 @@ complete -c sockd -n "__fish_sockd_using_subcommand config; and __fish_seen_subc
 complete -c sockd -n "__fish_sockd_using_subcommand completions" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand completions" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand completions" -s V -l version -d 'Print version'
-complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload token sessions doctor config completions help" -f -a "serve" -d 'Run the gateway'
-complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload token sessions doctor config completions help" -f -a "emit" -d 'Push an event to a user, or a file of events'
-complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload token sessions doctor config completions help" -f -a "force-logout" -d 'Make one session a user\'s only session, and close the sockets of all others'
-complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload token sessions doctor config completions help" -f -a "kick" -d 'Close all sockets of a user, and with --invalidate-session keep their tokens out'
-complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload token sessions doctor config completions help" -f -a "reload" -d 'Let a running node read its configuration again'
-complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload token sessions doctor config completions help" -f -a "token" -d 'Mint and check tokens'
-complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload token sessions doctor config completions help" -f -a "sessions" -d 'Inspect the active sessions'
-complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload token sessions doctor config completions help" -f -a "doctor" -d 'Check everything that a server depends on, and say what to do'
-complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload token sessions doctor config completions help" -f -a "config" -d 'Check and show the configuration'
-complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload token sessions doctor config completions help" -f -a "completions" -d 'Print shell completions'
-complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload token sessions doctor config completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c sockd -n "__fish_sockd_using_subcommand man" -l directory -d 'Write a page for each command into this directory, instead of printing that of sockd' -r -F
+complete -c sockd -n "__fish_sockd_using_subcommand man" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
+complete -c sockd -n "__fish_sockd_using_subcommand man" -s h -l help -d 'Print help'
+complete -c sockd -n "__fish_sockd_using_subcommand man" -s V -l version -d 'Print version'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload listen token sessions doctor config completions man help" -f -a "serve" -d 'Run the gateway'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload listen token sessions doctor config completions man help" -f -a "emit" -d 'Push an event to a user, or a file of events'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload listen token sessions doctor config completions man help" -f -a "force-logout" -d 'Make one session a user\'s only session, and close the sockets of all others'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload listen token sessions doctor config completions man help" -f -a "kick" -d 'Close all sockets of a user, and with --invalidate-session keep their tokens out'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload listen token sessions doctor config completions man help" -f -a "reload" -d 'Let a running node read its configuration again'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload listen token sessions doctor config completions man help" -f -a "listen" -d 'Connect as a user would, and print events as they come'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload listen token sessions doctor config completions man help" -f -a "token" -d 'Mint and check tokens'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload listen token sessions doctor config completions man help" -f -a "sessions" -d 'Inspect the active sessions'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload listen token sessions doctor config completions man help" -f -a "doctor" -d 'Check everything that a server depends on, and say what to do'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload listen token sessions doctor config completions man help" -f -a "config" -d 'Check and show the configuration'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload listen token sessions doctor config completions man help" -f -a "completions" -d 'Print shell completions'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload listen token sessions doctor config completions man help" -f -a "man" -d 'Print the manual page, or write one for each command'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_subcommand_from serve emit force-logout kick reload listen token sessions doctor config completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c sockd -n "__fish_sockd_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "mint" -d 'Mint a token, or many for a load test'
 complete -c sockd -n "__fish_sockd_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "check" -d 'Check whether the server would accept a token, and if not, exactly why'
 complete -c sockd -n "__fish_sockd_using_subcommand help; and __fish_seen_subcommand_from sessions" -f -a "ls" -d 'List the active sessions, from Redis or from a node that keeps them in memory'
