@@ -130,6 +130,9 @@ _sockd() {
             sockd__subcmd__help__subcmd__sessions,ls)
                 cmd="sockd__subcmd__help__subcmd__sessions__subcmd__ls"
                 ;;
+            sockd__subcmd__help__subcmd__sessions,rm)
+                cmd="sockd__subcmd__help__subcmd__sessions__subcmd__rm"
+                ;;
             sockd__subcmd__help__subcmd__token,check)
                 cmd="sockd__subcmd__help__subcmd__token__subcmd__check"
                 ;;
@@ -142,11 +145,17 @@ _sockd() {
             sockd__subcmd__sessions,ls)
                 cmd="sockd__subcmd__sessions__subcmd__ls"
                 ;;
+            sockd__subcmd__sessions,rm)
+                cmd="sockd__subcmd__sessions__subcmd__rm"
+                ;;
             sockd__subcmd__sessions__subcmd__help,help)
                 cmd="sockd__subcmd__sessions__subcmd__help__subcmd__help"
                 ;;
             sockd__subcmd__sessions__subcmd__help,ls)
                 cmd="sockd__subcmd__sessions__subcmd__help__subcmd__ls"
+                ;;
+            sockd__subcmd__sessions__subcmd__help,rm)
+                cmd="sockd__subcmd__sessions__subcmd__help__subcmd__rm"
                 ;;
             sockd__subcmd__token,check)
                 cmd="sockd__subcmd__token__subcmd__check"
@@ -643,7 +652,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__help__subcmd__sessions)
-            opts="ls"
+            opts="ls rm"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -657,6 +666,20 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__help__subcmd__sessions__subcmd__ls)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sockd__subcmd__help__subcmd__sessions__subcmd__rm)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -875,7 +898,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__sessions)
-            opts="-h -V --config --help --version ls help"
+            opts="-h -V --config --help --version ls rm help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -893,7 +916,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__sessions__subcmd__help)
-            opts="ls help"
+            opts="ls rm help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -934,6 +957,20 @@ _sockd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        sockd__subcmd__sessions__subcmd__help__subcmd__rm)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         sockd__subcmd__sessions__subcmd__ls)
             opts="-h -V --user --limit --json --proxy --url --secret-file --config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -949,6 +986,32 @@ _sockd() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --secret-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sockd__subcmd__sessions__subcmd__rm)
+            opts="-h -V --json --url --secret-file --proxy --config --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --url)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -169,6 +169,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand -V 'Print version'
             cand --version 'Print version'
             cand ls 'List the active sessions, from Redis or from a node that keeps them in memory'
+            cand rm 'Remove a user''s stored session, so that the next session that comes is adopted'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'sockd;sessions;ls'= {
@@ -184,11 +185,25 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand -V 'Print version'
             cand --version 'Print version'
         }
+        &'sockd;sessions;rm'= {
+            cand --url 'The node''s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]'
+            cand --secret-file 'A file with the secret for the internal API, - for stdin [default: the configured secret]'
+            cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
+            cand --json 'Print the result as JSON'
+            cand --proxy 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
+            cand -h 'Print help'
+            cand --help 'Print help'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
         &'sockd;sessions;help'= {
             cand ls 'List the active sessions, from Redis or from a node that keeps them in memory'
+            cand rm 'Remove a user''s stored session, so that the next session that comes is adopted'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'sockd;sessions;help;ls'= {
+        }
+        &'sockd;sessions;help;rm'= {
         }
         &'sockd;sessions;help;help'= {
         }
@@ -300,8 +315,11 @@ set edit:completion:arg-completer[sockd] = {|@words|
         }
         &'sockd;help;sessions'= {
             cand ls 'List the active sessions, from Redis or from a node that keeps them in memory'
+            cand rm 'Remove a user''s stored session, so that the next session that comes is adopted'
         }
         &'sockd;help;sessions;ls'= {
+        }
+        &'sockd;help;sessions;rm'= {
         }
         &'sockd;help;doctor'= {
         }

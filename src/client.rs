@@ -13,7 +13,7 @@ use crate::{
     secret::Secret,
     wire::{
         EmitAnswer, EmitRequest, ForceLogoutRequest, KickRequest, LogoutAnswer, LogoutReason,
-        ReloadAnswer, SessionsAnswer, unix_path,
+        ReloadAnswer, SessionRemovedAnswer, SessionsAnswer, unix_path,
     },
 };
 
@@ -225,6 +225,18 @@ impl Client {
         };
         let request = self.request(Method::POST, "internal/kick").json(&request);
         self.call(request).await
+    }
+
+    /// Removes the user's stored session.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn remove_session(&self, user: &UserId) -> Result<SessionRemovedAnswer, ClientError> {
+        let mut url = self.endpoint("internal/users");
+        url.path_segments_mut()
+            .expect("an http URL has a path")
+            .extend([user.as_str(), "session"]);
+        self.call(self.http.delete(url)).await
     }
 
     /// Lets the node read its configuration again.

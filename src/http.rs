@@ -7,6 +7,7 @@ mod host;
 mod internal;
 mod prefer;
 mod unread;
+mod users;
 
 use std::{
     future::{Future, ready},
@@ -184,14 +185,18 @@ async fn route(router: Router, request: Request<Body>) -> Response {
     response
 }
 
-/// The address in lower case and without a slash at its end, as Express matches routes.
+/// The address in lower case and without a slash at its end, as Express matches routes. A user's id in
+/// it keeps its spelling.
 fn canonical(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
     let stem = path.strip_suffix('/').filter(|rest| !rest.is_empty());
     if stem.is_none() && !path.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return None;
     }
-    let canonical = stem.unwrap_or(path).to_ascii_lowercase();
+    let mut canonical = stem.unwrap_or(path).to_ascii_lowercase();
+    if let Some(id) = users::id_in(&canonical) {
+        canonical.replace_range(id.clone(), &path[id]);
+    }
     let query = uri
         .query()
         .map_or(String::new(), |query| format!("?{query}"));
@@ -306,6 +311,10 @@ mod tests {
         assert_eq!(
             canonical("/Internal/EMIT/?A=B"),
             Some("/internal/emit?A=B".to_owned())
+        );
+        assert_eq!(
+            canonical("/Internal/USERS/aB%2F/Session/"),
+            Some("/internal/users/aB%2F/session".to_owned())
         );
         assert_eq!(canonical("/"), None);
         assert_eq!(canonical("//"), None.or(Some("/".to_owned())));

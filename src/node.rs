@@ -13,7 +13,7 @@ use std::{
 };
 
 use thiserror::Error;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use self::{complaints::Complaints, store_state::StoreState};
 pub use self::{
@@ -81,6 +81,15 @@ pub enum NotReady {
     /// Something took too long all the same.
     #[error("the node knows no reason")]
     Unknown,
+}
+
+/// Why a session could not be removed.
+#[derive(Debug, Error)]
+pub enum RemoveError {
+    #[error("Redis did not answer in time: {0}")]
+    Timeout(NotReady),
+    #[error("the session store failed")]
+    Store(#[from] SessionError),
 }
 
 impl Node {
@@ -208,6 +217,23 @@ impl Node {
     /// The event reached the sockets of this node, but maybe not those of others.
     pub async fn emit(&self, user: &UserId, event: &Event) -> Result<Reach, BusUnavailable> {
         self.bus.emit(self, user, event).await
+    }
+
+    /// Forgets the user's stored session; returns whether there was one. Open sockets stay until another
+    /// session is adopted.
+    ///
+    /// # Errors
+    /// The session may still be stored.
+    pub async fn remove_session(&self, user: &UserId) -> Result<bool, RemoveError> {
+        let removed = timeout(DECISION_LIMIT, self.sessions.remove(user)).await;
+        let removed = match removed {
+            Ok(removed) => removed.map_err(RemoveError::from),
+            Err(_) => Err(RemoveError::Timeout(self.reason())),
+        };
+        removed.inspect_err(|error| {
+            self.complaints
+                .tell("cannot remove a session", chain(error));
+        })
     }
 
     /// Why something takes too long, if that is known.

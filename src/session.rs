@@ -98,6 +98,21 @@ impl SessionStore {
         }
     }
 
+    /// Forgets the user's session, so that the next handshake adopts its own; returns whether there was
+    /// one.
+    ///
+    /// # Errors
+    /// The store cannot be reached or refuses.
+    pub async fn remove(&self, user: &UserId) -> Result<bool, SessionError> {
+        match self {
+            Self::Memory(sessions) => Ok(sessions.remove(user)),
+            Self::Redis(sessions) => {
+                let done = sessions.remove(user).await;
+                done.map_err(|error| sessions.explain(error))
+            }
+        }
+    }
+
     /// The active sessions of the users, in their order.
     ///
     /// # Errors

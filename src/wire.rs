@@ -194,6 +194,14 @@ pub struct LogoutAnswer {
     pub nodes: Option<usize>,
 }
 
+/// The answer to the removal of a user's stored session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRemovedAnswer {
+    pub ok: bool,
+    /// Whether there was one.
+    pub removed: bool,
+}
+
 /// One active session, as `sockd sessions ls` and `GET /internal/sessions` show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

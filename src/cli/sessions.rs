@@ -1,4 +1,4 @@
-//! `sockd sessions ls`: the active sessions, and on how many nodes their users are online.
+//! `sockd sessions`: the active sessions, and on how many nodes their users are online.
 
 use clap::{Args, Subcommand};
 
@@ -17,6 +17,30 @@ const PAGE: usize = 500;
 pub(super) enum SessionsCommand {
     /// List the active sessions, from Redis or from a node that keeps them in memory
     Ls(LsArgs),
+    /// Remove a user's stored session, so that the next session that comes is adopted
+    Rm(RmArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The user's sockets stay until another session is adopted. To close them, use `sockd kick`.
+
+Exit codes:
+  0  ok: there is no stored session any more
+  1  failed: the node refused
+  2  usage or configuration
+  3  unreachable
+  4  unauthorised")]
+pub(super) struct RmArgs {
+    /// The user whose session to remove
+    user: String,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    target: Target,
 }
 
 #[derive(Debug, Args)]
@@ -59,7 +83,26 @@ pub(super) struct LsArgs {
 }
 
 pub(super) async fn run(command: SessionsCommand, context: &Context) -> Result<(), Failure> {
-    let SessionsCommand::Ls(args) = command;
+    match command {
+        SessionsCommand::Ls(args) => ls(args, context).await,
+        SessionsCommand::Rm(args) => rm(args, context).await,
+    }
+}
+
+async fn rm(args: RmArgs, context: &Context) -> Result<(), Failure> {
+    let user = UserId::try_from(args.user.as_str()).map_err(Failure::usage)?;
+    let client = args.target.client(context)?;
+    let answer = client.remove_session(&user).await?;
+    let text = if answer.removed {
+        "removed the session"
+    } else {
+        "there was no session"
+    };
+    output::result(args.json, &answer, text)?;
+    Ok(())
+}
+
+async fn ls(args: LsArgs, context: &Context) -> Result<(), Failure> {
     let user = args.user.as_deref().map(UserId::try_from).transpose();
     let user = user.map_err(Failure::usage)?;
     let mut listing = Listing {

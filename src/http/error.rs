@@ -7,7 +7,7 @@ use axum::{
 use http::StatusCode;
 
 use crate::{
-    node::LogoutError,
+    node::{LogoutError, RemoveError},
     wire::{ErrorBody, ErrorCode},
 };
 
@@ -31,6 +31,13 @@ impl From<LogoutError> for Error {
             LogoutError::PeerTooOld(_) => ErrorCode::PeerTooOld,
             LogoutError::Incomplete { .. } => ErrorCode::BusUnavailable,
         })
+    }
+}
+
+/// The node has logged what went wrong.
+impl From<RemoveError> for Error {
+    fn from(_: RemoveError) -> Self {
+        Self(ErrorCode::RedisUnavailable)
     }
 }
 

@@ -19,7 +19,7 @@ use hyper::body::Body as _;
 use serde_json::{json, value::RawValue};
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{Context, error::Error, prefer::preference, unread::Unread};
+use super::{Context, error::Error, prefer::preference, unread::Unread, users};
 use crate::{
     id::{IdFormat, SessionId, UserId},
     metrics::{FORCE_LOGOUTS, KICKS},
@@ -88,6 +88,10 @@ pub(super) async fn answer(context: Arc<Context>, request: Request<Unread>) -> R
         ("GET" | "HEAD", "/internal/sessions") => match Query::try_from_uri(&uri) {
             Ok(Query(query)) => sessions(&context, &query).into_response(),
             Err(rejection) => rejection.into_response(),
+        },
+        ("DELETE", path) => match users::parse(path) {
+            Some((id, "/session")) => users::remove_session(&context, id).await.into_response(),
+            _ => Error::from(ErrorCode::NotFound).into_response(),
         },
         _ => Error::from(ErrorCode::NotFound).into_response(),
     };

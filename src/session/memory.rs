@@ -77,6 +77,11 @@ impl MemorySessions {
         self.lock().insert(user.clone(), self.fresh(session));
     }
 
+    pub(super) fn remove(&self, user: &UserId) -> bool {
+        let removed = self.lock().remove(user);
+        removed.is_some_and(|removed| removed.until > Instant::now())
+    }
+
     pub(super) fn active(&self, user: &UserId) -> Option<SessionId> {
         let active = self.lock();
         let found = active
@@ -127,6 +132,8 @@ mod tests {
         sessions.replace(&user, &b);
         assert_eq!(sessions.claim(&user, &a), Claim::Mismatch);
         assert_eq!(sessions.active(&user), Some(b));
+        assert!(sessions.remove(&user) && !sessions.remove(&user));
+        assert_eq!(sessions.claim(&user, &a), Claim::Adopted { told: 0 });
     }
 
     #[test]

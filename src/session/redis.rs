@@ -185,6 +185,12 @@ impl RedisSessions {
         tell_again(&mut connection, announcement, told).await
     }
 
+    /// By EXPIRE, which deletes at once without time, so that no other command need be allowed.
+    pub(super) async fn remove(&self, user: &UserId) -> Result<bool, SessionError> {
+        let mut connection = self.writable().await?;
+        Ok(connection.expire(self.key(user), 0).await?)
+    }
+
     pub(super) async fn active(
         &self,
         users: &[UserId],

@@ -7,3 +7,4 @@ mod internal;
 mod keep_alive;
 mod listener;
 mod metrics;
+mod users;

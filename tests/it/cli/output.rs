@@ -2,7 +2,7 @@
 
 use crate::support::command::Shell;
 
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 19] = [
     &[],
     &["serve"],
     &["emit"],
@@ -14,6 +14,7 @@ const COMMANDS: [&[&str]; 18] = [
     &["token", "check"],
     &["sessions"],
     &["sessions", "ls"],
+    &["sessions", "rm"],
     &["doctor"],
     &["config"],
     &["config", "check"],

@@ -249,3 +249,28 @@ async fn a_list_that_fails_says_why() {
         .await
         .fails(4);
 }
+
+#[tokio::test]
+async fn a_session_is_removed_through_a_node() {
+    let redis = Redis::start().await;
+    for sockd in [Sockd::start().await, Sockd::with_redis(&redis).await] {
+        let shell = Shell::at(&sockd);
+        let (user, session) = (jwt::user(), jwt::session());
+        sockd.force_logout(&user, &session).await;
+        let rm = ["sessions", "rm", &user];
+        let done = shell.run(&rm).await;
+        assert_eq!(done.stderr, "");
+        assert_eq!(done.ok(), "removed the session\n");
+        assert_eq!(shell.run(&rm).await.ok(), "there was no session\n");
+        let as_json = shell.run(&[&rm[..], &["--json"]].concat()).await;
+        assert_eq!(as_json.ok(), "{\"ok\":true,\"removed\":false}\n");
+        WebSocket::join(sockd.address(), &user, &jwt::session()).await;
+        let refused = shell.run(&["sessions", "rm", "no/body"]).await.fails(1);
+        assert!(refused.contains("INVALID_USER_ID"), "{refused}");
+        shell.run(&["sessions", "rm", ""]).await.fails(2);
+        let away = Shell::at(&sockd).env("SOCKD_URL", NOWHERE);
+        away.run(&rm).await.fails(3);
+        let wrong = Shell::at(&sockd).env("INTERNAL_SECRET", "another");
+        wrong.run(&rm).await.fails(4);
+    }
+}
