@@ -80,17 +80,22 @@ pub(super) async fn answer(context: Arc<Context>, request: Request<Unread>) -> R
         ("POST", "/internal/emit") => emit(&context, started, &headers, body)
             .await
             .into_response(),
-        ("POST", "/internal/force-logout") => {
-            force_logout(&context, &headers, body).await.into_response()
-        }
-        ("POST", "/internal/kick") => kick(&context, &headers, body).await.into_response(),
+        // Rare requests are in a box, so that they do not make each emit larger.
+        ("POST", "/internal/force-logout") => Box::pin(force_logout(&context, &headers, body))
+            .await
+            .into_response(),
+        ("POST", "/internal/kick") => Box::pin(kick(&context, &headers, body))
+            .await
+            .into_response(),
         ("POST", "/internal/reload") => reload(&context, &headers).await.into_response(),
         ("GET" | "HEAD", "/internal/sessions") => match Query::try_from_uri(&uri) {
             Ok(Query(query)) => sessions(&context, &query).into_response(),
             Err(rejection) => rejection.into_response(),
         },
         ("DELETE", path) => match users::parse(path) {
-            Some((id, "/session")) => users::remove_session(&context, id).await.into_response(),
+            Some((id, "/session")) => Box::pin(users::remove_session(&context, id))
+                .await
+                .into_response(),
             _ => Error::from(ErrorCode::NotFound).into_response(),
         },
         _ => Error::from(ErrorCode::NotFound).into_response(),
