@@ -40,8 +40,8 @@ pub trait Listener: Send + Sync + 'static {
     fn missed_of(&self, users: Vec<UserId>) -> CatchUp<'_>;
 
     /// Compares these users' sockets with the stored sessions before events are delivered to them
-    /// without the bus; does nothing where the store cannot be read. May be dropped at any time.
-    fn look<'a>(&'a self, users: &'a [UserId]) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+    /// without the bus. May be dropped at any time.
+    fn look<'a>(&'a self, users: &'a [UserId]) -> CatchUp<'a>;
 }
 
 /// Resolves when the node has caught up with what it missed, or cannot.

@@ -6,8 +6,6 @@ mod store_state;
 mod upkeep;
 
 use std::{
-    future::Future,
-    pin::Pin,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -293,15 +291,19 @@ impl Listener for Node {
         })
     }
 
-    fn look<'a>(&'a self, users: &'a [UserId]) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+    fn look<'a>(&'a self, users: &'a [UserId]) -> CatchUp<'a> {
         Box::pin(async move {
             let present = users.iter().filter(|user| self.hub.has(user));
             let present: Vec<UserId> = present.cloned().collect();
+            let mut outcome = Ok(());
             for chunk in present.chunks(CHUNK) {
-                if let Err(error) = self.enforce_stored(chunk).await {
-                    tracing::debug!(why = chain(&error), "cannot look at sessions");
+                let looked = self.enforce_stored(chunk).await;
+                if let Err(error) = &looked {
+                    tracing::debug!(why = chain(error), "cannot look at sessions");
                 }
+                outcome = outcome.and(looked);
             }
+            outcome.map_err(CatchUpError::new)
         })
     }
 }

@@ -84,11 +84,12 @@ impl RedisBus {
                 (state.take_looks(), can_look, state.next_deadline())
             });
             if let Some(looks) = looks {
-                if can_look {
+                let were_seen = can_look && {
                     let until = Instant::from_std(looks.until);
-                    timeout_at(until, listener.look(&looks.users)).await.ok();
-                }
-                self.feed_delivering(listener, |state| state.looked(&looks));
+                    let look = timeout_at(until, listener.look(&looks.users)).await;
+                    look.is_ok_and(|seen| seen.is_ok())
+                };
+                self.feed_delivering(listener, |state| state.looked(&looks, were_seen));
                 continue;
             }
             let next = async {

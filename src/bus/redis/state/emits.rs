@@ -288,12 +288,15 @@ impl State {
         self.command.is_connected && !self.is_mute(now)
     }
 
-    /// What waited for these looks goes on, whether or not they succeeded.
-    pub(in crate::bus::redis) fn looked(&mut self, looks: &Looks) {
+    /// What waited for these looks goes on; where they failed while the node catches up, only what it
+    /// may deliver without Redis.
+    pub(in crate::bus::redis) fn looked(&mut self, looks: &Looks, were_seen: bool) {
         let Self {
             lanes, deliveries, ..
         } = self;
-        lanes.looked(&looks.users, |delivery| deliveries.push(delivery));
+        lanes.looked(&looks.users, were_seen, |delivery| {
+            deliveries.push(delivery)
+        });
     }
 
     /// Begins to find out whether the command connection leads to a master, if that is asked; returns

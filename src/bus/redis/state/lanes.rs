@@ -238,8 +238,13 @@ impl Lanes {
         Some(Looks { users, until })
     }
 
-    /// Passes on what waited for these looks, whether or not they succeeded.
-    pub(super) fn looked(&mut self, users: &[UserId], mut pass: impl FnMut(Delivery)) {
+    /// Passes on what waited for these looks, which have succeeded (`were_seen`) or not.
+    pub(super) fn looked(
+        &mut self,
+        users: &[UserId],
+        were_seen: bool,
+        mut pass: impl FnMut(Delivery),
+    ) {
         for user in users {
             let Some(lane) = self.users.get_mut(user) else {
                 continue;
@@ -247,8 +252,13 @@ impl Lanes {
             let Look::UnderWay { covers, again } = std::mem::take(&mut lane.look) else {
                 continue;
             };
-            for _ in 0..covers {
-                lane.pass_first(user, &mut self.kept, &mut pass);
+            if self.held && !were_seen {
+                // The node may have missed a change of session that an event of another node follows.
+                lane.pass_known(covers, user, &mut self.kept, &mut pass);
+            } else {
+                for _ in 0..covers {
+                    lane.pass_first(user, &mut self.kept, &mut pass);
+                }
             }
             // While the node catches up, messages that came after the look began may follow a change
             // of session that it missed.

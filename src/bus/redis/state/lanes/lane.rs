@@ -72,10 +72,28 @@ impl Lane {
         pass: &mut impl FnMut(Delivery),
     ) {
         if let Some(message) = self.queue.pop_front() {
-            if message.over_bus {
-                kept.remove(&message.message);
-            }
-            pass(message.for_user(user));
+            pass_on(message, user, kept, pass);
+        }
+    }
+
+    /// Passes on, of the first `count` messages, the events of this node and the changes of session.
+    /// The events of other nodes stay.
+    pub(super) fn pass_known(
+        &mut self,
+        count: usize,
+        user: &UserId,
+        kept: &mut Kept,
+        pass: &mut impl FnMut(Delivery),
+    ) {
+        let rest = self.queue.split_off(count.min(self.queue.len()));
+        let covered = std::mem::replace(&mut self.queue, rest);
+        let (foreign, known): (VecDeque<_>, VecDeque<_>) =
+            covered.into_iter().partition(Message::is_foreign_event);
+        for message in known {
+            pass_on(message, user, kept, pass);
+        }
+        for message in foreign.into_iter().rev() {
+            self.queue.push_front(message);
         }
     }
 
@@ -113,6 +131,10 @@ impl Message {
         self.own == Some(seq)
     }
 
+    fn is_foreign_event(&self) -> bool {
+        self.own.is_none() && matches!(self.message, UserMessage::Emit { .. })
+    }
+
     pub(super) fn for_user(self, user: &UserId) -> Delivery {
         Delivery {
             user: user.clone(),
@@ -121,4 +143,11 @@ impl Message {
             over_bus: self.over_bus,
         }
     }
+}
+
+fn pass_on(message: Message, user: &UserId, kept: &mut Kept, pass: &mut impl FnMut(Delivery)) {
+    if message.over_bus {
+        kept.remove(&message.message);
+    }
+    pass(message.for_user(user));
 }

@@ -83,7 +83,15 @@ impl Scene {
     fn looked(&mut self, looks: &Looks) {
         let passed = &mut self.passed;
         let pass = |delivery| passed.push(delivery);
-        self.lanes.looked(&looks.users, pass);
+        self.lanes.looked(&looks.users, true, pass);
+    }
+
+    /// A look at the sessions begins and fails.
+    fn look_in_vain(&mut self) {
+        let looks = self.lanes.take_looks().expect("a session to look at");
+        let passed = &mut self.passed;
+        let pass = |delivery| passed.push(delivery);
+        self.lanes.looked(&looks.users, false, pass);
     }
 
     /// A look at the sessions begins and ends.
@@ -365,4 +373,36 @@ fn late_events_are_remembered_in_bounds() {
     }
     scene.look();
     assert_eq!(scene.lanes.late.events.len(), REMEMBERED);
+}
+
+#[test]
+fn a_failed_look_while_catching_up_passes_no_events_of_other_nodes() {
+    let mut scene = Scene::new();
+    scene.lanes.hold();
+    scene.receives("a", emit(1));
+    scene.receives("a", changed(2));
+    scene.send("a", 3);
+    scene.returns("a", 3);
+    scene.receives("a", emit(4));
+    scene.deliver_late("a", 5);
+    scene.receives("a", emit(6));
+    scene.look_in_vain();
+    assert_eq!(scene.of("a"), [2, 3, 5]);
+    // Nothing overtakes what stays, and a later own event still passes it.
+    scene.deliver_late("a", 7);
+    scene.look_in_vain();
+    assert_eq!(scene.of("a"), [2, 3, 5, 7]);
+    scene.release();
+    assert_eq!(scene.of("a"), [2, 3, 5, 7, 1, 4, 6]);
+    assert!(scene.is_empty());
+}
+
+#[test]
+fn a_failed_look_does_not_hold_up_a_node_that_has_missed_nothing() {
+    let mut scene = Scene::new();
+    scene.deliver_late("a", 1);
+    scene.receives("a", emit(2));
+    scene.look_in_vain();
+    assert_eq!(scene.of("a"), [1, 2]);
+    assert!(scene.is_empty());
 }

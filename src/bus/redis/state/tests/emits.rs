@@ -60,7 +60,7 @@ impl Scene {
         self.state.expire(self.now);
         if let Some(looks) = self.state.take_looks() {
             assert!(self.state.take_deliveries().is_empty(), "before the look");
-            self.state.looked(&looks);
+            self.state.looked(&looks, true);
         }
         self.delivers()
     }
