@@ -33,6 +33,10 @@ pub trait Listener: Send + Sync + 'static {
     /// Sockets of the user have to go. Must not block.
     fn log_out(&self, user: &UserId, order: LogoutOrder);
 
+    /// No session of the user is stored, and another node has sockets of this one, which it last
+    /// found stored at least so long ago. Must not block.
+    fn session_held(&self, user: &UserId, session: SessionId, age: Duration);
+
     /// Messages may have been missed; resolves when the node has caught up.
     fn missed(&self) -> CatchUp<'_>;
 
@@ -170,6 +174,17 @@ impl Bus {
         match self {
             Self::Local => Publication::default(),
             Self::Redis(bus) => bus.publication(user, message),
+        }
+    }
+
+    /// Sends messages on the channels of these users, if there may be another node.
+    ///
+    /// # Errors
+    /// Redis does not take them all, or not in time.
+    pub async fn tell_peers(&self, messages: &[(UserId, UserMessage)]) -> Result<(), NotReady> {
+        match self {
+            Self::Local => Ok(()),
+            Self::Redis(bus) => bus.tell_peers(messages).await,
         }
     }
 

@@ -23,7 +23,7 @@ use std::{
 };
 
 use dashmap::{DashMap, mapref::entry::Entry};
-use tokio::task::yield_now;
+use tokio::{task::yield_now, time::Instant};
 
 use self::{
     sockets::Socket,
@@ -87,6 +87,18 @@ pub struct Presence {
     pub session: SessionId,
 }
 
+/// The session of a user's newest socket here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holding {
+    pub user: UserId,
+    pub session: SessionId,
+    /// It was last found to be the stored session between these two times.
+    pub found_after: Instant,
+    pub found_before: Instant,
+    /// Whether [`Hub::told`] was called for it.
+    pub is_told: bool,
+}
+
 impl Hub {
     pub fn new(lifecycle: &Lifecycle) -> Arc<Self> {
         Arc::new(Self {
@@ -110,6 +122,7 @@ impl Hub {
             user,
             session: session.clone(),
             outlet,
+            began: Instant::now(),
             known: Known {
                 announcements,
                 doubts: self.doubts(),
@@ -158,6 +171,18 @@ impl Hub {
             let user = user.id.clone();
             Some(Presence { user, session })
         })
+    }
+
+    /// What the hub holds of the user; `None` if no socket is here.
+    pub fn holding(&self, user: &UserId) -> Option<Holding> {
+        self.find(user)?.holding()
+    }
+
+    /// Notes that the other nodes were told of this holding.
+    pub fn told(&self, holding: &Holding) {
+        if let Some(user) = self.find(&holding.user) {
+            user.told(holding);
+        }
     }
 
     /// Whether the user has a socket here.
@@ -248,6 +273,8 @@ pub struct Handshake {
     user: Arc<User>,
     session: SessionId,
     outlet: Arc<dyn Outlet>,
+    /// Its session is looked up after this.
+    began: Instant,
     known: Known,
 }
 
@@ -268,6 +295,7 @@ impl Handshake {
             &self.outlet,
             self.known,
             sockets_per_user,
+            self.began,
         ) {
             Ok(number) => Ok(Lease {
                 hub: self.hub.clone(),

@@ -1,5 +1,6 @@
 //! The use cases of one node: who gets in, who gets which events, who has to go. No HTTP, no Socket.IO.
 
+mod comparison;
 mod complaints;
 mod logout;
 mod store_state;
@@ -24,7 +25,7 @@ use crate::{
         redis::Subscription,
     },
     error::chain,
-    hub::{Farewell, Hub, Lease, NotAdmitted, Outlet},
+    hub::{Farewell, Holding, Hub, Lease, NotAdmitted, Outlet},
     id::{NodeId, SessionId, UserId},
     lifecycle::Lifecycle,
     metrics::{SESSIONS_ADOPTED, SOCKETS_SWEPT},
@@ -88,6 +89,15 @@ pub enum RemoveError {
     Timeout(NotReady),
     #[error("the session store failed")]
     Store(#[from] SessionError),
+}
+
+/// Why not all sockets could be compared with the stored sessions.
+#[derive(Debug, Error)]
+enum SweepError {
+    #[error(transparent)]
+    Store(#[from] SessionError),
+    #[error(transparent)]
+    Bus(#[from] bus::NotReady),
 }
 
 impl Node {
@@ -240,26 +250,35 @@ impl Node {
     }
 
     /// Compares all local sockets with the stored sessions, whatever messages said or did not say.
-    async fn sweep(&self) -> Result<(), SessionError> {
+    /// Tells the other nodes of those that Redis does not know: once, or once `again`.
+    async fn sweep(&self, again: bool) -> Result<(), SweepError> {
         let mut users = self.hub.presences().map(|presence| presence.user);
         loop {
             let chunk: Vec<UserId> = users.by_ref().take(CHUNK).collect();
             if chunk.is_empty() {
                 return Ok(());
             }
-            self.enforce_stored(&chunk).await?;
+            let unknown = self.enforce_stored(&chunk).await?;
+            self.compare(unknown, again).await?;
         }
     }
 
-    async fn enforce_stored(&self, users: &[UserId]) -> Result<(), SessionError> {
+    /// Returns what is held of users who have no stored session.
+    async fn enforce_stored(&self, users: &[UserId]) -> Result<Vec<Holding>, SessionError> {
         let active = self.sessions.active(users).await?;
+        let mut unknown = Vec::new();
         for (user, active) in users.iter().zip(active) {
             if let Some(active) = active {
                 let replaced = Logout::replaced_by(&active);
                 SOCKETS_SWEPT.inc_by(self.disconnect(user, &replaced).await);
+            } else if let Some(holding) = self.hub.holding(user) {
+                // Of several sessions here the last that came in was the last that was stored.
+                let replaced = Logout::replaced_by(&holding.session);
+                SOCKETS_SWEPT.inc_by(self.disconnect(user, &replaced).await);
+                unknown.push(holding);
             }
         }
-        Ok(())
+        Ok(unknown)
     }
 }
 
@@ -272,13 +291,17 @@ impl Listener for Node {
         self.carry_out(user, order);
     }
 
+    fn session_held(&self, user: &UserId, session: SessionId, age: Duration) {
+        self.compare_with(user, &session, age);
+    }
+
     fn missed(&self) -> CatchUp<'_> {
         Box::pin(async move {
             // A claim may have been answered before a change that this node missed.
             self.hub.doubt_handshakes();
             // Ready again means that both are known to be good.
             self.store_state.look(&self.sessions).await;
-            self.sweep().await.map_err(CatchUpError::new)
+            self.sweep(true).await.map_err(CatchUpError::new)
         })
     }
 
@@ -286,8 +309,10 @@ impl Listener for Node {
         Box::pin(async move {
             // Handshakes under way may have asked before a change that this node missed.
             self.hub.doubt_handshakes();
-            let enforced = self.enforce_stored(&users).await;
-            enforced.map_err(CatchUpError::new)
+            let unknown = self.enforce_stored(&users).await;
+            let unknown = unknown.map_err(CatchUpError::new)?;
+            let compared = self.compare(unknown, true).await;
+            compared.map_err(CatchUpError::new)
         })
     }
 
@@ -301,7 +326,7 @@ impl Listener for Node {
                 if let Err(error) = &looked {
                     tracing::debug!(why = chain(error), "cannot look at sessions");
                 }
-                outcome = outcome.and(looked);
+                outcome = outcome.and(looked.map(drop));
             }
             outcome.map_err(CatchUpError::new)
         })

@@ -29,7 +29,7 @@ use tokio::{
 
 use self::{
     meters::Meters,
-    state::{Action, Changes, CommandLink, News, State},
+    state::{Action, Changes, CommandLink, ECHO_LIMIT, News, State},
 };
 pub use self::{
     question::Question,
@@ -110,6 +110,29 @@ impl RedisBus {
         self.check()?;
         let Publication { channel, message } = publication;
         self.publish(channel, message.clone()).await
+    }
+
+    pub(super) async fn tell_peers(
+        &self,
+        messages: &[(UserId, UserMessage)],
+    ) -> Result<(), NotReady> {
+        if messages.is_empty() || self.state().is_alone() {
+            return Ok(());
+        }
+        let Some(mut connection) = self.link.current() else {
+            return Err(NotReady::NotConnected);
+        };
+        let publish = |(user, message): &(UserId, UserMessage)| {
+            let mut publish = ::redis::cmd(connection.publish_command());
+            publish.arg(self.names.user(user)).arg(message.encode());
+            publish
+        };
+        let publishes = messages.iter().map(publish).collect();
+        let published = timeout(ECHO_LIMIT, connection.each(publishes)).await;
+        let published = published.map_err(|_| NotReady::EventUnanswered)?;
+        let published = published.and_then(|each| each.into_iter().collect::<Result<Vec<_>, _>>());
+        published.map_err(|error| NotReady::Refused(self.grants.explain(&error)))?;
+        Ok(())
     }
 
     pub(super) fn check_peers(&self, message: &UserMessage) -> Result<(), PeerTooOld> {
@@ -424,6 +447,9 @@ impl RedisBus {
                         reason,
                     };
                     listener.log_out(user, LogoutOrder { from, seq, logout });
+                }
+                UserMessage::SessionHeld { session, age_ms } => {
+                    listener.session_held(user, session, Duration::from_millis(age_ms));
                 }
             }
         }

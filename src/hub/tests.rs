@@ -1,4 +1,4 @@
-use std::sync::Mutex;
+use std::{sync::Mutex, time::Duration};
 
 use super::*;
 use crate::id::EventName;
@@ -313,3 +313,27 @@ fn events_that_waited_in_vain_end_the_connection_in_their_place() {
 }
 
 mod many;
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_of_a_user_is_the_session_that_came_in_last() {
+    let hub = hub();
+    assert_eq!(hub.holding(&user()), None);
+    let began = Instant::now();
+    let (handshake, _) = enter(&hub, "a");
+    assert_eq!(hub.holding(&user()), None, "it is not in yet");
+    tokio::time::advance(Duration::from_millis(5)).await;
+    let _older = admit(handshake);
+    let older = hub.holding(&user()).unwrap();
+    assert_eq!(older.session, session("a"));
+    assert_eq!(
+        (older.found_after, older.found_before),
+        (began, Instant::now())
+    );
+    hub.told(&older);
+    assert!(hub.holding(&user()).unwrap().is_told);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    let _newer = admit(enter(&hub, "b").0);
+    hub.told(&older);
+    let newer = hub.holding(&user()).unwrap();
+    assert_eq!((newer.session, newer.is_told), (session("b"), false));
+}

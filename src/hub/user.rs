@@ -7,12 +7,13 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use tokio::task::yield_now;
+use tokio::{task::yield_now, time::Instant};
 
 use super::{
-    BATCH, Farewell, Hub, Outlet, Revoked, TURN,
+    BATCH, Farewell, Holding, Hub, Outlet, Revoked, TURN,
     backlog::Backlog,
     sockets::{Socket, Sockets},
 };
@@ -32,8 +33,17 @@ pub(super) struct User {
 struct State {
     sockets: Sockets,
     last_number: u64,
+    newest: Option<Newest>,
     /// `None` for an idle user.
     activity: Option<Box<Activity>>,
+}
+
+/// The newest admission of a socket.
+struct Newest {
+    admitted: Instant,
+    /// How long before that its handshake began, in milliseconds.
+    took_ms: u32,
+    is_told: bool,
 }
 
 /// What is under way for a user.
@@ -110,6 +120,7 @@ impl User {
         outlet: &Arc<dyn Outlet>,
         known: Known,
         sockets_per_user: Option<usize>,
+        began: Instant,
     ) -> Result<u64, Denied> {
         let mut state = self.lock();
         let activity = state.activity();
@@ -139,6 +150,12 @@ impl User {
         let socket = Socket::new(session.clone(), outlet.clone());
         let number = state.next_number();
         state.sockets.push(number, socket);
+        let admitted = Instant::now();
+        state.newest = Some(Newest {
+            admitted,
+            took_ms: u32::try_from((admitted - began).as_millis()).unwrap_or(u32::MAX),
+            is_told: false,
+        });
         hub.add(1);
         Ok(number)
     }
@@ -251,6 +268,30 @@ impl User {
             .iter()
             .next()
             .map(|socket| socket.session.clone())
+    }
+
+    /// The session of the user's newest socket.
+    pub(super) fn holding(&self) -> Option<Holding> {
+        let state = self.lock();
+        let socket = state.sockets.iter().last()?;
+        let newest = state.newest.as_ref()?;
+        let took = Duration::from_millis(newest.took_ms.into());
+        Some(Holding {
+            user: self.id.clone(),
+            session: socket.session.clone(),
+            found_after: newest.admitted.checked_sub(took)?,
+            found_before: newest.admitted,
+            is_told: newest.is_told,
+        })
+    }
+
+    /// The other nodes know of this holding.
+    pub(super) fn told(&self, holding: &Holding) {
+        if let Some(newest) = &mut self.lock().newest
+            && newest.admitted == holding.found_before
+        {
+            newest.is_told = true;
+        }
     }
 
     #[cfg(test)]

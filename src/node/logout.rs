@@ -52,7 +52,7 @@ pub enum LogoutError {
 }
 
 /// A logout of a user's local sockets that has begun: none of them gets a later event.
-enum Begun {
+pub(super) enum Begun {
     /// Those of the active session stay, once it is known. Where it cannot be read, the announced one is
     /// trusted.
     Judging {
@@ -176,7 +176,7 @@ impl Node {
         self.finish(begun, user, logout.reason.clone()).await
     }
 
-    fn begin(&self, user: &UserId, logout: &Logout) -> Option<Begun> {
+    pub(super) fn begin(&self, user: &UserId, logout: &Logout) -> Option<Begun> {
         match &logout.keep {
             Some(session) => {
                 let judgement = self.hub.judge(user, session)?;
@@ -193,7 +193,12 @@ impl Node {
         }
     }
 
-    async fn finish(&self, begun: Option<Begun>, user: &UserId, reason: LogoutReason) -> u64 {
+    pub(super) async fn finish(
+        &self,
+        begun: Option<Begun>,
+        user: &UserId,
+        reason: LogoutReason,
+    ) -> u64 {
         let revoked = match begun {
             Some(Begun::Judging {
                 judgement,

@@ -33,7 +33,7 @@ impl Node {
         loop {
             tick.tick().await;
             // A sweep that Redis does not answer must not delay the one after it for long.
-            match timeout(period.max(DECISION_LIMIT), self.sweep()).await {
+            match timeout(period.max(DECISION_LIMIT), self.sweep(false)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::debug!(why = chain(&error), "cannot sweep"),
                 Err(_) => tracing::debug!("a sweep took too long"),

@@ -35,6 +35,10 @@ pub enum UserMessage {
         /// `None` if the active session has not changed.
         session: Option<SessionId>,
     },
+    /// No session of the user is stored, and a node has sockets of this one, which it last found
+    /// stored at least so many milliseconds ago. Nodes with sockets of another session
+    /// [compare](crate::bus::Listener::session_held).
+    SessionHeld { session: SessionId, age_ms: u64 },
 }
 
 /// A message on the channel of one node, or of all nodes.
@@ -167,10 +171,14 @@ enum UserHeader {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session: Option<SessionId>,
     },
+    SessionHeld {
+        session: SessionId,
+        age_ms: u64,
+    },
 }
 
 impl Body for UserHeader {
-    const KINDS: &[&str] = &["emit", "session_changed", "kicked"];
+    const KINDS: &[&str] = &["emit", "session_changed", "kicked", "session_held"];
 }
 
 impl Body for NodeMessage {
@@ -208,6 +216,7 @@ impl UserMessage {
             Self::Emit { .. } => "emit",
             Self::SessionChanged { .. } => "session_changed",
             Self::Kicked { .. } => "kicked",
+            Self::SessionHeld { .. } => "session_held",
         }
     }
 
@@ -232,6 +241,10 @@ impl UserMessage {
                 seq: *seq,
                 reason: reason.clone(),
                 session: session.clone(),
+            }),
+            Self::SessionHeld { session, age_ms } => encode(UserHeader::SessionHeld {
+                session: session.clone(),
+                age_ms: *age_ms,
             }),
         }
     }
@@ -261,6 +274,7 @@ impl UserMessage {
                 reason,
                 session,
             },
+            UserHeader::SessionHeld { session, age_ms } => Self::SessionHeld { session, age_ms },
         })
     }
 }
@@ -370,6 +384,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_node_holds_is_read_as_it_was_written() {
+        let held = UserMessage::SessionHeld {
+            session: SessionId::try_from("s").unwrap(),
+            age_ms: u64::MAX,
+        };
+        let bytes = held.encode();
+        let read = UserMessage::decode(&bytes).unwrap();
+        assert!(matches!(
+            &read,
+            UserMessage::SessionHeld {
+                age_ms: u64::MAX,
+                ..
+            }
+        ));
+        assert_eq!(read.encode(), bytes);
+    }
+
+    #[test]
     fn an_event_is_written_as_the_header_of_its_kind_and_recognised_by_its_sender_only() {
         let names = ["n1", r#"a"\b"#, "n-1\u{e9}"].map(|name| NodeId::try_from(name).unwrap());
         for from in &names {
@@ -458,8 +490,13 @@ mod tests {
                 seq,
                 event,
             }),
-            encode(UserHeader::SessionChanged { from, seq, session }),
+            encode(UserHeader::SessionChanged {
+                from,
+                seq,
+                session: session.clone(),
+            }),
             kick(None).encode(),
+            encode(UserHeader::SessionHeld { session, age_ms: 1 }),
             NodeMessage::Disconnected {
                 seq,
                 count: 1,

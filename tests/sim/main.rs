@@ -34,7 +34,8 @@ use std::{
 };
 
 use self::{
-    plan::{LONG_TTL, Plan, Step, plan},
+    network::{Direction, Which},
+    plan::{Fault, LONG_TTL, Plan, Step, plan},
     world::{Outcome, run},
 };
 
@@ -120,6 +121,43 @@ fn events_that_wait_for_a_node_to_start_go_out_in_their_order() {
     };
     for seed in 0..5 {
         tell(&run(seed, &plan));
+    }
+}
+
+/// Redis forgot the login that one of the two nodes had missed.
+#[test]
+fn a_session_that_was_replaced_goes_although_its_successor_was_lost() {
+    let client = |session, node| Step::Connect {
+        user: 0,
+        session,
+        node,
+        faithful: false,
+    };
+    let login = Step::LogIn {
+        user: 0,
+        session: 1,
+        node: 0,
+        patience: None,
+    };
+    let deaf = Step::Fault(Fault::Lose(1, Which::Both, Direction::Both));
+    let plan = Plan {
+        nodes: 2,
+        ttl: LONG_TTL,
+        steps: vec![
+            (500, client(0, 1)),
+            (1_000, deaf),
+            (1_500, login),
+            (2_000, client(1, 0)),
+            (2_500, Step::Fault(Fault::Flush)),
+        ],
+    };
+    for seed in 0..5 {
+        let outcome = run(seed, &plan);
+        tell(&outcome);
+        let before = outcome.lines.iter();
+        let mut before = before.take_while(|line| !line.contains("does it still work?"));
+        assert!(before.any(|line| line.contains("client 0") && line.contains("is dismissed")));
+        assert!(!before.any(|line| line.contains("client 1") && line.contains("is dismissed")));
     }
 }
 

@@ -10,9 +10,6 @@ use tokio::time::Instant;
 
 use super::redis::Deed;
 
-/// What is announced to a node with good links is heard within this.
-const HEARD: Duration = Duration::from_millis(500);
-
 #[derive(Debug, Clone)]
 pub(super) struct Story(Arc<Mutex<Told>>);
 
@@ -202,6 +199,10 @@ impl Told {
                 };
                 let announced = message.split_once("\"session\":\"s");
                 let what = match announced {
+                    _ if message.contains("session_held") => {
+                        return self
+                            .say("redis", format_args!("passes on what is held of u{user}"));
+                    }
                     Some((_, session)) if !message.contains('\n') => {
                         let digits = session.chars().take_while(char::is_ascii_digit);
                         let session = digits.collect::<String>().parse().expect("a number");
@@ -235,23 +236,6 @@ impl Told {
         !self.troubled[node]
             .iter()
             .any(|time| (from..=to).contains(time))
-    }
-
-    /// Whether one of two sessions replaced the other unheard, and was then lost itself: the nodes
-    /// agree with what is stored, and none has a reason to ask another.
-    pub(super) fn nobody_knows(&self, one: &Socket, other: &Socket) -> bool {
-        let is_unheard = |old: &Socket, new: &Socket| {
-            self.stored.iter().any(|deed| {
-                let is_it = (deed.user, deed.session) == (new.user, new.session);
-                let heard = deed.at + HEARD;
-                let expired = self.expired.iter();
-                let mut expired = expired.filter(|(_, user, _)| *user == new.user);
-                let is_lost = self.losses.iter().any(|(_, last)| *last >= deed.at)
-                    || expired.any(|(at, ..)| *at >= deed.at);
-                is_it && is_lost && !self.was_linked(old.node, deed.at, heard)
-            })
-        };
-        is_unheard(one, other) || is_unheard(other, one)
     }
 
     /// How an event was published, if it was.

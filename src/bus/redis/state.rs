@@ -359,6 +359,11 @@ impl State {
         self.peers.understand(message)
     }
 
+    /// Whether there was certainly no other node lately.
+    pub(super) fn is_alone(&self) -> bool {
+        self.peers.is_alone()
+    }
+
     /// What to deliver, in this order; [`Self::delivered`] must follow.
     pub(super) fn take_deliveries(&mut self) -> Vec<Delivery> {
         std::mem::take(&mut self.deliveries)

@@ -223,7 +223,7 @@ async fn a_node_announces_its_release_and_capabilities() {
     assert_eq!(said["release"], env!("CARGO_PKG_VERSION"));
     assert_eq!(
         said["capabilities"],
-        json!(["emit", "session_changed", "kicked"])
+        json!(["emit", "session_changed", "kicked", "session_held"])
     );
 }
 

@@ -34,9 +34,6 @@ fn one_is_live(told: &Told, wrongs: &mut Vec<String>) {
             let Some((from, to)) = together(one, other) else {
                 continue;
             };
-            if told.nobody_knows(one, other) {
-                continue;
-            }
             if let Some(since) = good_moment(told, [one, other], from, to) {
                 wrongs.push(format!(
                     "clients {number} of s{} and {other_number} of s{} are both live since{}",

@@ -28,9 +28,9 @@ impl World {
                 .inner()
                 .redis()
                 .text(&key(user), Instant::now());
-            let (live, nobody_knows) = self.live_sockets(user);
+            let live = self.live_sockets(user);
             let sessions: BTreeSet<usize> = live.iter().map(|(_, session)| *session).collect();
-            if sessions.len() > 1 && !nobody_knows {
+            if sessions.len() > 1 {
                 self.wrong(format!(
                     "u{user} has live sockets of sessions {sessions:?} at once: {live:?}"
                 ));
@@ -52,24 +52,16 @@ impl World {
         }
     }
 
-    /// The numbers of the user's live sockets and their sessions, and whether nobody can know which of
-    /// these is the right one.
-    fn live_sockets(&self, user: usize) -> (Vec<(usize, usize)>, bool) {
+    /// The numbers of the user's live sockets and their sessions.
+    fn live_sockets(&self, user: usize) -> Vec<(usize, usize)> {
         let told = self.story.told();
         let is_live = |socket: &Socket| {
             socket.user == user && socket.live.is_some() && socket.ended.is_none()
         };
         let sockets = told.sockets.iter().enumerate();
-        let live: Vec<_> = sockets.filter(|(_, socket)| is_live(socket)).collect();
-        let pairs = live
-            .iter()
-            .flat_map(|one| live.iter().map(move |other| (one, other)));
-        let mut pairs = pairs.filter(|((_, one), (_, other))| one.session != other.session);
-        let nobody_knows = pairs.any(|((_, one), (_, other))| told.nobody_knows(one, other));
-        let live = live
-            .iter()
-            .map(|(number, socket)| (*number, socket.session));
-        (live.collect(), nobody_knows)
+        let live = sockets.filter(|(_, socket)| is_live(socket));
+        live.map(|(number, socket)| (number, socket.session))
+            .collect()
     }
 
     /// After whatever has happened, a user can log in, come, and be reached.

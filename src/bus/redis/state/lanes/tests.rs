@@ -108,6 +108,7 @@ impl Scene {
             UserMessage::Emit { seq, .. }
             | UserMessage::SessionChanged { seq, .. }
             | UserMessage::Kicked { seq, .. } => seq,
+            UserMessage::SessionHeld { .. } => unreachable!("nobody sends one here"),
         });
         seqs.collect()
     }
