@@ -117,6 +117,10 @@ pub enum NotReady {
     HelloUnanswered,
     #[error("the node does not receive its own hellos")]
     HelloLost,
+    #[error("Redis did not confirm a subscription in time")]
+    SubscriptionUnanswered,
+    #[error("Redis has lost a subscription of this node")]
+    SubscriptionLost,
     #[error("Redis did not accept an event in time")]
     EventUnanswered,
     #[error("an event did not return in time")]

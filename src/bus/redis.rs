@@ -17,6 +17,8 @@ mod subscriber;
 mod subscription;
 
 use std::{
+    future::Future,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -303,11 +305,13 @@ impl RedisBus {
             users.iter().map(|user| self.names.user(user)).collect()
         };
         if !unsubscribe.is_empty() {
-            let unsubscribed = subscriber.unsubscribe(&names(&unsubscribe)).await;
+            let names = names(&unsubscribe);
+            let unsubscribed = self.change(subscriber.unsubscribe(&names)).await;
             unsubscribed.map_err(|error| self.explain(&error))?;
         }
         if !subscribe.is_empty() {
-            let subscribed = subscriber.subscribe(&names(&subscribe)).await;
+            let names = names(&subscribe);
+            let subscribed = self.change(subscriber.subscribe(&names)).await;
             subscribed.map_err(|error| self.explain(&error))?;
             self.feed(|state| state.subscribed(&subscribe));
         }
@@ -319,6 +323,19 @@ impl RedisBus {
         if !self.started.initialized() {
             timeout(START_LIMIT, self.started.wait()).await.ok();
         }
+    }
+
+    /// Waits for a change of subscriptions, and says when that takes too long. A Redis that is held
+    /// up for a moment must not cost all subscriptions, so the state decides what follows.
+    async fn change<T>(&self, change: impl Future<Output = T>) -> T {
+        let mut change = pin!(change);
+        if let Ok(done) = timeout(ECHO_LIMIT, change.as_mut()).await {
+            return done;
+        }
+        self.feed(State::changes_overdue);
+        let done = change.await;
+        self.feed(State::changes_confirmed);
+        done
     }
 
     async fn publish(&self, channel: &str, message: Vec<u8>) -> Result<usize, NotReady> {

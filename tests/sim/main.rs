@@ -161,6 +161,29 @@ fn a_session_that_was_replaced_goes_although_its_successor_was_lost() {
     }
 }
 
+/// Hellos return over the link, but nothing that the node asks over it reaches Redis.
+#[test]
+fn a_client_gets_in_although_the_subscriber_link_takes_no_subscriptions() {
+    let deaf = Step::Fault(Fault::Lose(0, Which::Subscriber, Direction::ToRedis));
+    let client = Step::Connect {
+        user: 0,
+        session: 0,
+        node: 0,
+        faithful: false,
+    };
+    let plan = Plan {
+        nodes: 2,
+        ttl: LONG_TTL,
+        steps: vec![(1_000, deaf), (1_500, client)],
+    };
+    for seed in 0..5 {
+        let outcome = run(seed, &plan);
+        tell(&outcome);
+        let mut lines = outcome.lines.iter();
+        assert!(lines.any(|line| line.contains("client 0") && line.ends_with("is in")));
+    }
+}
+
 #[expect(clippy::print_stdout, reason = "a run that was asked for by name")]
 fn tell(outcome: &Outcome) {
     println!("{}", outcome.lines.join("\n"));

@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
     RedisBus, now,
-    state::{ECHO_LIMIT, HelloError},
+    state::{ECHO_LIMIT, HelloError, State},
 };
 use crate::{
     bus::NotReady,
@@ -20,6 +20,9 @@ impl RedisBus {
         loop {
             let pause = self.state().hello_pause();
             timeout(pause, self.hello_now.notified()).await.ok();
+            if let Some(why) = self.feed(State::take_condemned) {
+                return why;
+            }
             let Err(error) = self.say_hello().await else {
                 continue;
             };

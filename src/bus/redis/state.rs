@@ -16,7 +16,9 @@
 //! | [`State::lost`] | any → down | not ready; channels to subscribe again; own events are late |
 //! | [`State::hello_returned`] | live | ready, unless it was; peers silent for long are forgotten |
 //! | [`State::hello_returned`] | catching up | as above, but not ready yet |
+//! | [`State::hello_returned`] twice | live, a change of subscriptions is overdue | ends the connection |
 //! | [`State::hello_lost`] | live | not ready; three lost in a row end the connection |
+//! | [`State::changes_overdue`] | live and ready | not ready until the change is confirmed; says hello |
 //! | [`State::doubt`] | live and ready | not ready; says hello at once |
 //! | [`State::doubt`] | anything else | nothing: it is not ready already |
 //!
@@ -37,6 +39,7 @@
 //! | published | delivered here | the caller gets |
 //! |---|---|---|
 //! | received by *n* | over the bus, or late | *n* nodes |
+//! | received by nobody, awaited over the bus | late | as if refused; ends the subscriber connection |
 //! | received by *n* | not awaited, the node was ready | *n* nodes |
 //! | received by *n* | without the bus, as the node was not ready | done if it is linked or alone, else unavailable |
 //! | received by nobody, not awaited | any | as above once the server is proven a master; unavailable from a replica |
@@ -108,6 +111,8 @@ pub(super) struct State {
     /// Which subscriber connection is the present one; messages of earlier ones are ignored.
     generation: u64,
     phase: Phase,
+    /// Why the subscriber connection has to be replaced although it brings messages.
+    condemned: Option<NotReady>,
     /// Why the node is not ready, if it is not.
     trouble: Option<NotReady>,
     command: CommandLink,
@@ -183,6 +188,7 @@ impl State {
             last: 0,
             generation: 0,
             phase: Phase::Down,
+            condemned: None,
             trouble: Some(NotReady::Starting),
             command: CommandLink::default(),
             mute_until: None,
@@ -221,6 +227,7 @@ impl State {
     pub(super) fn lost(&mut self, why: NotReady, now: Instant) {
         self.generation += 1;
         self.phase = Phase::Down;
+        self.condemned = None;
         self.set_trouble(Some(why));
         self.channels.lose();
         self.lanes.give_up_all(now);
@@ -272,6 +279,22 @@ impl State {
             self.set_trouble(Some(why));
             self.actions.push(Action::SayHello);
         }
+    }
+
+    /// Why the subscriber connection has to be replaced now, if it has.
+    pub(super) fn take_condemned(&mut self) -> Option<NotReady> {
+        self.condemned.take()
+    }
+
+    /// The subscriber connection brings messages, but is not to be relied on.
+    fn condemn(&mut self, why: NotReady) {
+        // Another is about to be opened already.
+        if self.phase != Phase::Live {
+            return;
+        }
+        self.doubt(why.clone());
+        self.condemned = Some(why);
+        self.actions.push(Action::SayHello);
     }
 
     fn set_trouble(&mut self, trouble: Option<NotReady>) {

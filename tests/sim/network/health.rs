@@ -8,6 +8,10 @@ use super::{Network, Way, Which};
 
 /// Redis answers, but with a refusal.
 pub(crate) const REFUSAL: &str = "redis for writers";
+/// It was replaced by another.
+pub(crate) const OLD_MASTER: &str = "its master";
+/// It brings messages, but takes no subscriptions.
+pub(crate) const ONE_WAY: &str = "its subscriber link for commands";
 /// Milliseconds: a link that is slower than this may miss every deadline.
 const SLOW: u64 = 100;
 
@@ -28,7 +32,7 @@ impl Network {
             .iter()
             .any(|id| inner.connections[*id].server < replaced.len())
         {
-            deaths.push("its master");
+            deaths.push(OLD_MASTER);
         }
         let now = Instant::now();
         let is_stalled = |at: &Instant| *at > now;
@@ -39,9 +43,16 @@ impl Network {
             (Which::Subscriber, "its subscriber link"),
         ] {
             let open = inner.of(node, which);
-            let mut ways = open.iter().flat_map(|id| &inner.connections[*id].ways);
-            if is_node_stalled || ways.any(is_dead) {
+            let ways = open.iter().map(|id| &inner.connections[*id].ways);
+            let [mut to_redis, mut from_redis] = [false; 2];
+            for [to, from] in ways {
+                to_redis |= is_dead(to);
+                from_redis |= is_dead(from);
+            }
+            if is_node_stalled || from_redis || to_redis && which == Which::Commands {
                 deaths.push(name);
+            } else if to_redis {
+                deaths.push(ONE_WAY);
             }
         }
         deaths

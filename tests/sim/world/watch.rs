@@ -5,11 +5,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use super::{World, process::Process};
-use crate::network::REFUSAL;
+use crate::network::{OLD_MASTER, ONE_WAY, REFUSAL};
 
-/// How long a node may be unable to do its work before `/readyz` says so. It takes that long to miss three
-/// pings on a subscriber link that still brings messages, but takes no subscriptions.
-const UNREADY_LIMIT: Duration = Duration::from_secs(6);
+/// How long a node may be unable to do its work before `/readyz` says so: a hello begins every 2 s and
+/// takes at most 1 s.
+const UNREADY_LIMIT: Duration = Duration::from_millis(3_500);
+/// How long if no hello shows it: a subscriber link that takes no subscriptions while nobody waits for one
+/// misses three pings, and a master that was replaced may not know that for 2 s.
+const UNSEEN_LIMIT: Duration = Duration::from_secs(6);
 const PERIOD: Duration = Duration::from_millis(150);
 
 /// Since when a node has been ready, but not able to do its work for this reason.
@@ -42,7 +45,11 @@ impl World {
         dead_since.retain(|(node, what), _| *node != number || is_ready && deaths.contains(what));
         for what in deaths.into_iter().filter(|_| is_ready) {
             let since = *dead_since.entry((number, what)).or_insert(now);
-            if now - since > UNREADY_LIMIT {
+            let limit = match what {
+                ONE_WAY | OLD_MASTER => UNSEEN_LIMIT,
+                _ => UNREADY_LIMIT,
+            };
+            if now - since > limit {
                 let mut told = self.story.told();
                 let since = told.at(since);
                 let wrong = format!(

@@ -14,6 +14,9 @@ use crate::{bus::NotReady, wire::Sequence};
 const DOUBT_INTERVAL: Duration = Duration::from_millis(250);
 /// After so many hellos in a row that did not return, the subscriber connection is rebuilt.
 const LOST_HELLOS: u32 = 3;
+/// After so many hellos that returned while a change of subscriptions is overdue, too. Once a Redis
+/// that was held up goes on, the first may come before the confirmation.
+const IDLE_HELLOS: u32 = 2;
 
 /// Why a hello did not return.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -93,8 +96,14 @@ impl State {
     pub(in crate::bus::redis) fn hello_returned(&mut self, receivers: usize, now: Instant) {
         self.peers.settle(receivers, now);
         self.canary.lost = 0;
-        if self.phase == Phase::Live {
-            self.set_trouble(None);
+        if self.phase != Phase::Live {
+            return;
+        }
+        let Some(hellos) = self.channels.overdue_hello() else {
+            return self.set_trouble(None);
+        };
+        if hellos >= IDLE_HELLOS {
+            self.condemn(NotReady::SubscriptionUnanswered);
         }
     }
 

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{Action, State};
-use crate::id::{IdMap, UserId};
+use crate::{
+    bus::NotReady,
+    id::{IdMap, UserId},
+};
 
 /// The channels of the users that this node has sockets of.
 #[derive(Debug, Default)]
@@ -14,6 +17,8 @@ pub(super) struct Channels {
     users: IdMap<UserId, Channel>,
     /// Users whose subscription may have to change; looked at again when their turn comes.
     changed: Vec<UserId>,
+    /// A change was not confirmed in time, and so many hellos have returned since.
+    overdue: Option<u32>,
 }
 
 #[derive(Debug, Default)]
@@ -127,8 +132,16 @@ impl Channels {
         waiting
     }
 
+    /// A hello has returned; returns how many have while a change was overdue, if one is.
+    pub(super) fn overdue_hello(&mut self) -> Option<u32> {
+        let hellos = self.overdue.as_mut()?;
+        *hellos += 1;
+        Some(*hellos)
+    }
+
     /// The connection is gone, and every subscription with it.
     pub(super) fn lose(&mut self) {
+        self.overdue = None;
         self.users.retain(|_, channel| {
             channel.requested = false;
             channel.subscribed = false;
@@ -190,6 +203,17 @@ impl State {
     pub(in crate::bus::redis) fn subscribed(&mut self, users: &[UserId]) {
         let waiting = self.channels.confirm(users);
         self.actions.extend(waiting.into_iter().map(Action::Wake));
+    }
+
+    /// Redis has not confirmed a change of subscriptions in time.
+    pub(in crate::bus::redis) fn changes_overdue(&mut self) {
+        self.channels.overdue = Some(0);
+        self.doubt(NotReady::SubscriptionUnanswered);
+    }
+
+    /// It has, late.
+    pub(in crate::bus::redis) fn changes_confirmed(&mut self) {
+        self.channels.overdue = None;
     }
 
     /// How many users' channels are wanted.

@@ -178,7 +178,12 @@ impl State {
         if emit.publication != Publication::Sent {
             return;
         }
+        // A subscription that was not given up is gone, and those of other nodes may be, too.
+        let is_deaf = published == Published::Received(0)
+            && emit.way == Way::Bus
+            && (self.phase != Phase::Live || self.lanes.awaits(&emit.user, seq));
         emit.publication = match published {
+            Published::Received(_) if is_deaf => Publication::Failed,
             // The user is offline, or connected where another server was promoted.
             Published::Received(0) if emit.way != Way::Bus => {
                 self.emits.unproven.push(seq);
@@ -195,6 +200,10 @@ impl State {
                     self.doubt(NotReady::Refused(why));
                 }
                 Published::Unanswered => self.unanswered(link, now),
+                Published::Received(_) if link == self.command.number => {
+                    self.condemn(NotReady::SubscriptionLost);
+                    self.actions.push(Action::FindMaster);
+                }
                 _ => {}
             }
             // Redis may have received it anyway, and it may be back already.

@@ -121,6 +121,12 @@ impl Lanes {
         false
     }
 
+    /// Whether the event is still expected back over the bus.
+    pub(super) fn awaits(&self, user: &UserId, seq: Sequence) -> bool {
+        let lane = self.users.get(user);
+        lane.is_some_and(|lane| lane.sent.iter().any(|sent| sent.is(seq)))
+    }
+
     /// Makes all events of these users late, because their channels are no longer subscribed.
     pub(super) fn give_up_of(&mut self, users: &[UserId], now: Instant) {
         for user in users {

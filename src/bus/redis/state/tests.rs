@@ -228,6 +228,43 @@ fn a_doubt_lasts_until_the_next_hello_returns() {
 }
 
 #[test]
+fn a_connection_that_takes_no_subscriptions_is_replaced_although_hellos_return() {
+    let mut scene = Scene::ready();
+    scene.state.changes_overdue();
+    assert_eq!(scene.state.check(), Err(NotReady::SubscriptionUnanswered));
+    scene.state.hello_returned(1, scene.now);
+    assert_eq!(scene.state.check(), Err(NotReady::SubscriptionUnanswered));
+    assert_eq!(
+        scene.state.take_condemned(),
+        None,
+        "it may be about to come"
+    );
+    scene.does();
+    scene.state.hello_returned(1, scene.now);
+    assert_eq!(scene.does(), ["SayHello"]);
+    let why = scene.state.take_condemned();
+    assert_eq!(why, Some(NotReady::SubscriptionUnanswered));
+    scene
+        .state
+        .lost(NotReady::SubscriptionUnanswered, scene.now);
+    scene.becomes_ready();
+    scene.state.hello_returned(1, scene.now);
+    assert_eq!(scene.state.check(), Ok(()));
+    assert_eq!(scene.state.take_condemned(), None);
+}
+
+#[test]
+fn a_subscription_that_is_confirmed_late_costs_no_connection() {
+    let mut scene = Scene::ready();
+    scene.state.changes_overdue();
+    scene.state.hello_returned(1, scene.now);
+    scene.state.changes_confirmed();
+    scene.state.hello_returned(1, scene.now);
+    assert_eq!(scene.state.check(), Ok(()));
+    assert_eq!(scene.state.take_condemned(), None);
+}
+
+#[test]
 fn three_hellos_lost_in_a_row_end_the_connection() {
     let mut scene = Scene::ready();
     let unsent = HelloError::Unsent(NotReady::HelloUnanswered);

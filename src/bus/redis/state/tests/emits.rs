@@ -130,6 +130,53 @@ fn an_event_that_does_not_come_back_is_delivered_late_and_makes_the_node_doubt()
 }
 
 #[test]
+fn an_event_that_nobody_received_although_this_node_is_subscribed_may_be_missed_by_others() {
+    for (has_peer, outcome) in [(false, reached(1)), (true, UNAVAILABLE)] {
+        let mut scene = Scene::ready();
+        if has_peer {
+            scene.has_peer();
+        }
+        let seq = scene.publishes("u");
+        scene.published(seq, Published::Received(0));
+        assert_eq!(scene.state.check(), Err(NotReady::SubscriptionLost));
+        let why = scene.state.take_condemned();
+        assert_eq!(why, Some(NotReady::SubscriptionLost));
+        assert_eq!(scene.passes(Duration::ZERO), [seq]);
+        assert_eq!(scene.outcome(seq), Some(outcome));
+        assert!(scene.is_done());
+    }
+}
+
+#[test]
+fn an_event_that_nobody_received_after_the_subscriber_connection_was_lost_is_not_told_as_done() {
+    let mut scene = Scene::ready();
+    scene.has_peer();
+    let seq = scene.publishes("u");
+    scene.state.lost(lost(), scene.now);
+    scene.published(seq, Published::Received(0));
+    assert_eq!(scene.passes(Duration::ZERO), [seq]);
+    assert_eq!(scene.outcome(seq), Some(UNAVAILABLE));
+    assert_eq!(
+        scene.state.take_condemned(),
+        None,
+        "it is about to be replaced"
+    );
+}
+
+#[test]
+fn an_event_that_nobody_received_as_the_user_has_left_is_done() {
+    let mut scene = Scene::ready();
+    scene.has_peer();
+    let seq = scene.publishes("u");
+    scene.state.unsubscribe(&user("u"));
+    scene.state.take_changes(10, scene.now);
+    scene.published(seq, Published::Received(0));
+    assert_eq!(scene.passes(Duration::ZERO), [seq]);
+    assert_eq!(scene.outcome(seq), Some(reached(0)));
+    assert_eq!(scene.state.take_condemned(), None);
+}
+
+#[test]
 fn the_deadline_is_that_of_the_publish_too() {
     let mut scene = Scene::ready();
     let (here, elsewhere) = (scene.publishes("u"), scene.publishes("v"));
