@@ -5,8 +5,9 @@
 //! `connection` is one client, whatever its transport, with its `outbox`; `polling` and `websocket`
 //! carry packets for it, the latter as `frames` over a `raw_stream`; `entrance` answers CONNECT;
 //! `capacity` and `open_files` limit the number of clients; `registry` finds connections, `ticker`
-//! runs their timers, and `engine` is what all of them share.
+//! runs their timers, `access` logs their ends, and `engine` is what all of them share.
 
+mod access;
 mod capacity;
 mod connection;
 mod cors;
@@ -27,7 +28,7 @@ mod tests;
 mod ticker;
 mod websocket;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -94,8 +95,19 @@ impl Gateway {
         self.engine.capacity.refused(Limit::OpenFiles);
     }
 
-    /// Serves a request to the endpoint; without `has_room`, refuses it.
-    pub async fn serve(&self, request: Request<Body>, has_room: bool) -> Response<Body> {
+    /// Whether the log says where clients are.
+    pub fn logs_access(&self) -> bool {
+        self.engine.access.is_wanted()
+    }
+
+    /// Serves a request of this client to the endpoint; without `has_room`, refuses it. The client's
+    /// address is for the log only.
+    pub async fn serve(
+        &self,
+        request: Request<Body>,
+        peer: Option<SocketAddr>,
+        has_room: bool,
+    ) -> Response<Body> {
         let asking = cors::asking(request.headers());
         let method = request.method().clone();
         let mut response = if method == Method::OPTIONS {
@@ -103,7 +115,7 @@ impl Gateway {
             *response.status_mut() = StatusCode::NO_CONTENT;
             response
         } else if has_room {
-            self.answer(request).await
+            self.answer(request, peer).await
         } else {
             self.refused_for_lack_of_files();
             refuse_at_limit()
@@ -115,7 +127,7 @@ impl Gateway {
         response
     }
 
-    async fn answer(&self, mut request: Request<Body>) -> Response<Body> {
+    async fn answer(&self, mut request: Request<Body>, peer: Option<SocketAddr>) -> Response<Body> {
         let asked = match request::parse(&request, |sid| self.engine.registry.find(sid)) {
             Ok(asked) => asked,
             Err(error) => return refuse(error),
@@ -130,7 +142,7 @@ impl Gateway {
                     return refuse_at_limit();
                 };
                 let credentials = request::credentials(&request);
-                let connection = Connection::open_polling(place, credentials);
+                let connection = Connection::open_polling(place.of(peer), credentials);
                 let upgrades = r#""websocket""#;
                 let packet = self.engine.open_packet(*connection.sid(), upgrades);
                 packets(packet.packet())
@@ -160,7 +172,7 @@ impl Gateway {
                 let Ok(place) = Place::take(&self.engine) else {
                     return refuse_at_limit();
                 };
-                let open = websocket::open(place, on_upgrade, credentials);
+                let open = websocket::open(place.of(peer), on_upgrade, credentials);
                 self.engine.lifecycle.spawn(open);
                 answer
             }

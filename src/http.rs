@@ -6,6 +6,7 @@ mod error;
 mod host;
 mod internal;
 mod prefer;
+mod request_id;
 mod unread;
 mod users;
 
@@ -28,9 +29,13 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tower::ServiceExt;
+use tracing::Instrument;
 
 pub use self::dev::Dev;
-use self::{carried::Carrier, error::Error};
+use self::{
+    carried::{Carrier, Work},
+    error::Error,
+};
 use crate::{
     config::Config,
     id::IdFormats,
@@ -152,12 +157,18 @@ impl Api {
         if let Some(uri) = canonical(request.uri()) {
             *request.uri_mut() = uri;
         }
-        let request = unread::read_on(request, self.context.body_timeout);
+        let mut request = unread::read_on(request, self.context.body_timeout);
         let answer = if self.has_internal_routes && internal::is_route(request.uri().path()) {
             match internal::check_caller(request.headers(), &self.context) {
                 Err(code) => Either::Left(ready(Error::from(code).into_response())),
                 Ok(()) => {
+                    let is_logged = internal::is_logged(&request);
+                    let span = request_id::settle(request.headers_mut(), is_logged);
                     let work = internal::answer(self.context.clone(), request);
+                    let work: Work = match span {
+                        Some(span) => Box::pin(work.instrument(span)),
+                        None => Box::pin(work),
+                    };
                     Either::Right(Either::Left(self.carrier.carry_out(work)))
                 }
             }

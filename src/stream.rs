@@ -8,6 +8,7 @@ pub mod unix;
 
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker, ready},
@@ -58,6 +59,8 @@ pub struct Requests(Arc<Mutex<State>>);
 struct State {
     header_timeout: Duration,
     keep_alive: Duration,
+    /// Where the peer is, if that was [noted](Requests::note_peer).
+    peer: Option<Box<SocketAddr>>,
     is_under_way: bool,
     /// Whether the current request, or else the last one, outlives the end of input.
     outlives_end: bool,
@@ -95,6 +98,7 @@ impl Stream {
         let state = State {
             header_timeout,
             keep_alive,
+            peer: None,
             is_under_way: false,
             outlives_end: false,
             held: None,
@@ -242,6 +246,18 @@ impl AsyncWrite for Stream {
 }
 
 impl Requests {
+    /// Keeps where the peer of the stream is, for those who log it.
+    pub fn note_peer(&self, stream: &Stream) {
+        if let Either::Left(tcp) = &stream.accepted {
+            self.lock().peer = tcp.peer_addr().ok().map(Box::new);
+        }
+    }
+
+    /// Where the peer is, if that was noted.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.lock().peer.as_deref().copied()
+    }
+
     /// Notes a request whose head has been read. One that outlives the end of input is answered even
     /// if its caller half-closes the connection; any other is dropped.
     pub fn begin(&self, outlives_end: bool) -> UnderWay {

@@ -1,5 +1,6 @@
 //! Logs on stderr.
 
+mod audit;
 mod episode;
 mod log;
 
@@ -16,8 +17,11 @@ use std::{
 use thiserror::Error;
 use tracing_subscriber::{EnvFilter, filter::ParseError, reload};
 
-pub use self::episode::Episode;
 use self::log::LOG;
+pub use self::{
+    audit::{AUDIT, Act, audit},
+    episode::Episode,
+};
 use crate::config::{Log, LogFormat};
 
 /// How long the exit waits for the last lines to be written.

@@ -257,6 +257,8 @@ super::setting::settings! {
         level: String = LOG_FILTER, Is("info");
         /// text for people, json for collectors.
         format: LogFormat = word(), Is("text");
+        /// Whether each socket that ends is logged, with user, transport, address, duration and reason; false, as that is a line for each visit.
+        access: bool = BOOLEAN, Is("false");
     }
 }
 

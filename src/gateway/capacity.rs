@@ -1,6 +1,7 @@
 //! Limits on the clients of the node, and what happens at each.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -12,7 +13,7 @@ use super::engine::Engine;
 use crate::{
     config::Limits,
     metrics::{CONNECTIONS, Counter, LIMIT_REFUSALS, Level},
-    telemetry::Episode,
+    telemetry::{AUDIT, Episode},
 };
 
 /// How long no client must have been refused before the end of that is logged.
@@ -88,10 +89,12 @@ impl Capacity {
         }
         match limit {
             Limit::OpenFiles => tracing::warn!(
+                target: AUDIT,
                 limit = limit.name(),
                 "refusing clients, too many files are open; raise the limit: LimitNOFILE= in the unit, or ulimit -n"
             ),
             _ => tracing::warn!(
+                target: AUDIT,
                 limit = limit.name(),
                 "refusing clients at a limit; raise it under [limits], or add a node"
             ),
@@ -102,7 +105,7 @@ impl Capacity {
         let now = Instant::now();
         for (limit, (_, episode)) in Limit::ALL.iter().zip(&self.refusals) {
             if episode.ends(now) {
-                tracing::info!(limit = limit.name(), "no client was refused for a while");
+                tracing::info!(target: AUDIT, limit = limit.name(), "no client was refused for a while");
             }
         }
     }
@@ -170,7 +173,11 @@ impl Drop for Handshake<'_> {
 }
 
 /// The right to open one connection, returned on drop if it was not used.
-pub(super) struct Place(Option<Arc<Engine>>);
+pub(super) struct Place {
+    engine: Option<Arc<Engine>>,
+    /// Where the client is, if that is logged.
+    pub(super) peer: Option<SocketAddr>,
+}
 
 impl Place {
     /// # Errors
@@ -181,18 +188,27 @@ impl Place {
             .take_place(&engine.current.load().limits)
             .inspect_err(|limit| capacity.refused(*limit))?;
         capacity.log_ends();
-        Ok(Self(Some(engine.clone())))
+        Ok(Self {
+            engine: Some(engine.clone()),
+            peer: None,
+        })
+    }
+
+    /// For a client at this address.
+    pub(super) fn of(mut self, peer: Option<SocketAddr>) -> Self {
+        self.peer = peer;
+        self
     }
 
     /// The connection is open; [`Capacity::ended`] is called at its end.
     pub(super) fn keep(mut self) -> Arc<Engine> {
-        self.0.take().expect("it is taken only here")
+        self.engine.take().expect("it is taken only here")
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(engine) = &self.0 {
+        if let Some(engine) = &self.engine {
             engine.capacity.ended(false);
         }
     }

@@ -160,7 +160,9 @@ impl Connection {
     }
 
     fn open(place: Place, credentials: Option<Credentials>, transport: Transport) -> Arc<Self> {
+        let peer = place.peer;
         let engine = place.keep();
+        let carrier = transport.carrier();
         let ticker = &engine.ticker;
         let limits = engine.current.load().limits.clone();
         let state = State {
@@ -195,12 +197,13 @@ impl Connection {
             sid: engine.registry.new_sid(),
             state: Mutex::new(state),
         });
-        connection.engine.registry.insert(connection.clone());
-        let meters = &connection.engine.meters;
-        let carrier = connection.lock().transport.carrier();
         if let Some(carrier) = carrier {
+            let Engine { meters, access, .. } = &*connection.engine;
             meters.of(carrier).opened.inc();
+            access.opened(connection.sid, carrier, peer);
         }
+        // A drain may end it from here on.
+        connection.engine.registry.insert(connection.clone());
         // Dropping the guard schedules the first tick.
         drop(connection.lock());
         connection

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    access::AccessLog,
     capacity::Capacity,
     connection::{Connection, Ending},
     entrance::Entrance,
@@ -29,6 +30,7 @@ pub(super) struct Engine {
     pub(super) ticker: Arc<Ticker<Connection>>,
     pub(super) lifecycle: Lifecycle,
     pub(super) meters: Meters,
+    pub(super) access: AccessLog,
 }
 
 impl Engine {
@@ -50,6 +52,7 @@ impl Engine {
             ticker,
             lifecycle: lifecycle.clone(),
             meters: Meters::new(),
+            access: AccessLog::new(config.log.access),
         })
     }
 
@@ -93,9 +96,18 @@ pub(super) struct TransportMeters {
     pub(super) sent: Counter,
 }
 
+impl Carrier {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Polling => "polling",
+            Self::WebSocket => "websocket",
+        }
+    }
+}
+
 impl TransportMeters {
-    fn new(transport: &str) -> Self {
-        let transport = &[transport];
+    fn new(carrier: Carrier) -> Self {
+        let transport = &[carrier.label()];
         Self {
             opened: CONNECTIONS_OPENED.with_label_values(transport),
             joined: SOCKETS_BY_TRANSPORT.with_label_values(transport),
@@ -108,8 +120,8 @@ impl TransportMeters {
 impl Meters {
     fn new() -> Self {
         Self {
-            polling: TransportMeters::new("polling"),
-            websocket: TransportMeters::new("websocket"),
+            polling: TransportMeters::new(Carrier::Polling),
+            websocket: TransportMeters::new(Carrier::WebSocket),
             logged_out: SOCKETS_DISMISSED.with_label_values(&[EVENT_LOGOUT]),
             expired: SOCKETS_DISMISSED.with_label_values(&[EVENT_EXPIRED]),
             ended: Ending::ALL.map(|ending| CONNECTIONS_ENDED.with_label_values(&[ending.label()])),

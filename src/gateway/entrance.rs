@@ -149,6 +149,8 @@ impl Entrance {
             }
             credentials
         }));
+        let access = &connection.engine().access;
+        access.joined(connection.sid(), user, session);
         let expires_at = expires_at.filter(|_| settings.on_expiry == OnExpiry::Disconnect);
         if !connection.welcome(expires_at) {
             return None;

@@ -42,14 +42,10 @@ impl Carrier {
     /// Does the work and returns its answer. The work is done even if the returned future is dropped,
     /// polled or not. Only where there is no place for it does it start later, while that future is
     /// polled, and its body stays unread until then.
-    pub(super) fn carry_out<W>(&self, work: W) -> impl Future<Output = Response> + Send + use<W>
-    where
-        W: Future<Output = Response> + Send + 'static,
-    {
-        let answer: Answer = Box::pin(work);
+    pub(super) fn carry_out(&self, work: Work) -> impl Future<Output = Response> + Send + use<> {
         let carried = |place, lifecycle| Carried {
-            work: Some(Work {
-                answer,
+            work: Some(Placed {
+                work,
                 _place: place,
             }),
             lifecycle,
@@ -71,28 +67,28 @@ impl Carrier {
 }
 
 /// Boxed before anything moves it, since it is large.
-type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
+pub(super) type Work = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 /// Work that its caller's connection drives, since a task of its own costs each request the wake-up
 /// of another thread. When the connection drops it unfinished, a task takes it over.
 struct Carried {
     /// `None` once it is done.
-    work: Option<Work>,
+    work: Option<Placed>,
     lifecycle: Lifecycle,
 }
 
 /// Work that has a place.
-struct Work {
-    answer: Answer,
+struct Placed {
+    work: Work,
     _place: OwnedSemaphorePermit,
 }
 
-impl Future for Work {
+impl Future for Placed {
     type Output = Response;
 
     /// A panic is answered like any other failure.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
-        let poll = || self.answer.as_mut().poll(context);
+        let poll = || self.work.as_mut().poll(context);
         catch_unwind(AssertUnwindSafe(poll))
             .unwrap_or_else(|_| Poll::Ready(Error::from(ErrorCode::InternalError).into_response()))
     }

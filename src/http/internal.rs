@@ -19,14 +19,15 @@ use hyper::body::Body as _;
 use serde_json::{json, value::RawValue};
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{Context, error::Error, prefer::preference, unread::Unread, users};
+use super::{Context, error::Error, prefer::preference, request_id, unread::Unread, users};
 use crate::{
     id::{IdFormat, SessionId, UserId},
     metrics::{FORCE_LOGOUTS, KICKS},
-    node::LoggedOut,
+    node::{LoggedOut, LogoutError},
     reload::ReloadError,
     secret::Secret,
     session::SessionStore,
+    telemetry::{Act, audit},
     wire::{
         EmitAnswer, ErrorBody, ErrorCode, Event, LogoutAnswer, LogoutReason, Members,
         ReloadProblems, SessionRow, SessionsAnswer,
@@ -64,6 +65,11 @@ pub(super) fn check_caller(headers: &HeaderMap, context: &Context) -> Result<(),
         .ok_or(ErrorCode::Unauthorized)
 }
 
+/// Whether a line of the log will mention the request, unless it fails.
+pub(super) fn is_logged<B>(request: &Request<B>) -> bool {
+    request.uri().path() != "/internal/emit" || tracing::enabled!(tracing::Level::DEBUG)
+}
+
 /// Answers a request of a caller who was let in.
 pub(super) async fn answer(context: Arc<Context>, request: Request<Unread>) -> Response {
     let started = Instant::now();
@@ -76,7 +82,7 @@ pub(super) async fn answer(context: Arc<Context>, request: Request<Unread>) -> R
         },
         body,
     ) = request.into_parts();
-    let response = match (method.as_str(), uri.path()) {
+    let mut response = match (method.as_str(), uri.path()) {
         ("POST", "/internal/emit") => emit(&context, started, &headers, body)
             .await
             .into_response(),
@@ -100,6 +106,7 @@ pub(super) async fn answer(context: Arc<Context>, request: Request<Unread>) -> R
         },
         _ => Error::from(ErrorCode::NotFound).into_response(),
     };
+    request_id::tell(&headers, response.headers_mut());
     let status = response.status().as_u16();
     tracing::debug!(route = uri.path(), status, elapsed = ?started.elapsed(), "answered");
     response
@@ -200,9 +207,8 @@ async fn force_logout(
         (user, session.ok_or(ErrorCode::InvalidSessionId)?)
     };
     FORCE_LOGOUTS.inc();
-    let done = context.node.force_logout(&user, &session).await?;
-    tracing::info!(%user, disconnected = done.disconnected, "replaced a session");
-    Ok(logged_out(done, headers))
+    let done = context.node.force_logout(&user, &session).await;
+    logged_out(Act::ForceLogout, &user, done, headers)
 }
 
 /// `POST /internal/kick`
@@ -236,10 +242,12 @@ async fn kick(
     let fresh = invalidates_session.then(|| fresh_session(context));
     let fresh = fresh.transpose()?;
     let node = &context.node;
-    let done = node.kick(&user, reason.clone(), fresh).await?;
-    let disconnected = done.disconnected;
-    tracing::info!(%user, %reason, invalidates_session, disconnected, "kicked a user");
-    Ok(logged_out(done, headers))
+    let done = node.kick(&user, reason.clone(), fresh).await;
+    let act = Act::Kick {
+        reason: &reason,
+        invalidates_session,
+    };
+    logged_out(act, &user, done, headers)
 }
 
 /// A session that nobody has.
@@ -251,12 +259,19 @@ fn fresh_session(context: &Context) -> Result<SessionId, ErrorCode> {
     session.map_err(|_| ErrorCode::InternalError)
 }
 
-fn logged_out(done: LoggedOut, headers: &HeaderMap) -> Json<LogoutAnswer> {
-    Json(LogoutAnswer {
+fn logged_out(
+    act: Act<'_>,
+    user: &UserId,
+    done: Result<LoggedOut, LogoutError>,
+    headers: &HeaderMap,
+) -> Result<Json<LogoutAnswer>, Error> {
+    audit(act, user, done.as_ref().map(|done| done.disconnected));
+    let done = done?;
+    Ok(Json(LogoutAnswer {
         ok: true,
         disconnected: done.disconnected,
         nodes: prefers_representation(headers).then_some(done.nodes),
-    })
+    }))
 }
 
 /// `POST /internal/reload`: reads the configuration again. What has changed, and what is wrong, is for

@@ -8,6 +8,7 @@ use percent_encoding::percent_decode_str;
 use super::{Context, error::Error};
 use crate::{
     id::UserId,
+    telemetry::AUDIT,
     wire::{ErrorCode, SessionRemovedAnswer},
 };
 
@@ -33,7 +34,7 @@ pub(super) async fn remove_session(
 ) -> Result<Json<SessionRemovedAnswer>, Error> {
     let user = user(context, id)?;
     let removed = context.node.remove_session(&user).await?;
-    tracing::info!(%user, removed, "removed a session");
+    tracing::info!(target: AUDIT, %user, removed, "removed a session");
     Ok(Json(SessionRemovedAnswer { ok: true, removed }))
 }
 

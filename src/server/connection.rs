@@ -95,6 +95,9 @@ pub(super) async fn serve(accepted: Accepted, room: Room, bare: Option<Bare>, sh
     let silent = Silent::new(bare, evicted);
     let stream = Stream::new(accepted, header_timeout, config.keep_alive);
     let requests = stream.requests();
+    if shared.gateway.as_ref().is_some_and(Gateway::logs_access) {
+        requests.note_peer(&stream);
+    }
     let answer = service_fn(|request: Request<Incoming>| {
         silent.end();
         let gateway = shared.gateway.as_ref();
@@ -107,7 +110,8 @@ pub(super) async fn serve(accepted: Accepted, room: Room, bare: Option<Bare>, sh
         let answer = match (refusal, gateway) {
             (Some(refusal), _) => Either::Left(ready(refusal)),
             (None, Some(gateway)) => {
-                let answer = gateway.serve(request.map(Body::new), has_room);
+                let peer = gateway.logs_access().then(|| requests.peer()).flatten();
+                let answer = gateway.serve(request.map(Body::new), peer, has_room);
                 Either::Right(Either::Left(Box::pin(answer)))
             }
             (None, None) => Either::Right(Either::Right(shared.api.serve(request))),

@@ -9,7 +9,7 @@ use crate::{
     lifecycle::Lifecycle,
     metrics::{Counter, RELOADS},
     reload::{Current, ReloadError, ReloadRequest, Reloadable, is_reloaded},
-    telemetry,
+    telemetry::{self, AUDIT},
     wire::ReloadAnswer,
 };
 
@@ -85,7 +85,7 @@ impl Reloader {
             Ok(answer) => {
                 let [changed, needs_restart] =
                     [&answer.changed, &answer.needs_restart].map(|keys| keys.join(","));
-                tracing::info!(by, changed, needs_restart, "reloaded the configuration");
+                tracing::info!(target: AUDIT, by, changed, needs_restart, "reloaded the configuration");
                 self.reloaded.inc();
             }
             Err(ReloadError::Draining) => {}
@@ -95,6 +95,7 @@ impl Reloader {
                 }
                 let mistakes = mistakes.len();
                 tracing::error!(
+                    target: AUDIT,
                     by,
                     mistakes,
                     "kept the configuration, the new one has mistakes"

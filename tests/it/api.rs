@@ -7,4 +7,5 @@ mod internal;
 mod keep_alive;
 mod listener;
 mod metrics;
+mod request_id;
 mod users;

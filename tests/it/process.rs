@@ -1,5 +1,6 @@
 //! The server as a process: how it starts, logs, takes signals and ends.
 
+mod access;
 mod log;
 mod reload;
 mod shutdown;

@@ -140,6 +140,7 @@ impl Locked<'_> {
         self.expiry_at = Tick::NEVER;
         self.join_by = engine.ticker.after(engine.socketio.connect_timeout);
         engine.capacity.left();
+        engine.access.left(&self.connection.sid);
         if let Some(carrier) = self.transport.carrier() {
             engine.meters.of(carrier).joined.dec();
         }

@@ -228,6 +228,8 @@ impl Drop for Locked<'_> {
         if let Some(ending) = self.ending {
             let connection = self.connection;
             connection.engine.meters.ended(ending).inc();
+            let access = &connection.engine.access;
+            access.ended(&connection.sid, ending.label());
             match ending {
                 Ending::Dismissed => tracing::info!(sid = %connection.sid, "dismissed a socket"),
                 _ => tracing::debug!(sid = %connection.sid, ?ending, "ending a connection"),

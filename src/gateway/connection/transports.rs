@@ -88,6 +88,7 @@ impl Connection {
             return false;
         };
         locked.transport = Transport::WebSocket(stream);
+        self.engine.access.upgraded(&self.sid);
         if locked.join_by == Tick::NEVER {
             let meters = &self.engine.meters;
             meters.polling.joined.dec();

@@ -1,0 +1,149 @@
+//! A line in the log for each socket that ends, if `log.access` is set.
+//!
+//! What a line says is kept beside the connections and not in them, so that it costs nothing where it
+//! is not asked for.
+
+use std::{net::SocketAddr, time::Instant};
+
+use dashmap::DashMap;
+
+use super::{engine::Carrier, registry::Sid};
+use crate::id::{SessionId, UserId};
+
+/// The target of these lines, by which a filter or a collector finds them.
+const ACCESS: &str = "sockd::access";
+/// Characters of a session that are logged: enough to tell two apart.
+const SHOWN: usize = 8;
+
+/// `None` unless it is asked for.
+pub(super) struct AccessLog(Option<DashMap<Sid, Record>>);
+
+/// What is known of an open connection.
+struct Record {
+    peer: Option<SocketAddr>,
+    carrier: Carrier,
+    socket: Option<Socket>,
+}
+
+struct Socket {
+    user: UserId,
+    /// The beginning of the session, which is half of a credential.
+    session: String,
+    since: Instant,
+}
+
+impl AccessLog {
+    pub(super) fn new(is_wanted: bool) -> Self {
+        Self(is_wanted.then(DashMap::new))
+    }
+
+    pub(super) fn is_wanted(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// A connection is open; [`Self::ended`] is called at its end.
+    pub(super) fn opened(&self, sid: Sid, carrier: Carrier, peer: Option<SocketAddr>) {
+        if let Some(records) = &self.0 {
+            let record = Record {
+                peer,
+                carrier,
+                socket: None,
+            };
+            records.insert(sid, record);
+        }
+    }
+
+    /// The connection has moved to a WebSocket.
+    pub(super) fn upgraded(&self, sid: &Sid) {
+        if let Some(mut record) = self.0.as_ref().and_then(|records| records.get_mut(sid)) {
+            record.carrier = Carrier::WebSocket;
+        }
+    }
+
+    /// A client is about to be told that it is in.
+    pub(super) fn joined(&self, sid: &Sid, user: &UserId, session: &SessionId) {
+        if let Some(mut record) = self.0.as_ref().and_then(|records| records.get_mut(sid)) {
+            record.socket = Some(Socket {
+                user: user.clone(),
+                session: beginning(session.as_str()),
+                since: Instant::now(),
+            });
+        }
+    }
+
+    /// The client has left, and its connection stays open.
+    pub(super) fn left(&self, sid: &Sid) {
+        let record = self.0.as_ref().and_then(|records| records.get_mut(sid));
+        if let Some(mut record) = record
+            && let Some(socket) = record.socket.take()
+        {
+            socket.log(record.carrier, record.peer, "client_left");
+        }
+    }
+
+    /// The connection ends.
+    pub(super) fn ended(&self, sid: &Sid, why: &'static str) {
+        let removed = self.0.as_ref().and_then(|records| records.remove(sid));
+        if let Some((_, record)) = removed
+            && let Some(socket) = record.socket
+        {
+            socket.log(record.carrier, record.peer, why);
+        }
+    }
+}
+
+impl Socket {
+    fn log(&self, carrier: Carrier, peer: Option<SocketAddr>, why: &'static str) {
+        let Self {
+            user,
+            session,
+            since,
+        } = self;
+        let peer = peer.map(|peer| tracing::field::display(canonical(peer)));
+        let transport = carrier.label();
+        let duration_ms = since.elapsed().as_millis() as u64;
+        tracing::info!(
+            target: ACCESS,
+            %user,
+            session,
+            transport,
+            peer,
+            duration_ms,
+            why,
+            "a socket has ended"
+        );
+    }
+}
+
+/// An IPv4 client of a listener for both as the IPv4 address that it has.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
+}
+
+/// The first characters, of a short text at most half of it.
+fn beginning(text: &str) -> String {
+    let length = text.chars().count();
+    text.chars().take(SHOWN.min(length / 2)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_than_the_beginning_of_a_session_is_kept() {
+        assert_eq!(
+            beginning("3f2b8c1e-5a4d-4e6f-8a9b-0c1d2e3f4a5b"),
+            "3f2b8c1e"
+        );
+        assert_eq!(beginning("abcdef"), "abc");
+        assert_eq!(beginning("a"), "");
+    }
+
+    #[test]
+    fn an_ipv4_client_is_shown_as_one() {
+        let shown = |text: &str| canonical(text.parse().unwrap()).to_string();
+        assert_eq!(shown("[::ffff:10.0.0.1]:9"), "10.0.0.1:9");
+        assert_eq!(shown("[::1]:9"), "[::1]:9");
+    }
+}
