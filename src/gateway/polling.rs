@@ -6,7 +6,10 @@ use axum::body::{Body, HttpBody};
 use bytes::{Bytes, BytesMut};
 use http::{Request, header};
 use http_body_util::BodyExt;
-use tokio::{task::consume_budget, time::timeout};
+use tokio::{
+    task::consume_budget,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     connection::{Connection, Ending},
@@ -43,13 +46,19 @@ pub(super) async fn post(
         connection.end(Ending::Unreadable);
         return Posted::Refused;
     }
-    let body = request.into_body();
+    // A client that asks first whether to send a body has not sent it by then.
+    let asks_first = request.headers().contains_key(header::EXPECT);
+    let mut body = request.into_body();
     let limit = connection.engine().socketio.max_payload;
-    let body = match timeout(within, read_to_end(body, limit)).await {
+    let deadline = Instant::now() + within;
+    let body = match timeout_at(deadline, read_to_end(&mut body, limit)).await {
         Ok(Ok(body)) => body,
         Ok(Err(Unread::TooLong)) => {
-            // As in Node, the session goes on.
+            // As in Node, the session goes on, and so does the client's HTTP connection.
             connection.charge(limit);
+            if !asks_first {
+                timeout_at(deadline, discard(connection, body)).await.ok();
+            }
             return Posted::TooLong;
         }
         Ok(Err(Unread::Broken)) => return Posted::Refused,
@@ -82,7 +91,7 @@ enum Unread {
 
 /// The whole body, copied: its pieces would each keep the buffer that they were read into, which
 /// makes a body of one-byte chunks cost many times its length.
-async fn read_to_end(mut body: Body, limit: usize) -> Result<BytesMut, Unread> {
+async fn read_to_end(body: &mut Body, limit: usize) -> Result<BytesMut, Unread> {
     if body.size_hint().lower() > limit as u64 {
         return Err(Unread::TooLong);
     }
@@ -96,4 +105,15 @@ async fn read_to_end(mut body: Body, limit: usize) -> Result<BytesMut, Unread> {
         }
     }
     Ok(bytes)
+}
+
+/// Reads the rest of a body that is too long, as far as the client's budget allows: a connection that
+/// is closed with unread bytes is reset, and the client may not see the response.
+async fn discard(connection: &Connection, mut body: Body) {
+    while let Some(Ok(frame)) = body.frame().await {
+        connection.charge(frame.data_ref().map_or(0, Bytes::len));
+        if connection.is_ended_by_us() {
+            return;
+        }
+    }
 }
