@@ -209,7 +209,7 @@ impl Bus {
         }
     }
 
-    /// Answers the question of this number, which that node has asked.
+    /// Sends the reply to a question of another node, which `seq` identifies.
     pub async fn answer(&self, to: &NodeId, seq: Sequence, reply: Reply) {
         if let Self::Redis(bus) = self {
             bus.answer(to, seq, reply).await;

@@ -100,7 +100,7 @@ fn message(text: &str) -> Option<Packet> {
     })
 }
 
-/// JavaScript's `Number`, but for what is no number of attachments anyway.
+/// JavaScript's `Number`, for texts that can be a count of attachments.
 fn number(text: &str) -> Option<f64> {
     let digits = |radix| {
         let mut digits = text[2..].chars();

@@ -262,7 +262,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<Stat
         let (tls, state) = (tls.clone(), state.clone());
         tokio::spawn(async move {
             match tls {
-                // Who does not trust the certificate hangs up.
+                // A client that does not trust the certificate hangs up.
                 Some(tls) => match tls.accept(stream).await {
                     Ok(stream) => serve(stream, &state).await,
                     Err(_) => None,

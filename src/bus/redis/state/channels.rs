@@ -53,7 +53,7 @@ impl Channels {
     }
 
     /// Wants the channel once less; returns whether Redis may have to be told, and who has to wait
-    /// anew.
+    /// again.
     pub(super) fn unwant(&mut self, user: &UserId) -> (bool, Vec<Waker>) {
         let Some(channel) = self.users.get_mut(user) else {
             return (false, Vec::new());
@@ -304,7 +304,7 @@ mod tests {
         }
         let (is_last, woken) = channels.unwant(&a);
         assert!(!is_last);
-        assert_eq!(woken.len(), 2, "the other waits anew");
+        assert_eq!(woken.len(), 2, "the other waits again");
         assert!(channels.unwant(&a).0);
         assert_eq!(channels.take_changes(10), Changes::default());
         assert_eq!(channels.count(), 0);

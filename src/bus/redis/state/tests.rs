@@ -302,7 +302,11 @@ fn three_hellos_lost_in_a_row_end_the_connection() {
     scene.becomes_ready();
     scene.state.begin_hello();
     let missed = scene.state.hello_lost(HelloError::NotReturned);
-    assert_eq!(missed, Ok(()), "the next connection begins anew");
+    assert_eq!(
+        missed,
+        Ok(()),
+        "the next connection starts from the beginning"
+    );
 }
 
 #[test]
