@@ -1,13 +1,17 @@
 //! A typed client of the internal API, for our own commands.
 
-use std::{error::Error, io, net::IpAddr, path::PathBuf, time::Duration};
+mod address;
+mod error;
+
+use std::{error::Error, io, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::{Url, redirect};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
-use thiserror::Error;
 
+use self::address::Address;
+pub use self::{address::is_loopback, error::ClientError};
 use crate::{
     id::{EventName, SessionId, UserId},
     secret::Secret,
@@ -40,90 +44,6 @@ pub enum Way {
     /// for hosts in `no_proxy`. A node on this machine is always called directly.
     EnvironmentProxy,
 }
-
-/// Why a call failed. The text never contains the secret or a payload.
-#[derive(Debug, Error)]
-pub enum ClientError {
-    #[error(
-        "{0:?} is not the address of a node; give one such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock with --url or SOCKD_URL"
-    )]
-    Url(String),
-    #[error(
-        "the secret for the internal API cannot be sent in a header; it may contain only visible ASCII characters"
-    )]
-    Secret,
-    #[error(
-        "failed to set up the HTTP client; check that the system's CA certificates are installed"
-    )]
-    Setup(#[source] reqwest::Error),
-    #[error(
-        "no answer from {url}; start sockd there, or name another node with --url or SOCKD_URL"
-    )]
-    Unreachable {
-        url: String,
-        #[source]
-        source: reqwest::Error,
-    },
-    #[error(
-        "this user must not connect to {url}; add it to the socket's group (internal.socket_group), or use sudo"
-    )]
-    NotAllowed {
-        url: String,
-        #[source]
-        source: reqwest::Error,
-    },
-    #[error("{url} received the request but did not answer; it may have been carried out")]
-    NoAnswer {
-        url: String,
-        #[source]
-        source: reqwest::Error,
-    },
-    #[error(
-        "{0} does not accept the secret; give the one it runs with in INTERNAL_SECRET, the configuration or --secret-file"
-    )]
-    Unauthorized(String),
-    #[error("{url} refuses with {status} {code}{}", remedy(.code))]
-    Refused {
-        url: String,
-        status: u16,
-        code: String,
-    },
-    #[error("{url} keeps its configuration, the new one has mistakes:\n  {}", .problems.join("\n  "))]
-    Mistakes { url: String, problems: Vec<String> },
-    #[error("{url} answers {status}, but not as sockd does; check that --url names a node")]
-    Unintelligible { url: String, status: u16 },
-}
-
-impl ClientError {
-    /// Whether no answer came, so that other calls will probably fail in the same way.
-    pub fn is_unreachable(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable { .. } | Self::NotAllowed { .. } | Self::NoAnswer { .. }
-        )
-    }
-
-    /// Whether the call may have taken effect, at least in part: an event that is sent again may then
-    /// arrive twice.
-    pub fn may_be_done(&self) -> bool {
-        match self {
-            Self::NoAnswer { .. } => true,
-            // The sockets of the node that answered have the event; others may not.
-            Self::Refused { code, .. } => code == BUS_UNAVAILABLE,
-            // A proxy may have lost the answer, or the server may not be sockd.
-            Self::Unintelligible { status, .. } => *status < 400 || *status >= 500,
-            Self::Url(_)
-            | Self::Secret
-            | Self::Setup(_)
-            | Self::Unreachable { .. }
-            | Self::NotAllowed { .. }
-            | Self::Unauthorized(_)
-            | Self::Mistakes { .. } => false,
-        }
-    }
-}
-
-const BUS_UNAVAILABLE: &str = "BUS_UNAVAILABLE";
 
 impl Client {
     /// A client of the node at the URL, which may have a path when it is behind a proxy, or at a
@@ -339,35 +259,6 @@ fn printable(code: &str) -> String {
     visible.take(64).collect()
 }
 
-/// What to do about a refusal.
-fn remedy(code: &str) -> &'static str {
-    match code {
-        BUS_UNAVAILABLE => {
-            ": it could not reach every node, so it is done for its own sockets, but may not be for those of other nodes; do it again when Redis is back"
-        }
-        "DRAINING" => ": it is shutting down; ask another node",
-        "FORBIDDEN" => ": a proxy adds browser headers (Sec-Fetch-*); call the node directly",
-        "INVALID_CONFIGURATION" => ": its configuration has mistakes; its log lists them",
-        "INVALID_EVENT" => ": the event is not supported there; see events.supported",
-        "INVALID_SESSION_ID" => {
-            ": the session id does not have the configured format; see ids.session"
-        }
-        "INVALID_USER_ID" => ": the user id does not have the configured format; see ids.user",
-        "LOCAL_ONLY" => ": it runs with --dev, for its own machine only; call it as localhost",
-        "NOT_FOUND" => ": it does not know the route; check that it is not older than this command",
-        "OVERLOADED" => ": it already handles internal.concurrency requests; try again",
-        "PAYLOAD_TOO_LARGE" => ": the payload is too long; see internal.max_body",
-        "PEER_TOO_OLD" => {
-            ": another node runs a release that cannot do this; upgrade the one that its log names first"
-        }
-        "REDIS_UNAVAILABLE" => ": it cannot reach Redis; try again when Redis is back",
-        "SESSIONS_IN_REDIS" => {
-            ": its sessions are in Redis; leave out --url, and set redis.url or REDIS_HOST to the same Redis"
-        }
-        _ => "; its log says more",
-    }
-}
-
 /// Whether the system forbids this user to connect.
 fn is_permission_denied(error: &reqwest::Error) -> bool {
     let mut source: Option<&(dyn Error + 'static)> = Some(error);
@@ -378,73 +269,6 @@ fn is_permission_denied(error: &reqwest::Error) -> bool {
         source = error.source();
     }
     false
-}
-
-/// Where a node is.
-struct Address {
-    /// For people.
-    shown: String,
-    /// With a slash at the end of its path, so that routes can be appended.
-    base: Url,
-    /// The unix socket to connect to, whatever the host of the URL.
-    socket: Option<PathBuf>,
-}
-
-impl Address {
-    fn parse(text: &str) -> Result<Self, ClientError> {
-        let invalid = || ClientError::Url(redacted(text));
-        let trimmed = text.trim();
-        let socket = unix_path(trimmed).map(PathBuf::from);
-        let url = match socket {
-            // A node with `--dev` answers only requests to this machine.
-            Some(_) => "http://localhost/",
-            None => trimmed,
-        };
-        let mut base = Url::parse(url).map_err(|_| invalid())?;
-        let is_plain = base.username().is_empty()
-            && base.password().is_none()
-            && base.query().is_none()
-            && base.fragment().is_none();
-        if !is_plain || !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
-            return Err(invalid());
-        }
-        // With port 0 the system chooses, and only the log of the server says which.
-        if base.port() == Some(0) {
-            return Err(invalid());
-        }
-        if !base.path().ends_with('/') {
-            base.set_path(&format!("{}/", base.path()));
-        }
-        let shown = match &socket {
-            Some(path) => format!("unix:{}", path.display()),
-            None => base.as_str().trim_end_matches('/').to_owned(),
-        };
-        Ok(Self {
-            shown,
-            base,
-            socket,
-        })
-    }
-}
-
-/// The URL without a user and password before its host.
-fn redacted(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme < at => {
-            format!("{}://…{}", &url[..scheme], &url[at..])
-        }
-        _ => url.to_owned(),
-    }
-}
-
-/// Whether the node is on this machine, where no proxy could reach it.
-pub fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -514,18 +338,5 @@ mod tests {
         assert!(!format!("{error:?} {error}").contains("break"));
         let shown = format!("{:?}", client("http://h").unwrap());
         assert!(!shown.contains("s3cret-value"), "{shown}");
-    }
-
-    #[test]
-    fn loopback_addresses_are_recognised() {
-        for (url, expected) in [
-            ("http://127.3.2.1:1", true),
-            ("http://[::1]:1", true),
-            ("http://localhost", true),
-            ("http://10.0.0.1", false),
-            ("http://127.example.org", false),
-        ] {
-            assert_eq!(is_loopback(&Url::parse(url).unwrap()), expected, "{url}");
-        }
     }
 }

@@ -1,0 +1,117 @@
+//! Why a call failed, and what to do about it.
+
+use thiserror::Error;
+
+/// Why a call failed. The text never contains the secret or a payload.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    #[error(
+        "{0:?} is not the address of a node; give one such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock with --url or SOCKD_URL"
+    )]
+    Url(String),
+    #[error(
+        "the secret for the internal API cannot be sent in a header; it may contain only visible ASCII characters"
+    )]
+    Secret,
+    #[error(
+        "failed to set up the HTTP client; check that the system's CA certificates are installed"
+    )]
+    Setup(#[source] reqwest::Error),
+    #[error(
+        "no answer from {url}; start sockd there, or name another node with --url or SOCKD_URL"
+    )]
+    Unreachable {
+        url: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    #[error(
+        "this user must not connect to {url}; add it to the socket's group (internal.socket_group), or use sudo"
+    )]
+    NotAllowed {
+        url: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    #[error("{url} received the request but did not answer; it may have been carried out")]
+    NoAnswer {
+        url: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    #[error(
+        "{0} does not accept the secret; give the one it runs with in INTERNAL_SECRET, the configuration or --secret-file"
+    )]
+    Unauthorized(String),
+    #[error("{url} refuses with {status} {code}{}", remedy(.code))]
+    Refused {
+        url: String,
+        status: u16,
+        code: String,
+    },
+    #[error("{url} keeps its configuration, the new one has mistakes:\n  {}", .problems.join("\n  "))]
+    Mistakes { url: String, problems: Vec<String> },
+    #[error("{url} answers {status}, but not as sockd does; check that --url names a node")]
+    Unintelligible { url: String, status: u16 },
+}
+
+impl ClientError {
+    /// Whether no answer came, so that other calls will probably fail in the same way.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::NotAllowed { .. } | Self::NoAnswer { .. }
+        )
+    }
+
+    /// Whether the call may have taken effect, at least in part: an event that is sent again may then
+    /// arrive twice.
+    pub fn may_be_done(&self) -> bool {
+        match self {
+            Self::NoAnswer { .. } => true,
+            // The sockets of the node that answered have the event; others may not.
+            Self::Refused { code, .. } => code == BUS_UNAVAILABLE,
+            // A proxy may have lost the answer, or the server may not be sockd.
+            Self::Unintelligible { status, .. } => *status < 400 || *status >= 500,
+            Self::Url(_)
+            | Self::Secret
+            | Self::Setup(_)
+            | Self::Unreachable { .. }
+            | Self::NotAllowed { .. }
+            | Self::Unauthorized(_)
+            | Self::Mistakes { .. } => false,
+        }
+    }
+}
+
+const BUS_UNAVAILABLE: &str = "BUS_UNAVAILABLE";
+
+/// What to do about a refusal.
+fn remedy(code: &str) -> &'static str {
+    match code {
+        BUS_UNAVAILABLE => {
+            ": it could not reach every node, so it is done for its own sockets, but may not be for those of other nodes; do it again when Redis is back"
+        }
+        "DRAINING" => ": it is shutting down; ask another node",
+        "FORBIDDEN" => ": a proxy adds browser headers (Sec-Fetch-*); call the node directly",
+        "INVALID_CONFIGURATION" => ": its configuration has mistakes; its log lists them",
+        "INVALID_EVENT" => ": the event is not supported there; see events.supported",
+        "INVALID_REASON" => ": the reason must be 1 to 64 printable ASCII characters",
+        "INVALID_SESSION_ID" => {
+            ": the session id does not have the configured format; see ids.session"
+        }
+        "INVALID_USER_ID" => ": the user id does not have the configured format; see ids.user",
+        "LOCAL_ONLY" => ": it runs with --dev, for its own machine only; call it as localhost",
+        "NOT_FOUND" => ": it does not know the route; check that it is not older than this command",
+        "OVERLOADED" => ": it already handles internal.concurrency requests; try again",
+        "PAYLOAD_TOO_LARGE" => ": the payload is too long; see internal.max_body",
+        "PEER_TOO_OLD" => {
+            ": another node runs a release that cannot do this; upgrade the one that its log names first"
+        }
+        "REDIS_UNAVAILABLE" => ": it cannot reach Redis; try again when Redis is back",
+        "SESSIONS_IN_REDIS" => {
+            ": its sessions are in Redis; leave out --url, and set redis.url or REDIS_HOST to the same Redis"
+        }
+        _ => "; its log says more",
+    }
+}
