@@ -9,21 +9,20 @@
 
 mod emit;
 mod hello;
+mod incoming;
 mod meters;
 mod question;
 mod shards;
 mod state;
 mod subscriber;
 mod subscription;
+mod upkeep;
 
 use std::{
-    future::Future,
-    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use ::redis::{PushInfo, PushKind, Value};
 use tokio::{
     sync::{Notify, SetOnce},
     time::{Instant, timeout},
@@ -31,7 +30,7 @@ use tokio::{
 
 use self::{
     meters::Meters,
-    state::{Action, Changes, CommandLink, ECHO_LIMIT, News, State},
+    state::{Action, CommandLink, ECHO_LIMIT, News, State},
 };
 pub use self::{
     question::Question,
@@ -39,22 +38,17 @@ pub use self::{
     subscriber::{SubscribeError, Subscriber},
     subscription::Subscription,
 };
-use super::{Listener, Logout, LogoutOrder, NotReady};
+use super::{Listener, NotReady};
 use crate::{
     error::chain,
     id::{NodeId, UserId},
     metrics::BUS_MESSAGES_DROPPED,
-    redis::{Backoff, Connection, Link, View, names::ChannelNames, refusal::Grants},
-    wire::{DecodeError, LogoutReason, NodeMessage, OwnEvents, Publication, UserMessage},
+    redis::{Connection, Link, View, names::ChannelNames, refusal::Grants},
+    wire::{NodeMessage, OwnEvents, Publication, UserMessage},
 };
 
-/// Channels in one SUBSCRIBE: few round trips for 100,000 users, and no command that holds Redis up.
-const CHUNK: usize = 1_000;
 /// How long a call right after the start waits for the bus, out of the time that it has.
 const START_LIMIT: Duration = Duration::from_millis(500);
-/// A subscriber connection that lasted no longer is replaced after a pause.
-const SHORT_LIFE: Duration = Duration::from_secs(2);
-
 #[derive(Debug)]
 pub struct RedisBus {
     node: NodeId,
@@ -176,166 +170,11 @@ impl RedisBus {
         );
     }
 
-    async fn stay_subscribed(self: &Arc<Self>, listener: &Arc<dyn Listener>) {
-        let mut backoff = Backoff::new(self.link.dialer.clone());
-        loop {
-            let since = Instant::now();
-            let why = self.use_one_connection(listener).await;
-            self.meters.lost();
-            self.feed(|state| state.lost(why, now()));
-            // The first attempt is made at once; one that took long needs no pause either.
-            if since.elapsed() > SHORT_LIFE {
-                backoff.reset();
-            } else {
-                backoff.pause().await;
-            }
-        }
-    }
-
-    /// Runs one subscriber connection to its end; returns why it ended.
-    async fn use_one_connection(self: &Arc<Self>, listener: &Arc<dyn Listener>) -> NotReady {
-        let generation = self.state().generation();
-        let (bus, recipient) = (self.clone(), listener.clone());
-        let on_push = move |push: PushInfo| bus.on_push(generation, push, &*recipient);
-        let bus = self.clone();
-        let canary = move |number| bus.names.canary(&bus.node, number);
-        let link = Some(self.link.clone());
-        let opened = Subscriber::open(&self.link.config, link, canary, on_push).await;
-        let (subscriber, mut watch) = match opened {
-            Ok(opened) => opened,
-            Err(error) => return self.explain(&error),
-        };
-        tokio::select! {
-            biased;
-            lost = watch.lost() => NotReady::SubscriberLost(lost),
-            why = self.live(subscriber, listener) => why,
-        }
-    }
-
-    async fn live(&self, mut subscriber: Subscriber, listener: &Arc<dyn Listener>) -> NotReady {
-        if let Err(why) = self.recover(&mut subscriber, listener).await {
-            return why;
-        }
-        tokio::select! {
-            biased;
-            why = self.keep_subscribed(&mut subscriber, listener) => why,
-            why = self.keep_saying_hello() => why,
-        }
-    }
-
-    /// Subscribes for all local users, and catches up with what was missed meanwhile. What arrives
-    /// during that waits, so that no event reaches a session whose replacement was missed.
-    async fn recover(
-        &self,
-        subscriber: &mut Subscriber,
-        listener: &Arc<dyn Listener>,
-    ) -> Result<(), NotReady> {
-        let started = Instant::now();
-        self.feed(State::catch_up);
-        let own = [self.names.node(&self.node), self.names.all().to_owned()];
-        let subscribed = subscriber.subscribe(&own).await;
-        subscribed.map_err(|error| self.explain(&error))?;
-        self.feed(|state| state.set_canaries(subscriber.canaries()));
-        let connected = self.link.connection().await;
-        connected.map_err(|_| NotReady::NotConnected)?;
-        self.feed(|state| state.receives_hellos(now()));
-        // Before anyone is let in, so that no other node takes itself for the only one.
-        self.say_hello().await?;
-        while self.state().has_changes() {
-            self.apply_changes(subscriber).await?;
-        }
-        let caught_up = listener.missed().await;
-        caught_up.map_err(|error| NotReady::NotCaughtUp(chain(&error)))?;
-        self.feed_delivering(&**listener, State::caught_up);
-        // All that took a while.
-        self.say_hello().await?;
-        let users = self.feed(|state| {
-            state.ready();
-            state.users()
-        });
-        self.meters.connected.set(1);
-        tracing::info!(users, elapsed = ?started.elapsed(), "subscribed to the bus");
-        self.started.set(()).ok();
-        Ok(())
-    }
-
-    async fn keep_subscribed(
-        &self,
-        subscriber: &mut Subscriber,
-        listener: &Arc<dyn Listener>,
-    ) -> NotReady {
-        loop {
-            let done = tokio::select! {
-                biased;
-                () = self.changes.notified() => self.apply_changes(subscriber).await,
-                () = subscriber.moved() => self.follow(subscriber, listener).await,
-            };
-            if let Err(why) = done {
-                return why;
-            }
-        }
-    }
-
-    /// Some channels have moved to another node of the cluster. They are found again, and what was
-    /// missed meanwhile is caught up with, as on a new connection.
-    async fn follow(
-        &self,
-        subscriber: &mut Subscriber,
-        listener: &Arc<dyn Listener>,
-    ) -> Result<(), NotReady> {
-        self.feed(State::moved);
-        let moved = subscriber.follow().await;
-        let moved = moved.map_err(|error| self.explain(&error))?;
-        self.feed(|state| state.set_canaries(subscriber.canaries()));
-        let users = moved.iter().filter_map(|name| self.names.user_of(name));
-        let users: Vec<_> = users.flat_map(UserId::try_from).collect();
-        tracing::debug!(users = users.len(), "followed channels to another node");
-        let caught_up = listener.missed_of(users).await;
-        caught_up.map_err(|error| NotReady::NotCaughtUp(chain(&error)))?;
-        self.feed_delivering(&**listener, State::followed);
-        Ok(())
-    }
-
-    async fn apply_changes(&self, subscriber: &mut Subscriber) -> Result<(), NotReady> {
-        let Changes {
-            unsubscribe,
-            subscribe,
-        } = self.feed(|state| state.take_changes(CHUNK, now()));
-        let names = |users: &[UserId]| -> Vec<String> {
-            users.iter().map(|user| self.names.user(user)).collect()
-        };
-        if !unsubscribe.is_empty() {
-            let names = names(&unsubscribe);
-            let unsubscribed = self.change(subscriber.unsubscribe(&names)).await;
-            unsubscribed.map_err(|error| self.explain(&error))?;
-        }
-        if !subscribe.is_empty() {
-            let names = names(&subscribe);
-            let subscribed = self.change(subscriber.subscribe(&names)).await;
-            subscribed.map_err(|error| self.explain(&error))?;
-            self.feed(|state| state.subscribed(&subscribe));
-        }
-        Ok(())
-    }
-
     /// A call right after the start waits a moment for the bus.
     async fn wait_for_start(&self) {
         if !self.started.initialized() {
             timeout(START_LIMIT, self.started.wait()).await.ok();
         }
-    }
-
-    /// Waits for a change of subscriptions, and says when that takes too long. A Redis that is held
-    /// up for a moment must not cost all subscriptions, so the state decides what follows.
-    async fn change<T>(&self, change: impl Future<Output = T>) -> T {
-        let mut change = pin!(change);
-        if let Ok(done) = timeout(ECHO_LIMIT, change.as_mut()).await {
-            return done;
-        }
-        self.feed(State::changes_overdue);
-        let done = change.await;
-        self.feed(State::changes_confirmed);
-        done
     }
 
     async fn publish(&self, channel: &str, message: Vec<u8>) -> Result<usize, NotReady> {
@@ -354,126 +193,32 @@ impl RedisBus {
         })
     }
 
-    fn on_push(&self, generation: u64, push: PushInfo, listener: &dyn Listener) {
-        if !matches!(push.kind, PushKind::Message | PushKind::SMessage) {
-            return;
-        }
-        let mut data = push.data.into_iter();
-        let (Some(Value::BulkString(channel)), Some(Value::BulkString(message))) =
-            (data.next(), data.next())
-        else {
-            return;
-        };
-        let channel = String::from_utf8_lossy(&channel);
-        let understood = match self.names.user_of(&channel) {
-            Some(user) => self.on_user_message(generation, user, &message, listener),
-            None => NodeMessage::decode(&message)
-                .map(|message| self.feed(|state| state.node_message(generation, message, now()))),
-        };
-        if let Err(error) = understood {
-            self.meters.ignored(&error).inc();
-            tracing::debug!(why = chain(&error), "ignored a message on the bus");
-        }
-    }
-
-    fn on_user_message(
-        &self,
-        generation: u64,
-        user: &str,
-        bytes: &[u8],
-        listener: &dyn Listener,
-    ) -> Result<(), DecodeError> {
-        // The event itself is still here, so that it need not be read again.
-        if let Some(seq) = self.own_events.recognise(bytes)
-            && self.feed_delivering(listener, |state| state.echo(generation, user, seq))
-        {
-            return Ok(());
-        }
-        let Ok(user) = UserId::try_from(user) else {
-            return Ok(());
-        };
-        let message = UserMessage::decode(bytes)?;
-        self.feed_delivering(listener, |state| state.received(generation, &user, message));
-        Ok(())
-    }
-
     /// Tells the state what happened, and does what follows from it. Nothing to deliver may follow.
     fn feed<T>(&self, event: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.state();
-        self.link.view(|link| state.sees(command_link(link)));
-        let told = event(&mut state);
-        let actions = state.take_actions();
-        drop(state);
-        self.perform(actions);
-        told
+        self.feed_seeing(|_| (), event).1
     }
 
     /// Like [`Self::feed`]; returns the command connection that the state saw meanwhile, too.
     fn feed_over_link<T>(&self, event: impl FnOnce(&mut State) -> T) -> (Option<Connection>, T) {
+        self.feed_seeing(|link| link.connection.cloned(), event)
+    }
+
+    fn feed_seeing<L, T>(
+        &self,
+        look: impl FnOnce(&View<'_>) -> L,
+        event: impl FnOnce(&mut State) -> T,
+    ) -> (L, T) {
         let mut state = self.state();
-        let connection = self.link.view(|link| {
+        let looked = self.link.view(|link| {
+            let looked = look(&link);
             state.sees(command_link(link));
-            link.connection.cloned()
+            looked
         });
         let told = event(&mut state);
         let actions = state.take_actions();
         drop(state);
         self.perform(actions);
-        (connection, told)
-    }
-
-    /// Like [`Self::feed`], and delivers what follows before it returns.
-    fn feed_delivering<T>(
-        &self,
-        listener: &dyn Listener,
-        event: impl FnOnce(&mut State) -> T,
-    ) -> T {
-        let (told, is_any) = self.feed(|state| {
-            let told = event(state);
-            (told, state.has_deliveries())
-        });
-        if !is_any {
-            return told;
-        }
-        let turn = self.delivering.lock();
-        let _turn = turn.unwrap_or_else(PoisonError::into_inner);
-        let deliveries = self.state().take_deliveries();
-        let mut own = Vec::new();
-        for delivery in deliveries {
-            let user = &delivery.user;
-            own.extend(delivery.own.map(|seq| (seq, delivery.over_bus)));
-            match delivery.message {
-                UserMessage::Emit { event, .. } => {
-                    listener.deliver(user, &event);
-                }
-                UserMessage::SessionChanged { from, seq, session } => {
-                    let logout = Logout {
-                        keep: Some(session),
-                        reason: LogoutReason::SESSION_REPLACED,
-                    };
-                    listener.log_out(user, LogoutOrder { from, seq, logout });
-                }
-                UserMessage::Kicked {
-                    from,
-                    seq,
-                    reason,
-                    session,
-                } => {
-                    let logout = Logout {
-                        keep: session,
-                        reason,
-                    };
-                    listener.log_out(user, LogoutOrder { from, seq, logout });
-                }
-                UserMessage::SessionHeld { session, age_ms } => {
-                    listener.session_held(user, session, Duration::from_millis(age_ms));
-                }
-            }
-        }
-        if !own.is_empty() {
-            self.feed(|state| state.delivered(&own));
-        }
-        told
+        (looked, told)
     }
 
     fn perform(&self, actions: Vec<Action>) {
