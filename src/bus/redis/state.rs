@@ -205,6 +205,10 @@ impl State {
 
     /// What is known of the command connection, to be told before anything that depends on it.
     pub(super) fn sees(&mut self, command: CommandLink) {
+        if command.is_demoted {
+            // Who was there to hear a hello on a replica says nothing of those at the master.
+            self.peers.doubt_alone();
+        }
         self.command = command;
     }
 

@@ -85,6 +85,11 @@ impl Peers {
         self.alone = receivers <= 1 && self.known.is_empty();
     }
 
+    /// The last hello may have missed nodes.
+    pub(super) fn doubt_alone(&mut self) {
+        self.alone = false;
+    }
+
     /// Whether there was certainly no other node when its last hello returned.
     pub(super) fn is_alone(&self) -> bool {
         self.alone
@@ -105,7 +110,7 @@ mod tests {
         peers.settle(1, now);
         assert!(peers.is_alone());
         peers.settle(2, now);
-        assert!(!peers.is_alone(), "somebody else received the hello");
+        assert!(!peers.is_alone(), "another node received the hello");
         peers.settle(1, now);
         assert!(peers.said_hello(peer.clone(), Build::own(), now));
         assert!(!peers.is_alone());

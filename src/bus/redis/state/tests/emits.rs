@@ -236,6 +236,20 @@ fn without_redis_an_event_is_complete_only_for_a_node_that_was_alone() {
 }
 
 #[test]
+fn a_node_that_was_alone_on_a_replica_does_not_know_who_is_at_the_master() {
+    let mut scene = Scene::ready();
+    scene.state.sees(AWAY);
+    assert_eq!(scene.begins("v"), Begun::Done(reached(0)), "it was alone");
+    scene.state.sees(REPLICA);
+    scene.state.sees(AWAY);
+    assert_eq!(scene.begins("v"), Begun::Done(UNAVAILABLE));
+    scene.state.sees(LINK);
+    scene.becomes_ready();
+    scene.state.sees(AWAY);
+    assert_eq!(scene.begins("v"), Begun::Done(reached(0)));
+}
+
+#[test]
 fn a_node_that_is_not_ready_publishes_and_delivers_without_the_bus() {
     for (peer, subscriber_lost, outcome) in [
         (false, true, reached(None)),
