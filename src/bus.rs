@@ -121,13 +121,13 @@ pub enum NotReady {
     SubscriptionUnanswered,
     #[error("Redis has lost a subscription of this node")]
     SubscriptionLost,
-    #[error("Redis did not accept an event in time")]
+    #[error("Redis did not accept a message in time")]
     EventUnanswered,
     #[error("an event did not return in time")]
     EventLost,
     #[error(transparent)]
     Demoted(Demoted),
-    /// Why the stored sessions could not be compared.
+    /// Why the sockets could not be compared with the stored sessions.
     #[error("{0}")]
     NotCaughtUp(String),
 }
@@ -161,7 +161,7 @@ impl Bus {
         }
     }
 
-    /// Sends a message that goes with no change of the session to the nodes that have the user;
+    /// Sends a message that is not part of a session change to the nodes that have the user;
     /// returns their number.
     ///
     /// # Errors

@@ -38,7 +38,7 @@ use crate::{
 
 /// A user with no more sockets than this gets its events at once.
 const BATCH: usize = 64;
-/// Sockets of a larger user that are written to before other users have their turn: some 50 us of
+/// How many sockets of a larger user are written to before other users get a turn: some 50 us of
 /// work, which hardly delays an event.
 const TURN: usize = 16;
 /// Enough that no shard is locked for long while all users are listed; as many on every machine, since
@@ -47,8 +47,8 @@ const SHARDS: usize = 256;
 
 /// The way to one client.
 pub trait Outlet: Send + Sync + 'static {
-    /// Sends an event; `false` if the client is gone. One that cannot keep up is the outlet's to
-    /// deal with.
+    /// Sends an event; `false` if the client is gone. The outlet deals with clients that cannot keep
+    /// up.
     fn send(&self, event: &Event) -> bool;
 
     /// Ends the connection because events for the client were lost; it has to connect again.
@@ -71,7 +71,7 @@ pub struct Hub {
     users: DashMap<ById, (), IdHasher>,
     /// How many sockets are in.
     count: AtomicUsize,
-    /// How often all handshakes were put in doubt.
+    /// How often all handshakes were asked to check again.
     doubts: AtomicU64,
     lifecycle: Lifecycle,
 }
@@ -150,8 +150,8 @@ impl Hub {
         })
     }
 
-    /// Revokes all sockets of the user that are in. Handshakes are not touched: they may as well have
-    /// begun later.
+    /// Revokes all sockets of the user that are in. Handshakes are not touched: they may have begun after
+    /// it.
     pub fn revoke_all(self: &Arc<Self>, user: &UserId, reason: LogoutReason) -> Option<Revoked> {
         let user = self.find(user)?;
         Some(user.revoke_all(self, reason))
@@ -356,8 +356,8 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// Revokes the judged sockets of other sessions than this one: they get nothing any more, but for
-    /// the reason.
+    /// Revokes the judged sockets of other sessions than this one: they get nothing more except the
+    /// reason.
     pub fn keep(&self, session: &SessionId, reason: LogoutReason) -> Revoked {
         self.user.keep(&self.hub, self.number, session, reason)
     }

@@ -78,7 +78,7 @@ pub enum NotReady {
     #[error(transparent)]
     Store(#[from] StoreNotReady),
     /// Something took too long all the same.
-    #[error("the node knows no reason")]
+    #[error("for no known reason")]
     Unknown,
 }
 
@@ -161,7 +161,7 @@ impl Node {
     /// The deadline is [`DECISION_LIMIT`] after the handshake began.
     ///
     /// # Errors
-    /// Why the client has to stay outside.
+    /// Why the client is refused.
     pub async fn admit(
         &self,
         user: &UserId,
@@ -253,14 +253,20 @@ impl Node {
     /// Tells the other nodes of those that Redis does not know: once, or once `again`.
     async fn sweep(&self, again: bool) -> Result<(), SweepError> {
         let mut users = self.hub.presences().map(|presence| presence.user);
+        let mut outcome = Ok(());
         loop {
             let chunk: Vec<UserId> = users.by_ref().take(CHUNK).collect();
             if chunk.is_empty() {
-                return Ok(());
+                return outcome;
             }
-            let unknown = self.enforce_stored(&chunk).await?;
-            self.compare(unknown, again).await?;
+            // One part of a Cluster that is down must not keep the others from being swept.
+            outcome = outcome.and(self.sweep_chunk(&chunk, again).await);
         }
+    }
+
+    async fn sweep_chunk(&self, users: &[UserId], again: bool) -> Result<(), SweepError> {
+        let unknown = self.enforce_stored(users).await?;
+        Ok(self.compare(unknown, again).await?)
     }
 
     /// Returns what is held of users who have no stored session.

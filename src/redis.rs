@@ -76,7 +76,7 @@ pub enum ConnectError {
     },
     #[error("no Sentinel at {sentinels} knows a master named {master}")]
     UnknownMaster { sentinels: String, master: String },
-    #[error("Redis at {url} is not the master that others take it for")]
+    #[error("Redis at {url} is not a master, although it is listed as one")]
     NotMaster { url: String },
 }
 

@@ -24,7 +24,7 @@ pub enum SessionStore {
 /// The outcome of a session's claim to be the active one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// There was none; now it is this one, and so many nodes were told.
+    /// There was none; now it is this one, and and this many nodes were told.
     Adopted { told: usize },
     /// It was this one already.
     Active,

@@ -168,9 +168,9 @@ pub struct ReloadAnswer {
     pub ok: bool,
     /// The settings that have new values now.
     pub changed: Vec<String>,
-    /// The settings whose new values hold after a restart only.
+    /// The settings whose new values take effect only after a restart.
     pub needs_restart: Vec<String>,
-    /// What works, but probably not as intended.
+    /// Settings that work, but probably not as intended.
     pub warnings: Vec<String>,
 }
 

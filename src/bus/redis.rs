@@ -49,6 +49,7 @@ use crate::{
 
 /// How long a call right after the start waits for the bus, out of the time that it has.
 const START_LIMIT: Duration = Duration::from_millis(500);
+
 #[derive(Debug)]
 pub struct RedisBus {
     node: NodeId,
@@ -71,7 +72,7 @@ pub struct RedisBus {
 
 impl RedisBus {
     pub fn new(node: NodeId, link: Link, names: ChannelNames) -> Self {
-        // The bus has channels alone.
+        // The bus uses only channels.
         let grants = Grants::new(&link.config, "");
         Self {
             own_events: OwnEvents::of(&node),
@@ -105,7 +106,7 @@ impl RedisBus {
         self.wait_for_start().await;
         self.check()?;
         let Publication { channel, message } = publication;
-        self.publish(channel, message.clone()).await
+        self.publish(channel, message).await
     }
 
     pub(super) async fn tell_peers(
@@ -147,7 +148,7 @@ impl RedisBus {
         let message = match reply {
             Reply::Disconnected(count) => NodeMessage::Disconnected { seq, count, from },
         };
-        if let Err(error) = self.publish(&self.names.node(to), message.encode()).await {
+        if let Err(error) = self.publish(&self.names.node(to), &message.encode()).await {
             tracing::warn!(%to, why = %error, "cannot answer another node");
         }
     }
@@ -159,7 +160,7 @@ impl RedisBus {
     pub(super) async fn leave(&self) {
         let node = self.node.clone();
         let message = NodeMessage::Bye { node }.encode();
-        self.publish(self.names.all(), message).await.ok();
+        self.publish(self.names.all(), &message).await.ok();
     }
 
     pub(super) async fn run(self: Arc<Self>, listener: Arc<dyn Listener>) {
@@ -177,7 +178,7 @@ impl RedisBus {
         }
     }
 
-    async fn publish(&self, channel: &str, message: Vec<u8>) -> Result<usize, NotReady> {
+    async fn publish(&self, channel: &str, message: &[u8]) -> Result<usize, NotReady> {
         let Some(mut connection) = self.link.current() else {
             return Err(NotReady::NotConnected);
         };
@@ -255,9 +256,12 @@ fn tell(news: News) {
         News::StillNotReady(why) => tracing::warn!(%why, "still not ready on the bus"),
         News::Ready => tracing::info!("ready on the bus"),
         News::PeerCame { node, release } => {
-            tracing::info!(%node, release, "another node is there");
+            tracing::info!(%node, release, "another node has joined");
         }
-        News::PeerLeft { node } => tracing::info!(%node, "another node has gone"),
+        News::PeerLeft { node } => tracing::info!(%node, "another node has left"),
+        News::PeerSilent { node } => {
+            tracing::warn!(%node, "another node is silent, and counts as gone");
+        }
         News::Dropped(count) => {
             BUS_MESSAGES_DROPPED.inc_by(count);
         }

@@ -90,7 +90,7 @@ impl Sockets {
         removed
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Socket> {
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Socket> {
         self.slots.iter().filter_map(|slot| slot.socket.as_ref())
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Admissions, events and judgements take numbers from one sequence. An event, like a judgement,
 //! concerns the sockets with a smaller number. Events for many sockets go to a backlog, from which
-//! one task sends them in turns, and later events queue behind.
+//! one task sends them in turns, and later events queue behind them.
 
 use std::{
     collections::BTreeMap,
@@ -53,6 +53,8 @@ struct Activity {
     /// How often a session was announced during the handshakes, and which was the last.
     announcements: u64,
     announced: Option<SessionId>,
+    /// The number of the first of the latest announcements that all name it.
+    first_of_these: u64,
     /// How many judgements are under way; while there is one, events wait.
     holds: usize,
     backlog: Backlog,
@@ -124,11 +126,9 @@ impl User {
     ) -> Result<u64, Denied> {
         let mut state = self.lock();
         let activity = state.activity();
-        let is_in_doubt = match activity.announcements - known.announcements {
-            0 => false,
-            1 => activity.announced.as_ref() != Some(session),
-            _ => true,
-        };
+        let is_in_doubt = activity.announcements != known.announcements
+            && (activity.announced.as_ref() != Some(session)
+                || activity.first_of_these > known.announcements + 1);
         let doubts = hub.doubts();
         if is_in_doubt || doubts != known.doubts {
             let announcements = activity.announcements;
@@ -219,7 +219,10 @@ impl User {
             && activity.handshakes > 0
         {
             activity.announcements += 1;
-            activity.announced = Some(session.clone());
+            if activity.announced.as_ref() != Some(session) {
+                activity.first_of_these = activity.announcements;
+                activity.announced = Some(session.clone());
+            }
         }
         if state
             .sockets
@@ -273,7 +276,7 @@ impl User {
     /// The session of the user's newest socket.
     pub(super) fn holding(&self) -> Option<Holding> {
         let state = self.lock();
-        let socket = state.sockets.iter().last()?;
+        let socket = state.sockets.iter().next_back()?;
         let newest = state.newest.as_ref()?;
         let took = Duration::from_millis(newest.took_ms.into());
         Some(Holding {

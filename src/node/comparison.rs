@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Node {
-    /// Tells the other nodes what is held here: once, or once `again`.
+    /// Tells the other nodes what is held here: once, or, with `again`, also what was told before.
     pub(super) async fn compare(
         &self,
         held: Vec<Holding>,
@@ -62,7 +62,7 @@ impl Node {
                 return;
             };
             drop(begun);
-            // The other node gives way once it knows.
+            // The other node disconnects its sockets once it knows.
             if let Err(error) = node.compare(vec![newer], true).await {
                 tracing::debug!(why = chain(&error), "cannot tell which session is newer");
             }

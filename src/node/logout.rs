@@ -19,7 +19,7 @@ use crate::{
     wire::{LogoutReason, UserMessage},
 };
 
-/// How long the other nodes may take to answer an order to disconnect sockets.
+/// How long the other nodes may take to answer a request to disconnect sockets.
 const ANSWER_LIMIT: Duration = Duration::from_millis(1_500);
 /// How long they may take while this node is not ready on the bus.
 const DOUBT_LIMIT: Duration = Duration::from_millis(250);
@@ -38,6 +38,7 @@ pub struct LoggedOut {
 /// Why a user was not logged out; unless it says otherwise, no socket was touched.
 #[derive(Debug, Error)]
 pub enum LogoutError {
+    /// It may be carried out all the same.
     #[error("Redis did not answer in time: {0}")]
     Timeout(NotReady),
     #[error("the session store failed")]
@@ -66,7 +67,8 @@ impl Node {
     /// Makes the session the active one, and disconnects the sockets of all others on all nodes.
     ///
     /// # Errors
-    /// The session could not be stored; no socket was touched.
+    /// No socket was touched. If Redis did not answer in time, the session may be stored all the same,
+    /// and is then enforced.
     pub async fn force_logout(
         &self,
         user: &UserId,

@@ -23,9 +23,9 @@ const LIMIT: Duration = Duration::from_secs(1);
 /// Why the stored sessions cannot be relied on.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum StoreNotReady {
-    #[error("the sessions were not looked at yet")]
+    #[error("the sessions have not been checked yet")]
     NotTried,
-    #[error("Redis does not answer for the sessions in time")]
+    #[error("Redis did not answer a session query in time")]
     Timeout,
     /// What the store said.
     #[error("{0}")]

@@ -1,4 +1,4 @@
-//! What a connection to Redis takes from outside the process: a byte stream, and chance.
+//! What a connection to Redis takes from outside the process: a byte stream and randomness.
 
 use std::{fmt, future::Future, io, pin::Pin, sync::Arc};
 
@@ -14,7 +14,7 @@ pub enum Dialer {
     Given(Arc<dyn Dial>),
 }
 
-/// A network that is not the one of this machine. Only a Redis that runs by itself is reached over it.
+/// A network that is not the one of this machine. Only a standalone Redis can be reached over it.
 pub trait Dial: fmt::Debug + Send + Sync + 'static {
     /// Opens a stream to the server at the URL.
     fn dial(&self, url: &str) -> Dialing;

@@ -161,15 +161,13 @@ impl Link {
 
     /// The connection, if there is one now.
     pub fn current(&self) -> Option<Connection> {
-        let state = self.state.borrow();
-        let present = state.connection.as_ref();
-        present.map(|(connection, _)| connection.clone())
+        self.view(|link| link.connection.cloned())
     }
 
     /// # Errors
     /// The server is a replica: others may be using its master already.
     pub fn check_role(&self) -> Result<(), Demoted> {
-        if self.state.borrow().is_demoted {
+        if self.view(|link| link.is_demoted) {
             return Err(self.demoted());
         }
         Ok(())
@@ -248,7 +246,7 @@ async fn supervise(
                         }
                         // It serves until there is a new one.
                         _ = renewal.wait_for(|asked| *asked > Some(since)) => {
-                            "its view of the servers is old"
+                            "its view of the servers is outdated"
                         }
                     };
                     connected.set(0);

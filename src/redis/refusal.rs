@@ -98,7 +98,7 @@ pub enum Refusal {
     TlsOnly,
     /// It closes the connection at HELLO, but not at PING.
     HungUpAtHello,
-    /// The other end hung up at once, as a Redis does that speaks TLS alone.
+    /// The other end hung up at once, as a Redis that speaks only TLS does.
     HungUp,
     /// Nothing listens there.
     Absent,
@@ -123,7 +123,7 @@ impl Refusal {
     fn read(text: &str) -> Option<Self> {
         if let Some((_, rest)) = text.split_once("permissions to run the '") {
             let command = match rest.split('\'').next() {
-                // Redis 6.2 does not name the subcommand; sockd has one of each alone.
+                // Redis 6.2 does not name the subcommand; sockd uses only one of each.
                 Some("script") => Some("script|load"),
                 Some("pubsub") => Some("pubsub|numsub"),
                 command => command,
@@ -188,7 +188,7 @@ impl Refusal {
         sign.map(|(_, refusal)| refusal.clone())
     }
 
-    /// What to do about it, to stand behind what was said.
+    /// What to do about it, to follow what was said.
     pub fn remedy(&self, grants: &Grants) -> Cow<'static, str> {
         let grant = |rules: &str| format!("grant it: {}", grants.command(rules)).into();
         match self {
@@ -199,7 +199,7 @@ impl Refusal {
             Self::Password => "set redis.username and redis.password (REDIS_PASS) to a user that Redis has and that is on, without a username \"default\"".into(),
             Self::NoPassword => "set redis.password (REDIS_PASS), and redis.username unless it is \"default\"".into(),
             Self::ReadOnly => "it is a replica: point redis.url to its master, which INFO replication names".into(),
-            Self::Full => "raise its maxmemory or delete what others keep there, and leave maxmemory-policy at noeviction, or sessions may be evicted".into(),
+            Self::Full => "raise its maxmemory or delete other data in it, and leave maxmemory-policy at noeviction, or sessions may be evicted".into(),
             Self::Unsaved => "it cannot save to its disk: see its log, and make room there or mend the permissions of its folder".into(),
             Self::TooFewReplicas => "it has fewer replicas than min-replicas-to-write asks for: bring them back, or lower it".into(),
             Self::Loading => "wait until it has read its data, after which sockd goes on by itself".into(),
@@ -228,7 +228,7 @@ impl Refusal {
             Self::HungUpAtHello => "if this persists, a proxy in front of Redis speaks only RESP2 (such as twemproxy): bypass it, because sockd needs RESP3 (Redis 6.2 or newer, or Valkey)".into(),
             Self::HungUp => "if Redis speaks TLS there, write rediss:// in redis.url, else see its log".into(),
             Self::Absent => "start Redis there, or set redis.url (REDIS_HOST, REDIS_PORT) to where it is".into(),
-            Self::UnknownHost => "see that the host in redis.url (REDIS_HOST) is spelt as the DNS has it".into(),
+            Self::UnknownHost => "see that the host in redis.url (REDIS_HOST) is spelled as in the DNS".into(),
             Self::Silent => "see that it runs, that no firewall drops what is sent there, and that it speaks TLS if redis.url begins with rediss://".into(),
         }
     }
@@ -263,7 +263,7 @@ fn unknown_command(text: &str) -> Option<&str> {
     (!command.is_empty()).then_some(command)
 }
 
-/// The text as a glob pattern that matches it alone, as Redis reads patterns.
+/// The text as a glob pattern that matches only it, as Redis reads patterns.
 pub fn escape_glob(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for c in text.chars() {

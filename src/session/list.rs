@@ -1,4 +1,4 @@
-//! The active sessions in Redis, page by page, for the operator's eyes.
+//! The active sessions in Redis, page by page, for operators.
 
 use std::{
     collections::HashSet,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Bound,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -35,9 +36,8 @@ impl MemorySessions {
     pub fn list(&self, after: Option<&UserId>, limit: usize) -> Vec<(UserId, SessionId, Duration)> {
         let now = Instant::now();
         let active = self.lock();
-        let later = active
-            .iter()
-            .filter(|(user, _)| after.is_none_or(|after| *user > after));
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let later = active.range::<UserId, _>((from, Bound::Unbounded));
         later
             .filter(|(_, active)| active.until > now)
             .map(|(user, active)| (user.clone(), active.session.clone(), active.until - now))

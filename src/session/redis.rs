@@ -80,7 +80,7 @@ impl RedisSessions {
         }
     }
 
-    /// The connection, if writes to it last: a replica can be configured to accept writes, and loses
+    /// The connection, if writes to it are durable: a replica can be configured to accept writes, and loses
     /// them.
     async fn writable(&self) -> Result<Connection, SessionError> {
         let connection = self.link.connection().await?;
@@ -278,7 +278,7 @@ async fn tell_again(
 enum Stored {
     None,
     Session(String),
-    /// JSON, but not a session: never equal, never adopted over.
+    /// JSON, but not a session: never equal, never replaced by adoption.
     Other,
 }
 

@@ -1,4 +1,4 @@
-//! Publishes events for the state, and sees to those that are late.
+//! Publishes events for the state, and handles those that are late.
 
 use std::{
     future::{Future, poll_fn},

@@ -52,9 +52,10 @@ impl RedisBus {
             node: self.node.clone(),
             seq,
             build: Build::own(),
-        };
+        }
+        .encode();
         let sent_at = Instant::now();
-        let publish = self.publish(channel, message.encode());
+        let publish = self.publish(channel, &message);
         let receivers = timeout_at(deadline, publish)
             .await
             .map_err(|_| HelloError::Unsent(NotReady::HelloUnanswered))?

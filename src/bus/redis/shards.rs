@@ -26,7 +26,7 @@ use tokio::{
 
 use super::subscriber::{SubscribeError, Watches};
 use crate::{
-    config::{self, Topology},
+    config,
     redis::{
         Connection,
         cluster::{SlotMap, connect_to_master},
@@ -35,7 +35,7 @@ use crate::{
 
 /// How often channels are looked for where the node before said that they are.
 const HOPS: u32 = 12;
-/// The pause after a fruitless hop: a slot's old and new master do not turn at the same instant.
+/// The pause after a fruitless hop: a slot's old and new master do not switch at the same instant.
 const HOP_PAUSE: Duration = Duration::from_millis(25);
 /// Commands in one pipeline to one node.
 const PIPELINE: usize = 1_000;
@@ -81,13 +81,11 @@ struct State {
 impl Shards {
     pub(super) async fn open(
         config: Arc<config::Redis>,
+        nodes: &[String],
         canary: CanaryName,
         on_push: OnPush,
         watches: Watches,
     ) -> Result<Self, SubscribeError> {
-        let Topology::Cluster { nodes } = &config.topology else {
-            unreachable!("shards are opened only for a Cluster");
-        };
         let slots = SlotMap::read(&config, nodes).await?;
         let mut shards = Self {
             slots,
@@ -140,9 +138,10 @@ impl Shards {
             for channel in channels {
                 state.subscribed.remove(channel);
             }
-            state
-                .moved
-                .retain(|(channel, _)| !channels.contains(channel));
+            if !state.moved.is_empty() {
+                let gone: HashSet<&String> = channels.iter().collect();
+                state.moved.retain(|(channel, _)| !gone.contains(channel));
+            }
         }
         let channels: Vec<&String> = channels.iter().collect();
         for answer in self.ask("SUNSUBSCRIBE", &channels).await? {

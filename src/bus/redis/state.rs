@@ -14,7 +14,7 @@
 //! | [`State::moved`] | live | messages wait; some channels are to be found again |
 //! | [`State::followed`] | live | what waited is delivered; says hello |
 //! | [`State::lost`] | any → down | not ready; channels to subscribe again; own events are late |
-//! | [`State::hello_returned`] | live | ready, unless it was; peers silent for long are forgotten |
+//! | [`State::hello_returned`] | live | ready, if it was not; peers silent for long are forgotten |
 //! | [`State::hello_returned`] | catching up | as above, but not ready yet |
 //! | [`State::hello_returned`] twice | live, a change of subscriptions is overdue | ends the connection |
 //! | [`State::hello_lost`] | live | not ready; three lost in a row end the connection |
@@ -41,7 +41,7 @@
 //! | received by *n* | over the bus, or late | *n* nodes |
 //! | received by nobody, awaited over the bus | late | as if refused; ends the subscriber connection |
 //! | received by *n* | not awaited, the node was ready | *n* nodes |
-//! | received by *n* | without the bus, as the node was not ready | done if it is linked or alone, else unavailable |
+//! | received by *n* | without the bus, as the node was not ready | done if it is live or alone, else unavailable |
 //! | received by nobody, not awaited | any | as above once the server is proven a master; unavailable from a replica |
 //! | refused, or not answered in time | over the bus | done, number of nodes unknown |
 //! | refused, or not answered in time | late, or nobody here | done if it is alone, else unavailable |
@@ -116,7 +116,7 @@ pub(super) struct State {
     /// Why the node is not ready, if it is not.
     trouble: Option<NotReady>,
     command: CommandLink,
-    /// No event is sent to Redis before this time, because it has just failed to answer one.
+    /// No event is sent to Redis before this time: it has just failed to answer one.
     mute_until: Option<Instant>,
     channels: Channels,
     lanes: Lanes,
@@ -173,6 +173,10 @@ pub(super) enum News {
         release: String,
     },
     PeerLeft {
+        node: NodeId,
+    },
+    /// It has said nothing for long, and counts as gone.
+    PeerSilent {
         node: NodeId,
     },
     /// So many events did not fit among those that wait.
@@ -370,9 +374,9 @@ impl State {
             }
             NodeMessage::Bye { node } if node == self.node => {}
             NodeMessage::Bye { node } => {
-                self.peers.gone(&node);
-                let news = News::PeerLeft { node };
-                self.actions.push(Action::Tell(news));
+                if self.peers.gone(&node) {
+                    self.actions.push(Action::Tell(News::PeerLeft { node }));
+                }
             }
             NodeMessage::Disconnected { seq, count, from } => {
                 self.answered(seq, from, Reply::Disconnected(count));

@@ -41,7 +41,7 @@ pub enum SubscribeError {
 impl Subscriber {
     /// Opens the connections that are needed; messages go to `on_push`, which must not block. The watch
     /// tells when one of them is lost, and with it some subscriptions. A server that becomes a replica
-    /// is kept until the `successor` has found the master.
+    /// is kept until `successor` is connected to the master.
     ///
     /// # Errors
     /// Redis cannot be reached.
@@ -52,9 +52,9 @@ impl Subscriber {
         on_push: impl Fn(PushInfo) + Send + Sync + 'static,
     ) -> Result<(Self, Watch), SubscribeError> {
         let (watches, watch) = Watch::new(config.command_timeout);
-        if let Topology::Cluster { .. } = config.topology {
+        if let Topology::Cluster { nodes } = &config.topology {
             let (on_push, canary) = (Arc::new(on_push), Box::new(canary));
-            let shards = Shards::open(config.clone(), canary, on_push, watches).await?;
+            let shards = Shards::open(config.clone(), nodes, canary, on_push, watches).await?;
             return Ok((Self::Sharded(Box::new(shards)), watch));
         }
         let (ended, end) = mpsc::channel(1);

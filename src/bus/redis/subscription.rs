@@ -1,4 +1,4 @@
-//! The wish of one socket for its user's channel.
+//! One socket's subscription to its user's channel.
 
 use std::{future::poll_fn, sync::Arc};
 

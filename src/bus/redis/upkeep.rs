@@ -1,4 +1,4 @@
-//! Keeps the node subscribed to its users' channels, over one subscriber connection after the other.
+//! Keeps the node subscribed to its users' channels, over one subscriber connection after another.
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
@@ -114,8 +114,9 @@ impl RedisBus {
         loop {
             let done = tokio::select! {
                 biased;
-                () = self.changes.notified() => self.apply_changes(subscriber).await,
+                // First, as a busy node never runs out of changes.
                 () = subscriber.moved() => self.follow(subscriber, listener).await,
+                () = self.changes.notified() => self.apply_changes(subscriber).await,
             };
             if let Err(why) = done {
                 return why;

@@ -136,7 +136,7 @@ async fn an_emit_without_redis_says_whether_others_may_have_missed_it() {
     // A peer that left in good order is no peer.
     assert_eq!(there.drain().await, Some(0));
     eventually(PATIENCE, "the news that the peer has gone", || async {
-        here.log().text().contains("another node has gone")
+        here.log().text().contains("another node has left")
     })
     .await;
     emit(&here, &user).await;

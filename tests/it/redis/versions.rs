@@ -168,7 +168,7 @@ async fn what_an_older_live_node_cannot_do_is_refused() {
     // It is upgraded, or goes.
     node.say(ALL, br#"{"v":1,"kind":"bye","node":"old"}"#);
     eventually(PATIENCE, "the news that it has gone", || async {
-        sockd.log().text().contains("another node has gone")
+        sockd.log().text().contains("another node has left")
     })
     .await;
     assert_eq!(sockd.force_logout(user, &next).await, 1);
@@ -275,7 +275,7 @@ impl Neighbour {
         more["node"] = json!(name);
         more["seq"] = json!(1);
         self.say(ALL, more.to_string().as_bytes());
-        let noticed = format!("another node is there node={name}");
+        let noticed = format!("another node has joined node={name}");
         eventually(PATIENCE, "the news of another node", || async {
             self.sockd.log().text().contains(&noticed)
         })

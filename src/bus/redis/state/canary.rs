@@ -7,10 +7,10 @@ use std::{
 
 use thiserror::Error;
 
-use super::{Action, HELLO_INTERVAL, Phase, State};
+use super::{Action, HELLO_INTERVAL, News, Phase, State};
 use crate::{bus::NotReady, wire::Sequence};
 
-/// How often the node says hello while it is not ready: soon sure, and soon well again.
+/// How often the node says hello while it is not ready: so that it recovers quickly.
 const DOUBT_INTERVAL: Duration = Duration::from_millis(250);
 /// After so many hellos in a row that did not return, the subscriber connection is rebuilt.
 const LOST_HELLOS: u32 = 3;
@@ -33,7 +33,7 @@ pub(super) struct Canary {
     channels: Vec<String>,
     /// The newest of our own hellos that returned.
     newest: Sequence,
-    /// That, when the hello under way began.
+    /// Its value when the current hello began.
     newest_before: Sequence,
     /// How many hellos in a row were sent and did not return.
     lost: u32,
@@ -94,7 +94,9 @@ impl State {
 
     /// The whole hello returned; so many nodes received it.
     pub(in crate::bus::redis) fn hello_returned(&mut self, receivers: usize, now: Instant) {
-        self.peers.settle(receivers, now);
+        for node in self.peers.settle(receivers, now) {
+            self.actions.push(Action::Tell(News::PeerSilent { node }));
+        }
         self.canary.lost = 0;
         if self.phase != Phase::Live {
             return;

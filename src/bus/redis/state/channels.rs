@@ -1,6 +1,7 @@
 //! Which users' channels this node is subscribed to, and which it is about to be.
 
 use std::{
+    mem,
     task::{Poll, Waker},
     time::Instant,
 };
@@ -29,6 +30,8 @@ struct Channel {
     requested: bool,
     /// Redis has confirmed it.
     subscribed: bool,
+    /// It is among those that are changed.
+    changed: bool,
     /// Who waits for that.
     waiting: Vec<Waker>,
 }
@@ -46,7 +49,7 @@ impl Channels {
         let channel = self.users.entry(user.clone()).or_default();
         channel.wanted += 1;
         let is_new = !channel.requested;
-        if is_new {
+        if is_new && !mem::replace(&mut channel.changed, true) {
             self.changed.push(user.clone());
         }
         is_new
@@ -60,9 +63,9 @@ impl Channels {
         };
         channel.wanted -= 1;
         // One of those who wait may have given up, and it is not known which.
-        let waiting = std::mem::take(&mut channel.waiting);
+        let waiting = mem::take(&mut channel.waiting);
         let is_last = channel.wanted == 0;
-        if is_last {
+        if is_last && !mem::replace(&mut channel.changed, true) {
             self.changed.push(user.clone());
         }
         (is_last, waiting)
@@ -72,7 +75,9 @@ impl Channels {
         match self.users.get_mut(user) {
             Some(channel) if channel.subscribed => Poll::Ready(()),
             Some(channel) => {
-                channel.waiting.push(waker.clone());
+                if !channel.waiting.iter().any(|known| known.will_wake(waker)) {
+                    channel.waiting.push(waker.clone());
+                }
                 Poll::Pending
             }
             // Whoever waits wants it, so there is one.
@@ -105,6 +110,7 @@ impl Channels {
             let Some(channel) = self.users.get_mut(&user) else {
                 continue;
             };
+            channel.changed = false;
             if channel.wanted == 0 {
                 let was_requested = channel.requested;
                 self.users.remove(&user);
@@ -145,6 +151,7 @@ impl Channels {
         self.users.retain(|_, channel| {
             channel.requested = false;
             channel.subscribed = false;
+            channel.changed = true;
             channel.wanted > 0
         });
         self.changed = self.users.keys().cloned().collect();

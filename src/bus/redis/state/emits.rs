@@ -328,7 +328,7 @@ impl State {
         Some(number)
     }
 
-    /// The server at the end of that command connection is a replica, is none, or did not say.
+    /// The server at the end of that command connection is a replica, is not one, or did not say.
     pub(in crate::bus::redis) fn role_checked(&mut self, link: u64, is_replica: Option<bool>) {
         for seq in std::mem::take(&mut self.emits.asked) {
             let Some(emit) = self.emits.by_seq.get_mut(&seq) else {
@@ -388,7 +388,7 @@ impl State {
         }
     }
 
-    /// What to tell of an event that did not go over Redis.
+    /// What to report for an event that did not go over Redis.
     fn unsent(&self, user: &UserId) -> Outcome {
         // While Redis is away no node admits anyone, but behind a replica there is a master.
         if self.command.is_demoted || !self.peers.is_alone() {

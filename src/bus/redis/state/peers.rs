@@ -46,7 +46,7 @@ impl Peers {
     }
 
     /// # Errors
-    /// One of the nodes is not capable of acting on the message.
+    /// One of the nodes cannot act on the message.
     pub(super) fn understand(&self, message: &UserMessage) -> Result<(), PeerTooOld> {
         let kind = message.kind();
         for (node, Peer { build, .. }) in &self.known {
@@ -66,9 +66,9 @@ impl Peers {
         self.known.keys()
     }
 
-    /// A node said that it goes.
-    pub(super) fn gone(&mut self, node: &NodeId) {
-        self.known.remove(node);
+    /// A node said that it leaves; `true` if it was known.
+    pub(super) fn gone(&mut self, node: &NodeId) -> bool {
+        self.known.remove(node).is_some()
     }
 
     /// This node was not subscribed until now.
@@ -78,11 +78,14 @@ impl Peers {
             .for_each(|peer| peer.last_hello = now);
     }
 
-    /// The hello of this node returned, and so many nodes received it.
-    pub(super) fn settle(&mut self, receivers: usize, now: Instant) {
-        self.known
-            .retain(|_, peer| now.duration_since(peer.last_hello) < MEMORY);
+    /// The hello of this node returned, and so many nodes received it. Returns the nodes that have been
+    /// silent for too long, which are forgotten.
+    pub(super) fn settle(&mut self, receivers: usize, now: Instant) -> Vec<NodeId> {
+        let is_silent = |_: &NodeId, peer: &mut Peer| now.duration_since(peer.last_hello) >= MEMORY;
+        let silent = self.known.extract_if(is_silent);
+        let silent = silent.map(|(node, _)| node).collect();
         self.alone = receivers <= 1 && self.known.is_empty();
+        silent
     }
 
     /// The last hello may have missed nodes.
@@ -121,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_makes_no_peer_forgotten() {
+    fn no_peer_is_forgotten_because_of_an_outage() {
         let now = Instant::now();
         let peer = NodeId::try_from("b").unwrap();
         let mut peers = Peers::default();

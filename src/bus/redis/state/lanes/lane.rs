@@ -97,7 +97,7 @@ impl Lane {
         }
     }
 
-    /// Passes on the messages at the head that need no look themselves.
+    /// Delivers messages from the head until one needs a session check.
     pub(super) fn pass_received(
         &mut self,
         user: &UserId,
