@@ -95,7 +95,7 @@ impl Gateway {
         self.engine.capacity.refused(Limit::OpenFiles);
     }
 
-    /// Whether the log says where clients are.
+    /// Whether the access log is on, which needs each client's address.
     pub fn logs_access(&self) -> bool {
         self.engine.access.is_wanted()
     }

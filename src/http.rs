@@ -101,7 +101,7 @@ impl Api {
         Self::with(context, carrier, true, has_page)
     }
 
-    /// Parts it for two listeners, the clients' and the callers'. Clients keep the page of `--dev`;
+    /// Splits it for two listeners, the clients' and the callers'. Clients keep the page of `--dev`;
     /// internal routes, health and metrics are only for callers.
     pub fn part(self) -> (Self, Self) {
         let Self {
@@ -142,7 +142,7 @@ impl Api {
     }
 
     /// The answer to a request that is not served on any route, the Socket.IO endpoint included:
-    /// one without a sound `Host`, and with `--dev` one for another host than this machine.
+    /// one without a valid `Host`, and with `--dev` one for another host than this machine.
     pub fn refusal<B>(&self, request: &Request<B>) -> Option<Response> {
         let code = host::check(request, self.context.dev.is_some()).err()?;
         Some(name_charset(Error::from(code).into_response()))
@@ -220,7 +220,7 @@ async fn not_found() -> Error {
     ErrorCode::NotFound.into()
 }
 
-/// The process lives.
+/// The process is running.
 async fn health() -> impl IntoResponse {
     Json(json!({ "ok": true }))
 }

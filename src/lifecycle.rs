@@ -121,7 +121,7 @@ impl Signals {
     }
 }
 
-/// SIGHUP, listened to from now on: it asks for a reload.
+/// Starts to listen for SIGHUP: it asks for a reload.
 ///
 /// # Errors
 /// The system refuses to install a handler.

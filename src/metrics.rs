@@ -5,8 +5,8 @@
 //! Units are seconds and bytes. Label values come from sockd or its configuration, never from clients
 //! or callers, so that nobody can create series.
 //!
-//! Whoever moves a labelled metric looks its series up once, at the start: what shows 0 is known to be
-//! counted. The others cost an atomic addition each, and a histogram four.
+//! Code that updates a labelled metric looks its series up once, at the start, so that it shows 0 until
+//! something happens. The others cost an atomic addition each, and a histogram four.
 
 #[cfg(target_os = "linux")]
 mod process;
@@ -125,7 +125,7 @@ metrics! {
     /// Messages of other nodes that this release does not understand, by the reason.
     BUS_MESSAGES_IGNORED: IntCounterVec = "sockd_bus_messages_ignored_total" ["why"];
 
-    /// Log lines that were dropped because nobody read them.
+    /// Log lines that were dropped because stderr was read too slowly or could not be written.
     LOG_LINES_DROPPED: IntCounter = "sockd_log_lines_dropped_total";
     /// Keys of the key set that verify tokens.
     JWKS_KEYS: IntGauge = "sockd_jwks_keys";
@@ -160,7 +160,7 @@ pub static WEBSOCKET_SENT: LazyLock<IntCounter> =
 
 type Seconds = prometheus::Counter;
 
-/// What only a scrape has to know.
+/// Values that are read at each scrape.
 #[derive(Debug, Clone, Copy)]
 pub struct Present {
     pub sockets: usize,

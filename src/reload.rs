@@ -85,7 +85,7 @@ impl Reloadable {
     }
 }
 
-/// The snapshot that holds now, for all who use it.
+/// The current snapshot, for all who use it.
 #[derive(Clone)]
 pub struct Current(Arc<ArcSwap<Reloadable>>);
 
@@ -94,7 +94,7 @@ impl Current {
         Self(Arc::new(ArcSwap::from_pointee(first)))
     }
 
-    /// For a moment; takes no lock.
+    /// For short use, never across an `await`; takes no lock.
     pub fn load(&self) -> Guard<Arc<Reloadable>> {
         self.0.load()
     }

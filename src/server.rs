@@ -1,4 +1,4 @@
-//! The composition root: puts the parts together, accepts connections, and ends in good order.
+//! The composition root: puts the parts together, accepts connections, and shuts down in order.
 
 mod accept;
 mod connection;
@@ -146,7 +146,7 @@ impl Server {
         &self.addresses
     }
 
-    /// Answers until a signal comes, then drains. A second signal ends it at once.
+    /// Serves until a signal arrives, then drains. A second signal ends it at once.
     pub async fn run(mut self) {
         let Addresses {
             clients: address,
@@ -155,7 +155,7 @@ impl Server {
         let internal = internal.map(tracing::field::display);
         let sessions = match &self.config.redis {
             Some(redis) => redis.topology.to_string(),
-            None => "in this process alone, forgotten at its end".to_owned(),
+            None => "in memory, lost when the process ends".to_owned(),
         };
         tracing::info!(%address, internal, sessions, version = env!("CARGO_PKG_VERSION"), "listening");
         let server = self.config.server.clone();
@@ -195,7 +195,9 @@ impl Server {
         let end = async {
             match timeout_at(deadline, drain).await {
                 Ok(()) => tracing::info!("drained"),
-                Err(_) => tracing::warn!("the shutdown limit is over; ending with work under way"),
+                Err(_) => {
+                    tracing::warn!("the shutdown limit has passed, ending with work unfinished")
+                }
             }
             // No hello may follow the goodbye.
             self.lifecycle.end().await;
@@ -210,7 +212,7 @@ impl Server {
     }
 }
 
-/// The listener for internal routes at work. It outlasts the clients', so that probes and callers are
+/// The running listener for internal routes. It outlasts the clients', so that probes and callers are
 /// answered until the end.
 struct InternalListening {
     /// Removed while the process still listens, so that no other process has its own there yet.
@@ -229,7 +231,7 @@ impl InternalListening {
         Self { file, end, accept }
     }
 
-    /// Resolves when everybody who had come is being served.
+    /// Resolves once every pending connection has been accepted.
     async fn end(self) {
         let Self { file, end, accept } = self;
         drop(file);

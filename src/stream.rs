@@ -246,7 +246,7 @@ impl AsyncWrite for Stream {
 }
 
 impl Requests {
-    /// Keeps where the peer of the stream is, for those who log it.
+    /// Records the peer's address for the access log.
     pub fn note_peer(&self, stream: &Stream) {
         if let Either::Left(tcp) = &stream.accepted {
             self.lock().peer = tcp.peer_addr().ok().map(Box::new);

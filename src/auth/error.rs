@@ -17,7 +17,7 @@ pub enum AuthError {
     )]
     PemBesideJwks { number: usize, count: usize },
     #[error(
-        "JWT secret {number} of {count} cannot be used; mend JWT_SECRET, auth.secret, or the file it is read from"
+        "JWT secret {number} of {count} cannot be used; correct JWT_SECRET, auth.secret, or the file it is read from"
     )]
     Key {
         number: usize,
@@ -68,9 +68,9 @@ pub enum TokenError {
     Payload,
     #[error("claim {0:?} is not a number")]
     NotANumber(&'static str),
-    #[error("the token is good only in {} (\"nbf\")", whole(.0))]
+    #[error("the token is not valid for another {} (\"nbf\")", whole(.0))]
     NotYetValid(Duration),
-    #[error("the token ran out {} ago (\"exp\")", whole(.0))]
+    #[error("the token expired {} ago (\"exp\")", whole(.0))]
     Expired(Duration),
     #[error("claim \"aud\" is not the audience {0}; see auth.audience")]
     Audience(String),
@@ -84,7 +84,7 @@ pub enum TokenError {
         "claim {0:?} is neither a string nor a whole number from 0 to 2^53 - 1; write a larger one as a string"
     )]
     NotAnInteger(String),
-    #[error("claim {claim:?} is of the wrong form")]
+    #[error("claim {claim:?} has the wrong format")]
     Id { claim: String, source: InvalidId },
 }
 

@@ -363,7 +363,7 @@ fn no_reason_shows_the_token() {
     let token = with_claims(r#""exp":5,"#);
     let reason = hs256().verify(&token, NOW).unwrap_err();
     assert!(
-        reason.to_string().starts_with("the token ran out 53years"),
+        reason.to_string().starts_with("the token expired 53years"),
         "{reason}"
     );
     let extreme = with_claims(r#""exp":-1e300,"#);

@@ -228,7 +228,7 @@ impl Listener<'_> {
         match self.args.count {
             Some(count) if self.events < count.get() => {
                 let events = self.events;
-                Err(anyhow!("only {events} of {count} events have come").into())
+                Err(anyhow!("received only {events} of {count} events").into())
             }
             _ => Ok(()),
         }

@@ -51,7 +51,7 @@ pub enum ClientError {
     },
     #[error("{url} keeps its configuration, the new one has mistakes:\n  {}", .problems.join("\n  "))]
     Mistakes { url: String, problems: Vec<String> },
-    #[error("{url} answers {status}, but not as sockd does; check that --url names a node")]
+    #[error("{url} returned {status}, but is not sockd; check that --url names a node")]
     Unintelligible { url: String, status: u16 },
 }
 

@@ -120,7 +120,10 @@ impl Resolver<'_> {
         };
         if !is_tls {
             for file in [&key::tls_ca_file, &key::tls_cert_file, &key::tls_key_file] {
-                self.blame(&file.key, format_args!("of no use without TLS; {remedy}"));
+                self.blame(
+                    &file.key,
+                    format_args!("has no effect without TLS; {remedy}"),
+                );
             }
         }
 
@@ -206,7 +209,7 @@ impl Resolver<'_> {
     fn check_slots(&mut self, database: u64) {
         let settings = self.settings;
         if database != 0 {
-            let text = "a Cluster has but the database 0; leave it out";
+            let text = "a Cluster has only database 0; leave it out";
             self.blame(&key::database.key, text);
         }
         let prefix = settings.get(&sessions::key_prefix);

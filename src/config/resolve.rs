@@ -336,7 +336,7 @@ impl Resolver<'_> {
         let blank = names.filter(|name| self.settings.blank.contains(*name));
         let blank = match blank.collect::<Vec<_>>().join(", ") {
             none if none.is_empty() => none,
-            names => format!(" ({names} is there but empty)"),
+            names => format!(" ({names} is set but empty)"),
         };
         let variables = match secret.familiar {
             [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),

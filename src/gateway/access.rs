@@ -1,7 +1,7 @@
 //! A line in the log for each socket that ends, if `log.access` is set.
 //!
-//! What a line says is kept beside the connections and not in them, so that it costs nothing where it
-//! is not asked for.
+//! Its data is kept outside the connections, so that it costs nothing when the access log is
+//! off.
 
 use std::{net::SocketAddr, time::Instant};
 
@@ -15,7 +15,7 @@ const ACCESS: &str = "sockd::access";
 /// Characters of a session that are logged: enough to tell two apart.
 const SHOWN: usize = 8;
 
-/// `None` unless it is asked for.
+/// `None` if `log.access` is off.
 pub(super) struct AccessLog(Option<DashMap<Sid, Record>>);
 
 /// What is known of an open connection.
@@ -115,12 +115,12 @@ impl Socket {
     }
 }
 
-/// An IPv4 client of a listener for both as the IPv4 address that it has.
+/// Shows an IPv4 client of a dual-stack listener by its IPv4 address.
 fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
-/// The first characters, of a short text at most half of it.
+/// The first characters; at most half of a short text.
 fn beginning(text: &str) -> String {
     let length = text.chars().count();
     text.chars().take(SHOWN.min(length / 2)).collect()

@@ -105,7 +105,7 @@ impl Capacity {
         let now = Instant::now();
         for (limit, (_, episode)) in Limit::ALL.iter().zip(&self.refusals) {
             if episode.ends(now) {
-                tracing::info!(target: AUDIT, limit = limit.name(), "no client was refused for a while");
+                tracing::info!(target: AUDIT, limit = limit.name(), "no longer refusing clients at a limit");
             }
         }
     }

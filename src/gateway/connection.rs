@@ -88,7 +88,7 @@ struct State {
 enum Phase {
     Open,
     Closing,
-    /// With what a pending poll is answered.
+    /// What a pending poll gets as its answer.
     Ended(LastWord),
 }
 
@@ -221,7 +221,7 @@ impl Connection {
         self.lock().end(ending);
     }
 
-    /// Whether the client is still to get something before its connection ends.
+    /// Whether packets are still queued for a client whose connection is closing.
     pub(super) fn has_last_packets(&self) -> bool {
         self.lock().has_last_packets()
     }

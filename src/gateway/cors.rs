@@ -1,5 +1,5 @@
 //! Which origins may read the answers of the Socket.IO endpoint, as the `cors` package of the
-//! TypeScript server says it.
+//! TypeScript server does.
 
 use http::{
     HeaderMap, HeaderValue,
@@ -13,7 +13,7 @@ use crate::config::Cors;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE");
 
-/// What of a request's headers matters here; a copy, as a clone keeps the whole request in memory.
+/// The request headers that CORS needs; copied, as a clone keeps the whole request in memory.
 pub(super) fn asking(request: &HeaderMap) -> HeaderMap {
     let names = [ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS];
     let found = names.into_iter().filter_map(|name| {

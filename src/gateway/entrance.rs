@@ -181,7 +181,7 @@ async fn judge(
     }
 }
 
-/// Returns what a token that was not used has to say, so that the token can go; `None` if that
+/// Verifies a token that was not used, so that the token can be dropped; `None` if that
 /// is not known now.
 fn judge_unused(credentials: &Credentials, verifier: &TokenVerifier) -> Option<Credentials> {
     let Credentials::Token(token) = credentials else {

@@ -1,6 +1,6 @@
 //! Random input for what reads the bytes of strangers.
 //!
-//! A target takes bytes and panics if something is wrong with what became of them. Each file in
+//! A target takes bytes and panics if they were handled wrongly. Each file in
 //! `tests/fuzz/corpus/TARGET` is given to it first, then variations of these files and invented input
 //! for as long as `SOCKD_FUZZ_SECONDS` says. The input of a failure is printed as the command that
 //! adds it to the corpus.
@@ -12,7 +12,7 @@ use arbtest::{
     arbtest,
 };
 
-/// Makes up input with some sense in it.
+/// Generates plausible input.
 pub(super) type Invent = fn(&mut Unstructured<'_>) -> Result<Vec<u8>>;
 
 /// Gives a target its corpus, then random input.

@@ -18,7 +18,7 @@ impl OpenFiles {
         Self::within(getrlimit(Resource::Nofile).current)
     }
 
-    /// `None` is no limit at all.
+    /// `None` means no limit.
     pub fn within(limit: Option<u64>) -> Self {
         let limit = limit.unwrap_or(u64::MAX);
         let reserve = (limit / 8).clamp(64, 1_024).min(limit / 2);

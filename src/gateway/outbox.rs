@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_counted_off_over_the_bounds_of_frames() {
+    fn a_write_may_end_in_the_middle_of_a_frame() {
         let mut outbox = Outbox::default();
         for text in ["4a", "4bb", "4c"] {
             outbox.push(frame(text));

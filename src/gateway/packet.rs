@@ -36,7 +36,7 @@ pub(super) const DISCONNECT: Frame = Frame::from_static(b"\x81\x0241", 2);
 /// Packets that only polling knows.
 pub(super) const CLOSE: &[u8] = b"1";
 pub(super) const NOOP: &[u8] = b"6";
-/// Parts the packets of one poll or POST.
+/// Separates the packets of one poll or POST.
 pub(super) const SEPARATOR: u8 = 0x1e;
 
 /// A packet of a client.
@@ -277,7 +277,7 @@ impl<'de> Deserialize<'de> for TokenMember<'de> {
     }
 }
 
-/// The answer to a CONNECT that was accepted. Anything else a client is told then goes here.
+/// The answer to a CONNECT that was accepted. Anything more that a client needs to know on joining goes here.
 pub(super) fn connected(sid: Sid) -> Frame {
     Frame::text(&[r#"40{"sid":""#, sid.as_str(), r#""}"#])
 }

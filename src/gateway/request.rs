@@ -137,7 +137,7 @@ fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
     members.map(<[u8]>::trim_ascii)
 }
 
-/// The value of a header that is there once.
+/// The value of a header that occurs exactly once.
 fn only(headers: &HeaderMap, name: HeaderName) -> Option<&[u8]> {
     let mut lines = headers.get_all(name).into_iter();
     let value = lines.next()?.as_bytes();
@@ -151,7 +151,7 @@ fn is_key(key: &[u8]) -> bool {
     digits.is_some_and(|digits| digits.len() == 22 && digits.iter().all(is_digit))
 }
 
-/// The first of the subprotocols that are offered. `Err`: one of them is no token, or there twice
+/// The first of the subprotocols that are offered. `Err`: one of them is not a token, or occurs twice
 /// (RFC 6455, 4.1).
 fn subprotocol(headers: &HeaderMap) -> Result<Option<HeaderValue>, EngineError> {
     let is_special = |byte: &u8| b"!#$%&'*+-.^_`|~".contains(byte);

@@ -24,7 +24,7 @@ use crate::{lifecycle::Lifecycle, metrics::INTERNAL_OVERLOADED, wire::ErrorCode}
 /// than 10 s.
 const WAIT: Duration = Duration::from_secs(5);
 
-/// Carries out so many requests at once; a drain waits for them.
+/// Limits how many requests run at once; a drain waits for them.
 #[derive(Clone)]
 pub(super) struct Carrier {
     places: Arc<Semaphore>,

@@ -21,7 +21,7 @@ use crate::{
 
 const PAGE: &str = include_str!("dev.html");
 
-/// The user whom the page shows.
+/// The user that the page shows.
 #[derive(Debug, Clone, Serialize)]
 pub struct Dev {
     pub user: UserId,

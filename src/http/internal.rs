@@ -250,7 +250,7 @@ async fn kick(
     logged_out(act, &user, done, headers)
 }
 
-/// A session that nobody has.
+/// A random session id that no token carries.
 fn fresh_session(context: &Context) -> Result<SessionId, ErrorCode> {
     let mut bytes = [0; 32];
     let filled = getrandom::fill(&mut bytes).map_err(|_| ErrorCode::InternalError);
@@ -278,7 +278,7 @@ fn logged_out(
 /// callers that ask.
 async fn reload(context: &Context, headers: &HeaderMap) -> Result<Response, Error> {
     let (request, answer) = oneshot::channel();
-    // What reloads has ended only if the process is about to.
+    // The reloader has ended only if the process is about to end.
     if context.reloads.send(request).await.is_err() {
         return Err(ErrorCode::Draining.into());
     }
@@ -352,7 +352,7 @@ async fn read(context: &Context, headers: &HeaderMap, body: Unread) -> Result<By
     Ok(if bytes.is_empty() { NONE } else { bytes })
 }
 
-/// The text as Node decodes it: a mark of the byte order is left out, and a byte that is no UTF-8
+/// The text as Node decodes it: a byte order mark is dropped, and a byte that is not UTF-8
 /// becomes U+FFFD.
 fn text_of(bytes: &[u8]) -> Cow<'_, str> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);

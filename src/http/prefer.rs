@@ -1,4 +1,4 @@
-//! What a caller would like of an answer: the header `Prefer` (RFC 7240).
+//! What a caller prefers in a response: the header `Prefer` (RFC 7240).
 
 use http::{HeaderMap, HeaderName};
 

@@ -8,8 +8,8 @@ const NAME: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST: usize = 128;
 
 /// Decides the id of a request, which stays in its headers, and returns the span that puts the id
-/// before its log lines. A request whose caller gives none gets one only if it `is_logged`: most are
-/// events, which no line mentions.
+/// before its log lines. A request whose caller gives none gets one only if it `is_logged`: most requests
+/// are emits, which are not logged.
 pub(super) fn settle(headers: &mut HeaderMap, is_logged: bool) -> Option<Span> {
     let given = headers.get(NAME);
     if given.is_none() && !is_logged {

@@ -31,7 +31,7 @@ pub(super) struct Unread {
     until: Option<Instant>,
 }
 
-/// Sees to it that the body has been read `within` the time, by the handler or else by nobody.
+/// Reads the body to its end `within` the time, even if the handler drops it.
 pub(super) fn read_on(request: Request<RequestBody>, within: Duration) -> Request<Unread> {
     // A caller that asks first whether to send a body has not sent it by then.
     let asks_first = request.headers().contains_key(header::EXPECT);

@@ -43,7 +43,7 @@ impl Listener {
         let remedy = |error: &io::Error| match error.kind() {
             io::ErrorKind::AddrInUse => {
                 format!(
-                    "port {port} is taken; end what listens there, or set PORT or --port to another"
+                    "port {port} is taken; stop the program that listens there, or set PORT or --port to another"
                 )
             }
             io::ErrorKind::PermissionDenied => {
@@ -51,7 +51,7 @@ impl Listener {
                     "port {port} may not be taken by this user; set PORT or --port to one above 1023"
                 )
             }
-            _ => format!("{host}:{port} cannot be listened on; see server.host and server.port"),
+            _ => format!("{host}:{port} is not available; check server.host and server.port"),
         };
         let unknown = format!("{host:?} is not an address of this machine; see server.host");
         listen(host, *port, config, unknown, remedy).await
@@ -75,7 +75,7 @@ impl Listener {
                     "is taken, perhaps by server.port; choose another port"
                 }
                 io::ErrorKind::AddrInUse => {
-                    "is taken; end what listens there, or choose another port"
+                    "is taken; stop the program that listens there, or choose another port"
                 }
                 io::ErrorKind::PermissionDenied => {
                     "may not be taken by this user; choose a port above 1023"
@@ -147,7 +147,7 @@ impl fmt::Display for Address {
 fn inherited(config: &config::Server) -> anyhow::Result<Option<Listener>> {
     let taken = ListenFd::from_env()
         .take_tcp_listener(0)
-        .context("the socket from systemd is no TCP listener; see ListenStream= of its unit")?;
+        .context("the socket from systemd is not a TCP listener; see ListenStream= of its unit")?;
     let Some(listener) = taken else {
         return Ok(None);
     };
@@ -200,7 +200,7 @@ fn bind(address: SocketAddr, config: &config::Server) -> io::Result<TcpListener>
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
-    // A restart must not wait for the connections of the process before.
+    // A restart must not wait for connections of the previous process.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     configure(&SockRef::from(&socket), config)?;

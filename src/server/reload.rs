@@ -17,7 +17,7 @@ pub(super) struct Reloader {
     sources: Sources,
     /// What settings that need a restart are compared with.
     started: Loaded,
-    /// What holds, apart from those.
+    /// The configuration in effect, apart from those.
     latest: Loaded,
     current: Current,
     requests: mpsc::Receiver<ReloadRequest>,
@@ -50,7 +50,7 @@ impl Reloader {
         }
     }
 
-    /// Reloads whenever it is asked to, once at a time, until dropped.
+    /// Reloads whenever it is asked to, one at a time, until dropped.
     pub(super) async fn run(mut self) {
         loop {
             tokio::select! {
@@ -98,7 +98,7 @@ impl Reloader {
                     target: AUDIT,
                     by,
                     mistakes,
-                    "kept the configuration, the new one has mistakes"
+                    "the new configuration has mistakes, keeping the old one"
                 );
                 self.refused.inc();
             }

@@ -87,7 +87,7 @@ mod tests {
         }
     }
 
-    /// Polls a future that wakes itself so often; returns how often it was polled, how often the task
+    /// Polls a future that wakes itself this many times; returns how often it was polled, how often the task
     /// was woken, and the waker that the future was polled with.
     fn poll(repoll: &Repoll, wakes: usize) -> (usize, usize, Waker) {
         let task = Arc::new(Task::default());

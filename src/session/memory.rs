@@ -1,4 +1,4 @@
-//! Sessions in this process: for one node, forgotten at its end.
+//! Sessions in this process: for one node, lost when it ends.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! The log of acts that someone may ask about later: who was logged out, what was reloaded, which
+//! The audit log: who was logged out, what was reloaded, which
 //! clients were refused at a limit.
 
 use std::fmt::Display;

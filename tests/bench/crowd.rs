@@ -1,7 +1,7 @@
 //! What very many sockets of one user cost: themselves, and the events of other users meanwhile.
 //!
-//! `cargo bench --bench crowd -- [SOCKETS] [ROUNDS]`. A write to a socket is played by 3 us of
-//! computing, so that only the hub and the runtime are measured. Each round compares other users'
+//! `cargo bench --bench crowd -- [SOCKETS] [ROUNDS]`. A write to a socket is simulated by 3 us of
+//! CPU time, so that only the hub and the runtime are measured. Each round compares other users'
 //! events while nothing else happens and while the crowd joins, hears, is logged out and leaves.
 
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]

@@ -24,7 +24,7 @@ use tokio_tungstenite::{
 
 use crate::server::{Login, Server};
 
-/// How many connect, or call, at once, unless all do.
+/// The number of concurrent connects or calls, unless all run at once.
 const AT_ONCE: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The pace of [`Load::push_paced`]: so many events every millisecond.
@@ -216,7 +216,7 @@ impl Drop for Load {
     }
 }
 
-/// Joins with the token, and then counts events and answers pings for as long as it is let.
+/// Joins with the token, and then counts events and answers pings until the connection ends.
 async fn join(
     server: &Server,
     login: &Login,

@@ -34,7 +34,7 @@ const USERS: usize = 100_000;
 const ROUNDS: usize = 5;
 /// Handshakes at the same time.
 const CROWD: usize = 256;
-/// Between two rounds: a connection that lived shorter than 2 s is replaced after a pause only.
+/// Between two rounds: a connection that lived shorter than 2 s is replaced only after a pause.
 const REST: Duration = Duration::from_secs(3);
 const DAY: Duration = Duration::from_secs(86_400);
 

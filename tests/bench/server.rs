@@ -190,7 +190,7 @@ impl Server {
         Ok(TICK * (next()?? + next()??))
     }
 
-    /// Waits until the server has done for a second next to nothing.
+    /// Waits until the server has been almost idle for a second.
     pub(crate) async fn is_idle(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {

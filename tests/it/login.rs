@@ -1,4 +1,4 @@
-//! Who gets in, for how long, and who has to go: tokens, sessions, force-logout and kick.
+//! Who gets in, for how long, and who has to leave: tokens, sessions, force-logout and kick.
 
 mod expiry;
 mod force_logout;

@@ -1,4 +1,4 @@
-//! Socket.IO as clients see it: opening, packets, upgrades, CORS, limits, and the oracles it is held against.
+//! Socket.IO as clients see it: opening, packets, upgrades, CORS, limits, and the reference servers it is compared with.
 
 mod capacity;
 mod cors;

@@ -20,7 +20,7 @@ use std::{future::Future, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long anything may take that has no limit of its own, on a machine that is busy with builds.
+/// The deadline for anything that has none of its own, generous enough for a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Awaits the future, or fails the test, naming what did not come.

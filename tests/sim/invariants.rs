@@ -42,7 +42,7 @@ fn everywhere(told: &Told, wrongs: &mut Vec<String>) {
             continue;
         };
         let (from, to) = (emit.started - BEFORE, answered + AFTER);
-        // A master that has been replaced has taken it: what becomes of it then nobody can know.
+        // A master that has been replaced has taken it: nobody can know whether it was delivered.
         let is_misled = told.publication(event).is_some_and(|by| by.is_replaced);
         if is_misled || told.has_lost(from, answered) {
             continue;

@@ -97,7 +97,7 @@ fn a_seed_tells_the_same_story_every_time() {
     }
 }
 
-/// They were woken in no order.
+/// A regression: they were woken in arbitrary order.
 #[test]
 fn events_that_wait_for_a_node_to_start_go_out_in_their_order() {
     let (user, node) = (0, 0);
@@ -199,7 +199,7 @@ fn play(seed: u64) -> Outcome {
     run(seed, &plan(&mut fastrand::Rng::with_seed(seed)))
 }
 
-/// Tells the shortest story that still goes wrong.
+/// Reports the shortest run that still fails.
 fn report(seed: u64, outcome: Outcome) -> ! {
     let (plan, outcome) = shrink(seed, outcome);
     panic!(

@@ -104,7 +104,7 @@ pub(super) enum Fault {
         lag: Duration,
         down: Duration,
     },
-    /// A replica takes over while the old master takes itself for one a while longer. It keeps its
+    /// A replica takes over while the old master still believes for a while that it is the master. It keeps its
     /// connections, and is a replica in the end that refuses writes and does not keep up.
     Split {
         lag: Duration,

@@ -148,7 +148,7 @@ impl Redis {
         heard.map(|(channel, _)| lossy(channel)).collect()
     }
 
-    /// Somebody else writes a value, or deletes it, without a word to anyone.
+    /// Another program writes or deletes a value without announcing it.
     pub(super) fn put(&mut self, key: &str, value: Option<&str>, now: Instant) {
         self.expire(now);
         let ttl = self

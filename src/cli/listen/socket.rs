@@ -92,7 +92,7 @@ impl SocketError {
 fn remedy(reason: &str) -> &'static str {
     match reason {
         "TOKEN_INVALID" => {
-            ": the server has another secret, or the token is over; `sockd token check` says why"
+            ": the server has another secret, or the token has expired; `sockd token check` says why"
         }
         "SESSION_MISMATCH" => {
             ": another session is the user's active one; leave out --session and --new-session to join as it"

@@ -33,8 +33,7 @@ fn all_problems_of_all_sources_are_told_at_once() {
 fn a_missing_secret_names_the_variables_that_are_blank() {
     let problems = Start::bare().env("JWT_SECRET", "").problems();
     assert!(
-        problems
-            .starts_with("auth.secret: not set (JWT_SECRET is there but empty); set JWT_SECRET,"),
+        problems.starts_with("auth.secret: not set (JWT_SECRET is set but empty); set JWT_SECRET,"),
         "{problems}"
     );
 }

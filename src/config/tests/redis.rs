@@ -166,6 +166,6 @@ fn tls_files_are_checked() {
     assert!(
         start
             .problems()
-            .ends_with("of no use without TLS; set redis.url to rediss://…")
+            .ends_with("has no effect without TLS; set redis.url to rediss://…")
     );
 }

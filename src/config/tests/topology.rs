@@ -87,7 +87,7 @@ fn contradictions_are_problems_with_a_remedy() {
         (
             "cluster = [\"a\"]\ndatabase = 1",
             "",
-            "sockd.toml:3:1: redis.database: a Cluster has but the database 0; leave it out",
+            "sockd.toml:3:1: redis.database: a Cluster has only database 0; leave it out",
         ),
         (
             "cluster = [\"a\", \"rediss://b\"]",

@@ -49,7 +49,7 @@ fn target(input: &[u8]) {
     compare(stream, limit, &whole);
 }
 
-/// Reads a stream in pieces, and holds what is kept meanwhile against what came.
+/// Reads a stream in pieces, and checks that no more is kept than has arrived.
 fn read(stream: &[u8], limit: usize, length: impl Fn(usize) -> usize) -> Reading {
     let mut frames = Frames::default();
     let mut heard = Vec::new();
@@ -124,7 +124,7 @@ fn compare(stream: &[u8], limit: usize, ours: &Reading) {
         // It judges the text of each fragment, and we that of the whole message: meanwhile we hear more.
         (_, Some(Error::Utf8(_))) => assert!(ours.heard.starts_with(&heard)),
         (None, None) | (Some(_), _) => assert_eq!(heard, ours.heard),
-        (None, Some(error)) => panic!("tungstenite alone finds fault: {error}"),
+        (None, Some(error)) => panic!("only tungstenite refuses it: {error}"),
     }
 }
 

@@ -131,7 +131,7 @@ fn is_event(json: &str) -> bool {
     }
 }
 
-/// As a tree has it; where there can be none, what is read is taken for good.
+/// As serde_json's tree has it; where it cannot be parsed into one, our own reading is trusted.
 fn token(json: &str) -> Option<Token> {
     match serde_json::from_str::<Value>(json) {
         Ok(tree) => match &tree["token"] {
@@ -150,7 +150,7 @@ fn part(input: &[u8]) {
     let theirs = payload::decoder(body, None, ProtocolVersion::V4, limit).collect::<Vec<_>>();
     let theirs = theirs.now_or_never().expect("the body is there");
     let ours: Vec<_> = text.split(char::from(SEPARATOR)).collect();
-    // It stops where it finds fault, and does not count an empty packet at the end.
+    // It stops at the first error, and does not count an empty packet at the end.
     for (ours, theirs) in ours.iter().zip(&theirs) {
         let expected = match theirs {
             Ok(EnginePacket::Message(message)) => {

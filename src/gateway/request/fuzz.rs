@@ -183,7 +183,7 @@ fn invent(random: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         request += random.choose(&QUERY)?;
         request.push('&');
     }
-    // An upgrade needs four headers, of which chance would seldom think together.
+    // An upgrade needs four headers, that random choice would rarely combine.
     if random.ratio(1, 2)? {
         for number in [0, 4, 8, 10] {
             request.push('\n');

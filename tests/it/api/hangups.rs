@@ -109,7 +109,7 @@ async fn a_large_event_is_delivered_though_its_caller_hangs_up() {
     let sockd = Sockd::start().await;
     let (user, session) = (jwt::user(), jwt::session());
     let mut socket = WebSocket::join(sockd.address(), &user, &session).await;
-    // A reset would throw away what the caller's own system has not sent yet.
+    // A reset would discard bytes that the caller's kernel has not sent yet.
     for framing in [Framing::Length, Framing::Chunked] {
         // More than any one read takes.
         let payload = "x".repeat(700_000);

@@ -211,7 +211,7 @@ async fn the_file_goes_with_its_process_and_a_leftover_is_replaced() {
         .start_in(folder.clone())
         .await;
     assert!(sockd.is_ready_now().await);
-    // A client that lets the drain wait.
+    // A client that keeps the drain waiting.
     let _client = WebSocket::join(sockd.address(), &jwt::user(), &jwt::session()).await;
     sockd.signal("TERM");
     eventually(PATIENCE, "the drain", async || !sockd.is_ready_now().await).await;
@@ -241,7 +241,7 @@ async fn what_another_process_listens_on_is_left_to_it() {
     let port = free_port();
     let listen = format!("127.0.0.1:{port}");
     let _taken = std::net::TcpListener::bind(&listen).expect("a free port");
-    let taken = format!("internal.listen: {listen} is taken; end what listens there");
+    let taken = format!("internal.listen: {listen} is taken; stop the program that listens there");
     fails_in(&folder, at(&listen), &taken).await;
     let port = free_port();
     let same = at(&format!("127.0.0.1:{port}")).env("PORT", port.to_string());

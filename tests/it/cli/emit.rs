@@ -236,19 +236,19 @@ async fn other_servers_are_told_apart_from_a_node() {
         (
             json("200 OK", "<html>"),
             1,
-            "answers 200, but not as sockd does; check that --url names a node",
+            "returned 200, but is not sockd; check that --url names a node",
         ),
         (
             json("502 Bad Gateway", "{}"),
             1,
-            "answers 502, but not as sockd does",
+            "returned 502, but is not sockd",
         ),
         // A redirect is never followed, since the secret would go along.
         (
             "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n"
                 .to_owned(),
             1,
-            "answers 302, but not",
+            "returned 302, but",
         ),
         (
             json("401 Unauthorized", ""),

@@ -1,4 +1,4 @@
-//! `sockd kick`: no socket is left.
+//! `sockd kick`: disconnects every socket of a user.
 
 use super::NOWHERE;
 use crate::support::{

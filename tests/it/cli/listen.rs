@@ -301,7 +301,7 @@ async fn the_exit_code_tells_how_it_ended() {
     let _own = WebSocket::join(sockd.address(), &user, &session).await;
     assert_eq!(run(&["--timeout", "3s"]).await.ok(), "");
     let stderr = run(&["--timeout", "3s", "--count", "2"]).await.fails(1);
-    assert!(stderr.contains("only 0 of 2 events have come"), "{stderr}");
+    assert!(stderr.contains("received only 0 of 2 events"), "{stderr}");
     let stderr = run(&["--url", NOWHERE, "--once"]).await.fails(3);
     assert!(
         stderr.contains(&format!("no answer from {NOWHERE}; start sockd there")),

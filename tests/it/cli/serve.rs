@@ -31,7 +31,7 @@ async fn a_failed_start_is_reported_with_the_remedy() {
         .fails(1);
     assert!(
         stderr.contains(&format!(
-            "error: port {port} is taken; end what listens there, or set PORT or --port to another"
+            "error: port {port} is taken; stop the program that listens there, or set PORT or --port to another"
         )),
         "{stderr}"
     );
@@ -44,7 +44,7 @@ async fn a_failed_start_is_reported_with_the_remedy() {
         (
             &["--host", "192.0.2.1"],
             1,
-            "cannot be listened on; see server.host and server.port",
+            "is not available; check server.host and server.port",
         ),
         (&["--port", "70000"], 2, "--port"),
         (

@@ -239,7 +239,7 @@ async fn token_check_agrees_with_the_server_and_gives_the_reason() {
             jwt::sign_with(&header, &with(json!({})), hmac::HMAC_SHA512, jwt::SECRET),
             "HS512",
         ),
-        (signed(with(json!({ "exp": 1 }))), "ran out"),
+        (signed(with(json!({ "exp": 1 }))), "expired"),
         (signed(with(json!({ "nbf": 9_000_000_000_u64 }))), "\"nbf\""),
         (
             signed(with(json!({ "exp": "soon" }))),

@@ -51,7 +51,7 @@ async fn a_kicked_user_is_told_and_stays_away() {
 async fn a_logout_during_upgrades_misses_no_client() {
     let sockd = Sockd::start().await;
     let mut crowd = Crowd::start().await;
-    // With a connection that is open already, the logout comes the sooner.
+    // With a connection that is open already, the logout arrives sooner.
     let backend = http::client();
     let health = backend.get(format!("{}/healthz", sockd.url()));
     health.send().await.expect("the server answers");

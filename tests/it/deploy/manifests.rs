@@ -65,7 +65,7 @@ async fn the_port_can_be_one_that_systemd_has_opened() {
     .await;
 }
 
-/// Kubernetes is not here to be asked, so this holds what names something of sockd.
+/// There is no Kubernetes to ask, so this checks what the manifests name of sockd.
 #[test]
 fn the_manifests_name_what_sockd_has() {
     let manifests = yaml("kubernetes/sockd.yaml");

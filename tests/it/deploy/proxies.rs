@@ -49,7 +49,7 @@ async fn nginx_with_our_file_serves_two_nodes_over_tls() {
     clients_are_served(proxy, nodes).await;
 }
 
-/// Clients join and hear events through the proxy, the inside stays closed, and the clients of a
+/// Clients join and hear events through the proxy, internal routes stay closed, and the clients of a
 /// node that goes are back on the other one.
 async fn clients_are_served(proxy: Proxy, mut nodes: [Sockd; 2]) {
     inside_is_closed(&proxy).await;
@@ -80,7 +80,7 @@ async fn clients_are_served(proxy: Proxy, mut nodes: [Sockd; 2]) {
             assert_eq!(event(&mut driver, id).await, json!([number]), "{id}");
         }
     }
-    // All come from one address, so they are on one node; it goes, as in a deploy.
+    // All come from one address, so they are on one node; it drains, as in a deploy.
     let sockets = nodes[0].figure("sockd_sockets").await;
     let going = usize::from(sockets == 0.0);
     assert_eq!(nodes[going].drain().await, Some(0));

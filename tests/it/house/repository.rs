@@ -1,4 +1,4 @@
-//! Files of the repository that the program writes: as they lie here, they are what it prints.
+//! Files of the repository that the program writes: each is identical to what the program prints.
 
 use std::{fs, path::Path, process::Command};
 

@@ -37,7 +37,7 @@ async fn a_socket_is_told_that_its_token_expired_and_closed_within_five_seconds(
     let websocket = async {
         let mut websocket = WebSocket::open(sockd.address()).await;
         websocket.packet().await;
-        // A fraction runs out with its second.
+        // A fractional `exp` lasts until the end of its second.
         let answer = websocket
             .connect(&token(&user, &session, expires_at - 0.5))
             .await;

@@ -58,7 +58,7 @@ async fn comes_to(sockd: &Sockd, token: &str, expected: &str) {
     .await;
 }
 
-/// How often the word stands in the log.
+/// The number of log lines that contain the words.
 fn count(sockd: &Sockd, words: &str) -> usize {
     let log = sockd.log().text();
     log.lines().filter(|line| line.contains(words)).count()
@@ -101,7 +101,7 @@ async fn a_key_that_was_not_published_before_its_use_is_looked_up_at_once() {
     let answers = futures_util::future::join_all(answers);
     let release = async {
         issuer.has_requests(2).await;
-        // Who needs no new key does not wait.
+        // Tokens that need no new key do not wait.
         assert_eq!(judge(&sockd, &old.token()).await, "in");
         issuer.hold(false);
     };

@@ -1,4 +1,4 @@
-//! Sessions with a live socket are not forgotten, and that holds up nothing else.
+//! Sessions with a live socket are renewed, and renewal delays nothing else.
 
 use std::time::{Duration, Instant};
 

@@ -152,7 +152,7 @@ async fn a_node_has_no_more_connections_than_the_limit() {
     sockd.emit(&user, "profile:update", &json!(2)).await;
     assert_eq!(upgraded.packet().await, r#"42["profile:update",2]"#);
     refuses(&sockd, "connections").await;
-    // A preflight is no client.
+    // A preflight does not count as a client.
     let url = format!("{}/socket.io/?EIO=4&transport=polling", sockd.url());
     let preflight = http::client().request(reqwest::Method::OPTIONS, url);
     let preflight = preflight.send().await.expect("the server answers");
@@ -192,7 +192,7 @@ async fn connections_that_have_not_joined_are_limited_including_bare_ones() {
     lets_in(&sockd).await;
     refuses(&sockd, "unjoined_connections").await;
     is_logged_once(&sockd, "unjoined_connections").await;
-    // A refused CONNECT is none.
+    // A refused CONNECT does not count as a join.
     assert!(websocket.connect("x").await.starts_with("44"));
     refuses(&sockd, "unjoined_connections").await;
     polling.send("1").await;

@@ -1,4 +1,4 @@
-//! What stays of connections once they are over, in whatever way: nothing.
+//! Connections leave nothing behind, however they end.
 
 use std::{sync::Arc, time::Duration};
 
@@ -57,7 +57,7 @@ async fn connections_of_every_kind_of_ending_leave_nothing_behind() {
     });
     let sockd = Sockd::builder()
         .env("SOCKD_LOG__LEVEL", "info")
-        // So that who vanishes is missed soon.
+        // So that clients that vanish are noticed soon.
         .env("SOCKD_SOCKETIO__PING_INTERVAL", "3s")
         .env("SOCKD_SOCKETIO__PING_TIMEOUT", "4s")
         .start()

@@ -136,7 +136,7 @@ async fn fragments_of_one_byte_cost_no_more_than_their_bytes() {
             bytes.extend_from_slice(&piece);
         }
         websocket.send(bytes).await;
-        // Unfinished, it holds the connection to nothing: a ping is still answered.
+        // An unfinished message does not block the connection: a ping is still answered.
         websocket.send(frame(0x89, b"still there?")).await;
         websocket.expect(b"still there?").await;
     })

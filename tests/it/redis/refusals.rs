@@ -1,4 +1,4 @@
-//! Redis answers and says no: what still works then, and what sockd says of it.
+//! Redis answers with errors: what still works, and what sockd reports.
 
 mod acl;
 mod changes;

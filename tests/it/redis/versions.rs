@@ -165,7 +165,7 @@ async fn what_an_older_live_node_cannot_do_is_refused() {
     assert_eq!(stored, Some(format!("\"{}\"", node.session)));
     sockd.emit(user, "profile:update", &json!("still")).await;
     assert_eq!(socket.packet().await, r#"42["profile:update","still"]"#);
-    // It is upgraded, or goes.
+    // The old node is upgraded or leaves.
     node.say(ALL, br#"{"v":1,"kind":"bye","node":"old"}"#);
     eventually(PATIENCE, "the news that it has gone", || async {
         sockd.log().text().contains("another node has left")

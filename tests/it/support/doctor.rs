@@ -82,7 +82,7 @@ impl Examined {
         )
     }
 
-    /// Fails unless the check came out so and its text has all of these.
+    /// Asserts the check's verdict, and that its text contains all of these words.
     pub fn assert(&self, name: &str, verdict: &str, words: &[&str]) {
         let (came, text) = self.check(name);
         assert_eq!(came, verdict, "{name}: {text}");

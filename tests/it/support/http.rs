@@ -11,12 +11,12 @@ use tokio_util::either::Either;
 
 use super::{PATIENCE, within};
 
-/// A client without proxies and with patience.
+/// A client that uses no proxy and has a long timeout.
 pub fn client() -> reqwest::Client {
     builder().build().expect("a client")
 }
 
-/// A client of what listens on a unix socket.
+/// A client for a server on a unix socket.
 pub fn client_of(socket: &str) -> reqwest::Client {
     builder().unix_socket(socket).build().expect("a client")
 }

@@ -100,7 +100,7 @@ impl Key {
         jwk
     }
 
-    /// A token without an end, for a user and a session that no other test has.
+    /// A token that never expires, for a fresh user and session.
     pub fn token(&self) -> String {
         let (user, session) = (jwt::user(), jwt::session());
         self.sign(
@@ -140,7 +140,7 @@ pub fn document(keys: &[Value]) -> String {
     json!({ "keys": keys }).to_string()
 }
 
-/// What a request is answered.
+/// The response to a request.
 #[derive(Clone)]
 pub enum Answer {
     /// 200 with this body.
@@ -234,7 +234,7 @@ impl Issuer {
         self.state.is_held.send_replace(is_held);
     }
 
-    /// How many requests came so far.
+    /// The number of requests so far.
     pub fn requests(&self) -> usize {
         *self.state.requests.borrow()
     }

@@ -167,7 +167,7 @@ impl WebSocket {
         self.stream.send(Message::binary(bytes)).await.is_ok()
     }
 
-    /// Sends what may no longer be read.
+    /// Sends to a server that may have closed the connection.
     pub async fn try_send(&mut self, packet: impl Into<String>) -> bool {
         self.stream.send(Message::text(packet.into())).await.is_ok()
     }

@@ -54,7 +54,7 @@ fn together(one: &Socket, other: &Socket) -> Option<(Instant, Instant)> {
     (from < to).then_some((from, to))
 }
 
-/// The beginning of a time within these in which both nodes were linked for long enough to know better.
+/// The beginning of a time within these in which both nodes were linked for long enough to have noticed.
 fn good_moment(told: &Told, sockets: [&Socket; 2], from: Instant, to: Instant) -> Option<Instant> {
     let user = sockets[0].user;
     let meddled = told.meddled.iter().filter(|(_, whose)| *whose == user);

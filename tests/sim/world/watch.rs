@@ -1,4 +1,4 @@
-//! Looks at the nodes again and again: which of them are linked, and whether they say so.
+//! Checks the nodes periodically: which of them are linked, and whether they say so.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What strangers try: made-up keys, confused algorithms, and keys that must not be trusted.
+//! What attackers try: made-up keys, confused algorithms, and keys that must not be trusted.
 
 use std::time::Instant;
 
@@ -190,7 +190,7 @@ async fn keys_that_are_not_for_tokens_are_skipped_and_named() {
     assert!(!log.contains("\\\"alg\\\": its"), "PS512 fits an RSA key");
 }
 
-/// What a CONNECT costs with a set that is as large as it may be.
+/// The cost of a CONNECT with the largest allowed key set.
 #[tokio::test]
 async fn a_token_without_kid_is_tried_against_few_keys() {
     let keys: Vec<_> = (0..100)

@@ -39,7 +39,7 @@ async fn without_keys_the_server_listens_is_not_ready_and_recovers_by_itself() {
         reason(&sockd).await.contains("Connection refused")
     })
     .await;
-    // What no key can save is told for what it is.
+    // Tokens that no key could verify get their own error.
     let (user, session) = (jwt::user(), jwt::session());
     let expired = json!({ "user_id": user, "session_id": session, "exp": 1 });
     for token in [

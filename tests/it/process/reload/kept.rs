@@ -38,7 +38,7 @@ async fn a_mistake_keeps_all_of_the_old_and_every_mistake_is_named() {
         );
         node.logs(mistake, 3).await;
     }
-    let kept = "kept the configuration, the new one has mistakes by=\"SIGHUP\"";
+    let kept = "the new configuration has mistakes, keeping the old one by=\"SIGHUP\"";
     node.logs(kept, 1).await;
     // A caller that asks for nothing more is told that it failed, and no path.
     let answer = node

@@ -72,7 +72,7 @@ impl Scene {
         self.old.follow(&self.new).await;
     }
 
-    /// Both nodes are ready again, all of them at the new master, and nothing has got lost.
+    /// Both nodes are ready again, both at the new master, and nothing was lost.
     async fn heals(&self, pair: Pair) {
         let mut pair = pair;
         heard_by(&self.new, &pair.user, 2).await;
