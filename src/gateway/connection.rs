@@ -141,7 +141,7 @@ impl Transport {
 impl Connection {
     /// Opens a connection for a client that polls.
     pub(super) fn open_polling(place: Place, credentials: Option<Credentials>) -> Arc<Self> {
-        Self::open(place, credentials, Transport::Polling(Upgrade::None))
+        Self::open(place, credentials, Transport::Polling(Upgrade::None), None)
     }
 
     /// Opens a connection on a WebSocket, and sends the packet that says so behind the answer to the
@@ -152,14 +152,17 @@ impl Connection {
         stream: RawStream,
         answer: &[u8],
     ) -> Arc<Self> {
-        let connection = Self::open(place, credentials, Transport::WebSocket(stream));
-        let packet = connection.engine.open_packet(connection.sid, "");
-        let both = [answer, packet.bytes()].concat();
-        connection.lock().send(Frame::raw(both.into(), 0));
-        connection
+        let transport = Transport::WebSocket(stream);
+        Self::open(place, credentials, transport, Some(answer))
     }
 
-    fn open(place: Place, credentials: Option<Credentials>, transport: Transport) -> Arc<Self> {
+    /// `answer` goes out with the packet that opens the connection.
+    fn open(
+        place: Place,
+        credentials: Option<Credentials>,
+        transport: Transport,
+        answer: Option<&[u8]>,
+    ) -> Arc<Self> {
         let peer = place.peer;
         let engine = place.keep();
         let carrier = transport.carrier();
@@ -202,10 +205,19 @@ impl Connection {
             meters.of(carrier).opened.inc();
             access.opened(connection.sid, carrier, peer);
         }
-        // A drain may end it from here on.
-        connection.engine.registry.insert(connection.clone());
-        // Dropping the guard schedules the first tick.
-        drop(connection.lock());
+        let mut locked = connection.lock();
+        // A drain can find it from here on, and ends it behind its first packet.
+        engine.registry.insert(connection.clone());
+        if let Some(answer) = answer {
+            let packet = engine.open_packet(connection.sid, "");
+            let both = [answer, packet.bytes()].concat();
+            locked.send(Frame::raw(both.into(), 0));
+        }
+        // A drain that has begun before may have looked already.
+        if engine.lifecycle.is_draining() {
+            locked.end(Ending::Draining);
+        }
+        drop(locked);
         connection
     }
 
@@ -221,12 +233,16 @@ impl Connection {
         self.lock().end(ending);
     }
 
+    pub(super) fn is_open(&self) -> bool {
+        self.lock().phase == Phase::Open
+    }
+
     /// Whether packets are still queued for a client whose connection is closing.
     pub(super) fn has_last_packets(&self) -> bool {
         self.lock().has_last_packets()
     }
 
-    /// Takes bytes off the client's budget; ends the connection of a client that exceeds it.
+    /// Charges the client for bytes that it has sent; ends the connection if they are too many.
     pub(super) fn charge(&self, bytes: usize) {
         self.lock().charge(bytes);
     }
@@ -344,4 +360,4 @@ impl fmt::Debug for Connection {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

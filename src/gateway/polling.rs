@@ -110,10 +110,57 @@ async fn read_to_end(body: &mut Body, limit: usize) -> Result<BytesMut, Unread> 
 /// Reads the rest of a body that is too long, as far as the client's budget allows: a connection that
 /// is closed with unread bytes is reset, and the client may not see the response.
 async fn discard(connection: &Connection, mut body: Body) {
-    while let Some(Ok(frame)) = body.frame().await {
+    while connection.is_open()
+        && let Some(Ok(frame)) = body.frame().await
+    {
         connection.charge(frame.data_ref().map_or(0, Bytes::len));
-        if connection.is_ended_by_us() {
-            return;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use futures_util::{StreamExt, stream};
+
+    use super::*;
+    use crate::{
+        gateway::{
+            connection::tests::entering,
+            tests::{engine, place},
+        },
+        hub::{Farewell, Outlet},
+    };
+
+    /// How many pieces of a long body are read and dropped.
+    async fn discarded(connection: &Connection) -> usize {
+        let read = Arc::new(AtomicUsize::new(0));
+        let count = read.clone();
+        let pieces = stream::iter(0..100).map(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, std::convert::Infallible>(Bytes::from_static(&[0; 100]))
+        });
+        discard(connection, Body::from_stream(pieces)).await;
+        read.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn the_rest_of_a_long_body_is_read_only_while_the_connection_is_open() {
+        let engine = engine();
+        let open = || Connection::open_polling(place(&engine), None);
+        let connection = open();
+        assert_eq!(discarded(&connection).await, 100);
+        for ending in [Ending::Draining, Ending::Unreadable] {
+            let connection = open();
+            connection.end(ending);
+            assert_eq!(discarded(&connection).await, 0, "{ending:?}");
         }
+        // Its farewell waits for a poll.
+        let connection = entering(&engine);
+        assert!(connection.dismiss(&Farewell::TokenExpired));
+        assert_eq!(discarded(&connection).await, 0);
     }
 }

@@ -59,6 +59,7 @@ impl RawStream {
 
     pub(super) fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let Self::Tcp(stream) = self;
+        // The stream never waits, so no signal interrupts a write.
         let written = match slices {
             [slice] => stream.try_write(slice),
             slices => stream.try_write_vectored(slices),

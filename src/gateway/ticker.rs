@@ -12,10 +12,11 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// A tick may be late by this part of its delay, so that many connections share one.
-const LATENESS: u64 = 256;
-/// The most by which a tick may be late, in milliseconds.
-const COARSEST: u64 = 1_000;
+/// The least number of steps in a delay, which is rounded up to a whole one so that many connections
+/// share a tick. A step is a power of two of milliseconds, so a delay has up to twice as many.
+const STEPS: u64 = 128;
+/// The longest step, in milliseconds.
+const LONGEST_STEP: u64 = 1_024;
 
 /// A moment, in milliseconds since the ticker was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,11 +60,11 @@ impl<T: Timed> Ticker<T> {
         Tick(self.started.elapsed().as_millis() as u64)
     }
 
-    /// The moment after a delay, rounded up.
+    /// The moment after a delay, never early, and late by less than one step.
     pub(super) fn after(&self, delay: Duration) -> Tick {
         let at = self.started.elapsed().saturating_add(delay);
-        let step = (delay.as_millis() as u64 / LATENESS).clamp(1, COARSEST);
-        let step = step.next_power_of_two();
+        let longest = (delay.as_millis() as u64 / STEPS).clamp(1, LONGEST_STEP);
+        let step = 1 << longest.ilog2();
         Tick((at.as_micros().div_ceil(1_000) as u64).next_multiple_of(step))
     }
 
@@ -135,6 +136,26 @@ mod tests {
     impl Timed for Alarm {
         fn tick(&self, now: Tick) {
             self.0.lock().unwrap().push(now);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tick_is_late_by_less_than_a_step_and_never_early() {
+        let ticker = Ticker::<Alarm>::new();
+        tokio::time::advance(Duration::from_micros(12_345_678)).await;
+        for (delay, step) in [
+            (0, 1),
+            (255, 1),
+            (256, 2),
+            (25_000, 128),
+            (131_072, 1_024),
+            (604_800_000, 1_024),
+        ] {
+            let Tick(at) = ticker.after(Duration::from_millis(delay));
+            assert_eq!(at % step, 0, "{delay}");
+            let exact = 12_345.678 + delay as f64;
+            let late = at as f64 - exact;
+            assert!((0.0..step as f64).contains(&late), "{delay}: {late}");
         }
     }
 

@@ -56,7 +56,7 @@ endings! {
     PingTimeout => "ping_timeout",
     ProtocolViolated => "protocol_violated",
     SlowReader => "slow_reader",
-    TooManyConnects => "too_many_refusals",
+    TooManyConnects => "too_many_connects",
     Unreadable => "unreadable",
     WriteStalled => "write_stalled",
 }
@@ -79,9 +79,9 @@ impl Locked<'_> {
     pub(in crate::gateway) fn end(&mut self, ending: Ending) {
         match self.phase {
             Phase::Open => {}
-            // The client has been told.
-            Phase::Closing => return self.finish(LastWord::Close),
-            Phase::Ended(_) => return,
+            // What is still to be sent tells the client why; only a flood is not read on.
+            Phase::Closing if ending == Ending::Flooding => return self.finish(LastWord::Close),
+            Phase::Closing | Phase::Ended(_) => return,
         }
         self.ending = Some(ending);
         // A client of a node that drains gets what is queued, if it reads it in time.
@@ -153,10 +153,11 @@ impl Locked<'_> {
         true
     }
 
-    /// A client that is being dismissed has moved to a WebSocket.
+    /// The client of a closing connection has moved to a WebSocket, which leaves it no more time.
     pub(super) fn say_end(&mut self) {
         self.outbox.push(close_frame(&[]));
-        self.cut_at = self.connection.engine.ticker.after(FAREWELL_LIMIT);
+        let limit = self.connection.engine.ticker.after(FAREWELL_LIMIT);
+        self.cut_at = self.cut_at.min(limit);
     }
 
     /// The client has ended the connection with a packet.

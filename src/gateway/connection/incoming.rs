@@ -10,17 +10,19 @@ use super::{
 };
 use crate::node::Admitted;
 
-/// The least that a packet costs on top of its bytes.
-const PACKET_COST: usize = 16;
+/// The bytes that a packet is charged for at least, on top of its own.
+const LEAST_PACKET_COST: usize = 16;
 
 impl Locked<'_> {
-    /// Charges the client for a packet or a frame, on top of its bytes: a second's bytes divided by a
-    /// second's packets.
+    /// Charges the client for a packet or a control frame, on top of its bytes, so that
+    /// `inbound_packets` of them use up what a client may send in a second.
     pub(super) fn charge_packet(&mut self) {
         let limits = &self.connection.limits;
-        self.charge((limits.inbound_rate / limits.inbound_packets).max(PACKET_COST));
+        self.charge((limits.inbound_rate / limits.inbound_packets).max(LEAST_PACKET_COST));
     }
 
+    /// Takes bytes off what the client may send now, which grows by `inbound_rate` a second up to
+    /// `inbound_burst`; ends the connection of a client that exceeds it.
     pub(super) fn charge(&mut self, bytes: usize) {
         let limits = &self.connection.limits;
         let now = self.connection.engine.ticker.now();

@@ -236,7 +236,7 @@ async fn each_connect_counts_whatever_its_answer_and_one_too_many_closes_the_con
     }
     websocket.send(good).await;
     assert_eq!(websocket.closed(PATIENCE).await, None);
-    let ended = r#"sockd_connections_ended_total{why="too_many_refusals"} 7"#;
+    let ended = r#"sockd_connections_ended_total{why="too_many_connects"} 7"#;
     let metrics = sockd.metrics().await;
     assert!(metrics.contains(ended), "{metrics}");
 }
