@@ -23,6 +23,7 @@ use self::{client::Client, process::Process};
 use super::{
     invariants,
     network::Network,
+    panics,
     plan::{Plan, Step},
     story::Story,
 };
@@ -46,7 +47,7 @@ pub(super) fn run(seed: u64, plan: &Plan) -> Outcome {
         .start_paused(true)
         .build()
         .expect("a runtime can be built");
-    runtime.block_on(async {
+    let run = async {
         let world = World::begin(seed, plan);
         world.play(plan).await;
         let mut told = world.story.told();
@@ -54,7 +55,10 @@ pub(super) fn run(seed: u64, plan: &Plan) -> Outcome {
             lines: std::mem::take(&mut told.lines),
             wrongs: std::mem::take(&mut told.wrongs),
         }
-    })
+    };
+    let (mut outcome, panics) = panics::watch(|| runtime.block_on(run));
+    outcome.wrongs.extend(panics);
+    outcome
 }
 
 struct World {
