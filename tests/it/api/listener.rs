@@ -21,7 +21,7 @@ use crate::support::{
     eventually,
     http::{self, RawConnection},
     jwt,
-    redis::free_port,
+    process::free_port,
     sockd::{Builder, INTERNAL_SECRET, Sockd},
     websocket::WebSocket,
 };
@@ -43,11 +43,8 @@ fn is_socket(path: &Path) -> bool {
 
 /// Starts a server that fails with this text, beside what is in the folder.
 async fn fails_in(folder: &TempDir, builder: Builder, remedy: &str) {
-    let mut command = tokio::process::Command::from(builder.command(folder));
-    let output = command.kill_on_drop(true).output().await;
-    let output = output.expect("the built binary starts");
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{text}");
+    let (status, text) = builder.fails_in(folder).await;
+    assert_eq!(status.code(), Some(1), "{text}");
     assert!(text.contains(remedy), "{remedy}\n{text}");
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     PATIENCE, eventually, http, jwt,
-    redis::free_port,
+    process::free_port,
     sockd::{Builder, INTERNAL_SECRET, Sockd},
     websocket::WebSocket,
 };

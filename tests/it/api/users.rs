@@ -42,8 +42,7 @@ async fn after_a_session_is_removed_its_sockets_stay_until_another_is_adopted() 
         assert_eq!(socket.packet().await, r#"42["profile:update",1]"#);
         let _next = WebSocket::join(sockd.address(), &user, &next).await;
         is_dismissed(&mut socket).await;
-        let log = sockd.log().text();
-        assert!(log.contains("removed a session"), "{log}");
+        sockd.logs("removed a session").await;
     }
 }
 

@@ -13,7 +13,7 @@ use super::nothing_came;
 use crate::support::{
     PATIENCE,
     command::{Shell, finished},
-    jwt,
+    jwt, process,
     sockd::{INTERNAL_SECRET, Sockd},
     websocket::WebSocket,
     within,
@@ -393,9 +393,5 @@ async fn write(child: &mut Child, text: &str) {
 }
 
 fn interrupt(child: &Child, signal: &str) {
-    let pid = child.id().expect("it runs").to_string();
-    let sent = std::process::Command::new("kill")
-        .args([&format!("-{signal}"), &pid])
-        .status();
-    assert!(sent.is_ok_and(|status| status.success()));
+    process::signal(child.id().expect("it runs"), signal);
 }

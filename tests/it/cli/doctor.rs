@@ -5,17 +5,14 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::support::{
-    doctor::{Doctor, Examined},
-    jwt,
-    redis::{Redis, free_port},
-    sockd::INTERNAL_SECRET,
+    command::Done, doctor::Doctor, jwt, process::free_port, redis::Redis, sockd::INTERNAL_SECRET,
 };
 
 #[tokio::test]
 async fn a_good_redis_passes_every_check_and_nothing_is_left_in_it() {
     let redis = Redis::start().await;
     let mut connection = redis.connection();
-    let examined = Doctor::of(&redis).examine();
+    let examined = Doctor::of(&redis).examine().await;
     assert_eq!(
         examined.code,
         Some(0),
@@ -51,31 +48,38 @@ async fn a_good_redis_passes_every_check_and_nothing_is_left_in_it() {
     assert!(memory.contains("number_of_cached_scripts:0"), "{memory}");
 }
 
-#[test]
-fn where_the_internal_routes_are_served_is_told() {
-    let doctor = |listen: &str| {
+#[tokio::test]
+async fn where_the_internal_routes_are_served_is_told() {
+    let doctor = async |listen: &str| {
         Doctor::new()
             .env("SOCKD_INTERNAL__LISTEN", listen)
             .examine()
+            .await
     };
-    doctor("").assert("internal", "ok", &["share port 3000 with the clients"]);
-    doctor("127.0.0.1:3001").assert("internal", "ok", &["at 127.0.0.1:3001"]);
-    let socket = doctor("unix:internal.sock");
+    doctor("")
+        .await
+        .assert("internal", "ok", &["share port 3000 with the clients"]);
+    doctor("127.0.0.1:3001")
+        .await
+        .assert("internal", "ok", &["at 127.0.0.1:3001"]);
+    let socket = doctor("unix:internal.sock").await;
     socket.assert(
         "internal",
         "ok",
         &["/internal.sock with mode 0660 and group of sockd"],
     );
-    let nowhere = doctor("unix:none/internal.sock");
+    let nowhere = doctor("unix:none/internal.sock").await;
     nowhere.assert("internal", "fail", &["none does not exist", "create it"]);
     assert_eq!(nowhere.code, Some(1));
-    doctor("no.such.host.invalid:1").assert("internal", "fail", &["is not an address"]);
+    doctor("no.such.host.invalid:1")
+        .await
+        .assert("internal", "fail", &["is not an address"]);
 }
 
 #[tokio::test]
 async fn the_text_output_has_a_line_per_check_and_then_the_remedies() {
     let redis = Redis::start_with(&["--maxmemory-policy", "allkeys-lru"]).await;
-    let examined = Doctor::of(&redis).run(&[]);
+    let examined = Doctor::of(&redis).run(&[]).await;
     assert_eq!(examined.code, Some(0), "{}", examined.stdout);
     assert_eq!(examined.stderr, "");
     let (lines, remedies) = examined
@@ -164,11 +168,13 @@ async fn a_redis_that_may_evict_sessions_or_is_nearly_full_is_a_warning() {
         set(&[("maxmemory-policy", policy)]);
         Doctor::of(&redis)
             .examine()
+            .await
             .assert("eviction", "warn", &[policy, "noeviction"]);
     }
     set(&[("maxmemory-policy", "noeviction"), ("maxmemory", "1gb")]);
     Doctor::of(&redis)
         .examine()
+        .await
         .assert("eviction", "ok", &["of 1073741824 bytes"]);
     let memory: String = redis::cmd("INFO")
         .arg("memory")
@@ -179,9 +185,11 @@ async fn a_redis_that_may_evict_sessions_or_is_nearly_full_is_a_warning() {
         .find_map(|line| line.strip_prefix("used_memory:"));
     let used: u64 = used.and_then(|used| used.parse().ok()).expect("a number");
     set(&[("maxmemory", &(used + 20_000).to_string())]);
-    Doctor::of(&redis)
-        .examine()
-        .assert("eviction", "warn", &["noeviction", "raise maxmemory"]);
+    Doctor::of(&redis).examine().await.assert(
+        "eviction",
+        "warn",
+        &["noeviction", "raise maxmemory"],
+    );
 }
 
 #[tokio::test]
@@ -194,7 +202,8 @@ async fn a_pem_key_after_other_lines_is_not_a_weak_secret() {
         let examined = Doctor::new()
             .env("JWT_SECRET", format!("{before}{key}"))
             .env("JWT_ALGORITHMS", "RS256")
-            .examine();
+            .examine()
+            .await;
         examined.assert("settings", "ok", &[]);
         examined.assert("secrets", "ok", &["2, none"]);
     }
@@ -207,7 +216,8 @@ async fn guessable_secrets_fail_and_are_never_shown() {
         .env("INTERNAL_SECRET", "letmein")
         .env("SOCKD_INTERNAL__PREVIOUS_SECRETS", "swordfish")
         .env("SOCKD_METRICS__SECRET", "prometheus")
-        .examine();
+        .examine()
+        .await;
     assert_eq!(examined.code, Some(1));
     let report: Value = serde_json::from_str(&examined.stdout).expect("JSON");
     assert_eq!(report["ok"], false);
@@ -232,18 +242,21 @@ async fn guessable_secrets_fail_and_are_never_shown() {
 
 #[tokio::test]
 async fn a_secret_for_two_purposes_is_a_warning() {
-    let examined = Doctor::new().env("INTERNAL_SECRET", jwt::SECRET).examine();
+    let examined = Doctor::new()
+        .env("INTERNAL_SECRET", jwt::SECRET)
+        .examine()
+        .await;
     assert_eq!(examined.code, Some(0), "{}", examined.stdout);
     examined.assert("secrets", "warn", &["in common"]);
     let doctor = Doctor::new().env("SOCKD_METRICS__SECRET", INTERNAL_SECRET);
-    let examined = doctor.examine();
+    let examined = doctor.examine().await;
     assert_eq!(examined.code, Some(0), "{}", examined.stdout);
     examined.assert("secrets", "warn", &["metrics.secret is also"]);
 }
 
 #[tokio::test]
 async fn memory_mode_is_a_warning() {
-    let examined = Doctor::new().examine();
+    let examined = Doctor::new().examine().await;
     assert_eq!(examined.code, Some(0), "{}", examined.stdout);
     examined.assert("sessions", "warn", &["in memory", "redis.url"]);
 }
@@ -262,7 +275,7 @@ async fn a_low_limit_on_open_files_is_reported_with_the_number_of_sockets() {
         .output()
         .expect("sh starts");
     let stdout = String::from_utf8(output.stdout).expect("UTF-8");
-    let examined = Examined {
+    let examined = Done {
         code: output.status.code(),
         stdout,
         stderr: String::new(),
@@ -280,7 +293,8 @@ async fn an_invalid_configuration_exits_with_2_and_lists_every_problem() {
     let examined = Doctor::new()
         .env("JWT_SECRET", "")
         .env("SOCKD_SERVER__PORT", "x")
-        .examine();
+        .examine()
+        .await;
     assert_eq!(
         examined.code,
         Some(2),
@@ -297,7 +311,7 @@ async fn an_invalid_configuration_exits_with_2_and_lists_every_problem() {
 #[tokio::test]
 async fn an_absent_redis_exits_with_3() {
     let doctor = Doctor::new().env("REDIS_PORT", free_port().to_string());
-    let examined = doctor.examine();
+    let examined = doctor.examine().await;
     assert_eq!(examined.code, Some(3), "{}", examined.stdout);
     examined.assert(
         "redis",
@@ -314,7 +328,7 @@ async fn an_absent_redis_exits_with_3() {
 async fn a_silent_redis_exits_with_3_within_the_time_limit() {
     let redis = Redis::start().await;
     redis.freeze();
-    let examined = Doctor::of(&redis).examine();
+    let examined = Doctor::of(&redis).examine().await;
     assert_eq!(examined.code, Some(3), "{}", examined.stdout);
     examined.assert("redis", "fail", &["timed out"]);
 }
@@ -328,15 +342,22 @@ async fn a_wrong_or_missing_password_exits_with_4() {
         .arg("right")
         .exec(&mut redis.connection());
     set.expect("CONFIG SET works");
-    let examined = Doctor::of(&redis).env("REDIS_PASS", "wrong-one").examine();
+    let examined = Doctor::of(&redis)
+        .env("REDIS_PASS", "wrong-one")
+        .examine()
+        .await;
     assert_eq!(examined.code, Some(4), "{}", examined.stdout);
     examined.assert("redis", "fail", &["WRONGPASS", "REDIS_PASS"]);
     assert!(!examined.stdout.contains("wrong-one"));
-    let examined = Doctor::of(&redis).examine();
+    let examined = Doctor::of(&redis).examine().await;
     assert_eq!(examined.code, Some(4), "{}", examined.stdout);
     examined.assert("redis", "fail", &["NOAUTH", "REDIS_PASS"]);
     assert_eq!(
-        Doctor::of(&redis).env("REDIS_PASS", "right").examine().code,
+        Doctor::of(&redis)
+            .env("REDIS_PASS", "right")
+            .examine()
+            .await
+            .code,
         Some(0)
     );
 }
@@ -349,7 +370,7 @@ async fn a_replica_fails_by_its_role_and_by_what_it_refuses() {
         .arg(master.port)
         .exec(&mut replica.connection());
     follow.expect("REPLICAOF works");
-    let examined = Doctor::of(&replica).examine();
+    let examined = Doctor::of(&replica).examine().await;
     assert_eq!(examined.code, Some(1), "{}", examined.stdout);
     examined.assert("role", "fail", &["a replica", "master"]);
     examined.assert("writes", "fail", &["READONLY"]);

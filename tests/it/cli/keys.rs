@@ -20,20 +20,20 @@ fn doctor(url: &str) -> Doctor {
 async fn the_doctor_reads_the_set_and_says_what_is_in_it() {
     let (key, other) = (Key::es256("a"), Key::rs256("b"));
     let issuer = Issuer::start(&[key.jwk(), other.jwk()]).await;
-    let examined = doctor(&issuer.url()).examine();
+    let examined = doctor(&issuer.url()).examine().await;
     assert_eq!(examined.code, Some(0), "{}", examined.stdout);
     let words = ["2 from http://", "\"a\" (ES256), \"b\" (RS256)"];
     examined.assert("keys", "ok", &words);
     examined.assert("keys_clock", "ok", &["between this machine and"]);
 
     issuer.publish(&[key.jwk(), json!({ "kty": "oct", "kid": "o", "k": "AA" })]);
-    let examined = doctor(&issuer.url()).examine();
+    let examined = doctor(&issuer.url()).examine().await;
     assert_eq!(examined.code, Some(0), "{}", examined.stdout);
     let words = ["1 from http://", "not used: \"o\": a shared secret"];
     examined.assert("keys", "warn", &words);
 
     let restricted = doctor(&issuer.url()).env("JWT_ALGORITHMS", "RS256,EdDSA");
-    let examined = restricted.examine();
+    let examined = restricted.examine().await;
     assert_eq!(examined.code, Some(1), "{}", examined.stdout);
     let words = ["none of them verifies RS256, EdDSA", "JWT_ALGORITHMS"];
     examined.assert("keys", "fail", &words);
@@ -43,7 +43,7 @@ async fn the_doctor_reads_the_set_and_says_what_is_in_it() {
         "HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 2015 00:00:00 GMT\r\ncontent-length: {}\r\n\r\n{late}",
         late.len()
     )));
-    let examined = doctor(&issuer.url()).examine();
+    let examined = doctor(&issuer.url()).examine().await;
     examined.assert("keys", "ok", &[]);
     examined.assert("keys_clock", "fail", &["NTP"]);
 }
@@ -67,7 +67,7 @@ async fn the_doctor_says_why_there_is_no_set() {
         ),
     ] {
         issuer.answer(answer);
-        let examined = doctor(&issuer.url()).examine();
+        let examined = doctor(&issuer.url()).examine().await;
         assert_eq!(examined.code, Some(1), "{}", examined.stdout);
         examined.assert("keys", "fail", &words);
     }

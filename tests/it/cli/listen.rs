@@ -12,7 +12,7 @@ use super::NOWHERE;
 use crate::support::{
     PATIENCE,
     command::{Done, Shell, finished},
-    eventually, jwt,
+    eventually, jwt, process,
     redis::{Redis, heard_by},
     sockd::{INTERNAL_SECRET, Sockd},
     websocket::{TOLD, WebSocket},
@@ -68,11 +68,7 @@ impl Listening {
     }
 
     fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("it runs").to_string();
-        let sent = std::process::Command::new("kill")
-            .args([&format!("-{name}"), &pid])
-            .status();
-        assert!(sent.is_ok_and(|status| status.success()));
+        process::signal(self.child.id().expect("it runs"), name);
     }
 
     /// Waits for its end; the rest of its output.

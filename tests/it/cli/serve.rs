@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use crate::support::{
     PATIENCE,
     command::{Shell, finished},
-    eventually, http, jwt,
+    eventually, http, jwt, process,
     sockd::{INTERNAL_SECRET, Sockd},
     websocket::WebSocket,
     within,
@@ -264,9 +264,5 @@ async fn a_log_in_json_is_json() {
 }
 
 fn signal(pid: Option<u32>, name: &str) {
-    let pid = pid.expect("it runs").to_string();
-    let sent = std::process::Command::new("kill")
-        .args([&format!("-{name}"), &pid])
-        .status();
-    assert!(sent.is_ok_and(|status| status.success()));
+    process::signal(pid.expect("it runs"), name);
 }

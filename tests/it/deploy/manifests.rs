@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::{adapted, file};
-use crate::support::{PATIENCE, eventually, http, jwt, redis::free_port, sockd::INTERNAL_SECRET};
+use crate::support::{PATIENCE, eventually, http, jwt, process::free_port, sockd::INTERNAL_SECRET};
 
 #[test]
 fn systemd_takes_the_units_and_finds_the_service_confined() {

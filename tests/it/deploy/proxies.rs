@@ -8,11 +8,7 @@ use tokio::net::TcpStream;
 
 use super::adapted;
 use crate::support::{
-    PATIENCE,
-    driver::Driver,
-    eventually, jwt,
-    process::Process,
-    redis::{Redis, free_port},
+    PATIENCE, driver::Driver, eventually, jwt, process::Process, process::free_port, redis::Redis,
     sockd::Sockd,
 };
 

@@ -18,7 +18,8 @@ async fn sockets_of_other_sessions_are_told_disconnected_and_closed() {
         let (user, old, new) = (jwt::user(), jwt::session(), jwt::session());
         let mut websocket = WebSocket::join(sockd.address(), &user, &old).await;
         let mut polling = Polling::join(sockd.address(), &user, &old).await;
-        let mut bystander = WebSocket::join(sockd.address(), &jwt::user(), &old).await;
+        let other = jwt::user();
+        let mut bystander = WebSocket::join(sockd.address(), &other, &old).await;
         assert_eq!(sockd.force_logout(&user, &new).await, 2);
         is_dismissed(&mut websocket).await;
         polling_is_dismissed(&mut polling, TOLD).await;
@@ -38,7 +39,8 @@ async fn sockets_of_other_sessions_are_told_disconnected_and_closed() {
         );
         sockd.emit(&user, "profile:update", &json!(1)).await;
         assert_eq!(fresh.packet().await, r#"42["profile:update",1]"#);
-        bystander.send("40").await;
+        sockd.emit(&other, "profile:update", &json!(2)).await;
+        assert_eq!(bystander.packet().await, r#"42["profile:update",2]"#);
         assert_eq!(
             sockd.force_logout(&user, &old).await,
             1,

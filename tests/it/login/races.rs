@@ -80,7 +80,7 @@ async fn fate(socket: &mut WebSocket, marker: &str) -> Fate {
 }
 
 fn connect(user: &str, session: &str) -> String {
-    format!("40{}", json!({ "token": jwt::token(user, session) }))
+    jwt::connect(&jwt::token(user, session))
 }
 
 #[tokio::test]

@@ -139,8 +139,8 @@ async fn of_racing_sessions_exactly_one_wins() {
             .iter_mut()
             .zip(&sessions)
             .map(async |(socket, session)| {
-                let connect = json!({ "token": jwt::token(&user, session) });
-                socket.send(format!("40{connect}")).await;
+                let connect = jwt::connect(&jwt::token(&user, session));
+                socket.send(connect).await;
             });
         futures_util::future::join_all(racers).await;
         let mut winners = Vec::new();

@@ -12,7 +12,7 @@ use self::server::{
 };
 use crate::support::{
     PATIENCE, eventually, http,
-    redis::free_port,
+    process::free_port,
     sockd::{INTERNAL_SECRET, Sockd},
     within,
 };

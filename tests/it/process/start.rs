@@ -7,7 +7,8 @@ use std::{
 
 use crate::support::{
     PATIENCE, http, jwt,
-    redis::{Redis, free_port},
+    process::free_port,
+    redis::Redis,
     sockd::{INTERNAL_SECRET, Sockd},
     websocket::WebSocket,
 };
@@ -249,11 +250,8 @@ async fn redis_host_by_itself_selects_redis() {
         .env("REDIS_HOST", "127.0.0.1")
         .start()
         .await;
-    let log = url_of_default.log().text();
-    assert!(
-        log.contains(r#"sessions="redis://127.0.0.1:6379""#),
-        "{log}"
-    );
+    let url = r#"sessions="redis://127.0.0.1:6379""#;
+    url_of_default.logs(url).await;
     let redis = Redis::start().await;
     let () = redis::cmd("CONFIG")
         .arg(&["SET", "requirepass", "hunter2"])

@@ -214,7 +214,7 @@ async fn while_handshakes_are_stuck_new_clients_are_refused() {
     let token = jwt::token(&jwt::user(), &jwt::session());
     redis.freeze();
     within(PATIENCE, "a refusal", async {
-        let connect = format!("40{}", json!({ "token": token }));
+        let connect = jwt::connect(&token);
         while status(&sockd).await != 503 {
             websocket.send(&connect).await;
         }

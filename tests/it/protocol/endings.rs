@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::json;
 use tokio::{task::JoinSet, time::Instant};
 
 use crate::support::{
@@ -109,7 +108,7 @@ fn open_files(sockd: &Sockd) -> usize {
 async fn end(sockd: &Sockd, kind: Kind) {
     let address = sockd.address();
     let (user, session) = (jwt::user(), jwt::session());
-    let connect = format!("40{}", json!({ "token": jwt::token(&user, &session) }));
+    let connect = jwt::connect(&jwt::token(&user, &session));
     let text = |text: &str| frame(0x81, text.as_bytes());
     let open = async || RawConnection::open(address).await;
     match kind {

@@ -16,7 +16,7 @@ use crate::support::{
 };
 
 fn connect(user: &str, session: &str) -> String {
-    format!("40{}", json!({ "token": jwt::token(user, session) }))
+    jwt::connect(&jwt::token(user, session))
 }
 
 fn sid_of(packet: &str, head: &str) -> String {

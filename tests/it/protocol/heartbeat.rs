@@ -35,14 +35,14 @@ async fn the_first_ping_comes_after_its_interval() {
 async fn a_client_that_answers_pings_stays_and_one_that_does_not_is_closed() {
     let sockd = Sockd::builder()
         .env("SOCKD_SOCKETIO__PING_INTERVAL", "300ms")
-        .env("SOCKD_SOCKETIO__PING_TIMEOUT", "2s")
+        .env("SOCKD_SOCKETIO__PING_TIMEOUT", "6s")
         .start()
         .await;
     let (user, session) = (jwt::user(), jwt::session());
     let mut lively = WebSocket::open(sockd.address()).await;
     let open = lively.packet().await;
     assert!(
-        open.contains(r#""pingInterval":300,"pingTimeout":2000,"#),
+        open.contains(r#""pingInterval":300,"pingTimeout":6000,"#),
         "{open}"
     );
     assert!(
@@ -70,7 +70,7 @@ async fn a_client_that_answers_pings_stays_and_one_that_does_not_is_closed() {
             }
         }
         let lived = start.elapsed();
-        assert!(lived >= Duration::from_millis(1_500), "{lived:?}");
+        assert!(lived >= Duration::from_millis(5_500), "{lived:?}");
         // The others have answered several pings by now.
         sockd
             .emit(&user, "profile:update", &serde_json::json!(1))

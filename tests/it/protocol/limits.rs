@@ -206,7 +206,7 @@ async fn each_connect_counts_whatever_its_answer_and_one_too_many_closes_the_con
         .start()
         .await;
     let token = jwt::token(&jwt::user(), &jwt::session());
-    let good = format!("40{}", json!({ "token": token }));
+    let good = jwt::connect(&token);
     for connects in [
         ["40", "40", "40"],
         ["40/a,", "40", "40/b,"],

@@ -60,7 +60,7 @@ async fn start() -> (Sockd, String, String) {
 /// A WebSocket of which every byte is the test's own, and which reads nothing.
 async fn raw_websocket(sockd: &Sockd, user: &str, session: &str) -> RawConnection {
     let mut connection = open_raw(sockd.address(), "").await;
-    let connect = format!("40{}", json!({ "token": jwt::token(user, session) }));
+    let connect = jwt::connect(&jwt::token(user, session));
     connection.send(frame(0x81, connect.as_bytes())).await;
     connection
 }

@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 fn connect_packet(user: &str, session: &str) -> String {
-    format!("40{}", json!({ "token": jwt::token(user, session) }))
+    jwt::connect(&jwt::token(user, session))
 }
 
 fn assert_is_welcome(answer: &str) {

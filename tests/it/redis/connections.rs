@@ -10,9 +10,11 @@ use serde_json::{Value, json};
 
 use crate::support::{
     PATIENCE,
-    doctor::{Doctor, Examined},
+    command::Done,
+    doctor::Doctor,
     eventually, jwt,
-    redis::{Redis, free_port, key},
+    process::free_port,
+    redis::{Redis, key},
     sockd::{INTERNAL_SECRET, Sockd},
     websocket::WebSocket,
 };
@@ -29,13 +31,13 @@ async fn start(settings: Settings<'_>) -> Sockd {
     builder.start().await
 }
 
-fn examine(settings: Settings<'_>) -> Examined {
+async fn examine(settings: Settings<'_>) -> Done {
     let doctor = settings
         .iter()
         .fold(Doctor::new(), |doctor, (name, value)| {
             doctor.env(name, value)
         });
-    doctor.examine()
+    doctor.examine().await
 }
 
 /// Two nodes with these settings do their work, with the sessions in that database.
@@ -54,7 +56,7 @@ async fn assert_works(redis: &Redis, settings: Settings<'_>, database: u8) {
     let newer = jwt::session();
     assert_eq!(two.force_logout(&user, &newer).await, 1);
     assert_eq!(stored(redis, database, &user), Some(format!("\"{newer}\"")));
-    let examined = examine(settings);
+    let examined = examine(settings).await;
     assert_eq!(examined.code, Some(0), "{}", examined.stdout);
     examined.assert("rights", "ok", &[]);
     examined.assert("canary", "ok", &[]);
@@ -87,7 +89,7 @@ async fn assert_refused(settings: Settings<'_>, exit: i32, words: &[&str]) {
         async || sockd.log().text().lines().any(is_told),
     )
     .await;
-    let examined = examine(settings);
+    let examined = examine(settings).await;
     assert_eq!(examined.code, Some(exit), "{}", examined.stdout);
     examined.assert("redis", "fail", words);
 }
@@ -145,7 +147,9 @@ async fn redis_is_reached_as_a_user_of_its_acl() {
         ("REDIS_PASS", "p@ss".into()),
     ];
     assert_works(&redis, &by_keys, 0).await;
-    examine(&by_keys).assert("redis", "ok", &["as user gateway"]);
+    examine(&by_keys)
+        .await
+        .assert("redis", "ok", &["as user gateway"]);
 }
 
 #[tokio::test]
@@ -191,7 +195,9 @@ async fn redis_is_reached_over_tls_with_a_private_ca() {
     for host in ["127.0.0.1", "localhost"] {
         let settings = tls(&format!("rediss://{host}:{port}"), &[("CA", "ca.pem")]);
         assert_works(&redis, &settings, 0).await;
-        examine(&settings).assert("redis", "ok", &["over TLS"]);
+        examine(&settings)
+            .await
+            .assert("redis", "ok", &["over TLS"]);
     }
 }
 
@@ -234,7 +240,7 @@ async fn tls_problems_are_named_with_their_remedies() {
             ("KEY", "README.md"),
         ],
     );
-    let examined = examine(&no_pem);
+    let examined = examine(&no_pem).await;
     assert_eq!(examined.code, Some(2), "{}", examined.stdout);
     examined.assert("redis", "fail", &["redis.tls_cert_file", "is not a PEM"]);
 }
@@ -244,14 +250,16 @@ async fn a_valkey_serves_as_well_as_a_redis() {
     let valkey = Redis::start_program(valkey_server(), &[]).await;
     let settings = [("REDIS_PORT", valkey.port.to_string())];
     assert_works(&valkey, &settings, 0).await;
-    examine(&settings).assert("version", "ok", &["valkey "]);
+    examine(&settings)
+        .await
+        .assert("version", "ok", &["valkey "]);
     let narrow = [(
         "SOCKD_REDIS__URL",
         format!("redis://narrow:pw@127.0.0.1:{}", valkey.port),
     )];
     let acl = "ACL SETUSER narrow on >pw ~socket:active_session:* &other:* +@all -expire";
     run(&valkey, &acl.split(' ').collect::<Vec<_>>());
-    let rights = examine(&narrow).check("rights");
+    let rights = examine(&narrow).await.check("rights");
     let expected = "user narrow lacks +expire &sockd:*; ACL SETUSER narrow +expire &sockd:*";
     assert_eq!(rights, ("fail".into(), expected.into()));
 }

@@ -159,8 +159,7 @@ async fn another_server_in_place_of_redis_is_named_with_the_remedy() {
         let peer = Peer::start(manner).await;
         let url = peer.url("redis");
         let doctor = Doctor::new().env("SOCKD_REDIS__URL", &url);
-        let examined = tokio::task::spawn_blocking(move || doctor.examine()).await;
-        let examined = examined.expect("the doctor ends");
+        let examined = doctor.examine().await;
         assert_eq!(examined.code, Some(code), "{said}: {}", examined.stdout);
         examined.assert("redis", "fail", &[said, remedy]);
         let (_, text) = examined.check("redis");
@@ -188,8 +187,7 @@ async fn another_server_in_place_of_a_sentinel_or_a_cluster_is_named_too() {
         .env("SOCKD_REDIS__SENTINEL_MASTER", "m");
     let cluster = Doctor::new().env("SOCKD_REDIS__CLUSTER", &address);
     for doctor in [sentinels, cluster] {
-        let examined = tokio::task::spawn_blocking(move || doctor.examine()).await;
-        let examined = examined.expect("the doctor ends");
+        let examined = doctor.examine().await;
         assert_eq!(examined.code, Some(3), "{}", examined.stdout);
         examined.assert("redis", "fail", &words);
     }
@@ -211,14 +209,13 @@ async fn tls_to_a_plain_port_is_reported_whatever_listens() {
     ] {
         let peer = Peer::start(manner).await;
         let doctor = Doctor::new().env("SOCKD_REDIS__URL", peer.url("rediss"));
-        let examined = tokio::task::spawn_blocking(move || doctor.examine()).await;
-        let examined = examined.expect("the doctor ends");
+        let examined = doctor.examine().await;
         assert_eq!(examined.code, Some(3), "{}", examined.stdout);
         examined.assert("redis", "fail", &[said, remedy]);
     }
     let redis = Redis::start().await;
     let url = format!("rediss://127.0.0.1:{}", redis.port);
-    let examined = Doctor::new().env("SOCKD_REDIS__URL", url).examine();
+    let examined = Doctor::new().env("SOCKD_REDIS__URL", url).examine().await;
     assert_eq!(examined.code, Some(3), "{}", examined.stdout);
     let words = ["it answers without TLS", "write redis://"];
     examined.assert("redis", "fail", &words);
@@ -237,7 +234,7 @@ async fn a_redis_with_too_many_clients_is_reported_by_the_doctor_and_the_server(
         }
     };
     let held = within(PATIENCE, "the only connection", held()).await;
-    let examined = Doctor::of(&redis).examine();
+    let examined = Doctor::of(&redis).examine().await;
     assert_eq!(examined.code, Some(3), "{}", examined.stdout);
     let words = ["max number of clients reached", "raise maxclients"];
     examined.assert("redis", "fail", &words);
@@ -259,7 +256,7 @@ async fn renamed_redis_commands_are_named() {
         ("INFO", "eviction", "warn"),
     ] {
         let redis = Redis::start_with(&["--rename-command", command, ""]).await;
-        let examined = Doctor::of(&redis).examine();
+        let examined = Doctor::of(&redis).examine().await;
         let code = i32::from(verdict == "fail");
         assert_eq!(examined.code, Some(code), "{command}: {}", examined.stdout);
         let remedy = format!("remove `rename-command {command}`");
@@ -273,11 +270,11 @@ async fn renamed_redis_commands_are_named() {
     }
     // Many services disable CONFIG; the doctor then tries a large event.
     let redis = Redis::start_with(&["--rename-command", "CONFIG", ""]).await;
-    let examined = Doctor::of(&redis).examine();
+    let examined = Doctor::of(&redis).examine().await;
     assert_eq!(examined.code, Some(0), "{}", examined.stdout);
     examined.assert("largest", "ok", &["1048576 bytes came back"]);
     let redis = Redis::start_with(&["--rename-command", "HELLO", ""]).await;
-    let examined = Doctor::of(&redis).examine();
+    let examined = Doctor::of(&redis).examine().await;
     examined.assert("redis", "fail", &["HELLO", UPGRADE, "rename-command HELLO"]);
 }
 
@@ -287,7 +284,8 @@ async fn a_redis_of_another_topology_is_named() {
     let address = format!("127.0.0.1:{}", plain.port);
     let examined = Doctor::new()
         .env("SOCKD_REDIS__CLUSTER", &address)
-        .examine();
+        .examine()
+        .await;
     assert_eq!(examined.code, Some(1), "{}", examined.stdout);
     examined.assert(
         "redis",
@@ -297,7 +295,8 @@ async fn a_redis_of_another_topology_is_named() {
     let examined = Doctor::new()
         .env("SOCKD_REDIS__SENTINELS", &address)
         .env("SOCKD_REDIS__SENTINEL_MASTER", "m")
-        .examine();
+        .examine()
+        .await;
     assert_eq!(examined.code, Some(1), "{}", examined.stdout);
     examined.assert("redis", "fail", &["it is not a Sentinel", "26379"]);
 
@@ -306,14 +305,15 @@ async fn a_redis_of_another_topology_is_named() {
     let first = addresses.split(',').next().expect("a Sentinel");
     let examined = Doctor::new()
         .env("SOCKD_REDIS__URL", format!("redis://{first}"))
-        .examine();
+        .examine()
+        .await;
     assert_eq!(examined.code, Some(1), "{}", examined.stdout);
     let words = ["a Sentinel", "set redis.sentinels"];
     examined.assert("role", "fail", &words);
     assert!(!examined.stdout.contains("rights"), "{}", examined.stdout);
 
     let node = Redis::start_with(&["--cluster-enabled", "yes"]).await;
-    let examined = Doctor::of(&node).examine();
+    let examined = Doctor::of(&node).examine().await;
     assert_eq!(examined.code, Some(1), "{}", examined.stdout);
     examined.assert("role", "fail", &["a Cluster node", "set redis.cluster"]);
     assert!(!examined.stdout.contains("rights"), "{}", examined.stdout);

@@ -159,7 +159,7 @@ async fn still_lets_the_active_session_in(
         assert_eq!(answer.status(), emits_are);
         assert_eq!(socket.packet().await, r#"42["profile:update",1]"#);
     }
-    let examined = Doctor::of(redis).examine();
+    let examined = Doctor::of(redis).examine().await;
     assert_eq!(examined.code, Some(1), "{}", examined.stdout);
     examined.assert(check, "fail", &[remedy]);
 

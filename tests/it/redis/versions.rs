@@ -155,11 +155,7 @@ async fn what_an_older_live_node_cannot_do_is_refused() {
         answer.text().await.expect("a body"),
         r#"{"ok":false,"error":"PEER_TOO_OLD"}"#
     );
-    eventually(PATIENCE, "the reason in the log", async || {
-        let log = sockd.log().text();
-        log.contains("node old of release 0.0.9 does not know")
-    })
-    .await;
+    sockd.logs("node old of release 0.0.9 does not know").await;
     // Nothing has changed, and what it can do it still gets.
     let stored = node.redis.stored(user);
     assert_eq!(stored, Some(format!("\"{}\"", node.session)));

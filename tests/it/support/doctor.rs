@@ -1,74 +1,48 @@
 //! `sockd doctor`, run as an operator runs it.
 
-use std::{
-    collections::BTreeMap,
-    process::{Command, Stdio},
-};
-
 use serde_json::Value;
 
-use super::{jwt, redis::Redis, sockd::INTERNAL_SECRET};
+use super::{
+    command::{Done, Shell},
+    jwt,
+    redis::Redis,
+    sockd::INTERNAL_SECRET,
+};
 
 /// What the doctor is called with: good secrets, and nothing of the test's own environment.
-pub struct Doctor {
-    environment: BTreeMap<&'static str, String>,
-}
-
-/// What it said.
-pub struct Examined {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-}
+pub struct Doctor(Shell);
 
 impl Doctor {
     pub fn new() -> Self {
-        Self {
-            environment: BTreeMap::new(),
-        }
-        .env("JWT_SECRET", jwt::SECRET)
-        .env("INTERNAL_SECRET", INTERNAL_SECRET)
+        let shell = Shell::new()
+            .env("JWT_SECRET", jwt::SECRET)
+            .env("INTERNAL_SECRET", INTERNAL_SECRET);
+        Self(shell)
     }
 
     pub fn of(redis: &Redis) -> Self {
         Self::new().env("REDIS_PORT", redis.port.to_string())
     }
 
-    pub fn without(mut self, name: &str) -> Self {
-        self.environment.remove(name);
-        self
+    pub fn without(self, name: &str) -> Self {
+        Self(self.0.without(name))
     }
 
-    pub fn env(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.environment.insert(name, value.into());
-        self
+    pub fn env(self, name: &str, value: impl Into<String>) -> Self {
+        Self(self.0.env(name, value))
     }
 
-    pub fn examine(&self) -> Examined {
-        self.run(&["--json"])
+    pub async fn examine(&self) -> Done {
+        self.run(&["--json"]).await
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Examined {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let output = Command::new(env!("CARGO_BIN_EXE_sockd"))
-            .arg("doctor")
-            .args(arguments)
-            .env_clear()
-            .envs(&self.environment)
-            .current_dir(directory.path())
-            .stdin(Stdio::null())
-            .output()
-            .expect("the built binary starts");
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-        Examined {
-            code: output.status.code(),
-            stdout: text(output.stdout),
-            stderr: text(output.stderr),
-        }
+    pub async fn run(&self, arguments: &[&str]) -> Done {
+        self.0.run(&[&["doctor"], arguments].concat()).await
     }
 }
 
-impl Examined {
+/// The report of the doctor, as JSON.
+impl Done {
     /// The verdict of a check, and what was found with what to do about it.
     pub fn check(&self, name: &str) -> (String, String) {
         let report: Value = serde_json::from_str(&self.stdout).expect("one JSON object");

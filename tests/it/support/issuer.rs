@@ -102,11 +102,13 @@ impl Key {
 
     /// A token that never expires, for a fresh user and session.
     pub fn token(&self) -> String {
-        let (user, session) = (jwt::user(), jwt::session());
-        self.sign(
-            &json!({}),
-            &json!({ "user_id": user, "session_id": session }),
-        )
+        self.token_of(&jwt::user(), &jwt::session())
+    }
+
+    /// A token of a user's session.
+    pub fn token_of(&self, user: &str, session: &str) -> String {
+        let payload = json!({ "user_id": user, "session_id": session });
+        self.sign(&json!({}), &payload)
     }
 
     /// A token of any payload, with more in its header.

@@ -22,6 +22,11 @@ pub fn token(user: &str, session: &str) -> String {
     sign(&json!({ "user_id": user, "session_id": session }))
 }
 
+/// The CONNECT packet with this token.
+pub fn connect(token: &str) -> String {
+    format!("40{}", json!({ "token": token }))
+}
+
 /// A token of any payload.
 pub fn sign(payload: &Value) -> String {
     sign_with(

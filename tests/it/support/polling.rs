@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, net::SocketAddr};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{PATIENCE, http, jwt, within};
 
@@ -75,7 +75,7 @@ impl Polling {
             ready: VecDeque::new(),
             answers_pings: true,
         };
-        let connect = format!("40{}", json!({ "token": jwt::token(user, session) }));
+        let connect = jwt::connect(&jwt::token(user, session));
         polling.try_post(connect).await.map_err(text)?;
         match polling.next().await? {
             packet if packet.starts_with("40") => Ok(polling),
@@ -85,7 +85,7 @@ impl Polling {
 
     /// Sends a CONNECT with the token in its payload; returns the answer.
     pub async fn connect(&mut self, token: &str) -> String {
-        self.send(&format!("40{}", json!({ "token": token }))).await;
+        self.send(&jwt::connect(token)).await;
         self.packet().await
     }
 

@@ -1,7 +1,12 @@
 //! A server program of the test's own that is not sockd.
 
 use std::{
+    net::TcpListener,
     process::{Child, Command, Stdio},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU16, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -52,13 +57,7 @@ impl Process {
     }
 
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args([&format!("-{name}"), &self.0.id().to_string()])
-            .status();
-        assert!(
-            sent.is_ok_and(|status| status.success()),
-            "cannot send SIG{name}"
-        );
+        signal(self.0.id(), name);
     }
 }
 
@@ -67,6 +66,28 @@ impl Drop for Process {
         // Works on what is stopped, too.
         self.0.kill().ok();
         self.0.wait().ok();
+    }
+}
+
+/// Sends SIG`name` to a process that the test started.
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .status();
+    let is_sent = sent.is_ok_and(|status| status.success());
+    assert!(is_sent, "cannot send SIG{name} to {pid}");
+}
+
+/// A port that is free, and that nobody else takes: it is below those that the system gives to
+/// whoever asks for any, and each is given once in a run.
+pub fn free_port() -> u16 {
+    static NEXT: LazyLock<AtomicU16> =
+        LazyLock::new(|| AtomicU16::new((std::process::id() % 10_000) as u16));
+    loop {
+        let port = 20_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 10_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
@@ -12,7 +12,10 @@ use std::{
 use redis::{Commands, Connection};
 use tempfile::TempDir;
 
-use super::{PATIENCE, eventually};
+use super::{
+    PATIENCE, eventually,
+    process::{free_port, signal},
+};
 
 /// A running redis-server; killed when dropped.
 pub struct Redis {
@@ -199,11 +202,11 @@ impl Redis {
 
     /// Freezes it: connections stay and are accepted, and nothing is answered.
     pub fn freeze(&self) {
-        signal(&self.child, "STOP");
+        signal(self.child.id(), "STOP");
     }
 
     pub fn thaw(&self) {
-        signal(&self.child, "CONT");
+        signal(self.child.id(), "CONT");
     }
 
     pub async fn is_up(&mut self) -> bool {
@@ -237,12 +240,6 @@ pub fn key(user: &str) -> String {
     format!("socket:active_session:{user}")
 }
 
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
-}
-
 fn spawn(program: &Path, port: u16, directory: &TempDir, arguments: &[String]) -> Child {
     Command::new(program)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
@@ -254,16 +251,6 @@ fn spawn(program: &Path, port: u16, directory: &TempDir, arguments: &[String]) -
         .stderr(Stdio::null())
         .spawn()
         .expect("redis-server starts; where it is missing: apt-get install redis-server, or run tests/run")
-}
-
-fn signal(child: &Child, name: &str) {
-    let sent = Command::new("kill")
-        .args([&format!("-{name}"), &child.id().to_string()])
-        .status();
-    assert!(
-        sent.is_ok_and(|status| status.success()),
-        "cannot send SIG{name}"
-    );
 }
 
 /// Waits until the users' channel is heard by so many nodes.

@@ -7,8 +7,8 @@ use tempfile::TempDir;
 
 use super::{
     PATIENCE, eventually,
+    process::free_port,
     process::{Process, redis_at},
-    redis::free_port,
     sockd::{Builder, Sockd},
 };
 

@@ -7,13 +7,14 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
+    thread::JoinHandle,
     time::Duration,
 };
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{PATIENCE, eventually, http, jwt, redis::Redis, within};
+use super::{PATIENCE, eventually, http, jwt, process, redis::Redis, within};
 use crate::house::layers;
 
 /// The secret of the internal routes of the tests' servers.
@@ -35,6 +36,8 @@ pub struct Sockd {
     /// Where internal routes are served, if not there: as the log names it.
     internal: Option<String>,
     log: Log,
+    /// Reads the log until the process has ended.
+    reader: Option<JoinHandle<()>>,
     builder: Builder,
     directory: Arc<TempDir>,
 }
@@ -84,12 +87,13 @@ impl Builder {
 
     /// Starts it in a directory that may hold files for it.
     pub async fn start_in(self, directory: Arc<TempDir>) -> Sockd {
-        let (child, log) = self.spawn(&directory);
+        let (child, log, reader) = self.spawn(&directory);
         let mut sockd = Sockd {
             child,
             address: ([127, 0, 0, 1], 0).into(),
             internal: None,
             log,
+            reader: Some(reader),
             builder: self,
             directory,
         };
@@ -108,7 +112,12 @@ impl Builder {
     /// Runs a server that fails to start; returns its exit status and stderr.
     pub async fn fails(self) -> (ExitStatus, String) {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let mut command = tokio::process::Command::from(self.command(&directory));
+        self.fails_in(&directory).await
+    }
+
+    /// The same, beside what is in the directory.
+    pub async fn fails_in(self, directory: &TempDir) -> (ExitStatus, String) {
+        let mut command = tokio::process::Command::from(self.command(directory));
         let output = command.kill_on_drop(true).output();
         let output = within(PATIENCE, "the end of the process", output).await;
         let output = output.expect("the built binary starts");
@@ -134,7 +143,7 @@ impl Builder {
         command
     }
 
-    fn spawn(&self, directory: &TempDir) -> (Child, Log) {
+    fn spawn(&self, directory: &TempDir) -> (Child, Log, JoinHandle<()>) {
         let mut child = self
             .command(directory)
             .spawn()
@@ -142,12 +151,12 @@ impl Builder {
         let log = Log::default();
         let stderr = child.stderr.take().expect("stderr is piped");
         let lines = log.clone();
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 lines.0.lock().expect("the log is whole").push(line);
             }
         });
-        (child, log)
+        (child, log, reader)
     }
 }
 
@@ -232,6 +241,13 @@ impl Sockd {
         &self.log
     }
 
+    /// Waits until the phrase is logged; returns the log.
+    pub async fn logs(&self, phrase: &str) -> String {
+        let what = format!("{phrase:?} in the log");
+        eventually(PATIENCE, &what, async || self.log.text().contains(phrase)).await;
+        self.log.text()
+    }
+
     /// Waits until `/readyz` is 200.
     pub async fn is_ready(&self, limit: Duration) {
         eventually(limit, "readiness", || self.is_ready_now()).await;
@@ -267,6 +283,8 @@ impl Sockd {
     /// A figure of `/metrics`, summed over its labels.
     pub async fn figure(&self, name: &str) -> f64 {
         let text = self.metrics().await;
+        let known = text.lines().any(|line| line.starts_with(name));
+        assert!(known, "there is no metric {name}");
         let values = text.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
             let is_it = rest.starts_with([' ', '{']);
@@ -310,13 +328,7 @@ impl Sockd {
     }
 
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args([&format!("-{name}"), &self.pid().to_string()])
-            .status();
-        assert!(
-            sent.is_ok_and(|status| status.success()),
-            "cannot send SIG{name}"
-        );
+        process::signal(self.pid(), name);
     }
 
     /// Shuts it down by SIGTERM; returns the exit code.
@@ -330,6 +342,7 @@ impl Sockd {
         within(limit, "the end of the process", async {
             loop {
                 if let Some(status) = self.child.try_wait().expect("it can be asked") {
+                    self.finish_log();
                     return status;
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -343,6 +356,7 @@ impl Sockd {
             .kill()
             .expect("the test's own server can be killed");
         self.child.wait().expect("it can be waited for");
+        self.finish_log();
     }
 
     /// Starts it again on the same port, after it has ended.
@@ -366,6 +380,13 @@ impl Sockd {
             .nth(1)
             .and_then(|size| size.parse().ok())
             .expect("in kB")
+    }
+
+    /// Reads the rest of the log of a process that has ended.
+    fn finish_log(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.join().ok();
+        }
     }
 
     fn find_address(&mut self) -> bool {
@@ -395,6 +416,7 @@ impl Drop for Sockd {
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
+        self.finish_log();
         if std::thread::panicking() {
             eprintln!(
                 "--- the log of sockd at {}\n{}\n---",

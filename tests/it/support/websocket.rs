@@ -3,7 +3,6 @@
 use std::{net::SocketAddr, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
-use serde_json::json;
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
@@ -115,9 +114,7 @@ impl WebSocket {
         };
         socket.next(PATIENCE).await;
         let token = jwt::token(user, session);
-        socket
-            .try_send(format!("40{}", json!({ "token": token })))
-            .await;
+        socket.try_send(jwt::connect(&token)).await;
         match socket.next(PATIENCE).await {
             Came::Packet(packet) if packet.starts_with("40") => Ok(socket),
             other => Err(format!("{other:?}")),
@@ -126,7 +123,7 @@ impl WebSocket {
 
     /// Sends a CONNECT with the token in its payload; returns the answer.
     pub async fn connect(&mut self, token: &str) -> String {
-        self.send(format!("40{}", json!({ "token": token }))).await;
+        self.send(jwt::connect(token)).await;
         self.packet().await
     }
 

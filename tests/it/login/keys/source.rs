@@ -4,7 +4,9 @@ use std::{fs, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{INVALID, UNAVAILABLE, comes_to, count, judge, ready, with_keys, with_lasting_keys};
+use super::{
+    INVALID, UNAVAILABLE, comes_to, count, is_logged, judge, ready, with_keys, with_lasting_keys,
+};
 use crate::support::{
     PATIENCE, eventually,
     issuer::{Answer, Issuer, Key, document},
@@ -55,8 +57,8 @@ async fn without_keys_the_server_listens_is_not_ready_and_recovers_by_itself() {
     let _issuer = Issuer::start_at(address, &[key.jwk()]).await;
     sockd.is_ready(PATIENCE).await;
     assert_eq!(judge(&sockd, &key.token()).await, "in");
-    assert_eq!(count(&sockd, "cannot read the key set for tokens"), 1);
-    assert_eq!(count(&sockd, "the key set for tokens can be read again"), 1);
+    is_logged(&sockd, "cannot read the key set for tokens", 1).await;
+    is_logged(&sockd, "the key set for tokens can be read again", 1).await;
 }
 
 #[tokio::test]
@@ -138,9 +140,9 @@ async fn a_failure_is_logged_once_and_its_length_is_a_metric() {
     assert!((1.0..600.0).contains(&age), "{age}");
     issuer.publish(&[key.jwk()]);
     eventually(PATIENCE, "a success", async || time().await > then).await;
-    assert_eq!(count(&sockd, "cannot read the key set for tokens"), 1);
-    assert_eq!(count(&sockd, "can be read again"), 1);
-    assert_eq!(count(&sockd, "some keys of the key set are not used"), 1);
+    is_logged(&sockd, "cannot read the key set for tokens", 1).await;
+    is_logged(&sockd, "can be read again", 1).await;
+    is_logged(&sockd, "some keys of the key set are not used", 1).await;
 }
 
 #[tokio::test]

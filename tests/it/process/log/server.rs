@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::support::{
-    PATIENCE, eventually, http, jwt,
+    PATIENCE, eventually, http, jwt, process,
     sockd::{Builder, INTERNAL_SECRET},
     websocket::WebSocket,
     within,
@@ -165,9 +165,7 @@ impl Server {
 }
 
 pub fn terminate(child: &Child) {
-    let pid = child.id().expect("it runs").to_string();
-    let sent = std::process::Command::new("kill").arg(pid).status();
-    assert!(sent.is_ok_and(|status| status.success()));
+    process::signal(child.id().expect("it runs"), "TERM");
 }
 
 pub async fn ended(child: &mut Child) -> Option<i32> {

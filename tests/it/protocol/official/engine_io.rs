@@ -187,8 +187,8 @@ async fn several_packets_go_each_way_in_one_payload() {
 /// A client that joined by polling; a poll brought the answer to its CONNECT and nothing else.
 async fn join(sockd: &Sockd, user: &str, session: &str) -> Polling {
     let polling = Polling::open(sockd.address()).await;
-    let connect = json!({ "token": jwt::token(user, session) });
-    polling.send(&format!("40{connect}")).await;
+    let connect = jwt::connect(&jwt::token(user, session));
+    polling.send(&connect).await;
     let answer = poll(&polling).await;
     let separators = answer.matches('\u{1e}').count();
     assert!(answer.starts_with("40{") && separators == 0, "{answer}");

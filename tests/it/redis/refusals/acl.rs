@@ -49,7 +49,8 @@ async fn each_right_that_the_acl_lacks_is_named_by_the_server_and_by_the_doctor(
 
         let examined = Doctor::new()
             .env("SOCKD_REDIS__URL", narrow(&redis))
-            .examine();
+            .examine()
+            .await;
         assert_eq!(examined.code, Some(1), "{missing}: {}", examined.stdout);
         let exactly = format!("user narrow lacks {missing}; ACL SETUSER narrow {missing}");
         assert_eq!(examined.check("rights"), ("fail".to_owned(), exactly));
@@ -119,12 +120,12 @@ async fn the_documented_user_is_all_that_sockd_needs() {
     }
 
     let doctor = Doctor::new().env("SOCKD_REDIS__URL", &url);
-    let examined = doctor.examine();
+    let examined = doctor.examine().await;
     assert_eq!(examined.code, Some(0), "{}", examined.stdout);
     examined.assert("rights", "ok", &["user sockd"]);
     examined.assert("operator", "warn", &["+scan"]);
     create(operator);
-    let examined = doctor.examine();
+    let examined = doctor.examine().await;
     for check in ["eviction", "rights", "operator", "clock"] {
         examined.assert(check, "ok", &[]);
     }
