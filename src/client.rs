@@ -3,7 +3,15 @@
 mod address;
 mod error;
 
-use std::{error::Error, io, time::Duration};
+use std::{
+    error::Error,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::{Url, redirect};
@@ -32,6 +40,10 @@ pub struct Client {
     /// The address as people know it.
     shown: String,
     base: Url,
+    /// One for each secret, the newest first.
+    authorizations: Arc<[HeaderValue]>,
+    /// Which of them the node accepted last.
+    accepted: Arc<AtomicUsize>,
     http: reqwest::Client,
 }
 
@@ -47,21 +59,22 @@ pub enum Way {
 
 impl Client {
     /// A client of the node at the URL, which may have a path when it is behind a proxy, or at a
-    /// unix socket (`unix:/path`).
+    /// unix socket (`unix:/path`). Of several secrets each is tried until the node accepts one: while
+    /// a secret is being replaced, the node may still run with the previous one.
     ///
     /// # Errors
     /// A URL that is none of http, https and unix, or a secret that no header can carry.
-    pub fn new(url: &str, secret: &Secret, way: Way) -> Result<Self, ClientError> {
+    pub fn new(url: &str, secrets: &[Secret], way: Way) -> Result<Self, ClientError> {
         let Address {
             shown,
             base,
             socket,
         } = Address::parse(url)?;
-        let mut authorization = HeaderValue::from_str(&format!("Bearer {}", secret.expose()))
-            .map_err(|_| ClientError::Secret)?;
-        authorization.set_sensitive(true);
+        let authorizations = secrets
+            .iter()
+            .map(authorization)
+            .collect::<Result<_, _>>()?;
         let mut headers = HeaderMap::new();
-        headers.insert(header::AUTHORIZATION, authorization);
         headers.insert("prefer", HeaderValue::from_static("return=representation"));
 
         let mut builder = reqwest::Client::builder()
@@ -82,7 +95,13 @@ impl Client {
             builder = builder.unix_socket(socket);
         }
         let http = builder.build().map_err(ClientError::Setup)?;
-        Ok(Self { shown, base, http })
+        Ok(Self {
+            shown,
+            base,
+            authorizations,
+            accepted: Arc::default(),
+            http,
+        })
     }
 
     /// The address of the node, for messages.
@@ -202,6 +221,32 @@ impl Client {
         url
     }
 
+    /// Sends the request with one secret after the other until the node accepts one. A node that
+    /// refuses the secret has not looked at the request.
+    async fn send(
+        &self,
+        request: &reqwest::RequestBuilder,
+    ) -> Result<reqwest::Response, reqwest::Error> {
+        let count = self.authorizations.len();
+        let first = self.accepted.load(Relaxed);
+        let mut attempts = 0;
+        loop {
+            let at = (first + attempts) % count;
+            attempts += 1;
+            let attempt = request.try_clone().expect("the body is in memory");
+            let authorization = self.authorizations[at].clone();
+            let attempt = attempt.header(header::AUTHORIZATION, authorization);
+            let response = attempt.send().await?;
+            if response.status() != StatusCode::UNAUTHORIZED {
+                self.accepted.store(at, Relaxed);
+                return Ok(response);
+            }
+            if attempts == count {
+                return Ok(response);
+            }
+        }
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         request: reqwest::RequestBuilder,
@@ -216,7 +261,7 @@ impl Client {
                 ClientError::NoAnswer { url, source }
             }
         };
-        let response = request.send().await.map_err(no_answer)?;
+        let response = self.send(&request).await.map_err(no_answer)?;
         let status = response.status();
         let body = response.bytes().await.map_err(no_answer)?;
         if status == StatusCode::UNAUTHORIZED {
@@ -243,6 +288,14 @@ impl Client {
             code: printable(&error),
         })
     }
+}
+
+/// The header that carries the secret.
+fn authorization(secret: &Secret) -> Result<HeaderValue, ClientError> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", secret.expose()))
+        .map_err(|_| ClientError::Secret)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// The body of an error. Its code may be unknown, since a node may be newer than the command.
@@ -276,7 +329,7 @@ mod tests {
     use super::*;
 
     fn client(url: &str) -> Result<Client, ClientError> {
-        Client::new(url, &Secret::new("s3cret-value".into()), Way::Direct)
+        Client::new(url, &[Secret::new("s3cret-value".into())], Way::Direct)
     }
 
     #[test]
@@ -333,7 +386,7 @@ mod tests {
     #[test]
     fn a_secret_that_cannot_be_a_header_is_refused_and_never_shown() {
         let secret = Secret::new("line\nbreak".into());
-        let error = Client::new("http://h", &secret, Way::Direct).unwrap_err();
+        let error = Client::new("http://h", &[secret], Way::Direct).unwrap_err();
         assert!(matches!(error, ClientError::Secret));
         assert!(!format!("{error:?} {error}").contains("break"));
         let shown = format!("{:?}", client("http://h").unwrap());

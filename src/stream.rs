@@ -4,6 +4,7 @@
 //! prevents that, but then it no longer notices that a client with a pending poll is gone. So the
 //! stream hides the end of input from hyper while a request is under way that outlives it.
 
+pub mod tcp;
 pub mod unix;
 
 use std::{

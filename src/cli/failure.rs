@@ -1,6 +1,6 @@
 //! How a command fails: its error message and its exit code.
 
-use std::{fmt, process::ExitCode};
+use std::{error::Error, fmt, process::ExitCode};
 
 use super::output::OutputError;
 use crate::{client::ClientError, config::Problems, session::list::ListError};
@@ -47,11 +47,22 @@ impl Failure {
 
     /// Every problem, as one text each.
     pub(super) fn problems(&self) -> Vec<String> {
-        let error = self.error.as_ref();
-        match error.and_then(|error| error.downcast_ref::<Problems>()) {
-            Some(problems) => problems.iter().map(ToString::to_string).collect(),
-            None => vec![self.chain()],
+        if let Some(problems) = self.error_of::<Problems>() {
+            return problems.iter().map(str::to_owned).collect();
         }
+        match self.error_of() {
+            Some(ClientError::Mistakes { problems, .. }) => problems.clone(),
+            _ => vec![self.chain()],
+        }
+    }
+
+    /// Whether this is the kind of error.
+    pub(super) fn is<E: Error + Send + Sync + 'static>(&self) -> bool {
+        self.error_of::<E>().is_some()
+    }
+
+    fn error_of<E: Error + Send + Sync + 'static>(&self) -> Option<&E> {
+        self.error.as_ref()?.downcast_ref()
     }
 
     /// The error with its causes, on one line.

@@ -1,5 +1,6 @@
 //! `sockd reload`: let a running node read its configuration again.
 
+use anyhow::anyhow;
 use clap::Args;
 use serde::Serialize;
 
@@ -9,7 +10,7 @@ use super::{
     output,
     target::Target,
 };
-use crate::{client::ClientError, wire::ReloadAnswer};
+use crate::{client::ClientError, config::Problems, wire::ReloadAnswer};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -36,10 +37,9 @@ struct Kept {
 }
 
 pub(super) async fn run(args: ReloadArgs, context: &Context) -> Result<(), Failure> {
-    let client = args.target.client(context)?;
-    let answer = match client.reload().await {
-        Err(ClientError::Mistakes { problems, .. }) if args.json => {
-            let ok = false;
+    let answer = match ask(&args.target, context).await {
+        Err(failure) if args.json && failure.exit == Exit::Usage => {
+            let (ok, problems) = (false, failure.problems());
             output::result(true, &Kept { ok, problems }, "")?;
             return Err(Failure::reported(Exit::Usage));
         }
@@ -50,6 +50,32 @@ pub(super) async fn run(args: ReloadArgs, context: &Context) -> Result<(), Failu
     }
     output::result(args.json, &answer, describe(&answer))?;
     Ok(())
+}
+
+/// Asks the node even if the configuration has mistakes: it finds more of them than can be seen from
+/// here, and its log and metrics have to tell of the attempt.
+async fn ask(target: &Target, context: &Context) -> Result<ReloadAnswer, Failure> {
+    let (client, mistakes) = match target.client(context) {
+        Ok(client) => (client, None),
+        Err(failure) if failure.is::<Problems>() => {
+            let Ok(client) = target.client_despite_mistakes(context) else {
+                return Err(failure);
+            };
+            (client, Some(failure))
+        }
+        Err(failure) => return Err(failure),
+    };
+    match (client.reload().await, mistakes) {
+        (Err(error @ ClientError::Unauthorized(_)), None) => Err(Failure::new(
+            Exit::Unauthorized,
+            anyhow!(
+                "{error}; if it was replaced there, list the old one under internal.previous_secrets, or send the node SIGHUP"
+            ),
+        )),
+        // The mistakes may be why the node cannot be found.
+        (Err(error), Some(mistakes)) if !error.is_of_node() => Err(mistakes),
+        (answer, _) => Ok(answer?),
+    }
 }
 
 fn describe(answer: &ReloadAnswer) -> String {

@@ -8,7 +8,7 @@ use clap::Args;
 use super::{Context, failure::Failure, input::read_secret};
 use crate::{
     client::{Client, Way},
-    config,
+    config::{Endpoint, Problems, Settings},
 };
 
 /// The options of all commands that call a node.
@@ -38,22 +38,36 @@ impl Target {
     /// # Errors
     /// The secret or the address is neither given nor configured, or is invalid.
     pub(super) fn client(&self, context: &Context) -> Result<Client, Failure> {
+        self.client_at(context, Settings::endpoint)
+    }
+
+    /// A client of the node, if mistakes in the configuration leave that to be found.
+    ///
+    /// # Errors
+    /// The secret or the address is neither given nor configured, or is invalid.
+    pub(super) fn client_despite_mistakes(&self, context: &Context) -> Result<Client, Failure> {
+        self.client_at(context, Settings::endpoint_despite_mistakes)
+    }
+
+    fn client_at(
+        &self,
+        context: &Context,
+        endpoint: fn(&Settings, Option<String>) -> Result<Endpoint, Problems>,
+    ) -> Result<Client, Failure> {
         let given_url = self.url.clone().or_else(|| context.variable("SOCKD_URL"));
         let given_secret = self.secret_file.as_deref().map(read_secret).transpose()?;
         // With both given, the configuration is not read and may even be invalid.
-        let (url, secret) = match (given_url, given_secret) {
-            (Some(url), Some(secret)) => (url, secret),
+        let (url, secrets) = match (given_url, given_secret) {
+            (Some(url), Some(secret)) => (url, vec![secret]),
             (url, secret) => {
-                let config::Endpoint {
-                    url: listening,
-                    secret: configured,
-                    ..
-                } = context.settings(Vec::new())?.endpoint()?;
-                let secret = secret.or(configured).ok_or_else(no_secret)?;
-                (url.unwrap_or(listening), secret)
+                let Endpoint { url, secrets, .. } = endpoint(&context.settings(Vec::new())?, url)?;
+                (url, secret.map_or(secrets, |secret| vec![secret]))
             }
         };
-        Ok(Client::new(&url, &secret, self.way())?)
+        if secrets.is_empty() {
+            return Err(no_secret());
+        }
+        Ok(Client::new(&url, &secrets, self.way())?)
     }
 
     /// The address that clients connect to.
@@ -63,7 +77,7 @@ impl Target {
     pub(super) fn clients_url(&self, context: &Context) -> Result<String, Failure> {
         match &self.url {
             Some(url) => Ok(url.clone()),
-            None => Ok(context.settings(Vec::new())?.endpoint()?.clients),
+            None => Ok(context.settings(Vec::new())?.endpoint(None)?.clients),
         }
     }
 

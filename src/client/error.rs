@@ -64,6 +64,11 @@ impl ClientError {
         )
     }
 
+    /// Whether it is the answer of a node that accepted the secret.
+    pub fn is_of_node(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Mistakes { .. })
+    }
+
     /// Whether the call may have taken effect, at least in part: an event that is sent again may then
     /// arrive twice.
     pub fn may_be_done(&self) -> bool {

@@ -93,16 +93,17 @@ fn odd_secrets(config: &Config, warnings: &mut Vec<String>) {
         Topology::Sentinel(sentinel) => sentinel.password.as_ref(),
         _ => None,
     });
-    let passwords = [
+    let others = [
+        ("metrics.secret", config.metrics.secret.as_ref()),
         ("redis.password", password),
         ("redis.sentinel_password", sentinel_password),
     ];
-    let passwords = passwords
+    let others = others
         .into_iter()
         .filter_map(|(name, secret)| Some((name.to_owned(), secret?)));
     let secrets = named_secrets("auth", &config.auth.secrets)
         .chain(named_secrets("internal", &config.internal.secrets))
-        .chain(passwords);
+        .chain(others);
     for (name, secret) in secrets {
         if let Some((oddity, remedy)) = oddity(secret) {
             warnings.push(format!("{name}: the secret {oddity}; {remedy}"));

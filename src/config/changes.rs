@@ -9,13 +9,8 @@ impl Loaded {
     pub fn changes(&self, other: &Self) -> Vec<&'static str> {
         let differs = |key: &str| {
             let [own, other] = [self, other].map(|loaded| secrets(&loaded.config, key));
-            let texts = |secrets: Vec<&Secret>| -> Vec<String> {
-                secrets
-                    .iter()
-                    .map(|secret| secret.expose().to_owned())
-                    .collect()
-            };
-            texts(own) != texts(other)
+            let is_same = |(own, other): (&Secret, &Secret)| own.matches(other.expose());
+            own.len() != other.len() || !own.into_iter().zip(other).all(is_same)
         };
         let rows = self.rows.iter().zip(&other.rows);
         let changed = rows.filter(|(own, other)| own.value != other.value || differs(own.key));

@@ -7,7 +7,7 @@ use super::{
     SocketIo, UnixSocket, advice,
     listen::{Listen, host_and_port},
     problem::Problems,
-    setting::{Key, Optional},
+    setting::{Given, Key, Optional},
     settings::{Row, Settings},
     table::{IdKind, auth, cors, events, ids, internal, metrics, rooms, server},
 };
@@ -35,8 +35,9 @@ pub struct Endpoint {
     pub url: String,
     /// Where clients connect: the same, unless the internal routes have a listener of their own.
     pub clients: String,
-    /// The first secret of the internal routes, if it is configured here.
-    pub secret: Option<Secret>,
+    /// The secrets of the internal routes that are configured here, the newest first. A node that has
+    /// not read its configuration again still knows only an older one.
+    pub secrets: Vec<Secret>,
 }
 
 /// Where sessions are kept, for the commands that read them.
@@ -66,13 +67,7 @@ impl Settings {
                 ids: self.id_formats(),
                 internal: Internal {
                     listen: self.internal_listener(),
-                    secrets: resolver.secrets(
-                        (&internal::secret, &internal::secret_file),
-                        (
-                            &internal::previous_secrets,
-                            &internal::previous_secret_files,
-                        ),
-                    ),
+                    secrets: resolver.internal_secrets(),
                     max_body: self.get(&internal::max_body),
                     concurrency: self.get(&internal::concurrency),
                 },
@@ -115,16 +110,32 @@ impl Settings {
         self.resolved(|_| self.id_formats())
     }
 
-    /// How to call the server of this configuration, for `emit` and `force-logout`.
+    /// How to call the server of this configuration, at this URL if one is given.
     ///
     /// # Errors
-    /// An `internal.secret_file` that cannot be read, and mistakes in any source.
-    pub fn endpoint(&self) -> Result<Endpoint, Problems> {
-        self.resolved(|resolver| Endpoint {
-            url: self.instance.clone().unwrap_or_else(|| self.listening()),
-            clients: self.clients(),
-            secret: resolver.secret(&internal::secret, &internal::secret_file),
-        })
+    /// A file of a secret that cannot be read, and mistakes in any source.
+    pub fn endpoint(&self, url: Option<String>) -> Result<Endpoint, Problems> {
+        self.resolved(|resolver| resolver.endpoint(url))
+    }
+
+    /// As [`Self::endpoint`], whatever is wrong with other settings: a running server does not depend
+    /// on what they are now.
+    ///
+    /// # Errors
+    /// All mistakes, if one of them hides the address or a secret.
+    pub fn endpoint_despite_mistakes(&self, url: Option<String>) -> Result<Endpoint, Problems> {
+        let places = [&server::host.key, &server::port.key, &internal::listen.key];
+        let is_wrong = |key: &Key| self.given(key).is_some_and(Given::is_wrong);
+        let is_hidden = url.is_none() && self.instance.is_none();
+        if is_hidden && places.into_iter().any(is_wrong) {
+            return Err(self.problems.clone());
+        }
+        let mut resolver = Resolver {
+            settings: self,
+            problems: Problems::default(),
+        };
+        let endpoint = resolver.endpoint(url);
+        resolver.problems.or(endpoint)
     }
 
     /// Where sessions are kept, for `sessions ls`.
@@ -264,6 +275,26 @@ impl Resolver<'_> {
             audiences: settings.get(&auth::audience).unwrap_or_default(),
             on_expiry: settings.get(&auth::on_expiry),
         }
+    }
+
+    fn endpoint(&mut self, url: Option<String>) -> Endpoint {
+        let settings = self.settings;
+        let url = url.or_else(|| settings.instance.clone());
+        Endpoint {
+            url: url.unwrap_or_else(|| settings.listening()),
+            clients: settings.clients(),
+            secrets: self.internal_secrets(),
+        }
+    }
+
+    fn internal_secrets(&mut self) -> Vec<Secret> {
+        self.secrets(
+            (&internal::secret, &internal::secret_file),
+            (
+                &internal::previous_secrets,
+                &internal::previous_secret_files,
+            ),
+        )
     }
 
     /// Reports a secret that is neither given nor in a file.

@@ -126,6 +126,11 @@ pub(super) struct Given {
 }
 
 impl Given {
+    /// Whether the value could not be read.
+    pub(super) fn is_wrong(&self) -> bool {
+        self.read.value.is_none()
+    }
+
     /// Whether this says what the setting would say.
     pub(super) fn decides(&self, key: &Key) -> bool {
         self.key.path == key.path || self.key.is_rival(key)

@@ -1,21 +1,18 @@
 //! What is listened on: a port, or a unix socket.
 
-use std::{
-    fmt, io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
-};
+use std::{fmt, io, net::SocketAddr, path::PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use listenfd::ListenFd;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host};
+use socket2::{SockRef, Socket, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::either::Either;
 
 use crate::{
     config::{self, InternalListener},
+    error::chain,
     stream::{
-        Accepted,
+        Accepted, tcp,
         unix::{self, SocketFile},
     },
 };
@@ -53,8 +50,7 @@ impl Listener {
             }
             _ => format!("{host}:{port} is not available; check server.host and server.port"),
         };
-        let unknown = format!("{host:?} is not an address of this machine; see server.host");
-        listen(host, *port, config, unknown, remedy).await
+        listen(host, *port, config, remedy).await
     }
 
     /// The listener for internal routes, and the file of a unix socket.
@@ -65,7 +61,9 @@ impl Listener {
         let (host, port) = match wanted {
             InternalListener::Tcp { host, port } => (host, *port),
             InternalListener::Unix(socket) => {
-                let (listener, file) = unix::listen(socket, backlog(config))?;
+                let listening = unix::listen(socket, backlog(config));
+                let (listener, file) =
+                    listening.map_err(|error| anyhow!("{}; {}", chain(&error), error.remedy()))?;
                 return Ok((Self::Unix(listener), Some(file)));
             }
         };
@@ -84,8 +82,7 @@ impl Listener {
             };
             format!("internal.listen: {wanted} {remedy}")
         };
-        let unknown = format!("internal.listen: {host:?} is not an address of this machine");
-        let listener = listen(host, port, config, unknown, remedy).await?;
+        let listener = listen(host, port, config, remedy).await?;
         Ok((listener, None))
     }
 
@@ -165,46 +162,18 @@ async fn listen(
     host: &str,
     port: u16,
     config: &config::Server,
-    unknown: String,
     remedy: impl Fn(&io::Error) -> String,
 ) -> anyhow::Result<Listener> {
-    let addresses = lookup_host((host, port)).await.context(unknown)?;
-    let mut failure = None;
-    for address in addresses {
-        match bind(address, config) {
-            Ok(listener) => return Ok(Listener::Tcp(listener)),
-            // A machine without IPv6 cannot listen on `::`, which means all addresses.
-            Err(error)
-                if address.ip() == Ipv6Addr::UNSPECIFIED
-                    && error.kind() != io::ErrorKind::AddrInUse =>
-            {
-                match bind((Ipv4Addr::UNSPECIFIED, port).into(), config) {
-                    Ok(listener) => return Ok(Listener::Tcp(listener)),
-                    Err(error) => failure = Some(error),
-                }
-            }
-            Err(error) => failure = Some(error),
-        }
-    }
-    let error = failure.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into());
-    let remedy = remedy(&error);
-    Err(anyhow::Error::new(error).context(remedy))
+    let listening = tcp::bind(host, port).await;
+    let listening = listening.and_then(|socket| listen_on(socket, config));
+    listening.map(Listener::Tcp).map_err(|error| {
+        let remedy = remedy(&error);
+        anyhow::Error::new(error).context(remedy)
+    })
 }
 
-fn bind(address: SocketAddr, config: &config::Server) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    // A restart must not wait for connections of the previous process.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
+fn listen_on(socket: Socket, config: &config::Server) -> io::Result<TcpListener> {
     configure(&SockRef::from(&socket), config)?;
-    socket.bind(&address.into())?;
     socket.listen(backlog(config))?;
     TcpListener::from_std(socket.into())
 }
@@ -243,7 +212,8 @@ mod tests {
             drain_window: Duration::ZERO,
             shutdown_timeout: Duration::ZERO,
         };
-        let listener = bind((Ipv4Addr::LOCALHOST, 0).into(), &config).unwrap();
+        let socket = tcp::bind("127.0.0.1", 0).await.unwrap();
+        let listener = listen_on(socket, &config).unwrap();
         let address = listener.local_addr().unwrap();
         let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
         let (_client, (accepted, _)) = (client.unwrap(), accepted.unwrap());

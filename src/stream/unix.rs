@@ -38,41 +38,53 @@ pub enum Occupant {
     Listener,
 }
 
-/// Why a socket cannot be listened on; each says what to do.
+/// Why a socket cannot be listened on.
 #[derive(Debug, Error)]
 pub enum SocketError {
-    #[error(
-        "internal.socket_group: this machine has no group {0:?}; create it with groupadd, or name another"
-    )]
+    #[error("internal.socket_group: this machine has no group {0:?}")]
     NoGroup(String),
-    #[error("internal.socket_group: failed to look up the group {0:?}; name it by its number")]
+    #[error("internal.socket_group: failed to look up the group {0:?}")]
     GroupLookup(String, #[source] io::Error),
-    #[error(
-        "internal.socket_group: this user must not give the socket to the group {0:?}; add the user to it, or name a group that it is in"
-    )]
+    #[error("internal.socket_group: this user must not give the socket to the group {0:?}")]
     ForeignGroup(String, #[source] io::Error),
-    #[error(
-        "internal.listen: {0} exists and is not a socket, so sockd leaves it alone; move it away, or choose another path"
-    )]
+    #[error("internal.listen: {0} exists and is not a socket, so sockd leaves it alone")]
     NoSocket(String),
-    #[error(
-        "internal.listen: a process is listening on {0} already; end it, or choose another path"
-    )]
+    #[error("internal.listen: a process is listening on {0} already")]
     InUse(String),
-    #[error(
-        "internal.listen: the folder {0} does not exist; create it (RuntimeDirectory= in a systemd unit), or choose another path"
-    )]
+    #[error("internal.listen: the folder {0} does not exist")]
     NoFolder(String),
-    #[error(
-        "internal.listen: this user must not create {path}; let it write to the folder {folder}, or choose another path"
-    )]
+    #[error("internal.listen: this user must not create {path}")]
     Denied { path: String, folder: String },
     #[error(
-        "internal.listen: {path} has {length} bytes, more than the path of a unix socket may have; choose a shorter one"
+        "internal.listen: {path} has {length} bytes, more than the path of a unix socket may have"
     )]
     TooLong { path: String, length: usize },
-    #[error("internal.listen: failed to listen on {0}; choose another path")]
+    #[error("internal.listen: failed to listen on {0}")]
     Other(String, #[source] io::Error),
+}
+
+impl SocketError {
+    /// What to do about it.
+    pub fn remedy(&self) -> String {
+        let remedy = match self {
+            Self::NoGroup(_) => "create it with groupadd, or name another",
+            Self::GroupLookup(..) => "name it by its number",
+            Self::ForeignGroup(..) => {
+                "add the user to it (in a systemd unit, set Group= to it), or name a group that it is in"
+            }
+            Self::NoSocket(_) => "move it away, or choose another path",
+            Self::InUse(_) => "end it, or choose another path",
+            Self::NoFolder(_) => {
+                "create it (RuntimeDirectory= in a systemd unit), or choose another path"
+            }
+            Self::Denied { folder, .. } => {
+                return format!("let it write to the folder {folder}, or choose another path");
+            }
+            Self::TooLong { .. } => "choose a shorter one",
+            Self::Other(..) => "choose another path",
+        };
+        remedy.to_owned()
+    }
 }
 
 /// Listens on the socket. A file that a dead process left is replaced, and nothing else.
@@ -102,7 +114,10 @@ pub fn listen(
         })?;
     let file = SocketFile::new(path).map_err(other)?;
     // Until the socket listens, nobody can connect, whatever the umask lets them do.
-    if let Some((name, id)) = group {
+    if let Some((name, id)) = group
+        // Where nothing is to change, as with `Group=` in a systemd unit, the call may be forbidden.
+        && fs::symlink_metadata(path).map_err(other)?.gid() != id
+    {
         chown(path, None, Some(id)).map_err(|error| SocketError::ForeignGroup(name, error))?;
     }
     fs::set_permissions(path, fs::Permissions::from_mode(*mode)).map_err(other)?;
@@ -234,12 +249,10 @@ mod tests {
     }
 
     fn refusal(socket: &UnixSocket) -> String {
-        let refused = listen(socket, 8).expect_err("it cannot be listened on");
-        assert_eq!(
-            examine(socket).err().map(|error| error.to_string()),
-            Some(refused.to_string())
-        );
-        refused.to_string()
+        let text = |error: SocketError| format!("{error}; {}", error.remedy());
+        let refused = text(listen(socket, 8).expect_err("it cannot be listened on"));
+        assert_eq!(examine(socket).err().map(text), Some(refused.clone()));
+        refused
     }
 
     #[tokio::test]

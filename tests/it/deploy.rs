@@ -3,6 +3,7 @@
 mod debian;
 mod manifests;
 mod proxies;
+mod sandbox;
 
 use std::path::{Path, PathBuf};
 

@@ -39,6 +39,7 @@ fn a_secret_with_something_around_it_is_warned_of_and_not_shown() {
         for (variable, key) in [
             ("JWT_SECRET", "auth.secret"),
             ("INTERNAL_SECRET", "internal.secret"),
+            ("SOCKD_METRICS__SECRET", "metrics.secret"),
             ("REDIS_PASS", "redis.password"),
         ] {
             let told = warning(&Start::new().env(variable, &secret)).expect("a warning");

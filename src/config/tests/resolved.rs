@@ -127,10 +127,10 @@ fn commands_need_only_what_they_use() {
     assert_eq!(settings.auth().expect("a secret").secrets.len(), 1);
     assert!(
         settings
-            .endpoint()
+            .endpoint(None)
             .expect("no need of a secret")
-            .secret
-            .is_none()
+            .secrets
+            .is_empty()
     );
     assert!(
         settings
@@ -142,8 +142,33 @@ fn commands_need_only_what_they_use() {
     assert!(settings.ids().is_ok());
     assert!(Start::bare().settings().auth().is_err());
     let settings = Start::bare().env("PORT", "x").settings();
-    assert!(settings.endpoint().is_err());
+    assert!(settings.endpoint(None).is_err());
     assert!(settings.sessions().is_err());
+}
+
+#[test]
+fn a_running_server_is_found_if_no_mistake_hides_it() {
+    let start = Start::new().env("SOCKD_INTERNAL__PREVIOUS_SECRETS", "older");
+    let found = |start: &Start, url: Option<&str>| {
+        let settings = start.settings();
+        assert!(settings.endpoint(None).is_err());
+        let endpoint = settings
+            .endpoint_despite_mistakes(url.map(str::to_owned))
+            .ok()?;
+        assert_eq!(endpoint.secrets.len(), 2);
+        Some(endpoint.url)
+    };
+    let own = Some("http://127.0.0.1:3000".to_owned());
+    let start = start.env("SOCKD_LOG__FORMAT", "x");
+    assert_eq!(found(&start, None), own);
+    let given = "http://10.0.0.1:3000";
+    let start = start.env("PORT", "x");
+    assert_eq!(found(&start, None), None);
+    assert_eq!(found(&start, Some(given)), Some(given.to_owned()));
+    let start = start.env("SOCKD_URL", given);
+    assert_eq!(found(&start, None), Some(given.to_owned()));
+    let start = start.env("SOCKD_INTERNAL__SECRET_FILE", "none");
+    assert_eq!(found(&start, None), None);
 }
 
 #[test]
@@ -153,7 +178,7 @@ fn the_client_asks_where_the_internal_routes_are() {
         let start = Start::new().file("folder/sockd.toml", toml);
         let start = start.env("SOCKD_CONFIG", "folder/sockd.toml");
         let folder = start.directory.path().join("folder").display().to_string();
-        let url = start.settings().endpoint().expect("an endpoint").url;
+        let url = start.settings().endpoint(None).expect("an endpoint").url;
         url.replace(&folder, "FOLDER")
     };
     assert_eq!(listening("127.0.0.1:3001"), "http://127.0.0.1:3001");
@@ -191,7 +216,7 @@ fn the_client_asks_on_the_loopback_when_the_server_listens_everywhere() {
         ("localhost", "http://localhost:3000"),
     ] {
         let settings = Start::new().env("SOCKD_SERVER__HOST", host).settings();
-        assert_eq!(settings.endpoint().expect("a client").url, url);
+        assert_eq!(settings.endpoint(None).expect("a client").url, url);
     }
 }
 

@@ -268,7 +268,7 @@ async fn what_keeps_it_from_listening_is_told_with_the_remedy_and_nothing_is_rem
         (&long, "choose a shorter one"),
         (
             "no.such.host.invalid:1",
-            "is not an address of this machine",
+            "cannot be listened on; choose an address of this machine",
         ),
         (
             "192.0.2.1:0",

@@ -59,9 +59,26 @@ async fn where_the_internal_routes_are_served_is_told() {
     doctor("")
         .await
         .assert("internal", "ok", &["share port 3000 with the clients"]);
-    doctor("127.0.0.1:3001")
+    let port = free_port();
+    let address = format!("127.0.0.1:{port}");
+    doctor(&address)
         .await
-        .assert("internal", "ok", &["at 127.0.0.1:3001"]);
+        .assert("internal", "ok", &["at", &address, "the port is free"]);
+    let _taken = std::net::TcpListener::bind(&address).expect("a free port");
+    doctor(&address)
+        .await
+        .assert("internal", "ok", &["a process is listening on it now"]);
+    doctor("[::1]:0")
+        .await
+        .assert("internal", "ok", &["a port that the system chooses"]);
+    // Of a documentation's network (RFC 5737), which no machine is in.
+    let foreign = doctor("203.0.113.1:3001").await;
+    let remedy = "set internal.listen to an address of this machine";
+    foreign.assert(
+        "internal",
+        "fail",
+        &["203.0.113.1:3001 is not available", remedy],
+    );
     let socket = doctor("unix:internal.sock").await;
     socket.assert(
         "internal",
@@ -71,9 +88,11 @@ async fn where_the_internal_routes_are_served_is_told() {
     let nowhere = doctor("unix:none/internal.sock").await;
     nowhere.assert("internal", "fail", &["none does not exist", "create it"]);
     assert_eq!(nowhere.code, Some(1));
-    doctor("no.such.host.invalid:1")
-        .await
-        .assert("internal", "fail", &["is not an address"]);
+    doctor("no.such.host.invalid:1").await.assert(
+        "internal",
+        "fail",
+        &["is not available", remedy],
+    );
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ async fn a_failed_start_is_reported_with_the_remedy() {
         (
             &["--host", "no.such.host.invalid"][..],
             1,
-            "see server.host",
+            "is not available; check server.host and server.port",
         ),
         (
             &["--host", "192.0.2.1"],

@@ -1,6 +1,7 @@
 //! A reload: on SIGHUP and by `sockd reload`, whole or not at all.
 
 mod kept;
+mod rotation;
 mod systemd;
 
 use std::{fs, sync::Arc};
