@@ -132,6 +132,16 @@ pub enum NotReady {
     NotCaughtUp(String),
 }
 
+/// Why a message may not reach every node that has the user.
+#[derive(Debug, Error)]
+pub enum TellError {
+    #[error(transparent)]
+    NotReady(#[from] NotReady),
+    /// Only the nodes that are still connected to it have the message.
+    #[error("Redis is not known to be the master that it was")]
+    Misplaced,
+}
+
 impl Bus {
     /// Subscribes to the user's channel, from the moment this resolves until the result is dropped.
     /// Waits for a lost link for as long as the caller lets it. Cancellation-safe.
@@ -165,8 +175,9 @@ impl Bus {
     /// returns their number.
     ///
     /// # Errors
-    /// It was not sent, or Redis did not accept it, and this node may not receive it or the answers.
-    pub async fn tell(&self, publication: &Publication) -> Result<usize, NotReady> {
+    /// It was not sent, or Redis did not accept it, and this node may not receive it or the answers; or
+    /// it went to a replica.
+    pub async fn tell(&self, publication: &Publication) -> Result<usize, TellError> {
         match self {
             Self::Local => Ok(0),
             Self::Redis(bus) => bus.tell(publication).await,

@@ -38,7 +38,7 @@ pub use self::{
     subscriber::{SubscribeError, Subscriber},
     subscription::Subscription,
 };
-use super::{Listener, NotReady};
+use super::{Listener, NotReady, TellError};
 use crate::{
     error::chain,
     id::{NodeId, UserId},
@@ -102,11 +102,20 @@ impl RedisBus {
         }
     }
 
-    pub(super) async fn tell(&self, publication: &Publication) -> Result<usize, NotReady> {
+    pub(super) async fn tell(&self, publication: &Publication) -> Result<usize, TellError> {
         self.wait_for_start().await;
         self.check()?;
         let Publication { channel, message } = publication;
-        self.publish(channel, message).await
+        let mut connection = self.link.current().ok_or(NotReady::NotConnected)?;
+        let nodes = self.publish_over(&mut connection, channel, message).await?;
+        // Asked afterwards, so that no demotion in between is missed.
+        match connection.is_replica().await {
+            Ok(false) => Ok(nodes),
+            Ok(true) | Err(_) => {
+                self.link.renew();
+                Err(TellError::Misplaced)
+            }
+        }
     }
 
     pub(super) async fn tell_peers(
@@ -179,9 +188,16 @@ impl RedisBus {
     }
 
     async fn publish(&self, channel: &str, message: &[u8]) -> Result<usize, NotReady> {
-        let Some(mut connection) = self.link.current() else {
-            return Err(NotReady::NotConnected);
-        };
+        let mut connection = self.link.current().ok_or(NotReady::NotConnected)?;
+        self.publish_over(&mut connection, channel, message).await
+    }
+
+    async fn publish_over(
+        &self,
+        connection: &mut Connection,
+        channel: &str,
+        message: &[u8],
+    ) -> Result<usize, NotReady> {
         let published = connection.publish(channel, message).await;
         published.map_err(|error| NotReady::Refused(self.grants.explain(&error)))
     }

@@ -29,7 +29,7 @@ impl From<LogoutError> for Error {
                 ErrorCode::RedisUnavailable
             }
             LogoutError::PeerTooOld(_) => ErrorCode::PeerTooOld,
-            LogoutError::Incomplete { .. } => ErrorCode::BusUnavailable,
+            LogoutError::Incomplete { .. } | LogoutError::Misplaced(_) => ErrorCode::BusUnavailable,
         })
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{DECISION_LIMIT, Node, NotReady};
 use crate::{
     bus::{
-        self, Logout, LogoutOrder,
+        self, Logout, LogoutOrder, TellError,
         redis::{Answer, PeerTooOld, Question, Reply},
     },
     error::chain,
@@ -44,12 +44,24 @@ pub enum LogoutError {
     #[error("the session store failed")]
     Store(#[from] SessionError),
     #[error("the other nodes could not be told")]
-    Bus(#[from] bus::NotReady),
+    Bus(#[source] bus::NotReady),
+    /// The sockets of some nodes may be gone.
+    #[error("some nodes may not have been told")]
+    Misplaced(#[source] TellError),
     #[error("not every node could enforce it")]
     PeerTooOld(#[from] PeerTooOld),
     /// The sockets of those that answered are gone.
     #[error("only {answered} of {told} nodes answered")]
     Incomplete { answered: usize, told: usize },
+}
+
+impl From<TellError> for LogoutError {
+    fn from(error: TellError) -> Self {
+        match error {
+            TellError::NotReady(why) => Self::Bus(why),
+            TellError::Misplaced => Self::Misplaced(error),
+        }
+    }
 }
 
 /// A logout of a user's local sockets that has begun: none of them gets a later event.

@@ -16,6 +16,8 @@ use crate::{
 const RENEWALS: u32 = 4;
 /// How often within the TTL a failed renewal is retried.
 const RENEWAL_ATTEMPTS: u32 = 32;
+/// How often within the period of sweeps a failed one is retried.
+const SWEEP_ATTEMPTS: u32 = 4;
 
 /// Why some sessions were not renewed.
 #[derive(Debug, Error)]
@@ -33,10 +35,14 @@ impl Node {
         loop {
             tick.tick().await;
             // A sweep that Redis does not answer must not delay the one after it for long.
-            match timeout(period.max(DECISION_LIMIT), self.sweep(false)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(why = chain(&error), "cannot sweep"),
-                Err(_) => tracing::debug!("a sweep took too long"),
+            let failure = match timeout(period.max(DECISION_LIMIT), self.sweep(false)).await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(chain(&error)),
+                Err(_) => Some("it took too long".to_owned()),
+            };
+            if let Some(why) = failure {
+                tracing::debug!(why, "cannot sweep");
+                tick.reset_after(period / SWEEP_ATTEMPTS);
             }
             if let SessionStore::Memory(sessions) = &self.sessions {
                 sessions.forget_expired();

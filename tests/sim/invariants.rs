@@ -177,6 +177,11 @@ fn kicked_are_gone(told: &Told, wrongs: &mut Vec<String>) {
             continue;
         };
         let (from, to) = (kick.started - BEFORE, answered + AFTER);
+        // A master that was replaced and does not know it tells only the nodes that it still has, and
+        // what it stores is lost.
+        if told.has_lost(from, answered) {
+            continue;
+        }
         for (number, socket) in told.sockets.iter().enumerate() {
             let was_live = socket.user == kick.user
                 && socket.live.is_some_and(|live| live < kick.started)

@@ -33,6 +33,7 @@ use std::{
     panic::resume_unwind,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
+    time::Duration,
 };
 
 use self::{
@@ -169,6 +170,43 @@ fn a_session_that_was_replaced_goes_although_its_successor_was_lost() {
         };
         assert!(is_dismissed("client 0") && !is_dismissed("client 1"));
     }
+}
+
+/// A kick is stored nowhere, so nobody makes up for one that only the nodes at a replica were told.
+#[test]
+fn a_kick_that_goes_to_a_demoted_master_is_not_answered_200() {
+    let client = Step::Connect {
+        user: 0,
+        session: 3,
+        node: 1,
+        faithful: false,
+    };
+    let kick = Step::Kick {
+        user: 0,
+        fresh: None,
+        node: 2,
+    };
+    let (lag, unaware) = (Duration::from_millis(477), Duration::from_millis(1_299));
+    let plan = Plan {
+        nodes: 3,
+        ttl: LONG_TTL,
+        steps: vec![
+            (4_036, Step::Fault(Fault::Cut(1, Which::Subscriber))),
+            (4_735, Step::Fault(Fault::Split { lag, unaware })),
+            (6_332, client),
+            (6_862, kick),
+        ],
+    };
+    let mut is_refused = false;
+    for seed in 9_021_973..9_021_983 {
+        let outcome = run(seed, &plan);
+        tell(&outcome);
+        is_refused |= outcome
+            .lines
+            .iter()
+            .any(|line| line.contains("kick of u0: 503"));
+    }
+    assert!(is_refused, "no kick met the demoted master");
 }
 
 /// Hellos return over the link, but nothing that the node asks over it reaches Redis.

@@ -184,6 +184,12 @@ impl Network {
         }
     }
 
+    /// Until when nothing passes between the node and Redis, if that is so.
+    fn stalled_until(&self, node: usize) -> Option<Instant> {
+        let until = self.inner().stalled.get(&node).copied();
+        until.filter(|until| *until > Instant::now())
+    }
+
     /// Makes these connections slow for the rest of their lives.
     pub(super) fn slow(&self, node: usize, which: Which, direction: Direction, time: Duration) {
         let mut inner = self.inner();

@@ -89,10 +89,10 @@ fn adopted_alone(told: &Told, wrongs: &mut Vec<String>) {
             (socket.user, socket.session) == (deed.user, deed.session)
                 && Some(socket.node) == deed.node
                 && socket.began <= deed.at
-                && socket.admitted.is_some_and(|at| at >= deed.at)
+                && socket.admitted.is_none_or(|at| at >= deed.at)
         });
-        // Others of the same session need not wait.
-        let last = adopters.max_by_key(|(_, socket)| socket.admitted);
+        // Others of the same session need not wait. One that was never let in may be the adopter.
+        let last = adopters.max_by_key(|(_, socket)| (socket.admitted.is_none(), socket.admitted));
         let Some((number, adopter)) = last else {
             continue;
         };

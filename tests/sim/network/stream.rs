@@ -34,8 +34,7 @@ impl Dial for NodeNetwork {
                 inner.rng.u64(0..=latency)
             };
             sleep(Duration::from_millis(takes)).await;
-            let stalled = network.inner().stalled.get(&node).copied();
-            if let Some(until) = stalled {
+            while let Some(until) = network.stalled_until(node) {
                 sleep_until(until).await;
             }
             let mut inner = network.inner();
