@@ -119,6 +119,8 @@ pub enum OnExpiry {
 pub struct Internal {
     /// `None` serves them, health and metrics on the clients' port.
     pub listen: Option<InternalListener>,
+    /// Whether connections there begin with the header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// Each is accepted; sockd's own commands send the first.
     pub secrets: Vec<Secret>,
     /// The longest body of a request, in bytes.
@@ -134,6 +136,15 @@ pub struct Metrics {
     pub secret: Option<Secret>,
     /// Whether `/metrics` needs no secret.
     pub public: bool,
+}
+
+/// The header in which proxies say where a client is. Only one is read: a proxy that writes the other
+/// one passes on what clients write in this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ForwardedHeader {
+    XForwardedFor,
+    /// RFC 7239.
+    Forwarded,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

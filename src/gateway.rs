@@ -28,7 +28,7 @@ mod tests;
 mod ticker;
 mod websocket;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -50,6 +50,7 @@ use crate::{
     lifecycle::Lifecycle,
     node::Node,
     reload::Current,
+    stream::ClientAddress,
     wire::{ErrorBody, ErrorCode},
 };
 
@@ -95,17 +96,11 @@ impl Gateway {
         self.engine.capacity.refused(Limit::OpenFiles);
     }
 
-    /// Whether the access log is on, which needs each client's address.
-    pub fn logs_access(&self) -> bool {
-        self.engine.access.is_wanted()
-    }
-
-    /// Serves a request of this client to the endpoint; without `has_room`, refuses it. The client's
-    /// address is for the log only.
+    /// Serves a request of the client at this address to the endpoint; without `has_room`, refuses it.
     pub async fn serve(
         &self,
         request: Request<Body>,
-        peer: Option<SocketAddr>,
+        address: Option<ClientAddress>,
         has_room: bool,
     ) -> Response<Body> {
         let asking = cors::asking(request.headers());
@@ -115,7 +110,7 @@ impl Gateway {
             *response.status_mut() = StatusCode::NO_CONTENT;
             response
         } else if has_room {
-            self.answer(request, peer).await
+            self.answer(request, address).await
         } else {
             self.refused_for_lack_of_files();
             refuse_at_limit()
@@ -127,7 +122,11 @@ impl Gateway {
         response
     }
 
-    async fn answer(&self, mut request: Request<Body>, peer: Option<SocketAddr>) -> Response<Body> {
+    async fn answer(
+        &self,
+        mut request: Request<Body>,
+        address: Option<ClientAddress>,
+    ) -> Response<Body> {
         let asked = match request::parse(&request, |sid| self.engine.registry.find(sid)) {
             Ok(asked) => asked,
             Err(error) => return refuse(error),
@@ -142,7 +141,7 @@ impl Gateway {
                     return refuse_at_limit();
                 };
                 let credentials = request::credentials(&request);
-                let connection = Connection::open_polling(place.of(peer), credentials);
+                let connection = Connection::open_polling(place.of(address), credentials);
                 let upgrades = r#""websocket""#;
                 let packet = self.engine.open_packet(*connection.sid(), upgrades);
                 packets(packet.packet())
@@ -172,7 +171,7 @@ impl Gateway {
                 let Ok(place) = Place::take(&self.engine) else {
                     return refuse_at_limit();
                 };
-                let open = websocket::open(place.of(peer), on_upgrade, credentials);
+                let open = websocket::open(place.of(address), on_upgrade, credentials);
                 self.engine.lifecycle.spawn(open);
                 answer
             }

@@ -68,6 +68,8 @@ metrics! {
     CONNECTIONS_ENDED: IntCounterVec = "sockd_connections_ended_total" ["why"];
     /// Clients that were refused, by the limit that was reached.
     LIMIT_REFUSALS: IntCounterVec = "sockd_limit_refusals_total" ["limit"];
+    /// Connections closed because the PROXY protocol is on and their header is missing, malformed or late, by the listener's section.
+    PROXY_PROTOCOL_REFUSALS: IntCounterVec = "sockd_proxy_protocol_refusals_total" ["listener", "why"];
     /// Bytes of frames and payloads received from clients, by transport.
     RECEIVED_BYTES: IntCounterVec = "sockd_received_bytes_total" ["transport"];
     /// Bytes of frames and payloads sent to clients, by transport.

@@ -19,6 +19,7 @@ use tokio::{
 pub use self::listener::Address;
 use self::{
     accept::{Acceptor, Audience},
+    connection::Preamble,
     listener::Listener,
     reload::Reloader,
 };
@@ -159,18 +160,21 @@ impl Server {
         };
         tracing::info!(%address, internal, sessions, version = env!("CARGO_PKG_VERSION"), "listening");
         let server = self.config.server.clone();
+        let preamble = Preamble::new("server", server.proxy_protocol);
         let acceptor = Acceptor::new(server, self.gateway.clone(), self.lifecycle.clone());
         let (api, internal) = match self.internal {
             None => (self.api, None),
             Some((listener, file)) => {
                 let (clients, callers) = self.api.part();
-                let internal = InternalListening::start(listener, file, callers, acceptor.clone());
+                let preamble = Preamble::new("internal", self.config.internal.proxy_protocol);
+                let accept = acceptor.clone();
+                let internal = InternalListening::start(listener, file, preamble, callers, accept);
                 (clients, Some(internal))
             }
         };
         let closed = self.lifecycle.clone();
         let closed = async move { closed.closed().await };
-        let accept = acceptor.run(self.listener, Audience::Clients, api, closed);
+        let accept = acceptor.run(self.listener, Audience::Clients, preamble, api, closed);
         self.lifecycle.spawn_awaited(accept);
         systemd::ready();
         self.lifecycle.spawn(systemd::feed_watchdog());
@@ -222,12 +226,18 @@ struct InternalListening {
 }
 
 impl InternalListening {
-    fn start(listener: Listener, file: Option<SocketFile>, api: Api, acceptor: Acceptor) -> Self {
+    fn start(
+        listener: Listener,
+        file: Option<SocketFile>,
+        preamble: Preamble,
+        api: Api,
+        acceptor: Acceptor,
+    ) -> Self {
         let (end, ended) = oneshot::channel();
         let ended = async {
             ended.await.ok();
         };
-        let accept = tokio::spawn(acceptor.run(listener, Audience::Callers, api, ended));
+        let accept = tokio::spawn(acceptor.run(listener, Audience::Callers, preamble, api, ended));
         Self { file, end, accept }
     }
 

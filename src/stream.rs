@@ -4,12 +4,13 @@
 //! prevents that, but then it no longer notices that a client with a pending poll is gone. So the
 //! stream hides the end of input from hyper while a request is under way that outlives it.
 
+mod client_address;
+mod proxy_header;
 pub mod tcp;
 pub mod unix;
 
 use std::{
     io,
-    net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker, ready},
@@ -29,13 +30,28 @@ use tokio::{
 };
 use tokio_util::either::Either;
 
+use self::proxy_header::ProxyHeader;
+pub use self::{
+    client_address::{ClientAddress, TrustedProxies},
+    proxy_header::ProxyHeaderError,
+};
+
 /// What a listener accepts.
-pub type Accepted = Either<TcpStream, UnixStream>;
+#[derive(Debug)]
+pub struct Accepted {
+    pub socket: Socket,
+    /// Where it comes from; `None` for a unix socket.
+    pub peer: Option<ClientAddress>,
+}
+
+pub type Socket = Either<TcpStream, UnixStream>;
 
 /// An accepted connection, until it is upgraded.
 #[derive(Debug)]
 pub struct Stream {
-    accepted: Accepted,
+    socket: Socket,
+    /// What has to come before anything else is read.
+    proxy_header: Option<Box<ProxyHeader>>,
     requests: Requests,
     alarm: Pin<Box<Sleep>>,
     /// Whether the peer has to read before more of a response can be written.
@@ -60,8 +76,9 @@ pub struct Requests(Arc<Mutex<State>>);
 struct State {
     header_timeout: Duration,
     keep_alive: Duration,
-    /// Where the peer is, if that was [noted](Requests::note_peer).
-    peer: Option<Box<SocketAddr>>,
+    peer: Option<ClientAddress>,
+    /// Why the connection was closed before its first request.
+    refused: Option<ProxyHeaderError>,
     is_under_way: bool,
     /// Whether the current request, or else the last one, outlives the end of input.
     outlives_end: bool,
@@ -93,13 +110,21 @@ pub struct RequestBody {
 
 impl Stream {
     /// A head may take `header_timeout` from its first byte, and the first head as long to begin. A
-    /// later one has to begin within `keep_alive` after the answer before it.
-    pub fn new(accepted: Accepted, header_timeout: Duration, keep_alive: Duration) -> Self {
+    /// later one has to begin within `keep_alive` after the answer before it. With `proxy_protocol`, a
+    /// header of it has to come first, within the time that the first head has to begin.
+    pub fn new(
+        accepted: Accepted,
+        proxy_protocol: bool,
+        header_timeout: Duration,
+        keep_alive: Duration,
+    ) -> Self {
+        let Accepted { socket, peer } = accepted;
         let deadline = Instant::now() + header_timeout;
         let state = State {
             header_timeout,
             keep_alive,
-            peer: None,
+            peer,
+            refused: None,
             is_under_way: false,
             outlives_end: false,
             held: None,
@@ -111,7 +136,8 @@ impl Stream {
             body: None,
         };
         Self {
-            accepted,
+            socket,
+            proxy_header: proxy_protocol.then(|| Box::new(ProxyHeader::new())),
             requests: Requests(Arc::new(Mutex::new(state))),
             alarm: Box::pin(sleep_until(deadline)),
             is_blocked: false,
@@ -126,9 +152,9 @@ impl Stream {
     pub fn into_parts(upgraded: Upgraded) -> Option<Parts> {
         let parts = upgraded.downcast::<TokioIo<Self>>().ok()?;
         let Self {
-            accepted, requests, ..
+            socket, requests, ..
         } = parts.io.into_inner();
-        let Either::Left(tcp) = accepted else {
+        let Either::Left(tcp) = socket else {
             return None;
         };
         let answer = requests.lock().held.take();
@@ -137,6 +163,44 @@ impl Stream {
             read: parts.read_buf,
             answer: answer.unwrap_or_default(),
         })
+    }
+
+    /// Resolves when the PROXY protocol's header has come; with `false` if there is none that counts.
+    fn poll_proxy_header(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        let Some(header) = &mut self.proxy_header else {
+            return Poll::Ready(true);
+        };
+        let refusal = match header.poll(&mut self.socket, context) {
+            Poll::Pending => {
+                ready!(self.poll_deadline(context));
+                ProxyHeaderError::Late
+            }
+            Poll::Ready(Ok(Ok(source))) => {
+                if let Some(source) = source {
+                    self.requests.lock().peer = Some(source.into());
+                }
+                self.proxy_header = None;
+                return Poll::Ready(true);
+            }
+            Poll::Ready(Ok(Err(error))) => error,
+            Poll::Ready(Err(_)) if header.has_begun() => ProxyHeaderError::Malformed,
+            // A balancer that only looks whether the port is open.
+            Poll::Ready(Err(_)) => return Poll::Ready(false),
+        };
+        self.requests.lock().refused = Some(refusal);
+        Poll::Ready(false)
+    }
+
+    /// Resolves when the peer has been silent, or slow with a head, for too long.
+    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let deadline = self.requests.deadline(context.waker());
+        let Some(deadline) = deadline.filter(|_| !self.is_blocked) else {
+            return Poll::Pending;
+        };
+        if self.alarm.deadline() != deadline {
+            self.alarm.as_mut().reset(deadline);
+        }
+        self.alarm.as_mut().poll(context)
     }
 
     /// Notes the outcome of a write.
@@ -175,8 +239,12 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.proxy_header.is_some() && !ready!(this.poll_proxy_header(context)) {
+            // As if the peer had closed it.
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
-        match Pin::new(&mut this.accepted).poll_read(context, buffer) {
+        match Pin::new(&mut this.socket).poll_read(context, buffer) {
             Poll::Ready(Ok(())) if buffer.filled().len() == before => {
                 if this.requests.keep_end(this.is_blocked, context.waker()) {
                     return Poll::Pending;
@@ -189,14 +257,7 @@ impl AsyncRead for Stream {
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => {
-                let deadline = this.requests.deadline(context.waker());
-                let Some(deadline) = deadline.filter(|_| !this.is_blocked) else {
-                    return Poll::Pending;
-                };
-                if this.alarm.deadline() != deadline {
-                    this.alarm.as_mut().reset(deadline);
-                }
-                ready!(this.alarm.as_mut().poll(context));
+                ready!(this.poll_deadline(context));
                 tracing::debug!("a connection was silent, or slow with a head, for too long");
                 // As if the peer had closed it.
                 Poll::Ready(Ok(()))
@@ -215,7 +276,7 @@ impl AsyncWrite for Stream {
         if this.requests.hold(&[io::IoSlice::new(bytes)]) {
             return Poll::Ready(Ok(bytes.len()));
         }
-        let written = Pin::new(&mut this.accepted).poll_write(context, bytes);
+        let written = Pin::new(&mut this.socket).poll_write(context, bytes);
         this.written(written, bytes.len(), context)
     }
 
@@ -229,34 +290,32 @@ impl AsyncWrite for Stream {
         if this.requests.hold(slices) {
             return Poll::Ready(Ok(length));
         }
-        let written = Pin::new(&mut this.accepted).poll_write_vectored(context, slices);
+        let written = Pin::new(&mut this.socket).poll_write_vectored(context, slices);
         this.written(written, length, context)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.accepted.is_write_vectored()
+        self.socket.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().accepted).poll_flush(context)
+        Pin::new(&mut self.get_mut().socket).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().accepted).poll_shutdown(context)
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(context)
     }
 }
 
 impl Requests {
-    /// Records the peer's address for the access log.
-    pub fn note_peer(&self, stream: &Stream) {
-        if let Either::Left(tcp) = &stream.accepted {
-            self.lock().peer = tcp.peer_addr().ok().map(Box::new);
-        }
+    /// Where the connection comes from: what the PROXY protocol says, else the peer.
+    pub fn peer(&self) -> Option<ClientAddress> {
+        self.lock().peer
     }
 
-    /// Where the peer is, if that was noted.
-    pub fn peer(&self) -> Option<SocketAddr> {
-        self.lock().peer.as_deref().copied()
+    /// Why the connection was closed before its first request, if the PROXY protocol was the reason.
+    pub fn refused(&self) -> Option<ProxyHeaderError> {
+        self.lock().refused
     }
 
     /// Notes a request whose head has been read. One that outlives the end of input is answered even

@@ -16,6 +16,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     odd_secrets(config, &mut warnings);
     origins(&config.cors, &mut warnings);
     times_and_sizes(config, &mut warnings);
+    proxies(config, &mut warnings);
     warnings
 }
 
@@ -217,6 +218,33 @@ fn times_and_sizes(config: &Config, warnings: &mut Vec<String>) {
              message of the allowed length is closed; raise it"
                 .to_owned(),
         );
+    }
+}
+
+fn proxies(config: &Config, warnings: &mut Vec<String>) {
+    let Config {
+        server, internal, ..
+    } = config;
+    if server.proxy_protocol && internal.listen.is_none() {
+        warnings.push(
+            "server.proxy_protocol: internal routes, health and metrics share the port, so backends, \
+             probes and sockd's own commands are closed unless they send the header too; set \
+             internal.listen"
+                .to_owned(),
+        );
+    }
+    if internal.proxy_protocol && internal.listen.is_none() {
+        warnings.push(
+            "internal.proxy_protocol: changes nothing without internal.listen; set that, or remove it"
+                .to_owned(),
+        );
+    }
+    let trusted = server.trusted_proxies.iter().flatten();
+    for network in trusted.filter(|network| network.prefix_len() == 0) {
+        warnings.push(format!(
+            "server.trusted_proxies: {network} is every address, so any client can say where it is; \
+             list the proxies' own addresses"
+        ));
     }
 }
 

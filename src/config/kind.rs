@@ -4,6 +4,7 @@ use std::{any::Any, fmt::Display, net::IpAddr, sync::Arc, time::Duration};
 
 use bytesize::ByteSize;
 use clap::ValueEnum;
+use ipnet::IpNet;
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 use url::Url;
@@ -138,6 +139,15 @@ pub(super) const ORIGINS: Kind<Vec<String>> = Kind {
         "an origin or a list of them; write for example \"https://app.example.com\"",
     )
 };
+pub(super) const NETWORKS: Kind<Vec<IpNet>> = kind(
+    Shape::List,
+    |texts| texts.iter().map(|text| network(text)).collect(),
+    |networks| {
+        let texts: Vec<_> = networks.iter().map(IpNet::to_string).collect();
+        texts.join(",")
+    },
+    "a list of addresses and networks; write for example [\"127.0.0.1\", \"10.0.0.0/8\", \"2001:db8::/32\"]",
+);
 pub(super) const CHARSET: Kind<Charset> = kind(
     Shape::Text,
     |text| Charset::try_from(*text.first()?).ok(),
@@ -375,6 +385,16 @@ fn host(text: &[&str]) -> Option<String> {
 pub(super) fn is_host(text: &str) -> bool {
     let is_part = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
     text.parse::<IpAddr>().is_ok() || text.bytes().all(is_part)
+}
+
+/// An address, or a network whose address has no bits behind its prefix: otherwise, one of both is
+/// probably a mistake.
+fn network(text: &str) -> Option<IpNet> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(address.to_canonical().into());
+    }
+    let network: IpNet = text.parse().ok()?;
+    (network.trunc() == network).then_some(network)
 }
 
 fn origins(texts: &[&str]) -> Option<Vec<String>> {

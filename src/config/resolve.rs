@@ -67,6 +67,7 @@ impl Settings {
                 ids: self.id_formats(),
                 internal: Internal {
                     listen: self.internal_listener(),
+                    proxy_protocol: self.get(&internal::proxy_protocol),
                     secrets: resolver.internal_secrets(),
                     max_body: self.get(&internal::max_body),
                     concurrency: self.get(&internal::concurrency),

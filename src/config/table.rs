@@ -14,14 +14,15 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
+use ipnet::IpNet;
 use url::Url;
 
 use super::{
-    LogFormat, OnExpiry,
+    ForwardedHeader, LogFormat, OnExpiry,
     kind::{
         ALGORITHMS, BOOLEAN, CHARSET, EVENTS, HOST, JWKS_URL, Kind, LISTEN, LOG_FILTER, MODE,
-        ORIGINS, PATH, PATHS, PREFIX, REDIS_URL, SECRET, SECRETS, TEXT, TEXTS, duration, nodes,
-        number, size, word,
+        NETWORKS, ORIGINS, PATH, PATHS, PREFIX, REDIS_URL, SECRET, SECRETS, TEXT, TEXTS, duration,
+        nodes, number, size, word,
     },
     listen::{Listen, Mode},
     redis_url::RedisUrl,
@@ -73,6 +74,12 @@ super::setting::settings! {
         drain_window: Duration = duration::<0, DAY>(), Is("5s");
         /// The process ends this long after the signal, whatever is left; `docker stop` waits 10 s.
         shutdown_timeout: Duration = LIMIT, Is("10s");
+        /// Whether each connection begins with the header of the PROXY protocol, version 1 or 2; others are then closed. false, as clients send none.
+        proxy_protocol: bool = BOOLEAN, Is("false");
+        /// Proxies that are believed when they say where a client is; unset, as else any client could say so.
+        trusted_proxies: Vec<IpNet> = NETWORKS, Unset("[\"127.0.0.1\", \"::1\", \"10.0.0.0/8\"]");
+        /// The header in which trusted proxies say so, x-forwarded-for or forwarded; nginx and HAProxy write the first.
+        forwarded_header: ForwardedHeader = word(), Is("x-forwarded-for");
     }
     socketio as SocketIo {
         /// Socket.IO's own default, told in the handshake; under the 60 s of silence that proxies allow.
@@ -156,6 +163,8 @@ super::setting::settings! {
         socket_mode: Mode = MODE, Is("0660");
         /// The unix socket's group, that of the backend's user; unset, it is the group of sockd itself.
         socket_group: String = TEXT, Unset("\"backend\"");
+        /// The same as server.proxy_protocol, for internal.listen; false, as backends and sockd's own commands send no header.
+        proxy_protocol: bool = BOOLEAN, Is("false");
         /// Longest body of an internal request; events are news, not downloads.
         max_body: usize = size::<1, GIB>(), Is("1MiB");
         /// Internal requests that run at once, others wait: room for a burst while Redis hangs, and 1 GiB of bodies at most.

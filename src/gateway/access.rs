@@ -3,12 +3,15 @@
 //! Its data is kept outside the connections, so that it costs nothing when the access log is
 //! off.
 
-use std::{net::SocketAddr, time::Instant};
+use std::time::Instant;
 
 use dashmap::DashMap;
 
 use super::{engine::Carrier, registry::Sid};
-use crate::id::{SessionId, UserId};
+use crate::{
+    id::{SessionId, UserId},
+    stream::ClientAddress,
+};
 
 /// The target of these lines, by which a filter or a collector finds them.
 const ACCESS: &str = "sockd::access";
@@ -20,7 +23,7 @@ pub(super) struct AccessLog(Option<DashMap<Sid, Record>>);
 
 /// What is known of an open connection.
 struct Record {
-    peer: Option<SocketAddr>,
+    address: Option<ClientAddress>,
     carrier: Carrier,
     socket: Option<Socket>,
 }
@@ -37,15 +40,11 @@ impl AccessLog {
         Self(is_wanted.then(DashMap::new))
     }
 
-    pub(super) fn is_wanted(&self) -> bool {
-        self.0.is_some()
-    }
-
     /// A connection is open; [`Self::ended`] is called at its end.
-    pub(super) fn opened(&self, sid: Sid, carrier: Carrier, peer: Option<SocketAddr>) {
+    pub(super) fn opened(&self, sid: Sid, carrier: Carrier, address: Option<ClientAddress>) {
         if let Some(records) = &self.0 {
             let record = Record {
-                peer,
+                address,
                 carrier,
                 socket: None,
             };
@@ -77,7 +76,7 @@ impl AccessLog {
         if let Some(mut record) = record
             && let Some(socket) = record.socket.take()
         {
-            socket.log(record.carrier, record.peer, "client_left");
+            socket.log(record.carrier, record.address, "client_left");
         }
     }
 
@@ -87,19 +86,19 @@ impl AccessLog {
         if let Some((_, record)) = removed
             && let Some(socket) = record.socket
         {
-            socket.log(record.carrier, record.peer, why);
+            socket.log(record.carrier, record.address, why);
         }
     }
 }
 
 impl Socket {
-    fn log(&self, carrier: Carrier, peer: Option<SocketAddr>, why: &'static str) {
+    fn log(&self, carrier: Carrier, address: Option<ClientAddress>, why: &'static str) {
         let Self {
             user,
             session,
             since,
         } = self;
-        let peer = peer.map(|peer| tracing::field::display(canonical(peer)));
+        let address = address.map(tracing::field::display);
         let transport = carrier.label();
         let duration_ms = since.elapsed().as_millis() as u64;
         tracing::info!(
@@ -107,17 +106,12 @@ impl Socket {
             %user,
             session,
             transport,
-            peer,
+            address,
             duration_ms,
             why,
             "a socket has ended"
         );
     }
-}
-
-/// Shows an IPv4 client of a dual-stack listener by its IPv4 address.
-fn canonical(peer: SocketAddr) -> SocketAddr {
-    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 /// The first characters; at most half of a short text.
@@ -138,12 +132,5 @@ mod tests {
         );
         assert_eq!(beginning("abcdef"), "abc");
         assert_eq!(beginning("a"), "");
-    }
-
-    #[test]
-    fn an_ipv4_client_is_shown_as_one() {
-        let shown = |text: &str| canonical(text.parse().unwrap()).to_string();
-        assert_eq!(shown("[::ffff:10.0.0.1]:9"), "10.0.0.1:9");
-        assert_eq!(shown("[::1]:9"), "[::1]:9");
     }
 }

@@ -1,7 +1,6 @@
 //! Limits on the clients of the node, and what happens at each.
 
 use std::{
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -13,6 +12,7 @@ use super::engine::Engine;
 use crate::{
     config::Limits,
     metrics::{CONNECTIONS, Counter, LIMIT_REFUSALS, Level},
+    stream::ClientAddress,
     telemetry::{AUDIT, Episode},
 };
 
@@ -175,8 +175,7 @@ impl Drop for Handshake<'_> {
 /// The right to open one connection, returned on drop if it was not used.
 pub(super) struct Place {
     engine: Option<Arc<Engine>>,
-    /// Where the client is, if that is logged.
-    pub(super) peer: Option<SocketAddr>,
+    pub(super) address: Option<ClientAddress>,
 }
 
 impl Place {
@@ -190,13 +189,13 @@ impl Place {
         capacity.log_ends();
         Ok(Self {
             engine: Some(engine.clone()),
-            peer: None,
+            address: None,
         })
     }
 
     /// For a client at this address.
-    pub(super) fn of(mut self, peer: Option<SocketAddr>) -> Self {
-        self.peer = peer;
+    pub(super) fn of(mut self, address: Option<ClientAddress>) -> Self {
+        self.address = address;
         self
     }
 

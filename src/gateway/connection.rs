@@ -35,6 +35,7 @@ use crate::{
     config::Limits,
     hub::{Farewell, Outlet},
     node::Admitted,
+    stream::ClientAddress,
     wire::{Event, Frame, HandshakeError},
 };
 
@@ -43,6 +44,8 @@ pub(super) struct Connection {
     me: Weak<Self>,
     limits: Arc<Limits>,
     sid: Sid,
+    /// Where the client is, also behind trusted proxies.
+    address: Option<ClientAddress>,
     state: Mutex<State>,
 }
 
@@ -163,7 +166,7 @@ impl Connection {
         transport: Transport,
         answer: Option<&[u8]>,
     ) -> Arc<Self> {
-        let peer = place.peer;
+        let address = place.address;
         let engine = place.keep();
         let carrier = transport.carrier();
         let ticker = &engine.ticker;
@@ -198,12 +201,13 @@ impl Connection {
             me: me.clone(),
             limits,
             sid: engine.registry.new_sid(),
+            address,
             state: Mutex::new(state),
         });
         if let Some(carrier) = carrier {
             let Engine { meters, access, .. } = &*connection.engine;
             meters.of(carrier).opened.inc();
-            access.opened(connection.sid, carrier, peer);
+            access.opened(connection.sid, carrier, address);
         }
         let mut locked = connection.lock();
         // A drain can find it from here on, and ends it behind its first packet.
@@ -219,6 +223,11 @@ impl Connection {
         }
         drop(locked);
         connection
+    }
+
+    /// Where the client is; `None` if nothing is known.
+    pub(super) fn address(&self) -> Option<ClientAddress> {
+        self.address
     }
 
     pub(super) fn engine(&self) -> &Arc<Engine> {

@@ -128,7 +128,8 @@ impl Entrance {
                 if refusal == HandshakeError::TooManySockets {
                     connection.engine().capacity.refused(Limit::SocketsPerUser);
                 }
-                tracing::debug!(sid = %connection.sid(), %refusal, "refused a handshake");
+                let address = connection.address().map(tracing::field::display);
+                tracing::debug!(sid = %connection.sid(), address, %refusal, "refused a handshake");
                 connection.keep_credentials(credentials);
                 return connection.refuse(refusal);
             }
@@ -139,7 +140,8 @@ impl Entrance {
             expires_at,
             ..
         } = identity;
-        tracing::debug!(%user, %session, sid = %connection.sid(), "a socket is in");
+        let address = connection.address().map(tracing::field::display);
+        tracing::debug!(%user, %session, sid = %connection.sid(), address, "a socket is in");
         self.admitted.add(began);
         connection.keep_credentials(credentials.map(|mut credentials| {
             if is_by_credentials {

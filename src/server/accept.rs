@@ -14,7 +14,7 @@ use tokio::{sync::oneshot, task::yield_now, time::sleep};
 use tokio_util::either::Either;
 
 use super::{
-    connection::{self, Room, Shared},
+    connection::{self, Preamble, Room, Shared},
     listener::Listener,
 };
 use crate::{
@@ -71,6 +71,7 @@ impl Acceptor {
         self,
         listener: Listener,
         audience: Audience,
+        preamble: Preamble,
         api: Api,
         end: impl Future<Output = ()>,
     ) {
@@ -82,7 +83,7 @@ impl Acceptor {
         } = self;
         let backlog = config.backlog;
         let gateway = (audience == Audience::Clients).then_some(gateway);
-        let shared = Shared::new(config, gateway.clone(), api, lifecycle.clone());
+        let shared = Shared::new(config, preamble, gateway.clone(), api, lifecycle.clone());
         // Returns whether there are enough open files for clients too.
         let serve = |accepted: Accepted| {
             let room = reserve
@@ -187,7 +188,7 @@ impl Reserve {
 
     /// Who the new connection has room for; `None` if it has to be closed.
     fn room(&mut self, accepted: &Accepted, audience: Audience) -> Option<Room> {
-        let file = match accepted {
+        let file = match &accepted.socket {
             Either::Left(tcp) => tcp.as_raw_fd(),
             Either::Right(unix) => unix.as_raw_fd(),
         };

@@ -6,7 +6,7 @@ use std::{
     pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::body::Body;
@@ -22,7 +22,9 @@ use crate::{
     gateway::{self, Bare, Gateway},
     http::Api,
     lifecycle::Lifecycle,
-    stream::{Accepted, Stream},
+    metrics::{Counter, PROXY_PROTOCOL_REFUSALS},
+    stream::{Accepted, ProxyHeaderError, Stream, TrustedProxies},
+    telemetry::Episode,
 };
 
 /// Header lines of a request; their bytes are limited as well.
@@ -30,6 +32,18 @@ const MAX_HEADERS: usize = 256;
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// Time for a request's head while open files are scarce.
 const SCARCE_HEADER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long no connection must have been refused before the next refusal is logged.
+const CALM: Duration = Duration::from_secs(60);
+
+/// What comes before HTTP on the connections of a listener.
+pub(super) struct Preamble {
+    /// The section of the listener's settings.
+    section: &'static str,
+    proxy_protocol: bool,
+    refusals: [Counter; ProxyHeaderError::ALL.len()],
+    refused: Episode,
+}
 
 /// Who there is room for.
 pub(super) enum Room {
@@ -54,6 +68,8 @@ struct Waiting {
 /// What all connections of a listener share.
 pub(super) struct Shared {
     config: config::Server,
+    preamble: Preamble,
+    trusted_proxies: TrustedProxies,
     /// `None` where clients are not served.
     gateway: Option<Gateway>,
     api: Api,
@@ -61,16 +77,48 @@ pub(super) struct Shared {
     keep_alive: Option<HeaderValue>,
 }
 
+impl Preamble {
+    pub(super) fn new(section: &'static str, proxy_protocol: bool) -> Self {
+        let counter = |error: ProxyHeaderError| {
+            PROXY_PROTOCOL_REFUSALS.with_label_values(&[section, error.label()])
+        };
+        Self {
+            section,
+            proxy_protocol,
+            refusals: ProxyHeaderError::ALL.map(counter),
+            refused: Episode::new(CALM),
+        }
+    }
+
+    /// Counts a connection that was closed for its PROXY protocol header, and logs the first of many.
+    fn refused(&self, error: ProxyHeaderError) {
+        self.refusals[error as usize].inc();
+        let now = Instant::now();
+        self.refused.ends(now);
+        if self.refused.begins(now) {
+            let setting = format_args!("{}.proxy_protocol", self.section);
+            tracing::warn!(
+                %error,
+                %setting,
+                "closing connections without a PROXY protocol header; let the proxy send one (send-proxy-v2), or turn the setting off"
+            );
+        }
+    }
+}
+
 impl Shared {
     pub(super) fn new(
         config: config::Server,
+        preamble: Preamble,
         gateway: Option<Gateway>,
         api: Api,
         lifecycle: Lifecycle,
     ) -> Arc<Self> {
         let keep_alive = keep_alive_header(config.keep_alive);
         Arc::new(Self {
+            trusted_proxies: TrustedProxies::new(&config),
             config,
+            preamble,
             gateway,
             api,
             lifecycle,
@@ -93,11 +141,13 @@ pub(super) async fn serve(accepted: Accepted, room: Room, bare: Option<Bare>, sh
         }
     };
     let silent = Silent::new(bare, evicted);
-    let stream = Stream::new(accepted, header_timeout, config.keep_alive);
+    let stream = Stream::new(
+        accepted,
+        shared.preamble.proxy_protocol,
+        header_timeout,
+        config.keep_alive,
+    );
     let requests = stream.requests();
-    if shared.gateway.as_ref().is_some_and(Gateway::logs_access) {
-        requests.note_peer(&stream);
-    }
     let answer = service_fn(|request: Request<Incoming>| {
         silent.end();
         let gateway = shared.gateway.as_ref();
@@ -110,8 +160,10 @@ pub(super) async fn serve(accepted: Accepted, room: Room, bare: Option<Bare>, sh
         let answer = match (refusal, gateway) {
             (Some(refusal), _) => Either::Left(ready(refusal)),
             (None, Some(gateway)) => {
-                let peer = gateway.logs_access().then(|| requests.peer()).flatten();
-                let answer = gateway.serve(request.map(Body::new), peer, has_room);
+                let peer = requests.peer();
+                let address =
+                    peer.map(|peer| shared.trusted_proxies.client(peer, request.headers()));
+                let answer = gateway.serve(request.map(Body::new), address, has_room);
                 Either::Right(Either::Left(Box::pin(answer)))
             }
             (None, None) => Either::Right(Either::Right(shared.api.serve(request))),
@@ -151,6 +203,9 @@ pub(super) async fn serve(accepted: Accepted, room: Room, bare: Option<Bare>, sh
         Poll::Pending => repoll.poll(connection.as_mut(), context),
     });
     if let Some(ended) = lifecycle.until_drained(served).await {
+        if let Some(error) = requests.refused() {
+            shared.preamble.refused(error);
+        }
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended early");
         }
@@ -238,6 +293,6 @@ mod tests {
             size_of::<F>()
         }
         let size = size_of_future(serve);
-        assert!(size <= 1_176, "{size}");
+        assert!(size <= 1_192, "{size}");
     }
 }

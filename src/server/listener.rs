@@ -89,8 +89,8 @@ impl Listener {
     /// Cancel-safe.
     pub(super) async fn accept(&self) -> io::Result<Accepted> {
         match self {
-            Self::Tcp(listener) => listener.accept().await.map(|(tcp, _)| Either::Left(tcp)),
-            Self::Unix(listener) => listener.accept().await.map(|(unix, _)| Either::Right(unix)),
+            Self::Tcp(listener) => listener.accept().await.map(|(tcp, peer)| of_tcp(tcp, peer)),
+            Self::Unix(listener) => listener.accept().await.map(|(unix, _)| of_unix(unix)),
         }
     }
 
@@ -103,9 +103,9 @@ impl Listener {
             Self::Tcp(listener) => {
                 let listener = listener.into_std()?;
                 Box::new(move || {
-                    let (tcp, _) = listener.accept()?;
+                    let (tcp, peer) = listener.accept()?;
                     tcp.set_nonblocking(true)?;
-                    TcpStream::from_std(tcp).map(Either::Left)
+                    TcpStream::from_std(tcp).map(|tcp| of_tcp(tcp, peer))
                 })
             }
             Self::Unix(listener) => {
@@ -113,7 +113,7 @@ impl Listener {
                 Box::new(move || {
                     let (unix, _) = listener.accept()?;
                     unix.set_nonblocking(true)?;
-                    UnixStream::from_std(unix).map(Either::Right)
+                    UnixStream::from_std(unix).map(of_unix)
                 })
             }
         })
@@ -128,6 +128,20 @@ impl Listener {
                 Ok(Address::Unix(path.to_owned()))
             }
         }
+    }
+}
+
+fn of_tcp(tcp: TcpStream, peer: SocketAddr) -> Accepted {
+    Accepted {
+        socket: Either::Left(tcp),
+        peer: Some(peer.into()),
+    }
+}
+
+fn of_unix(unix: UnixStream) -> Accepted {
+    Accepted {
+        socket: Either::Right(unix),
+        peer: None,
     }
 }
 
@@ -196,6 +210,7 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
+    use crate::config::ForwardedHeader;
 
     #[tokio::test]
     async fn accepted_connections_inherit_the_options_of_the_listener() {
@@ -211,6 +226,9 @@ mod tests {
             max_header_size: 0,
             drain_window: Duration::ZERO,
             shutdown_timeout: Duration::ZERO,
+            proxy_protocol: false,
+            trusted_proxies: None,
+            forwarded_header: ForwardedHeader::XForwardedFor,
         };
         let socket = tcp::bind("127.0.0.1", 0).await.unwrap();
         let listener = listen_on(socket, &config).unwrap();

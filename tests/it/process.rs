@@ -1,6 +1,7 @@
 //! The server as a process: how it starts, logs, takes signals and ends.
 
 mod access;
+mod addresses;
 mod log;
 mod reload;
 mod shutdown;

@@ -51,6 +51,34 @@ fn a_secret_with_something_around_it_is_warned_of_and_not_shown() {
 }
 
 #[test]
+fn settings_of_proxies_that_are_hardly_meant_are_warned_of() {
+    let listen = ("SOCKD_INTERNAL__LISTEN", "127.0.0.1:3001");
+    let clients = ("SOCKD_SERVER__PROXY_PROTOCOL", "true");
+    let callers = ("SOCKD_INTERNAL__PROXY_PROTOCOL", "true");
+    let all = ("SOCKD_SERVER__TRUSTED_PROXIES", "10.0.0.0/8,0.0.0.0/0");
+    let inside = ("SOCKD_SERVER__TRUSTED_PROXIES", "10.0.0.0/8");
+    for (variables, expected) in [
+        (
+            &[clients][..],
+            Some("server.proxy_protocol: internal routes"),
+        ),
+        (&[callers], Some("internal.proxy_protocol: changes nothing")),
+        (
+            &[all],
+            Some("server.trusted_proxies: 0.0.0.0/0 is every address"),
+        ),
+        (&[clients, callers, listen, inside], None),
+    ] {
+        let start = variables
+            .iter()
+            .fold(Start::new(), |start, (name, value)| start.env(name, value));
+        let told = warning(&start);
+        let fits = |expected| told.as_ref().is_some_and(|told| told.starts_with(expected));
+        assert!(expected.map_or(told.is_none(), fits), "{told:?}");
+    }
+}
+
+#[test]
 fn secrets_in_files_and_lists_are_looked_at_too() {
     for content in ["\u{feff}0123456789abcdef\n", "0123456789abcdef\r\n\r\n"] {
         let start = Start::new()

@@ -93,6 +93,34 @@ fn every_section_of_the_file_arrives() {
 }
 
 #[test]
+fn trusted_proxies_are_addresses_and_networks() {
+    let trusted = |list: &str| {
+        let start = Start::new().env("SOCKD_SERVER__TRUSTED_PROXIES", list);
+        start.settings().resolve().map(|loaded| {
+            let networks = loaded.config.server.trusted_proxies.unwrap_or_default();
+            let texts: Vec<_> = networks.iter().map(ToString::to_string).collect();
+            texts.join(" ")
+        })
+    };
+    let found = trusted("127.0.0.1, ::1,10.0.0.0/8,2001:db8::/32,::ffff:192.0.2.1");
+    let expected = "127.0.0.1/32 ::1/128 10.0.0.0/8 2001:db8::/32 192.0.2.1/32";
+    assert_eq!(found.expect("all can be read"), expected);
+    for bad in [
+        "10.0.0.1/8",
+        "10.0.0.0/33",
+        "proxy.example.com",
+        "10.0.0.0/",
+        "10.0.0.1:80",
+    ] {
+        let problems = trusted(bad).expect_err(bad).to_string();
+        assert!(
+            problems.contains("is not a list of addresses and networks"),
+            "{problems}"
+        );
+    }
+}
+
+#[test]
 fn an_empty_list_of_events_allows_none() {
     let config = Start::new().toml("events.supported = []").config();
     assert!(config.events.parse("auth:logout").is_none());

@@ -230,9 +230,14 @@ impl Drop for Locked<'_> {
             connection.engine.meters.ended(ending).inc();
             let access = &connection.engine.access;
             access.ended(&connection.sid, ending.label());
+            let address = connection.address.map(tracing::field::display);
             match ending {
-                Ending::Dismissed => tracing::info!(sid = %connection.sid, "dismissed a socket"),
-                _ => tracing::debug!(sid = %connection.sid, ?ending, "ending a connection"),
+                Ending::Dismissed => {
+                    tracing::info!(sid = %connection.sid, address, "dismissed a socket")
+                }
+                _ => {
+                    tracing::debug!(sid = %connection.sid, address, ?ending, "ending a connection")
+                }
             }
         }
     }

@@ -20,6 +20,11 @@ const CLIENTS: [(&str, u8, &[&str]); 4] = [
     ("3 by default", 3, &["polling", "websocket"]),
 ];
 
+/// Behind a proxy that reads HTTP.
+const BEHIND_HTTP: [(&str, &str); 1] = [("SOCKD_SERVER__TRUSTED_PROXIES", "127.0.0.1")];
+/// Where a client is, as far as the proxy can see.
+const ELSEWHERE: &str = "127.0.0.7";
+
 /// A running proxy.
 struct Proxy {
     /// Where it takes TLS, and where plain HTTP.
@@ -32,15 +37,40 @@ struct Proxy {
 #[tokio::test]
 async fn haproxy_with_our_file_serves_two_nodes_over_tls() {
     let redis = Redis::start().await;
-    let nodes = nodes(&redis).await;
-    let proxy = haproxy(&nodes).await;
+    let nodes = nodes(&redis, &BEHIND_HTTP).await;
+    let servers = [
+        ("10.0.0.1:3000", nodes[0].address().to_string()),
+        ("10.0.0.2:3000", nodes[1].address().to_string()),
+    ];
+    let proxy = haproxy("haproxy/sockd.cfg", &servers).await;
+    clients_are_served(proxy, nodes).await;
+}
+
+#[tokio::test]
+async fn haproxy_with_our_file_for_the_proxy_protocol_serves_two_nodes_over_tls() {
+    let redis = Redis::start().await;
+    let settings = [
+        ("SOCKD_SERVER__PROXY_PROTOCOL", "true"),
+        ("SOCKD_INTERNAL__LISTEN", "127.0.0.1:0"),
+    ];
+    let nodes = nodes(&redis, &settings).await;
+    let server = |node: &Sockd| {
+        let internal = node.internal_url();
+        let (_, port) = internal.rsplit_once(':').expect("a port");
+        format!("{} port {port}", node.address())
+    };
+    let servers = [
+        ("10.0.0.1:3000 port 3001", server(&nodes[0])),
+        ("10.0.0.2:3000 port 3001", server(&nodes[1])),
+    ];
+    let proxy = haproxy("haproxy/sockd-proxy-protocol.cfg", &servers).await;
     clients_are_served(proxy, nodes).await;
 }
 
 #[tokio::test]
 async fn nginx_with_our_file_serves_two_nodes_over_tls() {
     let redis = Redis::start().await;
-    let nodes = nodes(&redis).await;
+    let nodes = nodes(&redis, &BEHIND_HTTP).await;
     let proxy = nginx(&nodes).await;
     clients_are_served(proxy, nodes).await;
 }
@@ -76,6 +106,7 @@ async fn clients_are_served(proxy: Proxy, mut nodes: [Sockd; 2]) {
             assert_eq!(event(&mut driver, id).await, json!([number]), "{id}");
         }
     }
+    sockd_knows_where_a_client_is(&mut driver, &proxy, &nodes).await;
     // All come from one address, so they are on one node; it drains, as in a deploy.
     let sockets = nodes[0].figure("sockd_sockets").await;
     let going = usize::from(sockets == 0.0);
@@ -98,6 +129,31 @@ async fn clients_are_served(proxy: Proxy, mut nodes: [Sockd; 2]) {
     }
     let told = other.force_logout(&user, &jwt::session()).await;
     assert_eq!(told, CLIENTS.len() as u64);
+}
+
+/// A client from elsewhere is logged with its own address.
+async fn sockd_knows_where_a_client_is(driver: &mut Driver, proxy: &Proxy, nodes: &[Sockd; 2]) {
+    let user = jwt::user();
+    let options = json!({
+        "transports": ["websocket"],
+        "auth": { "token": jwt::token(&user, &jwt::session()) },
+        "ca": authority(),
+        "localAddress": ELSEWHERE,
+    });
+    let url = format!("https://localhost:{}", proxy.tls);
+    driver.connect("elsewhere", 4, &url, &options);
+    assert_eq!(driver.next("elsewhere").await["on"], "connect");
+    driver.order("elsewhere", "disconnect", json!({}));
+    eventually(PATIENCE, "a line with the client's address", async || {
+        let texts = nodes.each_ref().map(|node| node.log().text());
+        let mut lines = texts.iter().flat_map(|text| text.lines());
+        lines.any(|line| {
+            line.contains("a socket has ended")
+                && line.contains(&user)
+                && line.contains(&format!(" address={ELSEWHERE}"))
+        })
+    })
+    .await;
 }
 
 /// What is not for clients is 404, and plain HTTP leads to TLS.
@@ -136,21 +192,24 @@ async fn event(driver: &mut Driver, id: &str) -> Value {
     }
 }
 
-async fn nodes(redis: &Redis) -> [Sockd; 2] {
+async fn nodes(redis: &Redis, settings: &[(&str, &str)]) -> [Sockd; 2] {
     // Nodes that end soon, with clients that poll.
     let node = async || {
-        let builder = Sockd::builder().redis(redis);
-        let node = builder
+        let builder = Sockd::builder()
+            .redis(redis)
             .env("SOCKD_SERVER__DRAIN_WINDOW", "1s")
-            .start()
-            .await;
+            .env("SOCKD_LOG__ACCESS", "true");
+        let settings = settings.iter();
+        let builder = settings.fold(builder, |builder, (name, value)| builder.env(name, *value));
+        let node = builder.start().await;
         node.is_ready(PATIENCE).await;
         node
     };
     [node().await, node().await]
 }
 
-async fn haproxy(nodes: &[Sockd; 2]) -> Proxy {
+/// Runs HAProxy with a file in which these servers take the place of those that it names.
+async fn haproxy(name: &str, servers: &[(&str, String); 2]) -> Proxy {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let certificate = directory.path().join("server.pem");
     let pem = format!("{}{}", fixture("server.pem"), fixture("server.key.pem"));
@@ -158,13 +217,13 @@ async fn haproxy(nodes: &[Sockd; 2]) -> Proxy {
     let certificate = certificate.to_str().expect("UTF-8");
     let (tls, plain) = (free_port(), free_port());
     let text = adapted(
-        "haproxy/sockd.cfg",
+        name,
         &[
             ("bind :443", &format!("bind 127.0.0.1:{tls}")),
             ("bind :80", &format!("bind 127.0.0.1:{plain}")),
             ("/etc/haproxy/push.example.com.pem", certificate),
-            ("10.0.0.1:3000", &nodes[0].address().to_string()),
-            ("10.0.0.2:3000", &nodes[1].address().to_string()),
+            (servers[0].0, &servers[0].1),
+            (servers[1].0, &servers[1].1),
         ],
     );
     let file = directory.path().join("sockd.cfg");

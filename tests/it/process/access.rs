@@ -7,7 +7,7 @@ use crate::support::{
 const ENDED: &str = "a socket has ended";
 
 /// The line about a socket of this user; it is the only one.
-async fn line_of(sockd: &Sockd, user: &str) -> String {
+pub(super) async fn line_of(sockd: &Sockd, user: &str) -> String {
     let lines = || {
         let text = sockd.log().text();
         let lines = text
@@ -33,7 +33,7 @@ async fn each_socket_that_ends_is_one_line_if_asked_for() {
     let says = |line: &str, user: &str, session: &str, transport: &str, why: &str| {
         for part in [
             format!(
-                "user={user} session=\"{}\" transport=\"{transport}\" peer=127.0.0.1:",
+                "user={user} session=\"{}\" transport=\"{transport}\" address=127.0.0.1:",
                 &session[..8]
             ),
             " duration_ms=".to_owned(),

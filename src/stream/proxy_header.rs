@@ -1,0 +1,462 @@
+//! The header of the PROXY protocol, in which a proxy says where a connection comes from
+//! (<https://www.haproxy.org/download/1.8/doc/proxy-protocol.txt>).
+//!
+//! It is required where it is configured, and nothing else is taken for it. Not a byte behind it is
+//! read, so what follows is as if there had been none.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::AsFd,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use rustix::net::{RecvFlags, recv};
+use thiserror::Error;
+use tokio::io::{AsyncRead, Interest, ReadBuf};
+use tokio_util::either::Either;
+
+use super::Socket;
+
+/// What each version begins with.
+const VERSION_1: &[u8] = b"PROXY ";
+const VERSION_2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// The shortest header of any version: `PROXY UNKNOWN` and the end of the line.
+const SHORTEST: usize = 15;
+/// The longest line of version 1.
+const LONGEST_LINE: usize = 107;
+/// The fixed part of version 2, which ends in the length of the rest.
+const FIXED: usize = 16;
+
+/// Why a connection has no header that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ProxyHeaderError {
+    #[error("it began with something else")]
+    Missing,
+    #[error("the header was malformed")]
+    Malformed,
+    #[error("the header did not come in time")]
+    Late,
+}
+
+impl ProxyHeaderError {
+    pub const ALL: [Self; 3] = [Self::Missing, Self::Malformed, Self::Late];
+
+    /// As a label of metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Malformed => "malformed",
+            Self::Late => "late",
+        }
+    }
+}
+
+/// A header that is being read.
+#[derive(Debug)]
+pub(super) struct ProxyHeader {
+    /// What has come, without what is skipped.
+    bytes: [u8; LONGEST_LINE],
+    filled: usize,
+    /// What is left to skip, once the addresses have come.
+    skip: Option<usize>,
+}
+
+/// What the bytes so far come to.
+#[derive(Debug, PartialEq, Eq)]
+enum Parsed {
+    /// So many more bytes belong to the header for certain.
+    Needs(usize),
+    /// The rest of a line.
+    NeedsLine,
+    /// The addresses are complete; so many more bytes belong to the header.
+    Done(Option<SocketAddr>, usize),
+}
+
+impl ProxyHeader {
+    pub(super) fn new() -> Self {
+        Self {
+            bytes: [0; LONGEST_LINE],
+            filled: 0,
+            skip: None,
+        }
+    }
+
+    /// Whether anything has come.
+    pub(super) fn has_begun(&self) -> bool {
+        self.filled > 0
+    }
+
+    /// Resolves when the header has come, with the address of the client, if it has one: a connection
+    /// of the proxy itself, such as a health check, or on behalf of something unknown, counts as coming
+    /// from the proxy. `Ok(Err(_))`: it is not a header.
+    ///
+    /// # Errors
+    /// The stream failed, or ended (`UnexpectedEof`).
+    pub(super) fn poll(
+        &mut self,
+        socket: &mut Socket,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<Result<Option<SocketAddr>, ProxyHeaderError>>> {
+        loop {
+            let wanted = match parse(&self.bytes[..self.filled]) {
+                Err(error) => return Poll::Ready(Ok(Err(error))),
+                Ok(Parsed::Needs(wanted)) => wanted,
+                Ok(Parsed::NeedsLine) => {
+                    let mut ahead = [0; LONGEST_LINE];
+                    let ahead = &mut ahead[self.filled..];
+                    let came = ready!(poll_peek(socket, context, ahead))?;
+                    let line = ahead[..came].iter().position(|byte| *byte == b'\n');
+                    line.map_or(came, |end| end + 1)
+                }
+                Ok(Parsed::Done(source, rest)) => {
+                    let skip = self.skip.get_or_insert(rest);
+                    if *skip == 0 {
+                        return Poll::Ready(Ok(Ok(source)));
+                    }
+                    let mut skipped = [0; 256];
+                    let length = skipped.len().min(*skip);
+                    *skip -= ready!(poll_read(socket, context, &mut skipped[..length]))?;
+                    continue;
+                }
+            };
+            let free = &mut self.bytes[self.filled..];
+            let wanted = wanted.min(free.len());
+            self.filled += ready!(poll_read(socket, context, &mut free[..wanted]))?;
+        }
+    }
+}
+
+/// Reads some bytes, at least one.
+fn poll_read(
+    socket: &mut Socket,
+    context: &mut Context<'_>,
+    buffer: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    let mut buffer = ReadBuf::new(buffer);
+    ready!(Pin::new(socket).poll_read(context, &mut buffer))?;
+    Poll::Ready(some(buffer.filled().len()))
+}
+
+/// Looks at what has come without taking it.
+fn poll_peek(
+    socket: &Socket,
+    context: &mut Context<'_>,
+    buffer: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    loop {
+        let (ready, file) = match socket {
+            Either::Left(tcp) => (tcp.poll_read_ready(context), tcp.as_fd()),
+            Either::Right(unix) => (unix.poll_read_ready(context), unix.as_fd()),
+        };
+        ready!(ready)?;
+        let peek = || Ok(recv(file, &mut *buffer, RecvFlags::PEEK)?.0);
+        let peeked = match socket {
+            Either::Left(tcp) => tcp.try_io(Interest::READABLE, peek),
+            Either::Right(unix) => unix.try_io(Interest::READABLE, peek),
+        };
+        match peeked {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            peeked => return Poll::Ready(peeked.and_then(some)),
+        }
+    }
+}
+
+fn some(length: usize) -> io::Result<usize> {
+    match length {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        length => Ok(length),
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Parsed, ProxyHeaderError> {
+    let begins = |signature: &[u8]| {
+        let length = bytes.len().min(signature.len());
+        bytes[..length] == signature[..length]
+    };
+    if !begins(VERSION_1) && !begins(VERSION_2) {
+        return Err(ProxyHeaderError::Missing);
+    }
+    if bytes.len() < SHORTEST {
+        return Ok(Parsed::Needs(SHORTEST - bytes.len()));
+    }
+    let parsed = if begins(VERSION_1) {
+        parse_line(bytes)
+    } else {
+        parse_binary(bytes)
+    };
+    parsed.ok_or(ProxyHeaderError::Malformed)
+}
+
+/// Version 1; `None`: it is malformed.
+fn parse_line(bytes: &[u8]) -> Option<Parsed> {
+    let Some(line) = bytes.strip_suffix(b"\n") else {
+        return (bytes.len() < LONGEST_LINE).then_some(Parsed::NeedsLine);
+    };
+    let line = str::from_utf8(line.strip_suffix(b"\r")?).ok()?;
+    let mut words = line.split(' ').skip(1);
+    let source = match words.next()? {
+        // Anything may follow.
+        "UNKNOWN" => return Some(Parsed::Done(None, 0)),
+        "TCP4" => {
+            let source: Ipv4Addr = words.next()?.parse().ok()?;
+            words.next()?.parse::<Ipv4Addr>().ok()?;
+            IpAddr::V4(source)
+        }
+        "TCP6" => {
+            let source: Ipv6Addr = words.next()?.parse().ok()?;
+            words.next()?.parse::<Ipv6Addr>().ok()?;
+            IpAddr::V6(source)
+        }
+        _ => return None,
+    };
+    let port = parse_port(words.next()?)?;
+    parse_port(words.next()?)?;
+    let source = SocketAddr::new(source, port);
+    words
+        .next()
+        .is_none()
+        .then_some(Parsed::Done(Some(source), 0))
+}
+
+/// Digits without leading zeros.
+fn parse_port(text: &str) -> Option<u16> {
+    let port: u16 = text.parse().ok()?;
+    (port.to_string() == text).then_some(port)
+}
+
+/// Version 2; `None`: it is malformed.
+fn parse_binary(bytes: &[u8]) -> Option<Parsed> {
+    let Some(fixed) = bytes.first_chunk::<FIXED>() else {
+        return Some(Parsed::Needs(FIXED - bytes.len()));
+    };
+    let [.., command, family, high, low] = *fixed;
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    let addresses = match (command, family) {
+        // The proxy's own connection; nothing else of the header counts.
+        (0x20, _) => 0,
+        // TCP over IPv4 and IPv6: two addresses and two ports.
+        (0x21, 0x11) => 12,
+        (0x21, 0x21) => 36,
+        // Unspecified, UDP and unix sockets; the specification has us fall back to the connection.
+        (0x21, 0x00 | 0x12 | 0x22 | 0x31 | 0x32) => 0,
+        _ => return None,
+    };
+    let rest = length.checked_sub(addresses)?;
+    let came = &bytes[FIXED..];
+    if came.len() < addresses {
+        return Some(Parsed::Needs(addresses - came.len()));
+    }
+    let port = |at: usize| u16::from_be_bytes([came[at], came[at + 1]]);
+    let source: Option<(IpAddr, u16)> = match addresses {
+        12 => came
+            .first_chunk()
+            .map(|ip: &[u8; 4]| ((*ip).into(), port(8))),
+        36 => came
+            .first_chunk()
+            .map(|ip: &[u8; 16]| ((*ip).into(), port(32))),
+        _ => None,
+    };
+    Some(Parsed::Done(source.map(SocketAddr::from), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::UnixStream,
+    };
+
+    use super::*;
+
+    fn version_2(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
+        let length = (rest.len() as u16).to_be_bytes();
+        [VERSION_2, &[command, family], &length, rest].concat()
+    }
+
+    fn tcp4(tlvs: usize) -> Vec<u8> {
+        let addresses = [198, 51, 100, 1, 10, 0, 0, 1, 0x12, 0x67, 1, 187];
+        version_2(0x21, 0x11, &[&addresses[..], &vec![7; tlvs]].concat())
+    }
+
+    fn tcp6() -> Vec<u8> {
+        let source: Ipv6Addr = "2001:db8::1".parse().unwrap();
+        let rest = [&source.octets()[..], &[0; 16], &[0x12, 0x67, 1, 187]].concat();
+        version_2(0x21, 0x21, &rest)
+    }
+
+    /// Sends a header in pieces of this length, and a request behind it.
+    async fn read(
+        header: &[u8],
+        piece: usize,
+    ) -> io::Result<Result<Option<SocketAddr>, ProxyHeaderError>> {
+        let (mut proxy, socket) = UnixStream::pair().unwrap();
+        let sent = [header, b"GET / HTTP/1.1\r\n"].concat();
+        let send = async move {
+            for piece in sent.chunks(piece) {
+                // It is gone where the header is refused.
+                proxy.write_all(piece).await.ok();
+                tokio::task::yield_now().await;
+            }
+        };
+        let mut socket = Either::Right(socket);
+        let receive = async move {
+            let mut header = ProxyHeader::new();
+            let read = poll_fn(|context| header.poll(&mut socket, context)).await;
+            if let Ok(Ok(_)) = read {
+                let mut left = String::new();
+                socket.read_to_string(&mut left).await.unwrap();
+                assert_eq!(left, "GET / HTTP/1.1\r\n");
+            }
+            read
+        };
+        tokio::join!(send, receive).1
+    }
+
+    #[tokio::test]
+    async fn a_header_is_read_to_its_last_byte_and_no_further() {
+        let longest = format!("PROXY UNKNOWN{}\r\n", " x".repeat(46));
+        assert_eq!(longest.len(), LONGEST_LINE);
+        for (header, expected) in [
+            (
+                b"PROXY TCP4 198.51.100.1 10.0.0.1 4711 443\r\n".to_vec(),
+                Some("198.51.100.1:4711"),
+            ),
+            (
+                b"PROXY TCP6 2001:db8::1 ::1 4711 443\r\n".to_vec(),
+                Some("[2001:db8::1]:4711"),
+            ),
+            (
+                b"PROXY TCP4 255.255.255.255 255.255.255.255 65535 0\r\n".to_vec(),
+                Some("255.255.255.255:65535"),
+            ),
+            (b"PROXY UNKNOWN\r\n".to_vec(), None),
+            (b"PROXY UNKNOWN ffff::1 ::1 1 2\r\n".to_vec(), None),
+            (longest.into_bytes(), None),
+            (tcp4(0), Some("198.51.100.1:4711")),
+            (tcp4(1), Some("198.51.100.1:4711")),
+            (tcp4(65_535 - 12), Some("198.51.100.1:4711")),
+            (tcp6(), Some("[2001:db8::1]:4711")),
+            (version_2(0x20, 0x00, b""), None),
+            (version_2(0x20, 0x11, &[1; 12]), None),
+            (version_2(0x20, 0xff, b"anything"), None),
+            (version_2(0x21, 0x00, b""), None),
+            (version_2(0x21, 0x12, &[1; 12]), None),
+            (version_2(0x21, 0x22, &[1; 36]), None),
+            (version_2(0x21, 0x31, &[1; 216]), None),
+        ] {
+            let expected = expected.map(|text: &str| text.parse().unwrap());
+            for piece in [1, 7, 16, header.len(), header.len() + 3] {
+                let read = read(&header, piece).await.unwrap();
+                assert_eq!(read, Ok(expected), "{} by {piece}", header.escape_ascii());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_else_is_taken_for_a_header() {
+        let too_long = format!("PROXY UNKNOWN{}\r\n", " x".repeat(47));
+        for (header, expected) in [
+            (&b"GET /socket.io/"[..], ProxyHeaderError::Missing),
+            (b"P", ProxyHeaderError::Missing),
+            (
+                b"PROXY\tTCP4 1.1.1.1 1.1.1.1 1 2\r\n",
+                ProxyHeaderError::Missing,
+            ),
+            (
+                b"proxy TCP4 1.1.1.1 1.1.1.1 1 2\r\n",
+                ProxyHeaderError::Missing,
+            ),
+            (b"\r\n\r\n\0\r\nQUIT\r", ProxyHeaderError::Missing),
+            (b"\x16\x03\x01\x02\0\x01\0", ProxyHeaderError::Missing),
+            (
+                b"PROXY TCP4 1.1.1.1 1.1.1.1 1 2\n",
+                ProxyHeaderError::Malformed,
+            ),
+            (
+                b"PROXY TCP4 1.1.1.1 1.1.1.1 1\r\n",
+                ProxyHeaderError::Malformed,
+            ),
+            (
+                b"PROXY TCP4 1.1.1.1 1.1.1.1 1 2 3\r\n",
+                ProxyHeaderError::Malformed,
+            ),
+            (
+                b"PROXY TCP4  1.1.1.1 1.1.1.1 1 2\r\n",
+                ProxyHeaderError::Malformed,
+            ),
+            (
+                b"PROXY TCP4 1.1.1.1 1.1.1.1 01 2\r\n",
+                ProxyHeaderError::Malformed,
+            ),
+            (
+                b"PROXY TCP4 1.1.1.1 1.1.1.1 +1 2\r\n",
+                ProxyHeaderError::Malformed,
+            ),
+            (
+                b"PROXY TCP4 1.1.1.1 1.1.1.1 1 65536\r\n",
+                ProxyHeaderError::Malformed,
+            ),
+            (b"PROXY TCP4 ::1 ::1 1 2\r\n", ProxyHeaderError::Malformed),
+            (
+                b"PROXY TCP6 1.1.1.1 1.1.1.1 1 2\r\n",
+                ProxyHeaderError::Malformed,
+            ),
+            (
+                b"PROXY UNKNOWNS ::1 ::1 1 2\r\n",
+                ProxyHeaderError::Malformed,
+            ),
+            (
+                b"PROXY UDP4 1.1.1.1 1.1.1.1 1 2\r\n",
+                ProxyHeaderError::Malformed,
+            ),
+            (too_long.as_bytes(), ProxyHeaderError::Malformed),
+            (
+                &version_2(0x11, 0x11, &[1; 12]),
+                ProxyHeaderError::Malformed,
+            ),
+            (
+                &version_2(0x22, 0x11, &[1; 12]),
+                ProxyHeaderError::Malformed,
+            ),
+            (
+                &version_2(0x21, 0x11, &[1; 11]),
+                ProxyHeaderError::Malformed,
+            ),
+            (
+                &version_2(0x21, 0x21, &[1; 35]),
+                ProxyHeaderError::Malformed,
+            ),
+            (
+                &version_2(0x21, 0x13, &[1; 12]),
+                ProxyHeaderError::Malformed,
+            ),
+            (
+                &version_2(0x21, 0x41, &[1; 12]),
+                ProxyHeaderError::Malformed,
+            ),
+        ] {
+            for piece in [1, header.len()] {
+                let read = read(header, piece).await.unwrap();
+                assert_eq!(read, Err(expected), "{} by {piece}", header.escape_ascii());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_ends_within_a_header_has_none() {
+        for length in [0, 5, 16, 27, 30] {
+            let (mut proxy, socket) = UnixStream::pair().unwrap();
+            proxy.write_all(&tcp4(9)[..length]).await.unwrap();
+            drop(proxy);
+            let mut header = ProxyHeader::new();
+            let mut socket = Either::Right(socket);
+            let read = poll_fn(|context| header.poll(&mut socket, context)).await;
+            assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+            assert_eq!(header.has_begun(), length > 0);
+        }
+    }
+}
