@@ -4,10 +4,11 @@
 //! In reading order: `request` parses what a request asks for; `packet` reads and writes packets;
 //! `connection` is one client, whatever its transport, with its `outbox`; `polling` and `websocket`
 //! carry packets for it, the latter as `frames` over a `raw_stream`; `entrance` answers CONNECT;
-//! `capacity` and `open_files` limit the number of clients; `registry` finds connections, `ticker`
+//! `capacity`, `address_rate` and `open_files` limit the number of clients; `registry` finds connections, `ticker`
 //! runs their timers, `access` logs their ends, and `engine` is what all of them share.
 
 mod access;
+mod address_rate;
 mod capacity;
 mod connection;
 mod cors;
@@ -93,7 +94,7 @@ impl Gateway {
 
     /// Counts a client that is refused because too many files are open.
     pub fn refused_for_lack_of_files(&self) {
-        self.engine.capacity.refused(Limit::OpenFiles);
+        self.engine.capacity.refused(Limit::OpenFiles, None);
     }
 
     /// Serves a request of the client at this address to the endpoint; without `has_room`, refuses it.
@@ -137,11 +138,11 @@ impl Gateway {
         }
         match asked {
             Asked::Open => {
-                let Ok(place) = Place::take(&self.engine) else {
+                let Ok(place) = Place::take(&self.engine, address) else {
                     return refuse_at_limit();
                 };
                 let credentials = request::credentials(&request);
-                let connection = Connection::open_polling(place.of(address), credentials);
+                let connection = Connection::open_polling(place, credentials);
                 let upgrades = r#""websocket""#;
                 let packet = self.engine.open_packet(*connection.sid(), upgrades);
                 packets(packet.packet())
@@ -168,10 +169,10 @@ impl Gateway {
                 let Some((answer, on_upgrade)) = accept(&mut request) else {
                     return refuse_upgrade(&request);
                 };
-                let Ok(place) = Place::take(&self.engine) else {
+                let Ok(place) = Place::take(&self.engine, address) else {
                     return refuse_at_limit();
                 };
-                let open = websocket::open(place.of(address), on_upgrade, credentials);
+                let open = websocket::open(place, on_upgrade, credentials);
                 self.engine.lifecycle.spawn(open);
                 answer
             }

@@ -260,6 +260,10 @@ super::setting::settings! {
         handshakes: usize = COUNT, Is("10000");
         /// New connections a second on a node, and as many at once: 100,000 clients that return within 5 s.
         handshake_rate: usize = COUNT, Is("20000");
+        /// New connections a second from one address, or one /64 of IPv6; unset, as many users can share one, and behind a proxy all would (see server.trusted_proxies).
+        handshake_rate_per_address: usize = COUNT, Unset("5");
+        /// As many at once from one address, where handshake_rate_per_address is set: an office that returns after a deploy.
+        handshake_burst_per_address: usize = COUNT, Is("100");
     }
     log as Log {
         /// error, warn, info, debug, trace, or a filter `info,sockd=debug`; info logs no single event.

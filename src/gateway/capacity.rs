@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::engine::Engine;
+use super::{address_rate::AddressRate, engine::Engine};
 use crate::{
     config::Limits,
     metrics::{CONNECTIONS, Counter, LIMIT_REFUSALS, Level},
@@ -45,6 +45,7 @@ macro_rules! limits {
 limits! {
     Connections => "connections",
     HandshakeRate => "handshake_rate",
+    HandshakeRatePerAddress => "handshake_rate_per_address",
     Handshakes => "handshakes",
     OpenFiles => "open_files",
     SocketsPerUser => "sockets_per_user",
@@ -61,6 +62,7 @@ pub(super) struct Capacity {
     unjoined: AtomicUsize,
     handshakes: AtomicUsize,
     rate: Rate,
+    address_rate: AddressRate,
     refusals: [(Counter, Episode); Limit::ALL.len()],
 }
 
@@ -76,12 +78,13 @@ impl Capacity {
             unjoined: AtomicUsize::new(0),
             handshakes: AtomicUsize::new(0),
             rate: Rate::new(),
+            address_rate: AddressRate::default(),
             refusals: Limit::ALL.map(refusals),
         }
     }
 
     /// Counts a refusal, and logs the first of many.
-    pub(super) fn refused(&self, limit: Limit) {
+    pub(super) fn refused(&self, limit: Limit, address: Option<ClientAddress>) {
         let (counter, episode) = &self.refusals[limit as usize];
         counter.inc();
         if !episode.begins(Instant::now()) {
@@ -92,6 +95,12 @@ impl Capacity {
                 target: AUDIT,
                 limit = limit.name(),
                 "refusing clients, too many files are open; raise the limit: LimitNOFILE= in the unit, or ulimit -n"
+            ),
+            Limit::HandshakeRatePerAddress => tracing::warn!(
+                target: AUDIT,
+                limit = limit.name(),
+                address = address.map(tracing::field::display),
+                "refusing clients of an address at a limit; if it is your proxy's, list it in server.trusted_proxies, else raise the limit if many users share an address"
             ),
             _ => tracing::warn!(
                 target: AUDIT,
@@ -135,7 +144,7 @@ impl Capacity {
         }
     }
 
-    fn take_place(&self, limits: &Limits) -> Result<(), Limit> {
+    fn take_place(&self, limits: &Limits, address: Option<ClientAddress>) -> Result<(), Limit> {
         if self.handshakes.load(Relaxed) >= limits.handshakes {
             return Err(Limit::Handshakes);
         }
@@ -149,8 +158,20 @@ impl Capacity {
         }
         self.open.inc();
         // Last, as it cannot be given back.
-        if !self.rate.has_room(limits.handshake_rate) {
-            self.ended(false);
+        self.take_rate(limits, address)
+            .inspect_err(|_| self.ended(false))
+    }
+
+    fn take_rate(&self, limits: &Limits, address: Option<ClientAddress>) -> Result<(), Limit> {
+        let now = self.rate.started.elapsed();
+        // First, so that what one address is refused costs others nothing.
+        if let (Some(limit), Some(address)) = (limits.handshake_rate_per_address, address) {
+            let burst = limits.handshake_burst_per_address;
+            if !self.address_rate.has_room(address.ip, now, limit, burst) {
+                return Err(Limit::HandshakeRatePerAddress);
+            }
+        }
+        if !self.rate.has_room(now, limits.handshake_rate) {
             return Err(Limit::HandshakeRate);
         }
         Ok(())
@@ -179,24 +200,23 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// For a client at this address.
+    ///
     /// # Errors
     /// The limit that is reached; the refusal is counted.
-    pub(super) fn take(engine: &Arc<Engine>) -> Result<Self, Limit> {
+    pub(super) fn take(
+        engine: &Arc<Engine>,
+        address: Option<ClientAddress>,
+    ) -> Result<Self, Limit> {
         let capacity = &engine.capacity;
         capacity
-            .take_place(&engine.current.load().limits)
-            .inspect_err(|limit| capacity.refused(*limit))?;
+            .take_place(&engine.current.load().limits, address)
+            .inspect_err(|limit| capacity.refused(*limit, address))?;
         capacity.log_ends();
         Ok(Self {
             engine: Some(engine.clone()),
-            address: None,
+            address,
         })
-    }
-
-    /// For a client at this address.
-    pub(super) fn of(mut self, address: Option<ClientAddress>) -> Self {
-        self.address = address;
-        self
     }
 
     /// The connection is open; [`Capacity::ended`] is called at its end.
@@ -244,11 +264,7 @@ impl Rate {
         }
     }
 
-    fn has_room(&self, per_second: usize) -> bool {
-        self.has_room_at(self.started.elapsed(), per_second)
-    }
-
-    fn has_room_at(&self, now: Duration, per_second: usize) -> bool {
+    fn has_room(&self, now: Duration, per_second: usize) -> bool {
         // Between two events in the long run.
         let step = BURST.as_nanos() as u64 / per_second.max(1) as u64;
         let now = now.as_nanos() as u64;
@@ -269,7 +285,7 @@ mod tests {
         let rate = Rate::new();
         let passed = |millis| {
             let now = Duration::from_millis(millis);
-            (0..10).filter(|_| rate.has_room_at(now, 4)).count()
+            (0..10).filter(|_| rate.has_room(now, 4)).count()
         };
         assert_eq!(passed(0), 4);
         assert_eq!(passed(249), 0);

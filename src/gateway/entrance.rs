@@ -126,7 +126,8 @@ impl Entrance {
                 let answered = self.refused.iter().find(|(known, _)| *known == refusal);
                 answered.inspect(|(_, answered)| answered.add(began));
                 if refusal == HandshakeError::TooManySockets {
-                    connection.engine().capacity.refused(Limit::SocketsPerUser);
+                    let capacity = &connection.engine().capacity;
+                    capacity.refused(Limit::SocketsPerUser, connection.address());
                 }
                 let address = connection.address().map(tracing::field::display);
                 tracing::debug!(sid = %connection.sid(), address, %refusal, "refused a handshake");

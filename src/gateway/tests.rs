@@ -34,7 +34,7 @@ pub(super) fn engine() -> Arc<Engine> {
 
 /// Room for one connection.
 pub(super) fn place(engine: &Arc<Engine>) -> Place {
-    Place::take(engine).unwrap_or_else(|_| panic!("no limit is reached"))
+    Place::take(engine, None).unwrap_or_else(|_| panic!("no limit is reached"))
 }
 
 fn config() -> Config {

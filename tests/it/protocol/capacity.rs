@@ -1,6 +1,6 @@
 //! The limits of a node: at each limit, one over it, and once there is room again.
 
-use std::time::Instant;
+use std::{fs, sync::Arc, time::Instant};
 
 use serde_json::json;
 
@@ -84,7 +84,72 @@ async fn by_default_no_limit_refuses_a_client() {
     let lines = metrics.lines();
     let lines = lines.filter(|line| line.starts_with("sockd_limit_refusals_total{"));
     let counts: Vec<_> = lines.filter_map(|line| line.rsplit(' ').next()).collect();
-    assert_eq!(counts, ["0"; 6]);
+    assert_eq!(counts, ["0"; 7]);
+}
+
+#[tokio::test]
+async fn an_address_has_no_more_handshakes_than_its_rate_and_burst() {
+    let directory = Arc::new(tempfile::tempdir().expect("a temporary directory"));
+    let file = directory.path().join("sockd.toml");
+    let limits = |rate: &str| {
+        fs::write(
+            &file,
+            format!("[limits]\n{rate}handshake_burst_per_address = 3\n"),
+        )
+        .expect("it is written");
+    };
+    limits("handshake_rate_per_address = 1\n");
+    let sockd = Sockd::builder()
+        .env("SOCKD_SERVER__TRUSTED_PROXIES", "127.0.0.1")
+        .start_in(directory)
+        .await;
+    let limit = "handshake_rate_per_address";
+    let open = async |address: &str| {
+        let url = format!("{}/socket.io/?EIO=4&transport=polling", sockd.url());
+        let request = http::client().get(&url).header("x-forwarded-for", address);
+        request.send().await.expect("the server answers")
+    };
+    // However slow this machine is, one that asks without a pause is refused in the end.
+    let is_refused = async |address: &str| {
+        let began = Instant::now();
+        let mut passed = 0;
+        let refusal = loop {
+            let answer = open(address).await;
+            if answer.status() != 200 {
+                break answer;
+            }
+            passed += 1;
+            assert!(began.elapsed() < PATIENCE, "{passed} passed");
+        };
+        assert!(
+            passed >= 3 && passed <= 4 + began.elapsed().as_secs(),
+            "{passed}"
+        );
+        assert_eq!(refusal.status(), 503);
+        assert_eq!(refusal.headers()["retry-after"], "5");
+        assert_eq!(refusal.headers()["access-control-allow-origin"], "*");
+        assert_eq!(refusal.text().await.expect("a body"), OVERLOADED);
+    };
+    // Others are not refused for what one address does.
+    let addresses = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "127.0.0.1"];
+    for address in addresses {
+        is_refused(address).await;
+    }
+    assert_eq!(refusals(&sockd, limit).await, addresses.len() as u64);
+    is_logged_once(&sockd, limit).await;
+    assert!(sockd.log().text().contains(" address=192.0.2.1"));
+    serves_callers(&sockd).await;
+    lets_in(&sockd).await;
+    // Without the limit, after a reload.
+    limits("");
+    let reloaded = sockd.post("/internal/reload", &json!({})).await;
+    assert_eq!(reloaded.status(), 200);
+    for _ in 0..10 {
+        assert_eq!(open("192.0.2.1").await.status(), 200);
+    }
+    limits("handshake_rate_per_address = 1\n");
+    sockd.post("/internal/reload", &json!({})).await;
+    is_refused("192.0.2.3").await;
 }
 
 #[tokio::test]

@@ -1,0 +1,117 @@
+//! Handshakes a second from each address, limited in memory that does not grow with the number of
+//! addresses.
+//!
+//! Every address has four cells, one in each row of a table, chosen by a hash that nobody else knows. A
+//! cell says how far what went through it is paid for, and the lowest of the four counts. Others may
+//! share a cell, but hardly all four of them, so an address never gets more than its rate, and is
+//! practically never refused for what others do: with 100,000 addresses at once, one in a million would
+//! be taken to have made five handshakes more. (This is a count-min sketch with conservative update.)
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+/// Bits of a hash that choose a cell of a row; those of all rows make up the hash.
+const BITS: u32 = 16;
+const ROWS: u32 = u64::BITS / BITS;
+
+const SECOND: u64 = Duration::from_secs(1).as_nanos() as u64;
+
+#[derive(Default)]
+pub(super) struct AddressRate {
+    hasher: RandomState,
+    /// When the events of a cell would have ended, one step apart, in nanoseconds. Made once it is needed,
+    /// 2 MiB.
+    paid_until: Mutex<Vec<u64>>,
+}
+
+impl AddressRate {
+    /// Whether another handshake may come from this address, `burst` of them at once and `per_second` in
+    /// the long run. `now` is the time since any beginning.
+    pub(super) fn has_room(
+        &self,
+        ip: IpAddr,
+        now: Duration,
+        per_second: usize,
+        burst: usize,
+    ) -> bool {
+        let now = now.as_nanos() as u64;
+        let step = SECOND / per_second as u64;
+        let hash = self.hasher.hash_one(network(ip));
+        let cells = (0..ROWS).map(|row| {
+            let cell = (hash >> (row * BITS)) & ((1 << BITS) - 1);
+            (u64::from(row) << BITS | cell) as usize
+        });
+        // No operation leaves the table half-changed.
+        let mut paid_until = self
+            .paid_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if paid_until.is_empty() {
+            *paid_until = vec![0; (ROWS as usize) << BITS];
+        }
+        let lowest = cells.clone().map(|cell| paid_until[cell]).min();
+        let paid = lowest.unwrap_or_default().max(now) + step;
+        let has_room = paid <= now + step * burst as u64;
+        if has_room {
+            for cell in cells {
+                paid_until[cell] = paid_until[cell].max(paid);
+            }
+        }
+        has_room
+    }
+}
+
+/// What counts as one address: of IPv6 a /64, which is what one subscriber has at the least.
+fn network(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many of ten handshakes pass at a time.
+    fn passed(rate: &AddressRate, ip: &str, millis: u64) -> usize {
+        let now = Duration::from_millis(millis);
+        let ip = ip.parse().unwrap();
+        (0..10).filter(|_| rate.has_room(ip, now, 4, 6)).count()
+    }
+
+    #[test]
+    fn each_address_has_a_burst_and_a_rate_of_its_own() {
+        let rate = AddressRate::default();
+        for ip in ["192.0.2.1", "192.0.2.2", "2001:db8::1"] {
+            assert_eq!(passed(&rate, ip, 0), 6);
+            assert_eq!(passed(&rate, ip, 249), 0);
+            assert_eq!(passed(&rate, ip, 250), 1);
+            assert_eq!(passed(&rate, ip, 1_000), 3);
+            assert_eq!(passed(&rate, ip, 60_000), 6);
+        }
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_count_as_one() {
+        let rate = AddressRate::default();
+        assert_eq!(passed(&rate, "2001:db8:0:1::1", 0), 6);
+        assert_eq!(passed(&rate, "2001:db8:0:1:ffff::2", 0), 0);
+        assert_eq!(passed(&rate, "2001:db8:0:2::1", 0), 6);
+    }
+
+    #[test]
+    fn many_addresses_at_once_neither_need_more_memory_nor_refuse_one_another() {
+        let rate = AddressRate::default();
+        let now = Duration::from_secs(1);
+        let refused = (0..100_000u32)
+            .filter(|ip| !rate.has_room(IpAddr::V4((*ip).into()), now, 1, 6))
+            .count();
+        assert!(refused <= 2, "{refused}");
+        assert_eq!(rate.paid_until.lock().unwrap().capacity(), 4 << 16);
+    }
+}
