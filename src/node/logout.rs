@@ -143,7 +143,9 @@ impl Node {
         // A kick comes back over the bus, behind events that were sent before it. A stored session is
         // enforced at once, and again when its announcement comes back.
         if is_stored || question.is_none() {
-            disconnected = self.disconnect(user, logout).await;
+            let begun = self.begin(user, logout);
+            let reason = logout.reason.clone();
+            disconnected = self.finish_by(deadline, begun, user, reason).await;
         }
         timeout_at(deadline, self.await_answers(question.as_ref(), nodes))
             .await
@@ -213,12 +215,24 @@ impl Node {
         user: &UserId,
         reason: LogoutReason,
     ) -> u64 {
+        let deadline = Instant::now() + JUDGEMENT_LIMIT;
+        self.finish_by(deadline, begun, user, reason).await
+    }
+
+    /// The same for a caller who waits until the deadline only.
+    async fn finish_by(
+        &self,
+        deadline: Instant,
+        begun: Option<Begun>,
+        user: &UserId,
+        reason: LogoutReason,
+    ) -> u64 {
         let revoked = match begun {
             Some(Begun::Judging {
                 judgement,
                 announced,
             }) => {
-                let active = self.active(user).await.unwrap_or(announced);
+                let active = self.active(user, deadline).await.unwrap_or(announced);
                 judgement.keep(&active, reason)
             }
             Some(Begun::Done(revoked)) => revoked,
@@ -228,9 +242,10 @@ impl Node {
     }
 
     /// The user's active session, if there is one and it can be read in time.
-    async fn active(&self, user: &UserId) -> Option<SessionId> {
+    async fn active(&self, user: &UserId, deadline: Instant) -> Option<SessionId> {
+        let deadline = deadline.min(Instant::now() + JUDGEMENT_LIMIT);
         let read = self.sessions.active(std::slice::from_ref(user));
-        let read = timeout(JUDGEMENT_LIMIT, read).await;
+        let read = timeout_at(deadline, read).await;
         read.ok()?.ok()?.into_iter().next()?
     }
 
