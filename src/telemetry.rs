@@ -19,7 +19,7 @@ use tracing_subscriber::{EnvFilter, filter::ParseError, reload};
 
 use self::log::LOG;
 pub use self::{
-    audit::{AUDIT, Act, audit},
+    audit::{AUDIT, Act, Done, audit},
     episode::Episode,
 };
 use crate::config::{Log, LogFormat};

@@ -59,7 +59,7 @@ impl AccessLog {
         }
     }
 
-    /// A client is about to be told that it is in.
+    /// A client has been told that it is in.
     pub(super) fn joined(&self, sid: &Sid, user: &UserId, session: &SessionId) {
         if let Some(mut record) = self.0.as_ref().and_then(|records| records.get_mut(sid)) {
             record.socket = Some(Socket {

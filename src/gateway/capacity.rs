@@ -5,8 +5,10 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::{Instant, sleep};
 
 use super::{address_rate::AddressRate, engine::Engine};
 use crate::{
@@ -18,6 +20,8 @@ use crate::{
 
 /// How long no client must have been refused before the end of that is logged.
 const CALM: Duration = Duration::from_secs(60);
+/// How often that is checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// How much of a rate may be used at once.
 const BURST: Duration = Duration::from_secs(1);
 
@@ -87,7 +91,7 @@ impl Capacity {
     pub(super) fn refused(&self, limit: Limit, address: Option<ClientAddress>) {
         let (counter, episode) = &self.refusals[limit as usize];
         counter.inc();
-        if !episode.begins(Instant::now()) {
+        if !episode.begins(Instant::now().into_std()) {
             return;
         }
         match limit {
@@ -110,11 +114,15 @@ impl Capacity {
         }
     }
 
-    fn log_ends(&self) {
-        let now = Instant::now();
-        for (limit, (_, episode)) in Limit::ALL.iter().zip(&self.refusals) {
-            if episode.ends(now) {
-                tracing::info!(target: AUDIT, limit = limit.name(), "no longer refusing clients at a limit");
+    /// Logs when clients are no longer refused, also if none comes any more.
+    pub(super) async fn log_ends(self: Arc<Self>) {
+        loop {
+            sleep(CHECK_INTERVAL).await;
+            let now = Instant::now().into_std();
+            for (limit, (_, episode)) in Limit::ALL.iter().zip(&self.refusals) {
+                if episode.ends(now) {
+                    tracing::info!(target: AUDIT, limit = limit.name(), "no longer refusing clients at a limit");
+                }
             }
         }
     }
@@ -212,7 +220,6 @@ impl Place {
         capacity
             .take_place(&engine.current.load().limits, address)
             .inspect_err(|limit| capacity.refused(*limit, address))?;
-        capacity.log_ends();
         Ok(Self {
             engine: Some(engine.clone()),
             address,
@@ -278,7 +285,52 @@ impl Rate {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{self, Write},
+        sync::Mutex,
+    };
+
     use super::*;
+    use crate::gateway::tests::engine;
+
+    /// The lines that a test logs.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_an_episode_is_logged_although_nobody_comes() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let log = tracing_subscriber::fmt().with_writer(move || writer.clone());
+        let _log = tracing::subscriber::set_default(log.finish());
+        let ends = || {
+            let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            text.matches("no longer refusing clients at a limit")
+                .count()
+        };
+        let engine = engine();
+        engine.capacity.refused(Limit::Connections, None);
+        tokio::time::sleep(CALM / 2).await;
+        engine.capacity.refused(Limit::Connections, None);
+        tokio::time::sleep(CALM / 2 + Duration::from_secs(15)).await;
+        assert_eq!(ends(), 0);
+        tokio::time::sleep(CALM).await;
+        assert_eq!(ends(), 1);
+        // The next one begins another episode.
+        engine.capacity.refused(Limit::Connections, None);
+        tokio::time::sleep(2 * CALM).await;
+        assert_eq!(ends(), 2);
+    }
 
     #[test]
     fn a_rate_lets_a_seconds_worth_through_at_once_and_then_one_step_by_step() {

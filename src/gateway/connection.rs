@@ -32,6 +32,7 @@ use super::{
     ticker::{Tick, Timed},
 };
 use crate::{
+    auth::Identity,
     config::Limits,
     hub::{Farewell, Outlet},
     node::Admitted,
@@ -276,20 +277,21 @@ impl Connection {
         self.lock().credentials = credentials;
     }
 
-    /// Lets the client in until that Unix second, and tells it so; `false` if it is gone.
-    pub(super) fn welcome(&self, expires_at: Option<u64>) -> bool {
+    /// Tells the client that it is in, until that Unix second; `false` if it is gone.
+    pub(super) fn welcome(&self, identity: &Identity, expires_at: Option<u64>) -> bool {
         let mut locked = self.lock();
-        if locked.phase != Phase::Open {
+        let sid = self.engine.registry.new_sid();
+        if !locked.tell(packet::connected(sid)) {
             return false;
         }
-        let sid = self.engine.registry.new_sid();
         locked.membership = Membership::Entering;
         locked.join_by = Tick::NEVER;
         self.engine.capacity.joined();
         if let Some(carrier) = locked.transport.carrier() {
             self.engine.meters.of(carrier).joined.inc();
         }
-        locked.send(packet::connected(sid));
+        let Identity { user, session, .. } = identity;
+        self.engine.access.joined(&self.sid, user, session);
         locked.expires_at = expires_at;
         locked.look_for_expiry();
         true
@@ -313,14 +315,14 @@ impl Connection {
         next
     }
 
-    /// Tells the client why it is refused. Returns the next CONNECT, if it sent one in the meantime.
-    pub(super) fn refuse(&self, refusal: HandshakeError) -> Option<Auth> {
-        let mut locked = self.lock();
-        if locked.phase != Phase::Open {
-            return None;
-        }
-        locked.send(packet::refused(refusal));
-        locked.next_auth()
+    /// Tells the client why it is refused; `false` if it is gone.
+    pub(super) fn refuse(&self, refusal: HandshakeError) -> bool {
+        self.lock().tell(packet::refused(refusal))
+    }
+
+    /// The next CONNECT of a client that was refused, if it sent one in the meantime.
+    pub(super) fn next_auth(&self) -> Option<Auth> {
+        self.lock().next_auth()
     }
 
     fn lock(&self) -> Locked<'_> {

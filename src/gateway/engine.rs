@@ -24,7 +24,7 @@ use crate::{
 pub(super) struct Engine {
     pub(super) socketio: config::SocketIo,
     pub(super) current: Current,
-    pub(super) capacity: Capacity,
+    pub(super) capacity: Arc<Capacity>,
     pub(super) entrance: Entrance,
     pub(super) registry: Registry,
     pub(super) ticker: Arc<Ticker<Connection>>,
@@ -34,7 +34,7 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    /// Starts the clock of the connections to come.
+    /// Starts the timers of the connections to come.
     pub(super) fn start(
         config: &Config,
         current: Current,
@@ -43,10 +43,12 @@ impl Engine {
     ) -> Arc<Self> {
         let ticker = Arc::new(Ticker::new());
         lifecycle.spawn(ticker.clone().run());
+        let capacity = Arc::new(Capacity::new());
+        lifecycle.spawn(capacity.clone().log_ends());
         Arc::new(Self {
             socketio: config.socketio.clone(),
             current,
-            capacity: Capacity::new(),
+            capacity,
             entrance,
             registry: Registry::new(),
             ticker,

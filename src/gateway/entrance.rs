@@ -123,27 +123,13 @@ impl Entrance {
         let (identity, admitted) = match admission {
             Ok(admission) => admission,
             Err(refusal) => {
-                let answered = self.refused.iter().find(|(known, _)| *known == refusal);
-                answered.inspect(|(_, answered)| answered.add(began));
-                if refusal == HandshakeError::TooManySockets {
-                    let capacity = &connection.engine().capacity;
-                    capacity.refused(Limit::SocketsPerUser, connection.address());
-                }
-                let address = connection.address().map(tracing::field::display);
-                tracing::debug!(sid = %connection.sid(), address, %refusal, "refused a handshake");
                 connection.keep_credentials(credentials);
-                return connection.refuse(refusal);
+                if connection.refuse(refusal) {
+                    self.count_refusal(connection, refusal, began);
+                }
+                return connection.next_auth();
             }
         };
-        let Identity {
-            user,
-            session,
-            expires_at,
-            ..
-        } = identity;
-        let address = connection.address().map(tracing::field::display);
-        tracing::debug!(%user, %session, sid = %connection.sid(), address, "a socket is in");
-        self.admitted.add(began);
         connection.keep_credentials(credentials.map(|mut credentials| {
             if is_by_credentials {
                 *credentials = Credentials::Identity(identity.clone());
@@ -152,16 +138,31 @@ impl Entrance {
             }
             credentials
         }));
-        let access = &connection.engine().access;
-        access.joined(connection.sid(), user, session);
-        let expires_at = expires_at.filter(|_| settings.on_expiry == OnExpiry::Disconnect);
-        if !connection.welcome(expires_at) {
+        let is_limited = settings.on_expiry == OnExpiry::Disconnect;
+        let expires_at = identity.expires_at.filter(|_| is_limited);
+        if !connection.welcome(identity, expires_at) {
             return None;
         }
+        self.admitted.add(began);
+        let Identity { user, session, .. } = identity;
+        let address = connection.address().map(tracing::field::display);
+        tracing::debug!(%user, %session, sid = %connection.sid(), address, "a socket is in");
         if let Err(farewell) = admitted.activate() {
             connection.dismiss(&farewell);
         }
         connection.entered(admitted)
+    }
+
+    /// Counts a refusal that the client was told.
+    fn count_refusal(&self, connection: &Connection, refusal: HandshakeError, began: Instant) {
+        let answered = self.refused.iter().find(|(known, _)| *known == refusal);
+        answered.inspect(|(_, answered)| answered.add(began));
+        if refusal == HandshakeError::TooManySockets {
+            let capacity = &connection.engine().capacity;
+            capacity.refused(Limit::SocketsPerUser, connection.address());
+        }
+        let address = connection.address().map(tracing::field::display);
+        tracing::debug!(sid = %connection.sid(), address, %refusal, "refused a handshake");
     }
 }
 
@@ -213,4 +214,67 @@ async fn verify(
             HandshakeError::TokenInvalid
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Map;
+
+    use super::*;
+    use crate::{
+        auth::mint::{Claims, TokenMinter},
+        config::Auth as AuthConfig,
+        gateway::{
+            connection::{Ending, tests::joining},
+            tests::{config, engine},
+        },
+        id::{SessionId, UserId},
+    };
+
+    fn token(auth: &AuthConfig) -> String {
+        let user = UserId::try_from("0123456789abcdef01234567").expect("an id");
+        let session = "3f2b8c1e-5a4d-4e6f-8a9b-0c1d2e3f4a5b";
+        let session = SessionId::try_from(session).expect("an id");
+        let minter = TokenMinter::new(auth, &auth.secrets[0], None).expect("a key");
+        let claims = Claims {
+            user: &user,
+            session: &session,
+            issued_at: unix_time(),
+            ttl: None,
+            extra: &Map::new(),
+        };
+        minter.mint(&claims).expect("a token")
+    }
+
+    /// Nothing else in this process counts handshakes.
+    #[tokio::test]
+    async fn only_clients_that_are_told_are_counted() {
+        let engine = engine();
+        let entrance = &engine.entrance;
+        let token = token(&config().auth);
+        let counts = || {
+            let refused = entrance.refused.iter().map(|(_, answered)| &answered.count);
+            let refused = refused.map(Counter::get).sum::<u64>();
+            (entrance.admitted.count.get(), refused)
+        };
+        let before = counts();
+        for (token, is_gone, admitted, refused) in [
+            (token.as_str(), true, 0, 0),
+            (token.as_str(), false, 1, 0),
+            ("rubbish", true, 1, 0),
+            ("rubbish", false, 1, 1),
+        ] {
+            let connection = joining(&engine);
+            if is_gone {
+                connection.end(Ending::Draining);
+            }
+            let auth = Auth {
+                token: Token::new(token),
+            };
+            assert_eq!(entrance.answer(&connection, auth).await, None);
+            let after = counts();
+            let counted = (after.0 - before.0, after.1 - before.1);
+            assert_eq!(counted, (admitted, refused), "{token} {is_gone}");
+        }
+    }
 }

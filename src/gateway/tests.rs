@@ -37,7 +37,7 @@ pub(super) fn place(engine: &Arc<Engine>) -> Place {
     Place::take(engine, None).unwrap_or_else(|_| panic!("no limit is reached"))
 }
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     let directory = TempDir::new().expect("a folder for temporary files");
     let secret = "a-secret-of-the-tests-that-is-long-enough";
     let secrets = ["JWT_SECRET", "INTERNAL_SECRET"];

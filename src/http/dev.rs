@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::State,
+    extract::{State, rejection::BytesRejection},
     response::{Html, IntoResponse},
     routing::{get, post},
 };
-use http::{HeaderMap, header};
+use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -52,9 +52,13 @@ async fn page(State(context): State<Arc<Context>>) -> impl IntoResponse {
 async fn emit(
     State(context): State<Arc<Context>>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<EmitAnswer>, Error> {
     let dev = of_this_page(&context, &headers)?;
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ErrorCode::PayloadTooLarge,
+        _ => ErrorCode::InvalidJson,
+    })?;
     let body = String::from_utf8_lossy(&body);
     let members = Members::parse(&body).map_err(|_| ErrorCode::InvalidJson)?;
     let name = members

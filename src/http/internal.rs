@@ -9,7 +9,6 @@ use std::{
 
 use axum::{
     Json,
-    extract::Query,
     response::{IntoResponse, Response},
 };
 use bytes::{Bytes, BytesMut};
@@ -18,16 +17,17 @@ use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use serde_json::{json, value::RawValue};
 use tokio::{sync::oneshot, time::timeout};
+use url::form_urlencoded;
 
 use super::{Context, error::Error, prefer::preference, request_id, unread::Unread, users};
 use crate::{
-    id::{IdFormat, SessionId, UserId},
+    id::{IdFormat, InvalidId, SessionId, UserId},
     metrics::{FORCE_LOGOUTS, KICKS},
     node::{LoggedOut, LogoutError},
     reload::ReloadError,
     secret::Secret,
     session::SessionStore,
-    telemetry::{Act, audit},
+    telemetry::{Act, Done, audit},
     wire::{
         EmitAnswer, ErrorBody, ErrorCode, Event, LogoutAnswer, LogoutReason, Members,
         ReloadProblems, SessionRow, SessionsAnswer,
@@ -94,10 +94,9 @@ pub(super) async fn answer(context: Arc<Context>, request: Request<Unread>) -> R
             .await
             .into_response(),
         ("POST", "/internal/reload") => reload(&context, &headers).await.into_response(),
-        ("GET" | "HEAD", "/internal/sessions") => match Query::try_from_uri(&uri) {
-            Ok(Query(query)) => sessions(&context, &query).into_response(),
-            Err(rejection) => rejection.into_response(),
-        },
+        ("GET" | "HEAD", "/internal/sessions") => {
+            sessions(&context, uri.query().unwrap_or_default()).into_response()
+        }
         ("DELETE", path) => match users::parse(path) {
             Some((id, "/session")) => Box::pin(users::remove_session(&context, id))
                 .await
@@ -239,24 +238,25 @@ async fn kick(
         (user, reason, invalidates_session)
     };
     KICKS.inc();
-    let fresh = invalidates_session.then(|| fresh_session(context));
-    let fresh = fresh.transpose()?;
-    let node = &context.node;
-    let done = node.kick(&user, reason.clone(), fresh).await;
     let act = Act::Kick {
         reason: &reason,
         invalidates_session,
     };
+    let fresh = invalidates_session.then(|| fresh_session(context));
+    let fresh = fresh
+        .transpose()
+        .inspect_err(|error| audit(act, &user, Err(error)))
+        .map_err(|_| ErrorCode::InternalError)?;
+    let node = &context.node;
+    let done = node.kick(&user, reason.clone(), fresh).await;
     logged_out(act, &user, done, headers)
 }
 
 /// A random session id that no token carries.
-fn fresh_session(context: &Context) -> Result<SessionId, ErrorCode> {
+fn fresh_session(context: &Context) -> Result<SessionId, InvalidId> {
     let mut bytes = [0; 32];
-    let filled = getrandom::fill(&mut bytes).map_err(|_| ErrorCode::InternalError);
-    filled?;
-    let session = context.ids.generate_session(bytes);
-    session.map_err(|_| ErrorCode::InternalError)
+    getrandom::fill(&mut bytes).expect("the system has randomness");
+    context.ids.generate_session(bytes)
 }
 
 fn logged_out(
@@ -265,7 +265,9 @@ fn logged_out(
     done: Result<LoggedOut, LogoutError>,
     headers: &HeaderMap,
 ) -> Result<Json<LogoutAnswer>, Error> {
-    audit(act, user, done.as_ref().map(|done| done.disconnected));
+    let outcome = done.as_ref();
+    let outcome = outcome.map(|done| Done::Disconnected(done.disconnected));
+    audit(act, user, outcome);
     let done = done?;
     Ok(Json(LogoutAnswer {
         ok: true,
@@ -298,17 +300,16 @@ async fn reload(context: &Context, headers: &HeaderMap) -> Result<Response, Erro
 }
 
 /// `GET /internal/sessions`: the sessions of an instance in memory mode, ordered by user.
-fn sessions(
-    context: &Context,
-    query: &HashMap<String, String>,
-) -> Result<Json<SessionsAnswer>, Error> {
+fn sessions(context: &Context, query: &str) -> Result<Json<SessionsAnswer>, Error> {
+    // Of a key given twice the last counts.
+    let query: HashMap<_, _> = form_urlencoded::parse(query.as_bytes()).collect();
     let SessionStore::Memory(sessions) = context.node.sessions() else {
         return Err(ErrorCode::SessionsInRedis.into());
     };
     let user = |key: &str| {
         query
             .get(key)
-            .map(|text| UserId::try_from(text.as_str()))
+            .map(|text| UserId::try_from(&**text))
             .transpose()
     };
     let (only, after) = (user("user"), user("after"));

@@ -63,17 +63,9 @@ mod tests {
             assert_eq!(settled(given.as_bytes(), false).as_deref(), Some(given));
         }
         let long = "x".repeat(LONGEST + 1);
-        for given in [
-            &b"a b"[..],
-            b"a\"b",
-            b"\xc3\xa9",
-            b"a=\x1b",
-            long.as_bytes(),
-        ] {
-            if let Ok(given) = HeaderValue::from_bytes(given) {
-                let id = settled(given.as_bytes(), false).unwrap();
-                assert!(uuid::Uuid::parse_str(&id).is_ok(), "{given:?}: {id}");
-            }
+        for given in [&b"a b"[..], b"a\"b", b"\xc3\xa9", b"a\tb", long.as_bytes()] {
+            let id = settled(given, false).unwrap();
+            assert!(uuid::Uuid::parse_str(&id).is_ok(), "{given:?}: {id}");
         }
     }
 

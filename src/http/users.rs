@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use super::{Context, error::Error};
 use crate::{
     id::UserId,
-    telemetry::AUDIT,
+    telemetry::{Act, Done, audit},
     wire::{ErrorCode, SessionRemovedAnswer},
 };
 
@@ -33,9 +33,13 @@ pub(super) async fn remove_session(
     id: &str,
 ) -> Result<Json<SessionRemovedAnswer>, Error> {
     let user = user(context, id)?;
-    let removed = context.node.remove_session(&user).await?;
-    tracing::info!(target: AUDIT, %user, removed, "removed a session");
-    Ok(Json(SessionRemovedAnswer { ok: true, removed }))
+    let removed = context.node.remove_session(&user).await;
+    let done = removed.as_ref().map(|removed| Done::Removed(*removed));
+    audit(Act::RemoveSession, &user, done);
+    Ok(Json(SessionRemovedAnswer {
+        ok: true,
+        removed: removed?,
+    }))
 }
 
 fn user(context: &Context, id: &str) -> Result<UserId, ErrorCode> {

@@ -68,7 +68,7 @@ impl Reloader {
 
     async fn reload(&mut self, by: &'static str) -> Result<ReloadAnswer, ReloadError> {
         if self.lifecycle.is_draining() {
-            tracing::warn!(by, "ignored a reload, the node is draining");
+            tracing::warn!(target: AUDIT, by, "ignored a reload, the node is draining");
             return Err(ReloadError::Draining);
         }
         systemd::reloading();

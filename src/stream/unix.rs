@@ -53,6 +53,12 @@ pub enum SocketError {
     InUse(String),
     #[error("internal.listen: the folder {0} does not exist")]
     NoFolder(String),
+    #[error("internal.listen: {0} is not a folder")]
+    NotAFolder(String),
+    #[error("internal.listen: {0} is a link to nothing")]
+    DanglingLink(String),
+    #[error("internal.listen: {0} goes through too many links")]
+    LinkLoop(String),
     #[error("internal.listen: this user must not create {path}")]
     Denied { path: String, folder: String },
     #[error(
@@ -72,7 +78,8 @@ impl SocketError {
             Self::ForeignGroup(..) => {
                 "add the user to it (in a systemd unit, set Group= to it), or name a group that it is in"
             }
-            Self::NoSocket(_) => "move it away, or choose another path",
+            Self::NoSocket(_) | Self::NotAFolder(_) => "move it away, or choose another path",
+            Self::DanglingLink(_) => "remove it, or choose another path",
             Self::InUse(_) => "end it, or choose another path",
             Self::NoFolder(_) => {
                 "create it (RuntimeDirectory= in a systemd unit), or choose another path"
@@ -81,7 +88,7 @@ impl SocketError {
                 return format!("let it write to the folder {folder}, or choose another path");
             }
             Self::TooLong { .. } => "choose a shorter one",
-            Self::Other(..) => "choose another path",
+            Self::LinkLoop(_) | Self::Other(..) => "choose another path",
         };
         remedy.to_owned()
     }
@@ -183,9 +190,21 @@ fn find_group(name: &str) -> Result<(String, u32), SocketError> {
 
 /// What an error says of the folder that holds the socket.
 fn of_folder(path: &Path, error: io::Error) -> SocketError {
+    if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+        return SocketError::LinkLoop(shown(path));
+    }
+    let above = folder(path).ancestors();
     let folder = shown(folder(path));
     match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SocketError::NoFolder(folder),
+        // One of the folders on the way is missing, or something else.
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            let mut found = above.filter(|at| at.symlink_metadata().is_ok());
+            match found.next() {
+                Some(at) if !at.exists() => SocketError::DanglingLink(shown(at)),
+                Some(at) if !at.is_dir() => SocketError::NotAFolder(shown(at)),
+                _ => SocketError::NoFolder(folder),
+            }
+        }
         io::ErrorKind::PermissionDenied => SocketError::Denied {
             path: shown(path),
             folder,
@@ -313,9 +332,15 @@ mod tests {
         let folder = folder();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("file"), "").unwrap();
+        std::os::unix::fs::symlink(at("loop"), at("loop")).unwrap();
+        std::os::unix::fs::symlink(at("nowhere"), at("dangling")).unwrap();
         for (path, remedy) in [
             (at("none/s"), "none does not exist; create it"),
-            (at("file/s"), "file does not exist; create it"),
+            (at("none/deeper/s"), "none/deeper does not exist; create it"),
+            (at("file/s"), "file is not a folder; move it away"),
+            (at("file/deeper/s"), "file is not a folder; move it away"),
+            (at("dangling/s"), "dangling is a link to nothing; remove it"),
+            (at("loop/s"), "too many links"),
             (at(&"x".repeat(120)), "choose a shorter one"),
         ] {
             let text = refusal(&socket(path));

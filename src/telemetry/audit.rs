@@ -1,5 +1,5 @@
-//! The audit log: who was logged out, what was reloaded, which
-//! clients were refused at a limit.
+//! The audit log: what callers did to users or failed to do, what was reloaded, which clients were
+//! refused at a limit.
 
 use std::fmt::Display;
 
@@ -18,20 +18,32 @@ pub enum Act<'a> {
         reason: &'a LogoutReason,
         invalidates_session: bool,
     },
+    RemoveSession,
 }
 
-/// Logs what a caller did to a user, and how many sockets it disconnected.
-pub fn audit(act: Act<'_>, user: &UserId, result: Result<u64, &impl Display>) {
+/// What came of it.
+#[derive(Debug, Clone, Copy)]
+pub enum Done {
+    /// The number of sockets that were disconnected.
+    Disconnected(u64),
+    /// Whether there was a session.
+    Removed(bool),
+}
+
+/// Logs what a caller did to a user, or failed to do.
+pub fn audit(act: Act<'_>, user: &UserId, result: Result<Done, &impl Display>) {
     let (act, reason, invalidates_session) = match act {
         Act::ForceLogout => ("force-logout", None, None),
         Act::Kick {
             reason,
             invalidates_session,
         } => ("kick", Some(display(reason)), Some(invalidates_session)),
+        Act::RemoveSession => ("remove-session", None, None),
     };
-    let (disconnected, error) = match result {
-        Ok(disconnected) => (Some(disconnected), None),
-        Err(error) => (None, Some(display(error))),
+    let (disconnected, removed, error) = match result {
+        Ok(Done::Disconnected(count)) => (Some(count), None, None),
+        Ok(Done::Removed(removed)) => (None, Some(removed), None),
+        Err(error) => (None, None, Some(display(error))),
     };
     tracing::info!(
         target: AUDIT,
@@ -40,6 +52,7 @@ pub fn audit(act: Act<'_>, user: &UserId, result: Result<u64, &impl Display>) {
         reason,
         invalidates_session,
         disconnected,
+        removed,
         error,
         "audit"
     );

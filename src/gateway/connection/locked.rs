@@ -59,6 +59,14 @@ impl<'a> Locked<'a> {
         self.written(written);
     }
 
+    /// Sends a packet to an open connection; `false` if it is not open, or no longer.
+    pub(super) fn tell(&mut self, frame: Frame) -> bool {
+        if self.phase == Phase::Open {
+            self.send(frame);
+        }
+        self.phase == Phase::Open
+    }
+
     /// Queues a packet, without a limit.
     pub(super) fn push(&mut self, frame: Frame) {
         self.outbox.push(frame);

@@ -88,6 +88,13 @@ async fn a_client_that_is_gone_is_not_dismissed() {
     assert!(!connection.dismiss(&Farewell::TokenExpired));
 }
 
+/// A client that polls and has sent a CONNECT.
+pub(in crate::gateway) fn joining(engine: &Arc<Engine>) -> Arc<Connection> {
+    let connection = Connection::open_polling(place(engine), None);
+    connection.lock().membership = Membership::Joining;
+    connection
+}
+
 /// A client that polls and is about to be in.
 pub(in crate::gateway) fn entering(engine: &Arc<Engine>) -> Arc<Connection> {
     let connection = Connection::open_polling(place(engine), None);

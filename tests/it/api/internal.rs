@@ -335,3 +335,38 @@ async fn a_richer_answer_is_for_those_who_ask_for_it() {
         (200, r#"{"ok":true,"disconnected":0}"#.to_owned())
     );
 }
+
+#[tokio::test]
+async fn every_query_is_answered_in_json() {
+    let sockd = Sockd::start().await;
+    let sessions = r#"{"ok":true,"sessions":[]}"#.to_owned();
+    for query in [
+        "",
+        "?",
+        "?limit=10&limit=x",
+        "?%ff=%00&&=&%zz",
+        "?limit=10&after=a&more",
+        "?user=a%2Bb&user=nobody",
+    ] {
+        let path = format!("/internal/sessions{query}");
+        let asked = request(&sockd, Method::GET, &path).bearer_auth(INTERNAL_SECRET);
+        assert_eq!(answer(asked).await, (200, sessions.clone()), "{path}");
+    }
+    for query in ["?user=", "?user=a&user=%0a", "?after=%00"] {
+        let path = format!("/internal/sessions{query}");
+        let asked = request(&sockd, Method::GET, &path).bearer_auth(INTERNAL_SECRET);
+        assert_eq!(
+            answer(asked).await,
+            (400, failure("INVALID_USER_ID")),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long_for_the_page_of_dev_is_answered_in_json() {
+    let sockd = Sockd::dev().await;
+    let long = request(&sockd, Method::POST, "/dev/emit").body("x".repeat(3 * LIMIT));
+    let refused = (413, failure("PAYLOAD_TOO_LARGE"));
+    assert_eq!(answer(long).await, refused);
+}

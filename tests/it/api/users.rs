@@ -22,6 +22,12 @@ async fn remove(sockd: &Sockd, path: &str) -> String {
     body
 }
 
+/// Waits for the audit line about a removal.
+async fn is_audited(sockd: &Sockd, user: &str, outcome: &str) {
+    let line = format!("audit act=\"remove-session\" user={user} {outcome}");
+    sockd.logs(&line).await;
+}
+
 const REMOVED: &str = r#"{"ok":true,"removed":true}"#;
 const NONE: &str = r#"{"ok":true,"removed":false}"#;
 
@@ -42,7 +48,9 @@ async fn after_a_session_is_removed_its_sockets_stay_until_another_is_adopted() 
         assert_eq!(socket.packet().await, r#"42["profile:update",1]"#);
         let _next = WebSocket::join(sockd.address(), &user, &next).await;
         is_dismissed(&mut socket).await;
-        sockd.logs("removed a session").await;
+        for removed in [false, true] {
+            is_audited(&sockd, &user, &format!("removed={removed}")).await;
+        }
     }
 }
 
@@ -135,4 +143,5 @@ async fn without_redis_no_session_is_removed() {
     let (status, body) = call(&sockd, Method::DELETE, &path).await;
     let expected = r#"{"ok":false,"error":"REDIS_UNAVAILABLE"}"#;
     assert_eq!((status.as_u16(), body.as_str()), (503, expected));
+    is_audited(&sockd, &user, "error=").await;
 }
