@@ -117,12 +117,12 @@ impl TokenVerifier {
         Self::with(auth, ids, jwks)
     }
 
-    /// A verifier that takes the place of this one, and keeps its key set.
+    /// A verifier that takes the place of this one, and keeps its key set and the formats of ids.
     ///
     /// # Errors
     /// As for [`Self::new`].
-    pub fn replaced(&self, auth: &config::Auth, ids: IdFormats) -> Result<Self, AuthError> {
-        Self::with(auth, ids, self.jwks.clone())
+    pub fn replaced(&self, auth: &config::Auth) -> Result<Self, AuthError> {
+        Self::with(auth, self.claims.ids.clone(), self.jwks.clone())
     }
 
     fn with(

@@ -68,7 +68,6 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 #[derive(Clone)]
 pub struct Gateway {
     engine: Arc<Engine>,
-    current: Current,
     body_timeout: Duration,
 }
 
@@ -79,10 +78,8 @@ impl Gateway {
         node: Arc<Node>,
         lifecycle: &Lifecycle,
     ) -> Self {
-        let entrance = Entrance::new(node, lifecycle);
         Self {
-            engine: Engine::start(config, current.clone(), entrance, lifecycle),
-            current,
+            engine: Engine::start(config, current, Entrance::new(node), lifecycle),
             body_timeout: config.server.body_timeout,
         }
     }
@@ -116,7 +113,11 @@ impl Gateway {
             self.refused_for_lack_of_files();
             refuse_at_limit()
         };
-        cors::allow_origin(&self.current.load().cors, &asking, response.headers_mut());
+        cors::allow_origin(
+            &self.engine.current.load().cors,
+            &asking,
+            response.headers_mut(),
+        );
         if method == Method::OPTIONS {
             cors::allow_request(&asking, response.headers_mut());
         }

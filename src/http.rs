@@ -1,5 +1,6 @@
 //! The way in for backends and operators: the internal API, health and metrics.
 
+mod caller;
 mod carried;
 mod dev;
 mod error;
@@ -7,7 +8,6 @@ mod host;
 mod internal;
 mod prefer;
 mod request_id;
-mod unread;
 mod users;
 
 use std::{
@@ -43,7 +43,7 @@ use crate::{
     metrics::{self, EMIT_DURATION, Histogram, Present},
     node::Node,
     reload::{Current, ReloadRequest},
-    stream::RequestBody,
+    stream::{RequestBody, body::read_on},
     telemetry,
     wire::{ErrorBody, ErrorCode},
 };
@@ -157,9 +157,9 @@ impl Api {
         if let Some(uri) = canonical(request.uri()) {
             *request.uri_mut() = uri;
         }
-        let mut request = unread::read_on(request, self.context.body_timeout);
+        let mut request = read_on(request, self.context.body_timeout);
         let answer = if self.has_internal_routes && internal::is_route(request.uri().path()) {
-            match internal::check_caller(request.headers(), &self.context) {
+            match caller::check(request.headers(), &self.context) {
                 Err(code) => Either::Left(ready(Error::from(code).into_response())),
                 Ok(()) => {
                     let is_logged = internal::is_logged(&request);
@@ -257,7 +257,7 @@ struct NotReady {
 fn may_read(context: &Context, headers: &HeaderMap) -> bool {
     let current = context.current.load();
     let secrets = current.internal.iter();
-    internal::knows_one_of(secrets.chain(&current.metrics.secret), headers)
+    caller::knows_one_of(secrets.chain(&current.metrics.secret), headers)
 }
 
 /// The process's metrics in Prometheus' text format. Browsers are not refused as on the internal
@@ -299,7 +299,8 @@ fn name_charset(mut response: Response) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use super::{unread::Unread, *};
+    use super::*;
+    use crate::stream::body::Unread;
 
     /// The first is copied on its way into the connection, which has room for it as long as it lives;
     /// the second is allocated for each internal request.
@@ -328,6 +329,6 @@ mod tests {
             Some("/internal/users/aB%2F/session".to_owned())
         );
         assert_eq!(canonical("/"), None);
-        assert_eq!(canonical("//"), None.or(Some("/".to_owned())));
+        assert_eq!(canonical("//"), Some("/".to_owned()));
     }
 }

@@ -162,19 +162,15 @@ impl SupportedEvents {
         self.0.iter().map(EventName::as_str)
     }
 
-    /// Parses the name of a supported event; `None` for every other text.
-    pub fn parse(&self, text: &str) -> Option<EventName> {
-        self.position(text)?;
-        EventName::try_from(text).ok()
-    }
-
-    /// Returns the position of the first configured name or pattern that matches.
-    pub fn position(&self, name: &str) -> Option<usize> {
+    /// Parses the name of a supported event, and returns the position of the first name or pattern
+    /// that matches; `None` for every other text.
+    pub fn parse(&self, text: &str) -> Option<(EventName, usize)> {
         let covers = |pattern: &str| match pattern.strip_suffix('*') {
-            Some(prefix) => name.len() > prefix.len() && name.starts_with(prefix),
-            None => pattern == name,
+            Some(prefix) => text.len() > prefix.len() && text.starts_with(prefix),
+            None => pattern == text,
         };
-        self.patterns().position(covers)
+        let position = self.patterns().position(covers)?;
+        Some((EventName::try_from(text).ok()?, position))
     }
 }
 
@@ -187,7 +183,7 @@ mod tests {
         let events = SupportedEvents::new(["auth:logout", "order:*"]).unwrap();
         assert!(events.parse("auth:logout").is_some());
         assert!(events.parse("order:paid").is_some());
-        let pattern_of = |name| events.patterns().nth(events.position(name)?);
+        let pattern_of = |name| events.patterns().nth(events.parse(name)?.1);
         assert_eq!(pattern_of("order:paid"), Some("order:*"));
         assert_eq!(pattern_of("auth:logout"), Some("auth:logout"));
         for text in ["order:", "order", "auth:login", "", "*"] {

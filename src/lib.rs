@@ -2,7 +2,7 @@
 //!
 //! The crate's map, in reading order:
 //!
-//! 1. [`error`], [`id`], [`secret`], [`wire`]: the domain's types; no I/O.
+//! 1. [`error`], [`id`], [`label`], [`secret`], [`wire`]: the domain's types; no I/O.
 //! 2. [`config`]: the settings, resolved; [`metrics`] counts; [`lifecycle`] shuts down in order.
 //! 3. [`auth`] verifies tokens, [`redis`] connects, [`telemetry`] logs, [`stream`] is
 //!    what HTTP is read from.
@@ -31,6 +31,7 @@ pub mod gateway;
 pub mod http;
 pub mod hub;
 pub mod id;
+pub mod label;
 pub mod lifecycle;
 pub mod metrics;
 pub mod node;

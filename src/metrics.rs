@@ -31,20 +31,22 @@ const SOCKETS_REACHED: &[f64] = &[1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 1_000.0
 static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::new);
 
 macro_rules! metrics {
-    ($($(#[doc = $help:literal])* $NAME:ident: $Family:ident = $name:literal $([$($label:literal),*])? $(in $buckets:ident)?;)*) => {
+    ($(
+        $(#[doc = $help:literal])*
+        $NAME:ident: $Family:ident = $name:literal
+            $([$($label:literal $(= $($value:literal)|+)?),*])? $(in $buckets:ident)?;
+    )*) => {
         $($(#[doc = $help])*
         pub static $NAME: LazyLock<$Family> = LazyLock::new(|| {
             let help = concat!($($help),*).trim();
             register(<$Family>::make($name, help, &[$($($label),*)?], first!($($buckets,)? &[])))
         });)*
 
-        /// Makes every metric known, so that those without labels show 0 from the start.
+        /// Makes every metric known, so that those without labels, and those whose values are in the
+        /// table, show 0 from the start.
         pub fn start() {
             $(LazyLock::force(&$NAME);)*
-            for result in ["ok", "failed"] {
-                JWKS_READS.with_label_values(&[result]);
-                RELOADS.with_label_values(&[result]);
-            }
+            $($($($($($NAME.with_label_values(&[$value]);)+)?)*)?)*
         }
     };
 }
@@ -111,7 +113,7 @@ metrics! {
     SOCKETS_SWEPT: IntCounter = "sockd_sockets_swept_total";
 
     /// Reloads of the configuration, by the result.
-    RELOADS: IntCounterVec = "sockd_reloads_total" ["result"];
+    RELOADS: IntCounterVec = "sockd_reloads_total" ["result" = "ok" | "failed"];
     /// Whether the node does its work (1), as /readyz tells it.
     READY: IntGauge = "sockd_ready";
     /// Whether there is a working connection to the Redis master (1), by what it is for.
@@ -134,7 +136,7 @@ metrics! {
     /// Keys of the key set that are not used, such as weak ones and those for encryption.
     JWKS_SKIPPED_KEYS: IntGauge = "sockd_jwks_skipped_keys";
     /// Reads of the key set, by the result.
-    JWKS_READS: IntCounterVec = "sockd_jwks_reads_total" ["result"];
+    JWKS_READS: IntCounterVec = "sockd_jwks_reads_total" ["result" = "ok" | "failed"];
     /// When the key set was last read with success, as a Unix time; 0 without one.
     JWKS_LAST_SUCCESS: IntGauge = "sockd_jwks_last_success_timestamp_seconds";
 

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use crate::{
     auth::{AuthError, TokenVerifier},
     config::{Config, Cors, Limits, Metrics, OnExpiry},
-    id::{IdFormats, SupportedEvents},
+    id::SupportedEvents,
     metrics::{Counter, EMITS},
     secret::Secret,
     wire::ReloadAnswer,
@@ -65,8 +65,8 @@ impl Reloadable {
     ///
     /// # Errors
     /// A key that cannot be used, or none that is left.
-    pub fn replaced(&self, config: &Config, ids: &IdFormats) -> Result<Self, AuthError> {
-        let verifier = self.verifier.replaced(&config.auth, ids.clone())?;
+    pub fn replaced(&self, config: &Config) -> Result<Self, AuthError> {
+        let verifier = self.verifier.replaced(&config.auth)?;
         Ok(Self::with(config, verifier))
     }
 

@@ -44,7 +44,7 @@ const LAST_MOMENT: Duration = Duration::from_millis(500);
 /// How long telling the other nodes that this one leaves may take.
 const LEAVE_LIMIT: Duration = Duration::from_millis(100);
 /// How many reloads may be asked for while one runs; callers of more wait to ask.
-const RELOADS: usize = 16;
+const RELOAD_QUEUE: usize = 16;
 /// How long the last log lines may wait for a slow reader of stderr.
 const LOG_LIMIT: Duration = Duration::from_secs(3);
 /// The same when the drain has used up the shutdown limit; part of [`LAST_MOMENT`].
@@ -111,7 +111,7 @@ impl Server {
         if let Some(jwks) = current.load().verifier.jwks() {
             lifecycle.spawn(jwks.clone().run());
         }
-        let (reloads, requests) = mpsc::channel(RELOADS);
+        let (reloads, requests) = mpsc::channel(RELOAD_QUEUE);
         let reloader = Reloader::new(
             sources,
             loaded,

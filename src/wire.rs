@@ -19,7 +19,8 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
-use thiserror::Error;
+
+use crate::label::labels;
 
 /// Sent to a client before it is disconnected because its session was replaced or its user kicked.
 pub const EVENT_LOGOUT: &str = "auth:logout";
@@ -106,19 +107,15 @@ impl From<ErrorCode> for ErrorBody {
     }
 }
 
-/// Why a handshake is refused: the `message` of Socket.IO's CONNECT_ERROR packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum HandshakeError {
-    #[error("TOKEN_MISSING")]
-    TokenMissing,
-    #[error("TOKEN_INVALID")]
-    TokenInvalid,
-    #[error("SESSION_MISMATCH")]
-    SessionMismatch,
-    #[error("AUTH_UNAVAILABLE")]
-    AuthUnavailable,
-    #[error("TOO_MANY_SOCKETS")]
-    TooManySockets,
+labels! {
+    /// Why a handshake is refused: the `message` of Socket.IO's CONNECT_ERROR packet.
+    pub enum HandshakeError {
+        TokenMissing => "TOKEN_MISSING",
+        TokenInvalid => "TOKEN_INVALID",
+        SessionMismatch => "SESSION_MISMATCH",
+        AuthUnavailable => "AUTH_UNAVAILABLE",
+        TooManySockets => "TOO_MANY_SOCKETS",
+    }
 }
 
 /// The body of `POST /internal/emit`, as our own client sends it.

@@ -18,7 +18,7 @@ pub(super) struct Claims {
     session_claim: String,
     issuers: Vec<String>,
     audiences: Vec<String>,
-    ids: IdFormats,
+    pub(super) ids: IdFormats,
 }
 
 impl Claims {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use dashmap::DashMap;
 
-use super::{engine::Carrier, registry::Sid};
+use super::{engine::TransportKind, registry::Sid};
 use crate::{
     id::{SessionId, UserId},
     stream::ClientAddress,
@@ -24,7 +24,7 @@ pub(super) struct AccessLog(Option<DashMap<Sid, Record>>);
 /// What is known of an open connection.
 struct Record {
     address: Option<ClientAddress>,
-    carrier: Carrier,
+    transport: TransportKind,
     socket: Option<Socket>,
 }
 
@@ -41,11 +41,16 @@ impl AccessLog {
     }
 
     /// A connection is open; [`Self::ended`] is called at its end.
-    pub(super) fn opened(&self, sid: Sid, carrier: Carrier, address: Option<ClientAddress>) {
+    pub(super) fn opened(
+        &self,
+        sid: Sid,
+        transport: TransportKind,
+        address: Option<ClientAddress>,
+    ) {
         if let Some(records) = &self.0 {
             let record = Record {
                 address,
-                carrier,
+                transport,
                 socket: None,
             };
             records.insert(sid, record);
@@ -55,7 +60,7 @@ impl AccessLog {
     /// The connection has moved to a WebSocket.
     pub(super) fn upgraded(&self, sid: &Sid) {
         if let Some(mut record) = self.0.as_ref().and_then(|records| records.get_mut(sid)) {
-            record.carrier = Carrier::WebSocket;
+            record.transport = TransportKind::WebSocket;
         }
     }
 
@@ -76,7 +81,7 @@ impl AccessLog {
         if let Some(mut record) = record
             && let Some(socket) = record.socket.take()
         {
-            socket.log(record.carrier, record.address, "client_left");
+            socket.log(record.transport, record.address, "client_left");
         }
     }
 
@@ -86,20 +91,20 @@ impl AccessLog {
         if let Some((_, record)) = removed
             && let Some(socket) = record.socket
         {
-            socket.log(record.carrier, record.address, why);
+            socket.log(record.transport, record.address, why);
         }
     }
 }
 
 impl Socket {
-    fn log(&self, carrier: Carrier, address: Option<ClientAddress>, why: &'static str) {
+    fn log(&self, transport: TransportKind, address: Option<ClientAddress>, why: &'static str) {
         let Self {
             user,
             session,
             since,
         } = self;
         let address = address.map(tracing::field::display);
-        let transport = carrier.label();
+        let transport = transport.label();
         let duration_ms = since.elapsed().as_millis() as u64;
         tracing::info!(
             target: ACCESS,

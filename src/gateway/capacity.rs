@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::{address_rate::AddressRate, engine::Engine};
 use crate::{
     config::Limits,
+    label::labels,
     metrics::{CONNECTIONS, Counter, LIMIT_REFUSALS, Level},
     stream::ClientAddress,
     telemetry::{AUDIT, Episode},
@@ -25,35 +26,17 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// How much of a rate may be used at once.
 const BURST: Duration = Duration::from_secs(1);
 
-macro_rules! limits {
-    ($($limit:ident => $name:literal,)*) => {
-        /// What the node limits.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(super) enum Limit {
-            $($limit,)*
-        }
-
-        impl Limit {
-            const ALL: [Self; [$($name),*].len()] = [$(Self::$limit),*];
-
-            /// As in metrics and the log: the name of its setting, if it has one.
-            fn name(self) -> &'static str {
-                match self {
-                    $(Self::$limit => $name,)*
-                }
-            }
-        }
-    };
-}
-
-limits! {
-    Connections => "connections",
-    HandshakeRate => "handshake_rate",
-    HandshakeRatePerAddress => "handshake_rate_per_address",
-    Handshakes => "handshakes",
-    OpenFiles => "open_files",
-    SocketsPerUser => "sockets_per_user",
-    UnjoinedConnections => "unjoined_connections",
+labels! {
+    /// What the node limits; the label is the name of its setting, if it has one.
+    pub(super) enum Limit {
+        Connections => "connections",
+        HandshakeRate => "handshake_rate",
+        HandshakeRatePerAddress => "handshake_rate_per_address",
+        Handshakes => "handshakes",
+        OpenFiles => "open_files",
+        SocketsPerUser => "sockets_per_user",
+        UnjoinedConnections => "unjoined_connections",
+    }
 }
 
 /// Counts what is limited.
@@ -73,7 +56,7 @@ pub(super) struct Capacity {
 impl Capacity {
     pub(super) fn new() -> Self {
         let refusals = |limit: Limit| {
-            let counter = LIMIT_REFUSALS.with_label_values(&[limit.name()]);
+            let counter = LIMIT_REFUSALS.with_label_values(&[limit.label()]);
             (counter, Episode::new(CALM))
         };
         Self {
@@ -97,18 +80,18 @@ impl Capacity {
         match limit {
             Limit::OpenFiles => tracing::warn!(
                 target: AUDIT,
-                limit = limit.name(),
+                limit = limit.label(),
                 "refusing clients, too many files are open; raise the limit: LimitNOFILE= in the unit, or ulimit -n"
             ),
             Limit::HandshakeRatePerAddress => tracing::warn!(
                 target: AUDIT,
-                limit = limit.name(),
+                limit = limit.label(),
                 address = address.map(tracing::field::display),
                 "refusing clients of an address at a limit; if it is your proxy's, list it in server.trusted_proxies, else raise the limit if many users share an address"
             ),
             _ => tracing::warn!(
                 target: AUDIT,
-                limit = limit.name(),
+                limit = limit.label(),
                 "refusing clients at a limit; raise it under [limits], or add a node"
             ),
         }
@@ -121,7 +104,7 @@ impl Capacity {
             let now = Instant::now().into_std();
             for (limit, (_, episode)) in Limit::ALL.iter().zip(&self.refusals) {
                 if episode.ends(now) {
-                    tracing::info!(target: AUDIT, limit = limit.name(), "no longer refusing clients at a limit");
+                    tracing::info!(target: AUDIT, limit = limit.label(), "no longer refusing clients at a limit");
                 }
             }
         }

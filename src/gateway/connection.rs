@@ -23,7 +23,7 @@ use self::locked::Locked;
 pub(super) use self::{ending::Ending, transports::pong};
 use super::{
     capacity::Place,
-    engine::{Carrier, Engine},
+    engine::{Engine, TransportKind},
     entrance::Credentials,
     outbox::Outbox,
     packet::{self, Auth, Packet, Unreadable},
@@ -133,10 +133,10 @@ enum Upgrade {
 
 impl Transport {
     /// `None` once the connection has ended.
-    fn carrier(&self) -> Option<Carrier> {
+    fn kind(&self) -> Option<TransportKind> {
         match self {
-            Self::Polling(_) => Some(Carrier::Polling),
-            Self::WebSocket(_) => Some(Carrier::WebSocket),
+            Self::Polling(_) => Some(TransportKind::Polling),
+            Self::WebSocket(_) => Some(TransportKind::WebSocket),
             Self::None => None,
         }
     }
@@ -169,7 +169,7 @@ impl Connection {
     ) -> Arc<Self> {
         let address = place.address;
         let engine = place.keep();
-        let carrier = transport.carrier();
+        let kind = transport.kind();
         let ticker = &engine.ticker;
         let limits = engine.current.load().limits.clone();
         let state = State {
@@ -205,10 +205,10 @@ impl Connection {
             address,
             state: Mutex::new(state),
         });
-        if let Some(carrier) = carrier {
+        if let Some(kind) = kind {
             let Engine { meters, access, .. } = &*connection.engine;
-            meters.of(carrier).opened.inc();
-            access.opened(connection.sid, carrier, address);
+            meters.of(kind).opened.inc();
+            access.opened(connection.sid, kind, address);
         }
         let mut locked = connection.lock();
         // A drain can find it from here on, and ends it behind its first packet.
@@ -287,8 +287,8 @@ impl Connection {
         locked.membership = Membership::Entering;
         locked.join_by = Tick::NEVER;
         self.engine.capacity.joined();
-        if let Some(carrier) = locked.transport.carrier() {
-            self.engine.meters.of(carrier).joined.inc();
+        if let Some(kind) = locked.transport.kind() {
+            self.engine.meters.of(kind).joined.inc();
         }
         let Identity { user, session, .. } = identity;
         self.engine.access.joined(&self.sid, user, session);

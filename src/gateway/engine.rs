@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     config::{self, Config},
+    label::labels,
     lifecycle::Lifecycle,
     metrics::{
         CONNECTIONS_ENDED, CONNECTIONS_OPENED, Counter, Level, RECEIVED_BYTES, SENT_BYTES,
@@ -74,17 +75,19 @@ impl Engine {
     }
 }
 
-/// What carries packets, as a label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Carrier {
-    Polling,
-    WebSocket,
+labels! {
+    /// A transport of Engine.IO.
+    pub(super) enum TransportKind {
+        Polling => "polling",
+        WebSocket => "websocket",
+    }
 }
 
 /// What every client moves, looked up once.
 pub(super) struct Meters {
-    pub(super) polling: TransportMeters,
-    pub(super) websocket: TransportMeters,
+    transports: [TransportMeters; TransportKind::ALL.len()],
+    /// Bytes of answers to polls; a [`RawStream`](super::raw_stream::RawStream) counts its own.
+    pub(super) polled: Counter,
     pub(super) logged_out: Counter,
     pub(super) expired: Counter,
     ended: [Counter; Ending::ALL.len()],
@@ -95,26 +98,15 @@ pub(super) struct TransportMeters {
     pub(super) opened: Counter,
     pub(super) joined: Level,
     pub(super) received: Counter,
-    pub(super) sent: Counter,
-}
-
-impl Carrier {
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::Polling => "polling",
-            Self::WebSocket => "websocket",
-        }
-    }
 }
 
 impl TransportMeters {
-    fn new(carrier: Carrier) -> Self {
-        let transport = &[carrier.label()];
+    fn new(transport: TransportKind) -> Self {
+        let transport = &[transport.label()];
         Self {
             opened: CONNECTIONS_OPENED.with_label_values(transport),
             joined: SOCKETS_BY_TRANSPORT.with_label_values(transport),
             received: RECEIVED_BYTES.with_label_values(transport),
-            sent: SENT_BYTES.with_label_values(transport),
         }
     }
 }
@@ -122,19 +114,16 @@ impl TransportMeters {
 impl Meters {
     fn new() -> Self {
         Self {
-            polling: TransportMeters::new(Carrier::Polling),
-            websocket: TransportMeters::new(Carrier::WebSocket),
+            transports: TransportKind::ALL.map(TransportMeters::new),
+            polled: SENT_BYTES.with_label_values(&[TransportKind::Polling.label()]),
             logged_out: SOCKETS_DISMISSED.with_label_values(&[EVENT_LOGOUT]),
             expired: SOCKETS_DISMISSED.with_label_values(&[EVENT_EXPIRED]),
             ended: Ending::ALL.map(|ending| CONNECTIONS_ENDED.with_label_values(&[ending.label()])),
         }
     }
 
-    pub(super) fn of(&self, carrier: Carrier) -> &TransportMeters {
-        match carrier {
-            Carrier::Polling => &self.polling,
-            Carrier::WebSocket => &self.websocket,
-        }
+    pub(super) fn of(&self, transport: TransportKind) -> &TransportMeters {
+        &self.transports[transport as usize]
     }
 
     pub(super) fn ended(&self, ending: Ending) -> &Counter {

@@ -13,7 +13,6 @@ use crate::{
     auth::{Identity, TokenError, TokenVerifier, strip_bearer, unix_time},
     config::OnExpiry,
     hub::Outlet,
-    lifecycle::Lifecycle,
     metrics::{Counter, HANDSHAKE_DURATION, HANDSHAKES, Histogram},
     node::{DECISION_LIMIT, Node},
     wire::HandshakeError,
@@ -35,9 +34,8 @@ pub(super) enum Credentials {
 /// Answers CONNECTs.
 pub(super) struct Entrance {
     node: Arc<Node>,
-    lifecycle: Lifecycle,
     admitted: Answered,
-    refused: [(HandshakeError, Answered); 5],
+    refused: [Answered; HandshakeError::ALL.len()],
 }
 
 /// Handshakes with one answer.
@@ -61,25 +59,18 @@ impl Answered {
 }
 
 impl Entrance {
-    pub(super) fn new(node: Arc<Node>, lifecycle: &Lifecycle) -> Self {
-        let refusals = [
-            HandshakeError::TokenMissing,
-            HandshakeError::TokenInvalid,
-            HandshakeError::SessionMismatch,
-            HandshakeError::AuthUnavailable,
-            HandshakeError::TooManySockets,
-        ];
+    pub(super) fn new(node: Arc<Node>) -> Self {
         Self {
             node,
-            lifecycle: lifecycle.clone(),
             admitted: Answered::new("ok"),
-            refused: refusals.map(|refusal| (refusal, Answered::new(&refusal.to_string()))),
+            refused: HandshakeError::ALL.map(|refusal| Answered::new(refusal.label())),
         }
     }
 
     /// Answers a CONNECT, and those that the client sends in the meantime.
     pub(super) fn join(&self, connection: Arc<Connection>, auth: Auth) {
-        self.lifecycle.spawn(async move {
+        let engine = connection.engine().clone();
+        engine.lifecycle.spawn(async move {
             let entrance = &connection.engine().entrance;
             let mut next = Some(auth);
             while let Some(auth) = next {
@@ -155,8 +146,7 @@ impl Entrance {
 
     /// Counts a refusal that the client was told.
     fn count_refusal(&self, connection: &Connection, refusal: HandshakeError, began: Instant) {
-        let answered = self.refused.iter().find(|(known, _)| *known == refusal);
-        answered.inspect(|(_, answered)| answered.add(began));
+        self.refused[refusal as usize].add(began);
         if refusal == HandshakeError::TooManySockets {
             let capacity = &connection.engine().capacity;
             capacity.refused(Limit::SocketsPerUser, connection.address());
@@ -253,9 +243,9 @@ mod tests {
         let entrance = &engine.entrance;
         let token = token(&config().auth);
         let counts = || {
-            let refused = entrance.refused.iter().map(|(_, answered)| &answered.count);
-            let refused = refused.map(Counter::get).sum::<u64>();
-            (entrance.admitted.count.get(), refused)
+            let refused = entrance.refused.iter();
+            let refused = refused.map(|answered| answered.count.get());
+            (entrance.admitted.count.get(), refused.sum::<u64>())
         };
         let before = counts();
         for (token, is_gone, admitted, refused) in [

@@ -1,18 +1,20 @@
 //! The packets of Engine.IO v4 and Socket.IO v5, read and written.
 
+mod auth;
+
 use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{IgnoredAny, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
+use self::auth::read_auth;
+pub(super) use self::auth::{Auth, Token};
 use super::registry::Sid;
 use crate::{
-    auth,
     auth::{is_blank, trim},
-    secret::Secret,
     wire::{Frame, HandshakeError},
 };
 
@@ -63,36 +65,6 @@ pub(super) enum Packet {
         attachments: u8,
     },
     Attachment,
-}
-
-/// What a CONNECT carries for sockd; what else is in it does not matter.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Auth {
-    /// `None`: not given, not a text, or blank.
-    pub(super) token: Option<Token>,
-}
-
-/// A token as it was sent.
-#[derive(Debug)]
-pub(super) struct Token(pub(super) Secret);
-
-impl PartialEq for Token {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.matches(other.0.expose())
-    }
-}
-
-impl Eq for Token {}
-
-impl Token {
-    /// `None` for a blank text. A text that is too long for any token is cut, and stays too long.
-    pub(super) fn new(text: &str) -> Option<Self> {
-        if trim(text).is_empty() {
-            return None;
-        }
-        let end = text.floor_char_boundary(2 * auth::MAX_TOKEN);
-        Some(Self(Secret::new(text[..end].to_owned())))
-    }
 }
 
 /// A packet that cannot be read, which ends its connection.
@@ -232,51 +204,6 @@ impl<'de> Deserialize<'de> for List<'de> {
     }
 }
 
-/// Reads the object that a CONNECT carries.
-fn read_auth(json: &str) -> Result<Auth, Unreadable> {
-    let TokenMember(token) = serde_json::from_str(json).map_err(|_| Unreadable)?;
-    let token = token.and_then(|token| match token.get().as_bytes()[0] {
-        b'[' => serde_json::from_str::<List<'_>>(token.get()).ok()?.0,
-        _ => Some(token),
-    });
-    let token = token.filter(|token| token.get().starts_with('"'));
-    let token = token.and_then(|token| {
-        // JavaScript reads half a surrogate pair; such a token is invalid.
-        let text = serde_json::from_str::<Cow<'_, str>>(token.get());
-        Token::new(&text.unwrap_or(Cow::Borrowed("\u{fffd}")))
-    });
-    Ok(Auth { token })
-}
-
-/// The last member `token` of an object. Keys and values are taken as they are written, so that
-/// nothing but syntax is judged, as in JavaScript: not surrogates, the size of numbers, or depth.
-struct TokenMember<'a>(Option<&'a RawValue>);
-
-impl<'de> Deserialize<'de> for TokenMember<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = TokenMember<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut token = None;
-                while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-                    let key = serde_json::from_str::<Cow<'_, str>>(key.get());
-                    if key.is_ok_and(|key| key == "token") {
-                        token = Some(value);
-                    }
-                }
-                Ok(TokenMember(token))
-            }
-        }
-        deserializer.deserialize_map(Members)
-    }
-}
-
 /// The answer to a CONNECT that was accepted. Anything more that a client needs to know on joining goes here.
 pub(super) fn connected(sid: Sid) -> Frame {
     Frame::text(&[r#"40{"sid":""#, sid.as_str(), r#""}"#])
@@ -284,7 +211,7 @@ pub(super) fn connected(sid: Sid) -> Frame {
 
 /// The answer to a CONNECT that was refused.
 pub(super) fn refused(refusal: HandshakeError) -> Frame {
-    Frame::text(&[r#"44{"message":""#, &refusal.to_string(), r#""}"#])
+    Frame::text(&[r#"44{"message":""#, refusal.label(), r#""}"#])
 }
 
 /// The answer to a CONNECT for a namespace that is not there.
@@ -298,39 +225,6 @@ mod fuzz;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn token(json: &str) -> Option<String> {
-        let auth = read_auth(json).expect("an object");
-        auth.token.map(|token| token.0.expose().to_owned())
-    }
-
-    #[test]
-    fn only_the_token_of_an_auth_object_matters() {
-        let some = |text: &str| Some(text.to_owned());
-        assert_eq!(token(r#"{"token":"a"}"#), some("a"));
-        assert_eq!(token(r#"{"token":["b","c"]}"#), some("b"));
-        assert_eq!(token(r#"{"token":"a","token":"b"}"#), some("b"));
-        assert_eq!(token(r#" { "tok\u0065n" : "a\u0062" } "#), some("ab"));
-        for beside in [
-            r#""name":"Ann\ud83d""#.to_owned(),
-            r#""\ud83d":1"#.to_owned(),
-            r#""n":1e400"#.to_owned(),
-            r#""n":1,"n":2"#.to_owned(),
-            format!(r#""deep":{}{}"#, "[".repeat(100_000), "]".repeat(100_000)),
-        ] {
-            assert_eq!(token(&format!(r#"{{{beside},"token":"a"}}"#)), some("a"));
-            assert_eq!(token(&format!(r#"{{"token":"a",{beside}}}"#)), some("a"));
-        }
-        assert_eq!(token(r#"{"token":"a\ud83d"}"#), some("\u{fffd}"));
-        for blank in [
-            "{}",
-            r#"{"token":" "}"#,
-            r#"{"token":1}"#,
-            r#"{"token":[[]]}"#,
-        ] {
-            assert_eq!(token(blank), None, "{blank}");
-        }
-    }
 
     #[test]
     fn packets_are_read_as_nodes_parsers_read_them() {

@@ -2,10 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::body::{Body, HttpBody};
-use bytes::{Bytes, BytesMut};
+use axum::body::Body;
+use bytes::Bytes;
 use http::{Request, header};
-use http_body_util::BodyExt;
 use tokio::{
     task::consume_budget,
     time::{Instant, timeout_at},
@@ -13,8 +12,10 @@ use tokio::{
 
 use super::{
     connection::{Connection, Ending},
+    engine::TransportKind,
     packet::{self, SEPARATOR},
 };
+use crate::stream::body::{ReadError, asks_first, discard, read_to_end};
 
 /// The outcome of a POST.
 pub(super) enum Posted {
@@ -46,26 +47,27 @@ pub(super) async fn post(
         connection.end(Ending::Unreadable);
         return Posted::Refused;
     }
-    // A client that asks first whether to send a body has not sent it by then.
-    let asks_first = request.headers().contains_key(header::EXPECT);
+    let asks_first = asks_first(request.headers());
     let mut body = request.into_body();
     let limit = connection.engine().socketio.max_payload;
     let deadline = Instant::now() + within;
-    let body = match timeout_at(deadline, read_to_end(&mut body, limit)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(Unread::TooLong)) => {
+    let body = match read_to_end(&mut body, limit, deadline).await {
+        Ok(body) => body,
+        Err(ReadError::TooLong) => {
             // As in Node, the session goes on, and so does the client's HTTP connection.
             connection.charge(limit);
             if !asks_first {
-                timeout_at(deadline, discard(connection, body)).await.ok();
+                timeout_at(deadline, discard_rest(connection, body))
+                    .await
+                    .ok();
             }
             return Posted::TooLong;
         }
-        Ok(Err(Unread::Broken)) => return Posted::Refused,
-        Err(_) => return Posted::TooSlow,
+        Err(ReadError::Broken) => return Posted::Refused,
+        Err(ReadError::TooSlow) => return Posted::TooSlow,
     };
-    let received = &connection.engine().meters.polling.received;
-    received.inc_by(body.len() as u64);
+    let meters = connection.engine().meters.of(TransportKind::Polling);
+    meters.received.inc_by(body.len() as u64);
     connection.charge(body.len());
     // As Node reads it: a byte that is no UTF-8 becomes U+FFFD.
     let text = String::from_utf8_lossy(&body);
@@ -83,38 +85,14 @@ pub(super) async fn post(
     }
 }
 
-/// Why a body could not be read.
-enum Unread {
-    TooLong,
-    Broken,
-}
-
-/// The whole body, copied: its pieces would each keep the buffer that they were read into, which
-/// makes a body of one-byte chunks cost many times its length.
-async fn read_to_end(body: &mut Body, limit: usize) -> Result<BytesMut, Unread> {
-    if body.size_hint().lower() > limit as u64 {
-        return Err(Unread::TooLong);
-    }
-    let mut bytes = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() {
-            if bytes.len() + data.len() > limit {
-                return Err(Unread::TooLong);
-            }
-            bytes.extend_from_slice(&data);
-        }
-    }
-    Ok(bytes)
-}
-
 /// Reads the rest of a body that is too long, as far as the client's budget allows: a connection that
 /// is closed with unread bytes is reset, and the client may not see the response.
-async fn discard(connection: &Connection, mut body: Body) {
-    while connection.is_open()
-        && let Some(Ok(frame)) = body.frame().await
-    {
-        connection.charge(frame.data_ref().map_or(0, Bytes::len));
-    }
+async fn discard_rest(connection: &Connection, body: Body) {
+    discard(body, |length| {
+        connection.charge(length);
+        connection.is_open()
+    })
+    .await;
 }
 
 #[cfg(test)]
@@ -143,7 +121,7 @@ mod tests {
             count.fetch_add(1, Ordering::Relaxed);
             Ok::<_, std::convert::Infallible>(Bytes::from_static(&[0; 100]))
         });
-        discard(connection, Body::from_stream(pieces)).await;
+        discard_rest(connection, Body::from_stream(pieces)).await;
         read.load(Ordering::Relaxed)
     }
 

@@ -17,7 +17,7 @@ pub(super) enum RawStream {
 }
 
 /// A stream that is to become a WebSocket.
-pub(super) struct Accepted {
+pub(super) struct Handover {
     pub(super) stream: RawStream,
     /// What the client has sent right behind its request; a copy, as the original pins the buffer that
     /// the request was read into.
@@ -28,9 +28,9 @@ pub(super) struct Accepted {
 
 impl RawStream {
     /// Takes over the stream that was accepted.
-    pub(super) fn of(upgraded: Upgraded) -> Option<Accepted> {
+    pub(super) fn of(upgraded: Upgraded) -> Option<Handover> {
         let parts = Stream::into_parts(upgraded)?;
-        Some(Accepted {
+        Some(Handover {
             stream: Self::Tcp(parts.tcp),
             early: parts.read.to_vec(),
             answer: parts.answer,

@@ -9,6 +9,7 @@ use http::{
 use tungstenite::handshake::derive_accept_key;
 
 use super::{entrance::Credentials, packet::Token};
+use crate::stream::header::{has_token, list};
 
 /// Why Engine.IO refuses a request, as `{"code":N,"message":"…"}` with status 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,19 +123,6 @@ fn is_upgrade<B>(request: &Request<B>) -> bool {
     request.version() >= Version::HTTP_11
         && has_token(headers, header::CONNECTION, "upgrade")
         && has_token(headers, header::UPGRADE, "websocket")
-}
-
-/// Whether a header that is a list has this token, in any case; its lines are one list (RFC 9110,
-/// 5.3).
-fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    let mut found = list(headers, name);
-    found.any(|found| found.eq_ignore_ascii_case(token.as_bytes()))
-}
-
-fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
-    let lines = headers.get_all(name).into_iter();
-    let members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    members.map(<[u8]>::trim_ascii)
 }
 
 /// The value of a header that occurs exactly once.

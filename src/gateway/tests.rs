@@ -28,7 +28,7 @@ pub(super) fn engine() -> Arc<Engine> {
         &lifecycle,
     );
     let reloadable = Reloadable::new(&config).expect("a key");
-    let entrance = Entrance::new(node, &lifecycle);
+    let entrance = Entrance::new(node);
     Engine::start(&config, Current::new(reloadable), entrance, &lifecycle)
 }
 

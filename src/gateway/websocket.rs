@@ -18,7 +18,7 @@ use super::{
     entrance::Credentials,
     frames::{Frames, Message, Violation},
     packet::{self, Packet},
-    raw_stream::{Accepted, RawStream},
+    raw_stream::{Handover, RawStream},
 };
 
 /// The size of the read buffer; there is one per thread, so connections need none.
@@ -30,12 +30,12 @@ thread_local! {
 
 /// Opens a connection on the WebSocket that the request is about to become.
 pub(super) async fn open(place: Place, on_upgrade: OnUpgrade, credentials: Option<Credentials>) {
-    if let Some(accepted) = upgraded(on_upgrade).await {
-        let Accepted {
+    if let Some(handover) = upgraded(on_upgrade).await {
+        let Handover {
             stream,
             early,
             answer,
-        } = accepted;
+        } = handover;
         let connection = Connection::open_websocket(place, credentials, stream, &answer);
         carry(connection, Frames::default(), early);
     }
@@ -44,14 +44,14 @@ pub(super) async fn open(place: Place, on_upgrade: OnUpgrade, credentials: Optio
 /// Upgrades a client that polls to the WebSocket that the request is about to become, once the client
 /// has probed it and asks for it.
 pub(super) async fn upgrade(connection: Arc<Connection>, on_upgrade: OnUpgrade) {
-    let Some(accepted) = upgraded(on_upgrade).await else {
+    let Some(handover) = upgraded(on_upgrade).await else {
         return connection.abandon_upgrade();
     };
-    let Accepted {
+    let Handover {
         mut stream,
         mut early,
         answer,
-    } = accepted;
+    } = handover;
     if !writes(&mut stream, &answer) {
         return connection.abandon_upgrade();
     }
@@ -134,14 +134,14 @@ fn writes(stream: &mut RawStream, bytes: &[u8]) -> bool {
     stream.try_write(&[IoSlice::new(bytes)]).ok() == Some(bytes.len())
 }
 
-async fn upgraded(on_upgrade: OnUpgrade) -> Option<Accepted> {
+async fn upgraded(on_upgrade: OnUpgrade) -> Option<Handover> {
     match on_upgrade.await {
         Ok(upgraded) => {
-            let accepted = RawStream::of(upgraded);
-            if accepted.is_none() {
+            let handover = RawStream::of(upgraded);
+            if handover.is_none() {
                 tracing::error!("an upgraded stream is not the one that was accepted");
             }
-            accepted
+            handover
         }
         Err(error) => {
             tracing::debug!(%error, "a client left in the middle of its upgrade");
@@ -153,17 +153,17 @@ async fn upgraded(on_upgrade: OnUpgrade) -> Option<Accepted> {
 /// Carries packets for a connection in a task of its own. The task ends with the connection, which the
 /// registry holds and a drain ends, so it is not tracked a second time: that costs 100 bytes a client.
 fn carry(connection: Arc<Connection>, frames: Frames, mut early: Vec<u8>) {
-    let mut carrier = Carrier { connection, frames };
-    carrier.read(&mut early);
-    tokio::spawn(carrier);
+    let mut reader = Reader { connection, frames };
+    reader.read(&mut early);
+    tokio::spawn(reader);
 }
 
-struct Carrier {
+struct Reader {
     connection: Arc<Connection>,
     frames: Frames,
 }
 
-impl Carrier {
+impl Reader {
     fn read(&mut self, bytes: &mut [u8]) {
         let connection = &self.connection;
         let limit = connection.engine().socketio.max_payload;
@@ -186,7 +186,7 @@ impl Carrier {
     }
 }
 
-impl Future for Carrier {
+impl Future for Reader {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn the_task_of_an_idle_client_is_small() {
-        assert_eq!(size_of::<Carrier>(), 16);
+        assert_eq!(size_of::<Reader>(), 16);
     }
 
     #[derive(Default)]
@@ -244,14 +244,14 @@ mod tests {
         while server.peek(&mut arrived).await.expect("it is whole") <= SCRATCH {
             tokio::task::yield_now().await;
         }
-        let mut carrier = Carrier {
+        let mut reader = Reader {
             connection: Connection::open_websocket(place(&engine()), None, stream, b""),
             frames: Frames::default(),
         };
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(woken.clone());
         let mut context = Context::from_waker(&waker);
-        assert!(Pin::new(&mut carrier).poll(&mut context).is_pending());
+        assert!(Pin::new(&mut reader).poll(&mut context).is_pending());
         assert!(
             woken.0.load(Ordering::Relaxed),
             "it has read {sent} bytes at once"

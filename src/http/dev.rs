@@ -61,7 +61,7 @@ async fn emit(
     })?;
     let body = String::from_utf8_lossy(&body);
     let members = Members::parse(&body).map_err(|_| ErrorCode::InvalidJson)?;
-    let name = members
+    let (name, _) = members
         .text("event")
         .and_then(|name| context.current.load().events.parse(&name))
         .ok_or(ErrorCode::InvalidEvent)?;

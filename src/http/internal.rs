@@ -1,32 +1,25 @@
 //! The internal routes, which backends call with a bearer secret.
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Instant};
 
 use axum::{
     Json,
     response::{IntoResponse, Response},
 };
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header, request::Parts};
-use http_body_util::BodyExt;
-use hyper::body::Body as _;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header, request::Parts};
 use serde_json::{json, value::RawValue};
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{sync::oneshot, time};
 use url::form_urlencoded;
 
-use super::{Context, error::Error, prefer::preference, request_id, unread::Unread, users};
+use super::{Context, error::Error, prefer::preference, request_id, users};
 use crate::{
     id::{IdFormat, InvalidId, SessionId, UserId},
     metrics::{FORCE_LOGOUTS, KICKS},
     node::{LoggedOut, LogoutError},
     reload::ReloadError,
-    secret::Secret,
     session::SessionStore,
+    stream::body::{ReadError, Unread, read_to_end},
     telemetry::{Act, Done, audit},
     wire::{
         EmitAnswer, ErrorBody, ErrorCode, Event, LogoutAnswer, LogoutReason, Members,
@@ -34,35 +27,12 @@ use crate::{
     },
 };
 
-/// Headers that browsers add and scripts in them cannot remove (Fetch metadata, client hints).
-const BROWSER_HEADERS: [HeaderName; 3] = [
-    HeaderName::from_static("sec-fetch-mode"),
-    HeaderName::from_static("sec-fetch-site"),
-    HeaderName::from_static("sec-ch-ua"),
-];
 /// The most sessions in one answer.
 const PAGE: usize = 1_000;
 
 /// Whether the path is one for backends and operators only.
 pub(super) fn is_route(path: &str) -> bool {
     path == "/internal" || path.starts_with("/internal/")
-}
-
-/// Lets in callers that are no browsers and know the secret; before any body is read.
-///
-/// # Errors
-/// Why the caller is refused.
-pub(super) fn check_caller(headers: &HeaderMap, context: &Context) -> Result<(), ErrorCode> {
-    let given = |name: &HeaderName| {
-        let mut values = headers.get_all(name).iter();
-        values.any(|value| !value.is_empty())
-    };
-    if BROWSER_HEADERS.iter().any(given) {
-        return Err(ErrorCode::Forbidden);
-    }
-    knows_one_of(&context.current.load().internal, headers)
-        .then_some(())
-        .ok_or(ErrorCode::Unauthorized)
 }
 
 /// Whether a line of the log will mention the request, unless it fails.
@@ -111,32 +81,6 @@ pub(super) async fn answer(context: Arc<Context>, request: Request<Unread>) -> R
     response
 }
 
-/// Whether the caller sends one of these secrets as its bearer token.
-pub(super) fn knows_one_of<'a>(
-    secrets: impl IntoIterator<Item = &'a Secret>,
-    headers: &HeaderMap,
-) -> bool {
-    let Some(given) = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| bearer(value.as_bytes()))
-    else {
-        return false;
-    };
-    // All are compared, so that the time does not tell which one is close.
-    secrets
-        .into_iter()
-        .fold(false, |found, secret| found | secret.matches(given))
-}
-
-/// The text behind `Bearer`, its scheme in any case and with any blanks around (RFC 6750).
-fn bearer(value: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(value).ok()?.trim();
-    let (scheme, secret) = text.split_once([' ', '\t'])?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then_some(secret.trim())
-}
-
 /// `POST /internal/emit`
 async fn emit(
     context: &Context,
@@ -145,21 +89,19 @@ async fn emit(
     body: Unread,
 ) -> Result<Response, Error> {
     let current = context.current.get();
-    let (user, event) = {
+    let (user, event, position) = {
         let body = read(context, headers, body).await?;
         let body = text_of(&body);
         let members = Members::parse(&body).map_err(|_| ErrorCode::InvalidJson)?;
         let user = user_of(context, &members)?;
         let name = members.text("event");
         let name = name.and_then(|text| current.events.parse(&text));
-        let name = name.ok_or(ErrorCode::InvalidEvent)?;
+        let (name, position) = name.ok_or(ErrorCode::InvalidEvent)?;
         let payload = members.get("payload").unwrap_or(RawValue::NULL);
         // A large body and its copy need not both wait for Redis.
-        (user, Event::new(name, payload.get()))
+        (user, Event::new(name, payload.get()), position)
     };
-    if let Some(index) = current.events.position(event.name.as_str()) {
-        current.emits[index].inc();
-    }
+    current.emits[position].inc();
     match context.node.emit(&user, &event).await {
         Ok(reach) => {
             context.complete.observe(started.elapsed().as_secs_f64());
@@ -338,7 +280,11 @@ fn sessions(context: &Context, query: &str) -> Result<Json<SessionsAnswer>, Erro
 }
 
 /// The bytes of a JSON body; `{}` for none, and for any other content type.
-async fn read(context: &Context, headers: &HeaderMap, body: Unread) -> Result<Bytes, ErrorCode> {
+async fn read(
+    context: &Context,
+    headers: &HeaderMap,
+    mut body: Unread,
+) -> Result<Bytes, ErrorCode> {
     const NONE: Bytes = Bytes::from_static(b"{}");
     if !is_json(headers) {
         return Ok(NONE);
@@ -349,7 +295,13 @@ async fn read(context: &Context, headers: &HeaderMap, body: Unread) -> Result<By
     if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
         return Err(ErrorCode::UnsupportedEncoding);
     }
-    let bytes = read_bounded(body, context.max_body, context.body_timeout).await?;
+    let deadline = time::Instant::now() + context.body_timeout;
+    let read = read_to_end(&mut body, context.max_body, deadline).await;
+    let bytes = read.map_err(|error| match error {
+        ReadError::TooLong => ErrorCode::PayloadTooLarge,
+        ReadError::TooSlow => ErrorCode::RequestTimeout,
+        ReadError::Broken => ErrorCode::InvalidJson,
+    })?;
     Ok(if bytes.is_empty() { NONE } else { bytes })
 }
 
@@ -369,33 +321,6 @@ fn is_json(headers: &HeaderMap) -> bool {
         .and_then(|text| text.split(';').next())
         .unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
-}
-
-async fn read_bounded(body: Unread, limit: usize, within: Duration) -> Result<Bytes, ErrorCode> {
-    timeout(within, read_to_end(body, limit))
-        .await
-        .unwrap_or(Err(ErrorCode::RequestTimeout))
-}
-
-/// The whole body. One that has come in one piece, as most have, is not copied.
-async fn read_to_end(mut body: Unread, limit: usize) -> Result<Bytes, ErrorCode> {
-    if body.size_hint().lower() > limit as u64 {
-        return Err(ErrorCode::PayloadTooLarge);
-    }
-    let mut pieces = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(piece) = frame.map_err(|_| ErrorCode::InvalidJson)?.into_data() else {
-            continue;
-        };
-        if pieces.len() + piece.len() > limit {
-            return Err(ErrorCode::PayloadTooLarge);
-        }
-        if pieces.is_empty() && body.is_end_stream() {
-            return Ok(piece);
-        }
-        pieces.extend_from_slice(&piece);
-    }
-    Ok(pieces.freeze())
 }
 
 fn user_of(context: &Context, members: &Members<'_>) -> Result<UserId, ErrorCode> {
@@ -419,24 +344,4 @@ fn id<'a>(members: &Members<'a>, key: &str, format: &IdFormat) -> Option<Cow<'a,
 /// Whether the caller wants more than the TypeScript server answered (RFC 7240, 4.2).
 fn prefers_representation(headers: &HeaderMap) -> bool {
     preference(headers, "return").is_some_and(|form| form.eq_ignore_ascii_case("representation"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bearer_is_found_behind_any_spelling_of_the_scheme() {
-        for value in [
-            "Bearer s3cret",
-            "bearer   s3cret",
-            "BEARER\ts3cret ",
-            " Bearer s3cret",
-        ] {
-            assert_eq!(bearer(value.as_bytes()), Some("s3cret"), "{value:?}");
-        }
-        for value in ["s3cret", "Bearer", "Basic s3cret", "Bearers3cret", ""] {
-            assert_eq!(bearer(value.as_bytes()), None, "{value:?}");
-        }
-    }
 }

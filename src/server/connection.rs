@@ -23,7 +23,7 @@ use crate::{
     http::Api,
     lifecycle::Lifecycle,
     metrics::{Counter, PROXY_PROTOCOL_REFUSALS},
-    stream::{Accepted, ProxyHeaderError, Stream, TrustedProxies},
+    stream::{Accepted, ProxyHeaderError, Stream, TrustedProxies, header::has_token},
     telemetry::Episode,
 };
 
@@ -269,14 +269,7 @@ fn keep_alive_header(keep_alive: Duration) -> Option<HeaderValue> {
 
 /// Whether the connection can serve another request after this one (RFC 9112, 9.3).
 fn stays_open(version: Version, headers: &HeaderMap) -> bool {
-    let has = |option: &str| {
-        let values = headers.get_all(header::CONNECTION).into_iter();
-        let options = values
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','));
-        let mut options = options.map(str::trim);
-        options.any(|given| given.eq_ignore_ascii_case(option))
-    };
+    let has = |option| has_token(headers, header::CONNECTION, option);
     !has("close") && (version == Version::HTTP_11 || has("keep-alive"))
 }
 

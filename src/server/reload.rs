@@ -5,7 +5,6 @@ use tokio::{signal::unix::Signal, sync::mpsc, task::spawn_blocking};
 use super::systemd;
 use crate::{
     config::{Loaded, Sources, load},
-    id::IdFormats,
     lifecycle::Lifecycle,
     metrics::{Counter, RELOADS},
     reload::{Current, ReloadError, ReloadRequest, Reloadable, is_reloaded},
@@ -73,9 +72,8 @@ impl Reloader {
         }
         systemd::reloading();
         let sources = self.sources.clone();
-        let ids = self.started.config.ids.clone();
         let current = self.current.clone();
-        let read = spawn_blocking(move || read(&sources, &ids, &current)).await;
+        let read = spawn_blocking(move || read(&sources, &current)).await;
         let read = read.unwrap_or_else(|panic| Err(mistake(panic)));
         let done = read.and_then(|(loaded, next)| self.apply(loaded, next));
         if !self.lifecycle.is_draining() {
@@ -133,20 +131,13 @@ impl Reloader {
 }
 
 /// Reads all sources; every mistake counts, also one in a setting that needs a restart.
-fn read(
-    sources: &Sources,
-    ids: &IdFormats,
-    current: &Current,
-) -> Result<(Loaded, Reloadable), ReloadError> {
+fn read(sources: &Sources, current: &Current) -> Result<(Loaded, Reloadable), ReloadError> {
     let loaded = load(sources).and_then(|settings| settings.resolve());
     let loaded = loaded.map_err(|problems| {
         let problems = problems.iter().map(str::to_owned);
         ReloadError::Mistakes(problems.collect())
     })?;
-    let next = current
-        .load()
-        .replaced(&loaded.config, ids)
-        .map_err(mistake)?;
+    let next = current.load().replaced(&loaded.config).map_err(mistake)?;
     Ok((loaded, next))
 }
 

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     hub::Farewell,
+    label::labels,
     wire::{EVENT_EXPIRED, EVENT_LOGOUT, Frame},
 };
 
@@ -22,43 +23,26 @@ const POLL_LIMIT: Duration = Duration::from_secs(3);
 /// long a client of a node that drains may take to fetch what is queued.
 const LINGER_LIMIT: Duration = Duration::from_secs(2);
 
-macro_rules! endings {
-    ($($ending:ident => $label:literal,)*) => {
-        /// Why a connection ends.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(in crate::gateway) enum Ending {
-            $($ending,)*
-        }
-
-        impl Ending {
-            pub(in crate::gateway) const ALL: [Self; [$($label),*].len()] = [$(Self::$ending),*];
-
-            pub(in crate::gateway) fn label(self) -> &'static str {
-                match self {
-                    $(Self::$ending => $label,)*
-                }
-            }
-        }
-    };
-}
-
-endings! {
-    ClientClosed => "client_closed",
-    ConnectionLost => "connection_lost",
-    Dismissed => "dismissed",
-    Draining => "draining",
-    Flooding => "flooding",
-    MessageTooLong => "message_too_long",
-    NotJoined => "not_joined",
-    NotText => "not_text",
-    OverlappingPolls => "overlapping_polls",
-    OverlappingPosts => "overlapping_posts",
-    PingTimeout => "ping_timeout",
-    ProtocolViolated => "protocol_violated",
-    SlowReader => "slow_reader",
-    TooManyConnects => "too_many_connects",
-    Unreadable => "unreadable",
-    WriteStalled => "write_stalled",
+labels! {
+    /// Why a connection ends.
+    pub(in crate::gateway) enum Ending {
+        ClientClosed => "client_closed",
+        ConnectionLost => "connection_lost",
+        Dismissed => "dismissed",
+        Draining => "draining",
+        Flooding => "flooding",
+        MessageTooLong => "message_too_long",
+        NotJoined => "not_joined",
+        NotText => "not_text",
+        OverlappingPolls => "overlapping_polls",
+        OverlappingPosts => "overlapping_posts",
+        PingTimeout => "ping_timeout",
+        ProtocolViolated => "protocol_violated",
+        SlowReader => "slow_reader",
+        TooManyConnects => "too_many_connects",
+        Unreadable => "unreadable",
+        WriteStalled => "write_stalled",
+    }
 }
 
 impl Ending {
@@ -189,7 +173,7 @@ impl Locked<'_> {
             self.ending = Some(Ending::ConnectionLost);
         }
         self.phase = Phase::Ended(last_word);
-        let carrier = self.transport.carrier();
+        let kind = self.transport.kind();
         self.transport = Transport::None;
         self.outbox = Default::default();
         self.credentials = None;
@@ -198,8 +182,8 @@ impl Locked<'_> {
         let had_joined = self.join_by == Tick::NEVER;
         self.join_by = Tick::NEVER;
         self.connection.engine.capacity.ended(had_joined);
-        if let Some(carrier) = carrier.filter(|_| had_joined) {
-            self.connection.engine.meters.of(carrier).joined.dec();
+        if let Some(kind) = kind.filter(|_| had_joined) {
+            self.connection.engine.meters.of(kind).joined.dec();
         }
         self.expiry_at = Tick::NEVER;
         self.cut_at = Tick::NEVER;

@@ -143,8 +143,8 @@ impl Locked<'_> {
         self.join_by = engine.ticker.after(engine.socketio.connect_timeout);
         engine.capacity.left();
         engine.access.left(&self.connection.sid);
-        if let Some(carrier) = self.transport.carrier() {
-            engine.meters.of(carrier).joined.dec();
+        if let Some(kind) = self.transport.kind() {
+            engine.meters.of(kind).joined.dec();
         }
         admitted
     }

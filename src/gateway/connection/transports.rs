@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    super::{packet, raw_stream::RawStream, ticker::Tick},
+    super::{engine::TransportKind, packet, raw_stream::RawStream, ticker::Tick},
     Connection, Ending, LastWord, Phase, Transport, Upgrade,
     locked::Locked,
 };
@@ -91,8 +91,8 @@ impl Connection {
         self.engine.access.upgraded(&self.sid);
         if locked.join_by == Tick::NEVER {
             let meters = &self.engine.meters;
-            meters.polling.joined.dec();
-            meters.websocket.joined.inc();
+            meters.of(TransportKind::Polling).joined.dec();
+            meters.of(TransportKind::WebSocket).joined.inc();
         }
         locked.wakes_poll = true;
         if locked.phase == Phase::Closing {
@@ -153,7 +153,8 @@ impl Connection {
                 locked.finish(LastWord::Close);
                 return Poll::Ready(None);
             }
-            self.engine.meters.websocket.received.inc_by(read as u64);
+            let meters = self.engine.meters.of(TransportKind::WebSocket);
+            meters.received.inc_by(read as u64);
             locked.charge(read);
             // What comes after the close frame is read and dropped.
             if locked.phase == Phase::Open {
@@ -178,7 +179,7 @@ impl Connection {
         if !locked.outbox.is_empty() {
             let limit = self.engine.socketio.max_payload;
             let packets = locked.outbox.take_payload(limit);
-            self.engine.meters.polling.sent.inc_by(packets.len() as u64);
+            self.engine.meters.polled.inc_by(packets.len() as u64);
             locked.in_flight += packets.len();
             // The client has got its last packets.
             if locked.phase == Phase::Closing && locked.outbox.is_empty() {
