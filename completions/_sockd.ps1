@@ -186,6 +186,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             [CompletionResult]::new('ls', 'ls', [CompletionResultType]::ParameterValue, 'List the active sessions, from Redis or from a node that keeps them in memory')
+            [CompletionResult]::new('show', 'show', [CompletionResultType]::ParameterValue, 'Show a user''s session and sockets, on all nodes')
             [CompletionResult]::new('rm', 'rm', [CompletionResultType]::ParameterValue, 'Remove a user''s stored session, so that the next session that comes is adopted')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
@@ -197,6 +198,18 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             [CompletionResult]::new('--secret-file', '--secret-file', [CompletionResultType]::ParameterName, 'A file with the secret for a node''s internal API, - for stdin; not needed for Redis [default: the configured secret]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print one JSON object per line')
+            [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
+        'sockd;sessions;show' {
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'The node''s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]')
+            [CompletionResult]::new('--secret-file', '--secret-file', [CompletionResultType]::ParameterName, 'A file with the secret for the internal API, - for stdin [default: the configured secret]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the result as JSON')
             [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
@@ -218,11 +231,15 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
         }
         'sockd;sessions;help' {
             [CompletionResult]::new('ls', 'ls', [CompletionResultType]::ParameterValue, 'List the active sessions, from Redis or from a node that keeps them in memory')
+            [CompletionResult]::new('show', 'show', [CompletionResultType]::ParameterValue, 'Show a user''s session and sockets, on all nodes')
             [CompletionResult]::new('rm', 'rm', [CompletionResultType]::ParameterValue, 'Remove a user''s stored session, so that the next session that comes is adopted')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
         'sockd;sessions;help;ls' {
+            break
+        }
+        'sockd;sessions;help;show' {
             break
         }
         'sockd;sessions;help;rm' {
@@ -361,10 +378,14 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
         }
         'sockd;help;sessions' {
             [CompletionResult]::new('ls', 'ls', [CompletionResultType]::ParameterValue, 'List the active sessions, from Redis or from a node that keeps them in memory')
+            [CompletionResult]::new('show', 'show', [CompletionResultType]::ParameterValue, 'Show a user''s session and sockets, on all nodes')
             [CompletionResult]::new('rm', 'rm', [CompletionResultType]::ParameterValue, 'Remove a user''s stored session, so that the next session that comes is adopted')
             break
         }
         'sockd;help;sessions;ls' {
+            break
+        }
+        'sockd;help;sessions;show' {
             break
         }
         'sockd;help;sessions;rm' {

@@ -133,6 +133,9 @@ _sockd() {
             sockd__subcmd__help__subcmd__sessions,rm)
                 cmd="sockd__subcmd__help__subcmd__sessions__subcmd__rm"
                 ;;
+            sockd__subcmd__help__subcmd__sessions,show)
+                cmd="sockd__subcmd__help__subcmd__sessions__subcmd__show"
+                ;;
             sockd__subcmd__help__subcmd__token,check)
                 cmd="sockd__subcmd__help__subcmd__token__subcmd__check"
                 ;;
@@ -148,6 +151,9 @@ _sockd() {
             sockd__subcmd__sessions,rm)
                 cmd="sockd__subcmd__sessions__subcmd__rm"
                 ;;
+            sockd__subcmd__sessions,show)
+                cmd="sockd__subcmd__sessions__subcmd__show"
+                ;;
             sockd__subcmd__sessions__subcmd__help,help)
                 cmd="sockd__subcmd__sessions__subcmd__help__subcmd__help"
                 ;;
@@ -156,6 +162,9 @@ _sockd() {
                 ;;
             sockd__subcmd__sessions__subcmd__help,rm)
                 cmd="sockd__subcmd__sessions__subcmd__help__subcmd__rm"
+                ;;
+            sockd__subcmd__sessions__subcmd__help,show)
+                cmd="sockd__subcmd__sessions__subcmd__help__subcmd__show"
                 ;;
             sockd__subcmd__token,check)
                 cmd="sockd__subcmd__token__subcmd__check"
@@ -652,7 +661,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__help__subcmd__sessions)
-            opts="ls rm"
+            opts="ls show rm"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -680,6 +689,20 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__help__subcmd__sessions__subcmd__rm)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sockd__subcmd__help__subcmd__sessions__subcmd__show)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -898,7 +921,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__sessions)
-            opts="-h -V --config --help --version ls rm help"
+            opts="-h -V --config --help --version ls show rm help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -916,7 +939,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__sessions__subcmd__help)
-            opts="ls rm help"
+            opts="ls show rm help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -971,6 +994,20 @@ _sockd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        sockd__subcmd__sessions__subcmd__help__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         sockd__subcmd__sessions__subcmd__ls)
             opts="-h -V --user --limit --json --proxy --url --secret-file --config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -1006,6 +1043,32 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__sessions__subcmd__rm)
+            opts="-h -V --json --url --secret-file --proxy --config --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --secret-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sockd__subcmd__sessions__subcmd__show)
             opts="-h -V --json --url --secret-file --proxy --config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

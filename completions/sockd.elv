@@ -169,6 +169,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand -V 'Print version'
             cand --version 'Print version'
             cand ls 'List the active sessions, from Redis or from a node that keeps them in memory'
+            cand show 'Show a user''s session and sockets, on all nodes'
             cand rm 'Remove a user''s stored session, so that the next session that comes is adopted'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
@@ -179,6 +180,17 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand --secret-file 'A file with the secret for a node''s internal API, - for stdin; not needed for Redis [default: the configured secret]'
             cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
             cand --json 'Print one JSON object per line'
+            cand --proxy 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
+            cand -h 'Print help'
+            cand --help 'Print help'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'sockd;sessions;show'= {
+            cand --url 'The node''s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]'
+            cand --secret-file 'A file with the secret for the internal API, - for stdin [default: the configured secret]'
+            cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
+            cand --json 'Print the result as JSON'
             cand --proxy 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
             cand -h 'Print help'
             cand --help 'Print help'
@@ -198,10 +210,13 @@ set edit:completion:arg-completer[sockd] = {|@words|
         }
         &'sockd;sessions;help'= {
             cand ls 'List the active sessions, from Redis or from a node that keeps them in memory'
+            cand show 'Show a user''s session and sockets, on all nodes'
             cand rm 'Remove a user''s stored session, so that the next session that comes is adopted'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'sockd;sessions;help;ls'= {
+        }
+        &'sockd;sessions;help;show'= {
         }
         &'sockd;sessions;help;rm'= {
         }
@@ -315,9 +330,12 @@ set edit:completion:arg-completer[sockd] = {|@words|
         }
         &'sockd;help;sessions'= {
             cand ls 'List the active sessions, from Redis or from a node that keeps them in memory'
+            cand show 'Show a user''s session and sockets, on all nodes'
             cand rm 'Remove a user''s stored session, so that the next session that comes is adopted'
         }
         &'sockd;help;sessions;ls'= {
+        }
+        &'sockd;help;sessions;show'= {
         }
         &'sockd;help;sessions;rm'= {
         }

@@ -133,12 +133,13 @@ complete -c sockd -n "__fish_sockd_using_subcommand token; and __fish_seen_subco
 complete -c sockd -n "__fish_sockd_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "mint" -d 'Mint a token, or many for a load test'
 complete -c sockd -n "__fish_sockd_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "check" -d 'Check whether the server would accept a token, and if not, exactly why'
 complete -c sockd -n "__fish_sockd_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c sockd -n "__fish_sockd_using_subcommand sessions; and not __fish_seen_subcommand_from ls rm help" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
-complete -c sockd -n "__fish_sockd_using_subcommand sessions; and not __fish_seen_subcommand_from ls rm help" -s h -l help -d 'Print help'
-complete -c sockd -n "__fish_sockd_using_subcommand sessions; and not __fish_seen_subcommand_from ls rm help" -s V -l version -d 'Print version'
-complete -c sockd -n "__fish_sockd_using_subcommand sessions; and not __fish_seen_subcommand_from ls rm help" -f -a "ls" -d 'List the active sessions, from Redis or from a node that keeps them in memory'
-complete -c sockd -n "__fish_sockd_using_subcommand sessions; and not __fish_seen_subcommand_from ls rm help" -f -a "rm" -d 'Remove a user\'s stored session, so that the next session that comes is adopted'
-complete -c sockd -n "__fish_sockd_using_subcommand sessions; and not __fish_seen_subcommand_from ls rm help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and not __fish_seen_subcommand_from ls show rm help" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and not __fish_seen_subcommand_from ls show rm help" -s h -l help -d 'Print help'
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and not __fish_seen_subcommand_from ls show rm help" -s V -l version -d 'Print version'
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and not __fish_seen_subcommand_from ls show rm help" -f -a "ls" -d 'List the active sessions, from Redis or from a node that keeps them in memory'
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and not __fish_seen_subcommand_from ls show rm help" -f -a "show" -d 'Show a user\'s session and sockets, on all nodes'
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and not __fish_seen_subcommand_from ls show rm help" -f -a "rm" -d 'Remove a user\'s stored session, so that the next session that comes is adopted'
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and not __fish_seen_subcommand_from ls show rm help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l user -d 'List only this user\'s session' -r
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l limit -d 'List at most N sessions' -r
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l url -d 'Ask this node, which keeps its sessions in memory, instead of the configured Redis; without a Redis, a node is always asked [default: SOCKD_URL, else the configured host and port]' -r
@@ -148,6 +149,13 @@ complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_su
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l proxy -d 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -s V -l version -d 'Print version'
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from show" -l url -d 'The node\'s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]' -r
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from show" -l secret-file -d 'A file with the secret for the internal API, - for stdin [default: the configured secret]' -r -F
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from show" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from show" -l json -d 'Print the result as JSON'
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from show" -l proxy -d 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from show" -s V -l version -d 'Print version'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from rm" -l url -d 'The node\'s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]' -r
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from rm" -l secret-file -d 'A file with the secret for the internal API, - for stdin [default: the configured secret]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from rm" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
@@ -156,6 +164,7 @@ complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_su
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from rm" -s V -l version -d 'Print version'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from help" -f -a "ls" -d 'List the active sessions, from Redis or from a node that keeps them in memory'
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show a user\'s session and sockets, on all nodes'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from help" -f -a "rm" -d 'Remove a user\'s stored session, so that the next session that comes is adopted'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c sockd -n "__fish_sockd_using_subcommand doctor" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
@@ -207,6 +216,7 @@ complete -c sockd -n "__fish_sockd_using_subcommand help; and not __fish_seen_su
 complete -c sockd -n "__fish_sockd_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "mint" -d 'Mint a token, or many for a load test'
 complete -c sockd -n "__fish_sockd_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "check" -d 'Check whether the server would accept a token, and if not, exactly why'
 complete -c sockd -n "__fish_sockd_using_subcommand help; and __fish_seen_subcommand_from sessions" -f -a "ls" -d 'List the active sessions, from Redis or from a node that keeps them in memory'
+complete -c sockd -n "__fish_sockd_using_subcommand help; and __fish_seen_subcommand_from sessions" -f -a "show" -d 'Show a user\'s session and sockets, on all nodes'
 complete -c sockd -n "__fish_sockd_using_subcommand help; and __fish_seen_subcommand_from sessions" -f -a "rm" -d 'Remove a user\'s stored session, so that the next session that comes is adopted'
 complete -c sockd -n "__fish_sockd_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "check" -d 'Check the configuration, and list every problem'
 complete -c sockd -n "__fish_sockd_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "show" -d 'Print every setting with its value and origin; secrets are redacted'

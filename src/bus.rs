@@ -10,11 +10,11 @@ use std::{error::Error, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use thiserror::Error;
 
-use self::redis::{PeerTooOld, Question, RedisBus, Reply, Subscription};
+use self::redis::{PeerAnswer, PeerTooOld, Question, RedisBus, Reply, Subscription};
 use crate::{
     id::{NodeId, SessionId, UserId},
     redis::{Demoted, Lost},
-    wire::{Event, LogoutReason, Publication, Sequence, UserMessage},
+    wire::{Event, Inquiry, LogoutReason, Publication, Sequence, UserMessage},
 };
 
 /// The ways to the other nodes.
@@ -36,6 +36,9 @@ pub trait Listener: Send + Sync + 'static {
     /// No session of the user is stored, and another node has sockets of this one, which it last
     /// found stored at least so long ago. Must not block.
     fn session_held(&self, user: &UserId, session: SessionId, age: Duration);
+
+    /// Another node asks something, and is to be [answered](Bus::answer). Must not block.
+    fn asked(&self, from: NodeId, seq: Sequence, inquiry: Inquiry);
 
     /// Messages may have been missed; resolves when the node has caught up.
     fn missed(&self) -> CatchUp<'_>;
@@ -217,6 +220,14 @@ impl Bus {
         match self {
             Self::Local => None,
             Self::Redis(bus) => Some(bus.ask()),
+        }
+    }
+
+    /// Asks every other node that is known to live, and gathers what they answer within the limit.
+    pub async fn ask_peers(&self, inquiry: Inquiry, limit: Duration) -> Vec<PeerAnswer> {
+        match self {
+            Self::Local => Vec::new(),
+            Self::Redis(bus) => bus.ask_peers(inquiry, limit).await,
         }
     }
 

@@ -25,7 +25,7 @@ use crate::{
     secret::Secret,
     wire::{
         EmitAnswer, EmitRequest, ForceLogoutRequest, KickRequest, LogoutAnswer, LogoutReason,
-        ReloadAnswer, SessionRemovedAnswer, SessionsAnswer, unix_path,
+        ReloadAnswer, SessionRemovedAnswer, SessionsAnswer, UserAnswer, unix_path,
     },
 };
 
@@ -166,15 +166,20 @@ impl Client {
         self.call(request).await
     }
 
+    /// Returns the user's session and sockets, on all nodes.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn user(&self, user: &UserId) -> Result<UserAnswer, ClientError> {
+        self.call(self.http.get(self.of_user(user, None))).await
+    }
+
     /// Removes the user's stored session.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub async fn remove_session(&self, user: &UserId) -> Result<SessionRemovedAnswer, ClientError> {
-        let mut url = self.endpoint("internal/users");
-        url.path_segments_mut()
-            .expect("an http URL has a path")
-            .extend([user.as_str(), "session"]);
+        let url = self.of_user(user, Some("session"));
         self.call(self.http.delete(url)).await
     }
 
@@ -218,6 +223,15 @@ impl Client {
     fn endpoint(&self, path: &str) -> Url {
         let mut url = self.base.clone();
         url.set_path(&format!("{}{path}", self.base.path()));
+        url
+    }
+
+    fn of_user(&self, user: &UserId, what: Option<&str>) -> Url {
+        let mut url = self.endpoint("internal/users");
+        let segments = [user.as_str()].into_iter().chain(what);
+        url.path_segments_mut()
+            .expect("an http URL has a path")
+            .extend(segments);
         url
     }
 

@@ -20,6 +20,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use dashmap::{DashMap, mapref::entry::Entry};
@@ -27,12 +28,13 @@ use tokio::{task::yield_now, time::Instant};
 
 use self::{
     sockets::Socket,
-    user::{Denied, Known, User},
+    user::{Denied, Known, Seat, User},
 };
 use crate::{
     id::{IdHasher, SessionId, UserId},
     lifecycle::Lifecycle,
     metrics::EVENTS_SENT,
+    stream::ClientAddress,
     wire::{Event, LogoutReason},
 };
 
@@ -56,6 +58,18 @@ pub trait Outlet: Send + Sync + 'static {
 
     /// Tells the client why it has to go, and closes its connection; `false` if it is gone already.
     fn dismiss(&self, farewell: &Farewell) -> bool;
+
+    /// What operators may want to know; `None` if the client is gone.
+    fn about(&self) -> Option<About>;
+}
+
+/// What is known of a socket's client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    pub transport: &'static str,
+    pub address: Option<ClientAddress>,
+    /// How long ago it joined.
+    pub age: Duration,
 }
 
 /// Why a socket is dismissed.
@@ -183,6 +197,17 @@ impl Hub {
         if let Some(user) = self.find(&holding.user) {
             user.told(holding);
         }
+    }
+
+    /// How many sockets the user has here, and the newest of them with their sessions, up to `limit`.
+    pub fn sockets(&self, user: &UserId, limit: usize) -> (usize, Vec<(SessionId, About)>) {
+        let user = self.find(user);
+        let (count, newest) = user.map_or_else(Default::default, |user| user.newest(limit));
+        let looked_at = newest.len();
+        // Not under the user's lock.
+        let about = |(session, outlet): Seat| Some((session, outlet.about()?));
+        let present: Vec<_> = newest.into_iter().filter_map(about).collect();
+        (count - (looked_at - present.len()), present)
     }
 
     /// Whether the user has a socket here.

@@ -2,6 +2,7 @@
 
 mod comparison;
 mod complaints;
+mod inspection;
 mod logout;
 mod store_state;
 mod upkeep;
@@ -30,7 +31,7 @@ use crate::{
     lifecycle::Lifecycle,
     metrics::{SESSIONS_ADOPTED, SOCKETS_SWEPT},
     session::{Claim, SessionError, SessionStore},
-    wire::{Event, HandshakeError},
+    wire::{Event, HandshakeError, Inquiry, Sequence},
 };
 
 /// How long a handshake or a force-logout may take in all: answered within 3 s while Redis is
@@ -299,6 +300,10 @@ impl Listener for Node {
 
     fn session_held(&self, user: &UserId, session: SessionId, age: Duration) {
         self.compare_with(user, &session, age);
+    }
+
+    fn asked(&self, from: NodeId, seq: Sequence, inquiry: Inquiry) {
+        self.reply(from, seq, inquiry);
     }
 
     fn missed(&self) -> CatchUp<'_> {

@@ -52,6 +52,7 @@ const LAST_LOG_LIMIT: Duration = Duration::from_millis(200);
 
 /// A server that is bound but does not accept connections yet.
 pub struct Server {
+    id: NodeId,
     config: Config,
     listener: Listener,
     /// Where internal routes are served, if not there.
@@ -122,7 +123,7 @@ impl Server {
         );
         lifecycle.spawn(reloader.run());
         let node = Node::start(
-            id,
+            id.clone(),
             sessions,
             bus.clone(),
             config.sessions.sweep_interval,
@@ -131,6 +132,7 @@ impl Server {
         let gateway = Gateway::new(&config, current.clone(), node.clone(), &lifecycle);
         let api = Api::new(&config, current, reloads, node, dev, &lifecycle);
         Ok(Self {
+            id,
             config,
             listener,
             internal,
@@ -158,7 +160,14 @@ impl Server {
             Some(redis) => redis.topology.to_string(),
             None => "in memory, lost when the process ends".to_owned(),
         };
-        tracing::info!(%address, internal, sessions, version = env!("CARGO_PKG_VERSION"), "listening");
+        tracing::info!(
+            %address,
+            internal,
+            sessions,
+            node = %self.id,
+            version = env!("CARGO_PKG_VERSION"),
+            "listening"
+        );
         let server = self.config.server.clone();
         let preamble = Preamble::new("server", server.proxy_protocol);
         let acceptor = Acceptor::new(server, self.gateway.clone(), self.lifecycle.clone());

@@ -32,6 +32,27 @@ pub enum Claim {
     Mismatch,
 }
 
+/// What is stored for a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    None,
+    Session {
+        session: String,
+        expiry: Expiry,
+    },
+    /// Something that is no session.
+    Other,
+}
+
+/// When a stored session expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    In(Duration),
+    Never,
+    /// Redis refuses to tell.
+    Unknown,
+}
+
 /// Why the store could not read or change a session.
 #[derive(Debug, Error)]
 pub enum SessionError {
@@ -123,6 +144,26 @@ impl SessionStore {
             Self::Redis(sessions) => {
                 let _timer = sessions.durations.read.start_timer();
                 let done = sessions.active(users).await;
+                done.map_err(|error| sessions.explain(error))
+            }
+        }
+    }
+
+    /// What is stored for the user, and until when.
+    ///
+    /// # Errors
+    /// The store cannot be reached or refuses.
+    pub async fn find(&self, user: &UserId) -> Result<Found, SessionError> {
+        match self {
+            Self::Memory(sessions) => Ok(match sessions.find(user) {
+                Some((_, session, left)) => Found::Session {
+                    session: session.into(),
+                    expiry: Expiry::In(left),
+                },
+                None => Found::None,
+            }),
+            Self::Redis(sessions) => {
+                let done = sessions.find(user).await;
                 done.map_err(|error| sessions.explain(error))
             }
         }

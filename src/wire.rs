@@ -3,13 +3,18 @@
 mod bus;
 mod event;
 mod logout;
+mod report;
 
 pub use self::{
     bus::{
-        BUS_VERSION, Build, DecodeError, NodeMessage, OwnEvents, Publication, Sequence, UserMessage,
+        BUS_VERSION, Build, DecodeError, Inquiry, NodeMessage, OwnEvents, Publication, Sequence,
+        UserMessage,
     },
     event::{Event, Frame},
     logout::{InvalidReason, LogoutReason},
+    report::{
+        Answered, AskedNode, SessionReport, SocketReport, SocketRow, SocketsReport, UserAnswer,
+    },
 };
 
 use std::{borrow::Cow, fmt};

@@ -10,6 +10,7 @@
 mod emit;
 mod hello;
 mod incoming;
+mod inquiry;
 mod meters;
 mod question;
 mod shards;
@@ -28,15 +29,16 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use self::{
-    meters::Meters,
-    state::{Action, CommandLink, ECHO_LIMIT, News, State},
-};
 pub use self::{
+    inquiry::PeerAnswer,
     question::Question,
     state::{Answer, PeerTooOld, Reply},
     subscriber::{SubscribeError, Subscriber},
     subscription::Subscription,
+};
+use self::{
+    meters::Meters,
+    state::{Action, CommandLink, ECHO_LIMIT, News, State},
 };
 use super::{Listener, NotReady, TellError};
 use crate::{
@@ -156,6 +158,11 @@ impl RedisBus {
         }
         let message = match reply {
             Reply::Disconnected(count) => NodeMessage::Disconnected { seq, count, from },
+            Reply::Sockets(report) => NodeMessage::UserSockets {
+                from: self.node.clone(),
+                seq,
+                report,
+            },
         };
         if let Err(error) = self.publish(&self.names.node(to), &message.encode()).await {
             tracing::warn!(%to, why = %error, "cannot answer another node");

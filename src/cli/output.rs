@@ -189,6 +189,35 @@ fn styled(bar: ProgressBar, template: &'static str) -> ProgressBar {
     bar
 }
 
+/// Prints rows with aligned columns.
+///
+/// # Errors
+/// Writing to stdout failed.
+pub(super) fn table<const COLUMNS: usize>(
+    rows: impl Iterator<Item = [String; COLUMNS]>,
+    results: &mut Results,
+) -> Result<(), OutputError> {
+    let rows: Vec<_> = rows.collect();
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or_default()
+    };
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    for row in &rows {
+        let cells = row.iter().zip(widths);
+        let line: String = cells
+            .map(|(cell, width)| format!("{cell:width$}  "))
+            .collect();
+        results.line(line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// Text of a server that is safe to print: an unknown one could send escape sequences.
+pub(super) fn visible(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
 /// A span of time in its two largest units: `6d 23h`, `59m 3s`.
 pub(super) fn span(seconds: u64) -> String {
     const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];

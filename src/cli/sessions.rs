@@ -1,5 +1,7 @@
 //! `sockd sessions`: the active sessions, and on how many nodes their users are online.
 
+mod show;
+
 use clap::{Args, Subcommand};
 
 use super::{
@@ -17,6 +19,8 @@ const PAGE: usize = 500;
 pub(super) enum SessionsCommand {
     /// List the active sessions, from Redis or from a node that keeps them in memory
     Ls(LsArgs),
+    /// Show a user's session and sockets, on all nodes
+    Show(show::ShowArgs),
     /// Remove a user's stored session, so that the next session that comes is adopted
     Rm(RmArgs),
 }
@@ -85,6 +89,7 @@ pub(super) struct LsArgs {
 pub(super) async fn run(command: SessionsCommand, context: &Context) -> Result<(), Failure> {
     match command {
         SessionsCommand::Ls(args) => ls(args, context).await,
+        SessionsCommand::Show(args) => show::run(args, context).await,
         SessionsCommand::Rm(args) => rm(args, context).await,
     }
 }

@@ -1,9 +1,7 @@
 //! A line in the log for each socket that ends, if `log.access` is set.
 //!
-//! Its data is kept outside the connections, so that it costs nothing when the access log is
-//! off.
-
-use std::time::Instant;
+//! What only these lines need is kept outside the connections, so that it costs nothing while the access
+//! log is off.
 
 use dashmap::DashMap;
 
@@ -18,21 +16,23 @@ const ACCESS: &str = "sockd::access";
 /// Characters of a session that are logged: enough to tell two apart.
 const SHOWN: usize = 8;
 
-/// `None` if `log.access` is off.
-pub(super) struct AccessLog(Option<DashMap<Sid, Record>>);
+/// The sockets that are in; `None` if `log.access` is off.
+pub(super) struct AccessLog(Option<DashMap<Sid, Socket>>);
 
-/// What is known of an open connection.
-struct Record {
-    address: Option<ClientAddress>,
-    transport: TransportKind,
-    socket: Option<Socket>,
-}
-
+/// Whose socket it is.
 struct Socket {
     user: UserId,
     /// The beginning of the session, which is half of a credential.
     session: String,
-    since: Instant,
+}
+
+/// How a socket ends.
+pub(super) struct Departure {
+    /// `None` once the connection has ended.
+    pub(super) kind: Option<TransportKind>,
+    pub(super) address: Option<ClientAddress>,
+    pub(super) duration_ms: u64,
+    pub(super) why: &'static str,
 }
 
 impl AccessLog {
@@ -40,72 +40,37 @@ impl AccessLog {
         Self(is_wanted.then(DashMap::new))
     }
 
-    /// A connection is open; [`Self::ended`] is called at its end.
-    pub(super) fn opened(
-        &self,
-        sid: Sid,
-        transport: TransportKind,
-        address: Option<ClientAddress>,
-    ) {
-        if let Some(records) = &self.0 {
-            let record = Record {
-                address,
-                transport,
-                socket: None,
-            };
-            records.insert(sid, record);
-        }
-    }
-
-    /// The connection has moved to a WebSocket.
-    pub(super) fn upgraded(&self, sid: &Sid) {
-        if let Some(mut record) = self.0.as_ref().and_then(|records| records.get_mut(sid)) {
-            record.transport = TransportKind::WebSocket;
-        }
-    }
-
-    /// A client has been told that it is in.
+    /// A client is in; [`Self::left`] is called when it no longer is.
     pub(super) fn joined(&self, sid: &Sid, user: &UserId, session: &SessionId) {
-        if let Some(mut record) = self.0.as_ref().and_then(|records| records.get_mut(sid)) {
-            record.socket = Some(Socket {
+        if let Some(sockets) = &self.0 {
+            let socket = Socket {
                 user: user.clone(),
                 session: beginning(session.as_str()),
-                since: Instant::now(),
-            });
+            };
+            sockets.insert(*sid, socket);
         }
     }
 
-    /// The client has left, and its connection stays open.
-    pub(super) fn left(&self, sid: &Sid) {
-        let record = self.0.as_ref().and_then(|records| records.get_mut(sid));
-        if let Some(mut record) = record
-            && let Some(socket) = record.socket.take()
-        {
-            socket.log(record.transport, record.address, "client_left");
-        }
-    }
-
-    /// The connection ends.
-    pub(super) fn ended(&self, sid: &Sid, why: &'static str) {
-        let removed = self.0.as_ref().and_then(|records| records.remove(sid));
-        if let Some((_, record)) = removed
-            && let Some(socket) = record.socket
-        {
-            socket.log(record.transport, record.address, why);
+    /// The client has left, or its connection has ended whether it was in or not.
+    pub(super) fn left(&self, sid: &Sid, departure: &Departure) {
+        let removed = self.0.as_ref().and_then(|sockets| sockets.remove(sid));
+        if let Some((_, socket)) = removed {
+            socket.log(departure);
         }
     }
 }
 
 impl Socket {
-    fn log(&self, transport: TransportKind, address: Option<ClientAddress>, why: &'static str) {
-        let Self {
-            user,
-            session,
-            since,
-        } = self;
+    fn log(&self, departure: &Departure) {
+        let Self { user, session } = self;
+        let Departure {
+            kind,
+            address,
+            duration_ms,
+            why,
+        } = departure;
         let address = address.map(tracing::field::display);
-        let transport = transport.label();
-        let duration_ms = since.elapsed().as_millis() as u64;
+        let transport = kind.map(TransportKind::label);
         tracing::info!(
             target: ACCESS,
             %user,

@@ -15,8 +15,10 @@ mod transports;
 
 use std::{
     fmt,
+    num::NonZeroU64,
     sync::{Arc, Mutex, PoisonError, Weak},
     task::Waker,
+    time::Duration,
 };
 
 use self::locked::Locked;
@@ -34,7 +36,7 @@ use super::{
 use crate::{
     auth::Identity,
     config::Limits,
-    hub::{Farewell, Outlet},
+    hub::{About, Farewell, Outlet},
     node::Admitted,
     stream::ClientAddress,
     wire::{Event, Frame, HandshakeError},
@@ -79,8 +81,9 @@ struct State {
     awaits_pong: bool,
     /// When the client must have joined; `NEVER` once it has.
     join_by: Tick,
+    joined_at: Tick,
     /// The Unix second at which the client's token expires, and when to check next.
-    expires_at: Option<u64>,
+    expires_at: Option<NonZeroU64>,
     expiry_at: Tick,
     /// When the connection is cut, unless the client reads something before.
     cut_at: Tick,
@@ -192,6 +195,7 @@ impl Connection {
             ping_at: ticker.after(engine.socketio.ping_interval),
             awaits_pong: false,
             join_by: ticker.after(engine.socketio.connect_timeout),
+            joined_at: Tick::NEVER,
             expires_at: None,
             expiry_at: Tick::NEVER,
             cut_at: Tick::NEVER,
@@ -206,9 +210,7 @@ impl Connection {
             state: Mutex::new(state),
         });
         if let Some(kind) = kind {
-            let Engine { meters, access, .. } = &*connection.engine;
-            meters.of(kind).opened.inc();
-            access.opened(connection.sid, kind, address);
+            connection.engine.meters.of(kind).opened.inc();
         }
         let mut locked = connection.lock();
         // A drain can find it from here on, and ends it behind its first packet.
@@ -286,13 +288,15 @@ impl Connection {
         }
         locked.membership = Membership::Entering;
         locked.join_by = Tick::NEVER;
+        locked.joined_at = self.engine.ticker.now();
+        let Identity { user, session, .. } = identity;
+        self.engine.access.joined(&self.sid, user, session);
         self.engine.capacity.joined();
         if let Some(kind) = locked.transport.kind() {
             self.engine.meters.of(kind).joined.inc();
         }
-        let Identity { user, session, .. } = identity;
-        self.engine.access.joined(&self.sid, user, session);
-        locked.expires_at = expires_at;
+        // One that expired at the beginning of time is refused in the handshake.
+        locked.expires_at = expires_at.and_then(NonZeroU64::new);
         locked.look_for_expiry();
         true
     }
@@ -351,6 +355,17 @@ impl Outlet for Connection {
 
     fn dismiss(&self, farewell: &Farewell) -> bool {
         self.lock().dismiss(farewell)
+    }
+
+    fn about(&self) -> Option<About> {
+        let locked = self.lock();
+        let is_in = locked.phase == Phase::Open && locked.is_member();
+        let kind = locked.transport.kind().filter(|_| is_in)?;
+        Some(About {
+            transport: kind.label(),
+            address: self.address,
+            age: Duration::from_millis(self.engine.ticker.now().since(locked.joined_at)),
+        })
     }
 }
 

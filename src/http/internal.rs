@@ -67,6 +67,10 @@ pub(super) async fn answer(context: Arc<Context>, request: Request<Unread>) -> R
         ("GET" | "HEAD", "/internal/sessions") => {
             sessions(&context, uri.query().unwrap_or_default()).into_response()
         }
+        ("GET" | "HEAD", path) => match users::parse(path) {
+            Some((id, "")) => Box::pin(users::inspect(&context, id)).await.into_response(),
+            _ => Error::from(ErrorCode::NotFound).into_response(),
+        },
         ("DELETE", path) => match users::parse(path) {
             Some((id, "/session")) => Box::pin(users::remove_session(&context, id))
                 .await

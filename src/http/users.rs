@@ -9,7 +9,7 @@ use super::{Context, error::Error};
 use crate::{
     id::UserId,
     telemetry::{Act, Done, audit},
-    wire::{ErrorCode, SessionRemovedAnswer},
+    wire::{ErrorCode, SessionRemovedAnswer, UserAnswer},
 };
 
 const PREFIX: &str = "/internal/users/";
@@ -25,6 +25,12 @@ pub(super) fn id_in(path: &str) -> Option<Range<usize>> {
 pub(super) fn parse(path: &str) -> Option<(&str, &str)> {
     let id = id_in(path)?;
     Some((&path[id.clone()], &path[id.end..]))
+}
+
+/// `GET /internal/users/ID`
+pub(super) async fn inspect(context: &Context, id: &str) -> Result<Json<UserAnswer>, Error> {
+    let user = user(context, id)?;
+    Ok(Json(context.node.inspect(&user).await))
 }
 
 /// `DELETE /internal/users/ID/session`

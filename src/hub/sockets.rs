@@ -180,7 +180,7 @@ impl Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::Farewell;
+    use crate::hub::{About, Farewell};
 
     struct Nobody;
 
@@ -193,6 +193,10 @@ mod tests {
 
         fn dismiss(&self, _: &Farewell) -> bool {
             true
+        }
+
+        fn about(&self) -> Option<About> {
+            None
         }
     }
 

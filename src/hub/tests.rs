@@ -36,6 +36,10 @@ impl Outlet for Ear {
         });
         true
     }
+
+    fn about(&self) -> Option<About> {
+        None
+    }
 }
 
 fn hub() -> Arc<Hub> {

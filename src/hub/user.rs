@@ -46,6 +46,9 @@ struct Newest {
     is_told: bool,
 }
 
+/// A socket's session, and the way to its client.
+pub(super) type Seat = (SessionId, Arc<dyn Outlet>);
+
 /// What is under way for a user.
 #[derive(Default)]
 struct Activity {
@@ -271,6 +274,14 @@ impl User {
             .iter()
             .next()
             .map(|socket| socket.session.clone())
+    }
+
+    /// The number of sockets, and the newest of them, up to `limit`.
+    pub(super) fn newest(&self, limit: usize) -> (usize, Vec<Seat>) {
+        let state = self.lock();
+        let newest = state.sockets.iter().rev().take(limit);
+        let newest = newest.map(|socket| (socket.session.clone(), socket.outlet.clone()));
+        (state.sockets.len(), newest.collect())
     }
 
     /// The session of the user's newest socket.

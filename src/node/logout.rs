@@ -19,10 +19,10 @@ use crate::{
     wire::{LogoutReason, UserMessage},
 };
 
-/// How long the other nodes may take to answer a request to disconnect sockets.
-const ANSWER_LIMIT: Duration = Duration::from_millis(1_500);
+/// How long the other nodes may take to answer.
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_millis(1_500);
 /// How long they may take while this node is not ready on the bus.
-const DOUBT_LIMIT: Duration = Duration::from_millis(250);
+pub(super) const DOUBT_LIMIT: Duration = Duration::from_millis(250);
 /// How long it may take to read the active session before the announced one is trusted.
 const JUDGEMENT_LIMIT: Duration = Duration::from_secs(1);
 
@@ -293,5 +293,6 @@ impl Node {
 fn count(answer: &Answer) -> u64 {
     match answer.reply {
         Reply::Disconnected(count) => count,
+        Reply::Sockets(_) => 0,
     }
 }

@@ -6,7 +6,7 @@ use ::redis::{
     AsyncCommands, ExistenceCheck, FromRedisValue, Script, SetExpiry, SetOptions, Value,
 };
 
-use super::{Claim, SessionError};
+use super::{Claim, Expiry, Found, SessionError};
 use crate::{
     id::{SessionId, UserId},
     metrics::{Histogram, REDIS_COMMAND_DURATION},
@@ -212,6 +212,38 @@ impl RedisSessions {
             })
         });
         active.collect()
+    }
+
+    pub(super) async fn find(&self, user: &UserId) -> Result<Found, SessionError> {
+        let mut connection = self.link.connection().await?;
+        let key = self.key(user);
+        let mut ttl = ::redis::cmd("TTL");
+        ttl.arg(&key);
+        let answers = connection.each(vec![::redis::Cmd::get(&key), ttl]).await?;
+        let mut answers = answers.into_iter();
+        let stored = match answers.next().unwrap_or(Ok(Value::Nil)) {
+            Err(error) if error.code() == Some(WRONG_TYPE) => return Ok(Found::Other),
+            stored => ::redis::from_redis_value::<Option<String>>(stored?),
+        };
+        let Some(stored) = stored.map_err(::redis::RedisError::from)? else {
+            return Ok(Found::None);
+        };
+        // A narrow ACL may let the server read sessions, but not their TTL.
+        let seconds = answers.next().and_then(Result::ok);
+        let seconds = seconds.and_then(|value| ::redis::from_redis_value::<i64>(value).ok());
+        let expiry = match seconds {
+            None => Expiry::Unknown,
+            // The key has gone in between.
+            Some(-2) => return Ok(Found::None),
+            Some(seconds) => u64::try_from(seconds).map_or(Expiry::Never, |seconds| {
+                Expiry::In(Duration::from_secs(seconds))
+            }),
+        };
+        Ok(match parse(user, &stored) {
+            Ok(Stored::Session(session)) => Found::Session { session, expiry },
+            Ok(Stored::None) => Found::None,
+            Ok(Stored::Other) | Err(_) => Found::Other,
+        })
     }
 
     pub(super) async fn renew(&self, held: &[(UserId, SessionId)]) -> Result<(), SessionError> {

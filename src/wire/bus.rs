@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
 pub use self::{
-    node_message::{Build, NodeMessage},
+    node_message::{Build, Inquiry, NodeMessage},
     user_message::{OwnEvents, UserMessage},
 };
 

@@ -18,7 +18,7 @@ use std::{
 };
 
 use sockd::{
-    hub::{Farewell, Hub, Lease, Outlet},
+    hub::{About, Farewell, Hub, Lease, Outlet},
     id::{EventName, SessionId, UserId},
     lifecycle::Lifecycle,
     wire::{Event, LogoutReason},
@@ -157,6 +157,10 @@ impl Outlet for Writes {
     fn dismiss(&self, _: &Farewell) -> bool {
         write();
         true
+    }
+
+    fn about(&self) -> Option<About> {
+        None
     }
 }
 

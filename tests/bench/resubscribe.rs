@@ -16,7 +16,7 @@ use futures_util::{StreamExt, stream};
 use sockd::{
     bus::{Bus, redis::RedisBus},
     config,
-    hub::{Farewell, Outlet},
+    hub::{About, Farewell, Outlet},
     id::{NodeId, SessionId, UserId},
     lifecycle::Lifecycle,
     node::{Admitted, DECISION_LIMIT, Node},
@@ -137,6 +137,10 @@ impl Outlet for Nobody {
 
     fn dismiss(&self, farewell: &Farewell) -> bool {
         panic!("nobody should go: {farewell:?}");
+    }
+
+    fn about(&self) -> Option<About> {
+        None
     }
 }
 

@@ -3,6 +3,7 @@
 mod emit;
 mod hangups;
 mod hosts;
+mod inspection;
 mod internal;
 mod keep_alive;
 mod listener;

@@ -9,7 +9,7 @@ use crate::{
     bus::{Listener, Logout, LogoutOrder},
     error::chain,
     id::UserId,
-    wire::{DecodeError, NodeMessage, UserMessage},
+    wire::{DecodeError, Inquiry, NodeMessage, UserMessage},
 };
 
 impl RedisBus {
@@ -26,8 +26,12 @@ impl RedisBus {
         let channel = String::from_utf8_lossy(&channel);
         let understood = match self.names.user_of(&channel) {
             Some(user) => self.on_user_message(generation, user, &message, listener),
-            None => NodeMessage::decode(&message)
-                .map(|message| self.feed(|state| state.node_message(generation, message, now()))),
+            None => NodeMessage::decode(&message).map(|message| match message {
+                NodeMessage::AskUser { from, seq, user } => {
+                    listener.asked(from, seq, Inquiry::User(user));
+                }
+                message => self.feed(|state| state.node_message(generation, message, now())),
+            }),
         };
         if let Err(error) = understood {
             self.meters.ignored(&error).inc();

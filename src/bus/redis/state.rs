@@ -381,6 +381,11 @@ impl State {
             NodeMessage::Disconnected { seq, count, from } => {
                 self.answered(seq, from, Reply::Disconnected(count));
             }
+            NodeMessage::UserSockets { from, seq, report } => {
+                self.answered(seq, Some(from), Reply::Sockets(report));
+            }
+            // The node itself answers questions.
+            NodeMessage::AskUser { .. } => {}
         }
     }
 

@@ -142,7 +142,8 @@ impl Locked<'_> {
         self.expiry_at = Tick::NEVER;
         self.join_by = engine.ticker.after(engine.socketio.connect_timeout);
         engine.capacity.left();
-        engine.access.left(&self.connection.sid);
+        let sid = &self.connection.sid;
+        engine.access.left(sid, &self.departure("client_left"));
         if let Some(kind) = self.transport.kind() {
             engine.meters.of(kind).joined.dec();
         }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    super::{outbox::Written, packet, ticker::Tick},
+    super::{access::Departure, engine::TransportKind, outbox::Written, packet, ticker::Tick},
     Connection, Ending, LastWord, Membership, Phase, State, Transport, Upgrade,
 };
 use crate::{
@@ -29,6 +29,8 @@ pub(super) struct Locked<'a> {
     pub(super) wakes_poll: bool,
     /// Why the connection began to end under this lock, to be counted and logged.
     pub(super) ending: Option<Ending>,
+    /// What carries the client, or carried it when it was locked.
+    pub(super) kind: Option<TransportKind>,
     /// What was queued when it was locked.
     queued: usize,
 }
@@ -38,6 +40,7 @@ impl<'a> Locked<'a> {
         Self {
             connection,
             queued: state.outbox.weight(),
+            kind: state.transport.kind(),
             state: Some(state),
             wakes_task: false,
             wakes_poll: false,
@@ -144,12 +147,12 @@ impl<'a> Locked<'a> {
     /// Dismisses a client whose token has expired, or schedules the next check.
     pub(super) fn look_for_expiry(&mut self) {
         self.expiry_at = match self.expires_at {
-            Some(at) if unix_time() >= at => {
+            Some(at) if unix_time() >= at.get() => {
                 self.dismiss(&Farewell::TokenExpired);
                 Tick::NEVER
             }
             Some(at) => {
-                let left = Duration::from_secs(at.saturating_sub(unix_time()));
+                let left = Duration::from_secs(at.get().saturating_sub(unix_time()));
                 self.connection.engine.ticker.after(left.min(LONGEST_LOOK))
             }
             None => Tick::NEVER,
@@ -175,6 +178,17 @@ impl<'a> Locked<'a> {
         if self.awaits_pong {
             self.awaits_pong = false;
             self.ping_at = engine.ticker.after(engine.socketio.ping_interval);
+        }
+    }
+
+    /// How the socket ends, for the access log.
+    pub(super) fn departure(&self, why: &'static str) -> Departure {
+        let connection = self.connection;
+        Departure {
+            kind: self.kind,
+            address: connection.address,
+            duration_ms: connection.engine.ticker.now().since(self.joined_at),
+            why,
         }
     }
 
@@ -228,16 +242,17 @@ impl Drop for Locked<'_> {
         if queued != self.queued {
             OUTBOUND_QUEUED_BYTES.add(queued as i64 - self.queued as i64);
         }
+        let departure = self.ending.map(|ending| self.departure(ending.label()));
         let (wakes_task, wakes_poll) = (self.wakes_task, self.wakes_poll);
         let task = wakes_task.then(|| self.task.take()).flatten();
         let poll = wakes_poll.then(|| self.poll.take()).flatten();
         self.state = None;
         task.into_iter().chain(poll).for_each(|waker| waker.wake());
-        if let Some(ending) = self.ending {
+        if let (Some(ending), Some(departure)) = (self.ending, departure) {
             let connection = self.connection;
             connection.engine.meters.ended(ending).inc();
             let access = &connection.engine.access;
-            access.ended(&connection.sid, ending.label());
+            access.left(&connection.sid, &departure);
             let address = connection.address.map(tracing::field::display);
             match ending {
                 Ending::Dismissed => {

@@ -88,7 +88,7 @@ impl Connection {
             return false;
         };
         locked.transport = Transport::WebSocket(stream);
-        self.engine.access.upgraded(&self.sid);
+        locked.kind = Some(TransportKind::WebSocket);
         if locked.join_by == Tick::NEVER {
             let meters = &self.engine.meters;
             meters.of(TransportKind::Polling).joined.dec();

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Body, DecodeError, Sequence, UserMessage, decode, encode};
-use crate::id::NodeId;
+use crate::{
+    id::{NodeId, UserId},
+    wire::SocketsReport,
+};
 
 /// A message on the channel of one node, or of all nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +29,41 @@ pub enum NodeMessage {
     },
     /// A node is shutting down.
     Bye { node: NodeId },
+    /// Send `from` the sockets of the user.
+    AskUser {
+        from: NodeId,
+        seq: Sequence,
+        user: UserId,
+    },
+    /// The answer to an `AskUser`.
+    UserSockets {
+        from: NodeId,
+        seq: Sequence,
+        #[serde(flatten)]
+        report: SocketsReport,
+    },
+}
+
+/// What a node asks another, and each node answers for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inquiry {
+    /// Which sockets of the user do you have?
+    User(UserId),
+}
+
+impl Inquiry {
+    /// The capability that a node needs to answer.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::User(_) => "ask_user",
+        }
+    }
+
+    pub fn message(self, from: NodeId, seq: Sequence) -> NodeMessage {
+        match self {
+            Self::User(user) => NodeMessage::AskUser { from, seq, user },
+        }
+    }
 }
 
 /// The release that a node runs, and its capabilities.
@@ -33,17 +71,26 @@ pub enum NodeMessage {
 #[serde(default)]
 pub struct Build {
     pub release: String,
-    /// The kinds of messages on users' channels that it handles.
+    /// The kinds of messages on users' channels that it handles, and of questions that it answers.
     pub capabilities: Vec<String>,
 }
+
+/// The kinds of messages that ask a node something.
+const QUESTIONS: &[&str] = &["ask_user"];
 
 impl Build {
     /// The build of this process.
     pub fn own() -> Self {
+        let capabilities = UserMessage::KINDS.iter().chain(QUESTIONS);
         Self {
             release: env!("CARGO_PKG_VERSION").to_owned(),
-            capabilities: UserMessage::KINDS.iter().map(ToString::to_string).collect(),
+            capabilities: capabilities.map(ToString::to_string).collect(),
         }
+    }
+
+    /// Whether the node acts on messages of this kind.
+    pub fn can(&self, kind: &str) -> bool {
+        self.capabilities.iter().any(|known| known == kind)
     }
 }
 
@@ -58,7 +105,7 @@ impl Default for Build {
 }
 
 impl Body for NodeMessage {
-    const KINDS: &[&str] = &["disconnected", "hello", "bye"];
+    const KINDS: &[&str] = &["disconnected", "hello", "bye", "ask_user", "user_sockets"];
 }
 
 impl NodeMessage {
@@ -76,11 +123,17 @@ impl NodeMessage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::bus::Envelope;
+    use crate::wire::{SocketReport, bus::Envelope};
 
     #[test]
     fn node_messages_survive_a_round_trip() {
         let (node, build) = (NodeId::try_from("n1").unwrap(), Build::own());
+        let socket = SocketReport {
+            transport: "polling".to_owned(),
+            address: None,
+            since: "2026-11-26T05:00:00Z".to_owned(),
+            session_id: "s".to_owned(),
+        };
         for message in [
             NodeMessage::Disconnected {
                 seq: 3,
@@ -93,9 +146,17 @@ mod tests {
                 from: Some(node.clone()),
             },
             NodeMessage::Hello {
-                node,
+                node: node.clone(),
                 seq: 4,
                 build,
+            },
+            NodeMessage::UserSockets {
+                from: node,
+                seq: 5,
+                report: SocketsReport {
+                    count: 2,
+                    sockets: vec![socket],
+                },
             },
         ] {
             assert_eq!(NodeMessage::decode(&message.encode()).unwrap(), message);
@@ -116,11 +177,28 @@ mod tests {
                 seq: 1,
                 build: Build::own(),
             },
-            NodeMessage::Bye { node },
+            NodeMessage::Bye { node: node.clone() },
+            Inquiry::User(UserId::try_from("u").unwrap()).message(node.clone(), 1),
+            NodeMessage::UserSockets {
+                from: node,
+                seq: 1,
+                report: SocketsReport::default(),
+            },
         ];
         for (message, kind) in messages.iter().zip(NodeMessage::KINDS) {
             let Envelope { kind: sent, .. } = serde_json::from_slice(&message.encode()).unwrap();
             assert_eq!(sent, *kind);
         }
+        assert_eq!(messages.len(), NodeMessage::KINDS.len());
+    }
+
+    #[test]
+    fn a_question_is_asked_of_nodes_that_can_answer_it() {
+        let inquiry = Inquiry::User(UserId::try_from("u").unwrap());
+        assert!(Build::own().can(inquiry.kind()));
+        assert!(!Build::default().can(inquiry.kind()));
+        let message = inquiry.clone().message(NodeId::try_from("n").unwrap(), 1);
+        let Envelope { kind, .. } = serde_json::from_slice(&message.encode()).unwrap();
+        assert_eq!(kind, inquiry.kind());
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::NOWHERE;
 use crate::support::{
+    PATIENCE,
     command::Shell,
     http, jwt,
     redis::{Redis, heard_by, key},
@@ -273,4 +274,65 @@ async fn a_session_is_removed_through_a_node() {
         let wrong = Shell::at(&sockd).env("INTERNAL_SECRET", "another");
         wrong.run(&rm).await.fails(4);
     }
+}
+
+#[tokio::test]
+async fn a_user_is_shown_with_session_and_sockets() {
+    let redis = Redis::start().await;
+    for sockd in [Sockd::start().await, Sockd::with_redis(&redis).await] {
+        let shell = Shell::at(&sockd);
+        let (user, session) = (jwt::user(), jwt::session());
+        let shown = shell.run(&["sessions", "show", &user]).await;
+        assert_eq!(shown.stderr, "");
+        assert_eq!(shown.ok(), "session  none\nonline   0 sockets\n");
+        let _socket = WebSocket::join(sockd.address(), &user, &session).await;
+        let shown = shell.run(&["sessions", "show", &user]).await.ok();
+        let lines: Vec<_> = shown.lines().collect();
+        let [stored, online, "", header, row] = lines[..] else {
+            panic!("{shown}");
+        };
+        let expected = format!("session  {session}, expires in ");
+        assert!(stored.starts_with(&expected), "{shown}");
+        assert_eq!(online, "online   1 socket");
+        let columns: Vec<_> = header.split_whitespace().collect();
+        let expected = ["NODE", "TRANSPORT", "ADDRESS", "SINCE", "SESSION"];
+        assert_eq!(columns, expected);
+        let cells: Vec<_> = row.split_whitespace().collect();
+        assert_eq!((cells[1], cells[4]), ("websocket", session.as_str()));
+        assert!(cells[2].starts_with("127.0.0.1:"), "{row}");
+        let json = shell.run(&["sessions", "show", &user, "--json"]).await.ok();
+        let json: Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(json["sockets"][0]["address"], cells[2]);
+        assert_eq!(json["sockets"][0]["node"], cells[0]);
+        assert_eq!(json["complete"], true);
+
+        shell.run(&["sessions", "show", "nobody"]).await.fails(1);
+        shell.run(&["sessions", "show", ""]).await.fails(2);
+        let away = Shell::at(&sockd).env("SOCKD_URL", NOWHERE);
+        away.run(&["sessions", "show", &user]).await.fails(3);
+        let wrong = Shell::at(&sockd).env("INTERNAL_SECRET", "another");
+        wrong.run(&["sessions", "show", &user]).await.fails(4);
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_of_a_user_is_said_and_fails_the_command() {
+    let mut redis = Redis::start().await;
+    let sockd = Sockd::with_redis(&redis).await;
+    let (user, session) = (jwt::user(), jwt::session());
+    let _socket = WebSocket::join(sockd.address(), &user, &session).await;
+    redis.kill();
+    sockd.is_not_ready(PATIENCE, &[]).await;
+    let shown = Shell::at(&sockd).run(&["sessions", "show", &user]).await;
+    assert_eq!(shown.code, Some(1));
+    assert!(
+        shown
+            .stdout
+            .starts_with("session  unknown\nonline   1 socket\n")
+    );
+    assert!(shown.stderr.contains("the session is unknown"), "{shown:?}");
+    assert!(
+        shown.stderr.contains("the node is not ready: "),
+        "{shown:?}"
+    );
 }

@@ -219,8 +219,61 @@ async fn a_node_announces_its_release_and_capabilities() {
     assert_eq!(said["release"], env!("CARGO_PKG_VERSION"));
     assert_eq!(
         said["capabilities"],
-        json!(["emit", "session_changed", "kicked", "session_held"])
+        json!([
+            "emit",
+            "session_changed",
+            "kicked",
+            "session_held",
+            "ask_user"
+        ])
     );
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_know_a_question_is_named_and_not_asked() {
+    let node = Neighbour::start().await;
+    let (sockd, user) = (&node.sockd, &node.user);
+    let _socket = WebSocket::join(sockd.address(), user, &node.session).await;
+    let can = json!({ "release": "0.2.0", "capabilities": ["emit", "kicked"] });
+    node.greets("old", can).await;
+    let answer = sockd.get(&format!("/internal/users/{user}")).await;
+    assert_eq!(answer.status(), 200);
+    let answer: Value = answer.json().await.expect("JSON");
+    let old = json!({ "node": "old", "release": "0.2.0", "answered": "too_old" });
+    assert_eq!(answer["nodes"][1], old);
+    assert_eq!(answer["complete"], false);
+    assert_eq!(answer["sockets"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
+async fn a_question_of_a_newer_release_is_answered_as_far_as_it_is_understood() {
+    let node = Neighbour::start().await;
+    let _socket = WebSocket::join(node.sockd.address(), &node.user, &node.session).await;
+    let mut connection = node.redis.connection();
+    connection
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a time limit");
+    let path = format!("/internal/users/{}", node.user);
+    let answer: Value = node.sockd.get(&path).await.json().await.expect("JSON");
+    let asked = answer["nodes"][0]["node"].as_str().expect("an id");
+    let mut subscriber = connection.as_pubsub();
+    subscriber
+        .subscribe("sockd:@node:asker")
+        .expect("SUBSCRIBE works");
+    let question = json!({
+        "v": 1, "kind": "ask_user", "from": "asker", "seq": 7, "user": node.user, "limit": 3,
+    });
+    let channel = format!("sockd:@node:{asked}");
+    node.say(&channel, question.to_string().as_bytes());
+    let said = subscriber.get_message().expect("an answer");
+    let said: String = said.get_payload().expect("text");
+    let said: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(
+        (&said["kind"], &said["seq"]),
+        (&json!("user_sockets"), &json!(7))
+    );
+    assert_eq!(said["count"], 1);
+    assert_eq!(said["sockets"][0]["sessionId"], node.session.as_str());
 }
 
 /// A running node, and a stranger on its Redis.

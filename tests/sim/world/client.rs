@@ -9,7 +9,7 @@ use std::{
 };
 
 use sockd::{
-    hub::{Farewell, Outlet},
+    hub::{About, Farewell, Outlet},
     node::{DECISION_LIMIT, Node},
     wire::Event,
 };
@@ -87,6 +87,10 @@ impl Outlet for Ear {
         ended.get_or_insert(Instant::now());
         self.dismissed.notify_one();
         was_connected
+    }
+
+    fn about(&self) -> Option<About> {
+        None
     }
 }
 

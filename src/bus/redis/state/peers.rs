@@ -50,7 +50,7 @@ impl Peers {
     pub(super) fn understand(&self, message: &UserMessage) -> Result<(), PeerTooOld> {
         let kind = message.kind();
         for (node, Peer { build, .. }) in &self.known {
-            if !build.capabilities.iter().any(|known| known == kind) {
+            if !build.can(kind) {
                 return Err(PeerTooOld {
                     node: node.clone(),
                     release: build.release.clone(),
@@ -64,6 +64,11 @@ impl Peers {
     /// The nodes that are known.
     pub(super) fn names(&self) -> impl Iterator<Item = &NodeId> {
         self.known.keys()
+    }
+
+    /// The nodes that are known, and what they run.
+    pub(super) fn builds(&self) -> impl Iterator<Item = (&NodeId, &Build)> {
+        self.known.iter().map(|(node, peer)| (node, &peer.build))
     }
 
     /// A node said that it leaves; `true` if it was known.

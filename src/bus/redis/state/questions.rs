@@ -8,7 +8,7 @@ use std::{
 use super::{Action, State};
 use crate::{
     id::{IdHasher, NodeId},
-    wire::Sequence,
+    wire::{Build, Sequence, SocketsReport},
 };
 
 /// What a node answered.
@@ -20,10 +20,12 @@ pub struct Answer {
 }
 
 /// What the answer to a question can be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// How many sockets the node has disconnected because of a change of session.
     Disconnected(u64),
+    /// The user's sockets on the node.
+    Sockets(SocketsReport),
 }
 
 /// The questions that are open, by the number of the message that asked them.
@@ -110,6 +112,14 @@ impl State {
                 .any(|answer| answer.from.as_ref() == Some(*node))
         };
         self.peers.names().filter(answered).cloned().collect()
+    }
+
+    /// The other nodes that are known to live.
+    pub(in crate::bus::redis) fn peers(&self) -> Vec<(NodeId, Build)> {
+        let builds = self.peers.builds();
+        builds
+            .map(|(node, build)| (node.clone(), build.clone()))
+            .collect()
     }
 
     pub(in crate::bus::redis) fn close_question(&mut self, seq: Sequence) {

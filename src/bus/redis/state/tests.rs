@@ -402,7 +402,7 @@ fn answers_are_gathered_until_the_question_is_closed() {
         .state
         .answers(seq)
         .iter()
-        .map(|one| one.reply)
+        .map(|one| one.reply.clone())
         .collect();
     assert_eq!(replies, [Reply::Disconnected(2), Reply::Disconnected(3)]);
     scene.state.close_question(seq);
