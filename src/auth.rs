@@ -49,7 +49,7 @@ use tokio::time::Instant;
 pub use self::error::{AuthError, TokenError};
 use self::{
     claims::Claims,
-    jwks::{Freshness, Jwks, set::Mismatch},
+    jwks::{Freshness, Jwks, NoKeySet, set::Mismatch},
     key::VerifyingKey,
 };
 use crate::{
@@ -169,8 +169,8 @@ impl TokenVerifier {
     /// Whether tokens can be judged.
     ///
     /// # Errors
-    /// There is no key set yet; the text says why.
-    pub fn check(&self) -> Result<(), String> {
+    /// There is no key set yet.
+    pub fn check(&self) -> Result<(), NoKeySet> {
         self.jwks.as_ref().map_or(Ok(()), |jwks| jwks.check())
     }
 

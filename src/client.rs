@@ -2,6 +2,7 @@
 
 mod address;
 mod error;
+mod way;
 
 use std::{
     error::Error,
@@ -14,12 +15,12 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use reqwest::{Url, redirect};
+use reqwest::Url;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use self::address::Address;
-pub use self::{address::is_loopback, error::ClientError};
+pub use self::{error::ClientError, way::Way};
 use crate::{
     id::{EventName, SessionId, UserId},
     secret::Secret,
@@ -47,16 +48,6 @@ pub struct Client {
     http: reqwest::Client,
 }
 
-/// How a node is reached. Proxies in the environment are mostly meant for the internet, and should
-/// not see the secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    Direct,
-    /// Through the proxy in `http_proxy`, `https_proxy` or `all_proxy`, in lower or upper case, except
-    /// for hosts in `no_proxy`. A node on this machine is always called directly.
-    EnvironmentProxy,
-}
-
 impl Client {
     /// A client of the node at the URL, which may have a path when it is behind a proxy, or at a
     /// unix socket (`unix:/path`). Of several secrets each is tried until the node accepts one: while
@@ -77,20 +68,11 @@ impl Client {
         let mut headers = HeaderMap::new();
         headers.insert("prefer", HeaderValue::from_static("return=representation"));
 
-        let mut builder = reqwest::Client::builder()
+        let mut builder = way
+            .client(&base)
             .default_headers(headers)
-            .user_agent(concat!("sockd/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(ANSWER_TIMEOUT)
-            // A redirect could carry the secret to a stranger.
-            .redirect(redirect::Policy::none());
-        if way == Way::Direct || is_loopback(&base) {
-            builder = builder.no_proxy();
-        }
-        if base.scheme() == "http" {
-            // Plain HTTP must work where no CA certificates are installed.
-            builder = builder.tls_certs_only([]);
-        }
+            .timeout(ANSWER_TIMEOUT);
         if let Some(socket) = socket {
             builder = builder.unix_socket(socket);
         }

@@ -3,7 +3,8 @@
 //!
 //! Values go one way, and so does every `use`:
 //!
-//! 1. `table` lists every setting; `setting` makes types of the list, and `kind` reads a `value`.
+//! 1. `table` lists every setting and its kind, one of `kinds`; `setting` makes types of the list, and
+//!    a `kind` reads a `value`.
 //! 2. `file`, `environment` (with `dotenv`) and the flags each give what they say of settings;
 //!    `source` says where a value was read, and `problem` collects mistakes.
 //! 3. `settings` keeps the strongest value of each setting, with its origin.
@@ -18,6 +19,7 @@ mod example;
 mod file;
 mod jwks;
 mod kind;
+mod kinds;
 mod listen;
 mod problem;
 mod redis;
@@ -36,9 +38,9 @@ pub use jsonwebtoken::{Algorithm, AlgorithmFamily};
 pub use self::{
     advice::named_secrets,
     example::example,
-    jwks::{Jwks, JwksSource, is_loopback},
+    jwks::{Jwks, JwksSource},
     listen::{InternalListener, UnixSocket},
-    problem::Problems,
+    problem::{Problem, Problems},
     redis::{Redis, Sentinel, Topology},
     resolve::{Endpoint, Loaded, SessionStorage},
     settings::{Row, Settings, load},

@@ -13,7 +13,7 @@ mod servers;
 
 use serde::Serialize;
 
-use crate::config::Loaded;
+use crate::config::{Loaded, Problem};
 
 /// The result of one check.
 #[derive(Debug, Clone, Serialize)]
@@ -71,6 +71,16 @@ impl Finding {
         Self::of(Verdict::Fail, check, found, remedy)
     }
 
+    /// A problem of the configuration.
+    pub fn of_settings(verdict: Verdict, problem: &Problem) -> Self {
+        let Problem {
+            place,
+            found,
+            remedy,
+        } = problem;
+        Self::of(verdict, "settings", format!("{place}: {found}"), remedy)
+    }
+
     fn of(
         verdict: Verdict,
         check: &'static str,
@@ -120,16 +130,11 @@ impl Diagnosis {
     }
 
     /// The warnings that `sockd config check` prints as well.
-    fn settings(&mut self, warnings: &[String]) {
+    fn settings(&mut self, warnings: &[Problem]) {
         if warnings.is_empty() {
             self.add(Finding::ok("settings", "no warnings"));
         }
-        for warning in warnings {
-            // A warning ends in its own remedy, behind the last semicolon.
-            let (found, remedy) = warning
-                .rsplit_once("; ")
-                .unwrap_or((warning, "see docs/configuration.md"));
-            self.add(Finding::warn("settings", found, remedy));
-        }
+        let of_settings = |warning| Finding::of_settings(Verdict::Warn, warning);
+        self.findings.extend(warnings.iter().map(of_settings));
     }
 }

@@ -27,6 +27,7 @@ use futures_util::future::{Either, FutureExt};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header, uri::PathAndQuery};
 use serde::Serialize;
 use serde_json::json;
+use thiserror::Error;
 use tokio::sync::mpsc;
 use tower::ServiceExt;
 use tracing::Instrument;
@@ -37,11 +38,12 @@ use self::{
     error::Error,
 };
 use crate::{
+    auth::jwks::NoKeySet,
     config::Config,
     id::IdFormats,
     lifecycle::Lifecycle,
     metrics::{self, EMIT_DURATION, Histogram, Present},
-    node::Node,
+    node::{self, Node},
     reload::{Current, ReloadRequest},
     stream::{RequestBody, body::read_on},
     telemetry,
@@ -185,9 +187,9 @@ impl Api {
 impl Context {
     /// # Errors
     /// The node cannot do its work now, or cannot judge tokens; the text says why.
-    fn check_readiness(&self) -> Result<(), String> {
-        self.node.check().map_err(|why| why.to_string())?;
-        self.current.load().verifier.check()
+    fn check_readiness(&self) -> Result<(), Unready> {
+        self.node.check()?;
+        Ok(self.current.load().verifier.check()?)
     }
 }
 
@@ -236,12 +238,21 @@ async fn readiness(State(context): State<Arc<Context>>, headers: HeaderMap) -> R
                 StatusCode::SERVICE_UNAVAILABLE,
                 Json(NotReady {
                     error,
-                    reason: may_read(&context, &headers).then_some(why),
+                    reason: may_read(&context, &headers).then(|| why.to_string()),
                 }),
             )
                 .into_response()
         }
     }
+}
+
+/// Why the node cannot do its work.
+#[derive(Debug, Error)]
+enum Unready {
+    #[error(transparent)]
+    Node(#[from] node::NotReady),
+    #[error(transparent)]
+    Keys(#[from] NoKeySet),
 }
 
 /// The answer of a node that is not ready, and for an operator the reason.

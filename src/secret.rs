@@ -15,6 +15,14 @@ impl Secret {
         Self(Zeroizing::new(value))
     }
 
+    /// Reads the text of a file, without the line break that editors and `echo` add at its end; `None`
+    /// if nothing is left.
+    pub fn of_file(mut text: String) -> Option<Self> {
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        text.truncate(line.strip_suffix('\r').unwrap_or(line).len());
+        (!text.is_empty()).then(|| Self::new(text))
+    }
+
     /// The secret itself, for the one place that must use it.
     pub fn expose(&self) -> &str {
         &self.0

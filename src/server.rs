@@ -25,7 +25,7 @@ use self::{
 };
 use crate::{
     bus::{Bus, redis::RedisBus},
-    config::{self, Config, Loaded, Sources},
+    config::{self, Config, Loaded, Problem, Problems, Sources},
     gateway::Gateway,
     http::{Api, Dev},
     id::NodeId,
@@ -86,7 +86,9 @@ impl Server {
     ) -> anyhow::Result<Self> {
         let config = loaded.config.clone();
         // All that a reload replaces; what uses it asks for it each time.
-        let current = Current::new(Reloadable::new(&config)?);
+        let reloadable = Reloadable::new(&config);
+        let current =
+            Current::new(reloadable.map_err(|error| Problems::from(Problem::from(error)))?);
         // From here on a signal drains the server.
         let signals = Signals::listen().context("signals cannot be listened to")?;
         let ignored = IgnoredSignals::listen().context("signals cannot be listened to")?;

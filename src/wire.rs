@@ -1,11 +1,13 @@
 //! What leaves the process: HTTP bodies, reasons for refused handshakes, messages on the bus.
 
+mod address;
 mod bus;
 mod event;
 mod logout;
 mod report;
 
 pub use self::{
+    address::{is_loopback, unix_path},
     bus::{
         BUS_VERSION, Build, DecodeError, Inquiry, NodeMessage, OwnEvents, Publication, Sequence,
         UserMessage,
@@ -31,14 +33,6 @@ use crate::label::labels;
 pub const EVENT_LOGOUT: &str = "auth:logout";
 /// Sent to a client before it is disconnected because its token has expired.
 pub const EVENT_EXPIRED: &str = "auth:expired";
-
-/// The path in the address of an instance that listens on a unix socket, such as
-/// `unix:/run/sockd/internal.sock` or `unix:///run/sockd/internal.sock`.
-pub fn unix_path(address: &str) -> Option<&str> {
-    let path = address.strip_prefix("unix:")?;
-    let path = path.strip_prefix("//").unwrap_or(path);
-    (!path.is_empty()).then_some(path)
-}
 
 /// The stable code of every error that an HTTP caller can get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,25 +5,40 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::{MAX_TOKEN, jwks::set, key::KeyError};
-use crate::{config::Algorithm, id::InvalidId};
+use crate::{
+    config::{Algorithm, Problem},
+    error::chain,
+    id::InvalidId,
+};
 
 /// A configuration that tokens cannot be verified with.
 #[derive(Debug, Error)]
 pub enum AuthError {
-    #[error("auth.secret is not set; set JWT_SECRET")]
+    #[error("not set")]
     NoSecret,
     #[error(
-        "JWT secret {number} of {count} is a PEM key beside a key set, which alone verifies tokens with public-key algorithms; add the key to the set, or remove auth.jwks_url (or auth.jwks_file)"
+        "JWT secret {number} of {count} is a PEM key beside a key set, which alone verifies tokens with public-key algorithms"
     )]
     PemBesideJwks { number: usize, count: usize },
-    #[error(
-        "JWT secret {number} of {count} cannot be used; correct JWT_SECRET, auth.secret, or the file it is read from"
-    )]
+    #[error("JWT secret {number} of {count} cannot be used")]
     Key {
         number: usize,
         count: usize,
         source: KeyError,
     },
+}
+
+impl From<AuthError> for Problem {
+    fn from(error: AuthError) -> Self {
+        let remedy = match &error {
+            AuthError::NoSecret => "set JWT_SECRET",
+            AuthError::PemBesideJwks { .. } => {
+                "add the key to the set, or remove auth.jwks_url (or auth.jwks_file)"
+            }
+            AuthError::Key { .. } => "correct JWT_SECRET, auth.secret, or the file it is read from",
+        };
+        Self::new("auth.secret", chain(&error), remedy)
+    }
 }
 
 /// Why a token is refused.

@@ -24,8 +24,11 @@ pub use self::{
     set::{KeySet, SetError},
     source::SourceError,
 };
-use crate::config::{self, JwksSource};
-use crate::metrics::{Counter, JWKS_KEYS, JWKS_LAST_SUCCESS, JWKS_READS, JWKS_SKIPPED_KEYS, Level};
+use crate::{
+    config::{self, JwksSource},
+    error::chain,
+    metrics::{Counter, JWKS_KEYS, JWKS_LAST_SUCCESS, JWKS_READS, JWKS_SKIPPED_KEYS, Level},
+};
 
 /// The least time between two readings for unknown keys: a flood of them costs the issuer 6 requests a
 /// minute and node, and meanwhile a key that was never published before its use waits 10 s at most.
@@ -79,10 +82,37 @@ pub struct Reading {
 /// Why there is no usable set.
 #[derive(Debug, Error)]
 pub enum JwksError {
-    #[error("the key set cannot be read from {place}: {source}")]
+    #[error("the key set cannot be read from {place}")]
     Source { place: String, source: SourceError },
-    #[error("the key set from {place} cannot be used: {source}")]
+    #[error("the key set from {place} cannot be used")]
     Set { place: String, source: SetError },
+}
+
+/// There has been no set yet.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NoKeySet {
+    #[error("the key set was not read yet")]
+    NotRead,
+    /// Why the last reading failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl JwksError {
+    /// What to do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Source { source, .. } => source.remedy(),
+            Self::Set { .. } => {
+                "see that auth.jwks_url or auth.jwks_file leads to a key set, with a key of RSA from 2048 bits on, EC on P-256 or P-384, or Ed25519"
+            }
+        }
+    }
+
+    /// With its causes, and what to do about it.
+    pub fn report(&self) -> String {
+        format!("{}; {}", chain(self), self.remedy())
+    }
 }
 
 impl Jwks {
@@ -159,13 +189,13 @@ impl Jwks {
     /// Whether there ever was a set.
     ///
     /// # Errors
-    /// There was none; the text says why.
-    pub fn check(&self) -> Result<(), String> {
+    /// There was none.
+    pub fn check(&self) -> Result<(), NoKeySet> {
         if self.set.load().is_some() {
             return Ok(());
         }
         let failure = self.progress.borrow().failure.clone();
-        Err(failure.unwrap_or_else(|| "the key set was not read yet".to_owned()))
+        Err(failure.map_or(NoKeySet::NotRead, NoKeySet::Failed))
     }
 
     /// The set that was read last.
@@ -228,7 +258,7 @@ impl Jwks {
             }
             Err(error) => {
                 meters.failed.inc();
-                Some(error.to_string())
+                Some(error.report())
             }
         };
         self.log_change(failure.as_deref());

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     auth::TokenVerifier,
-    config::{self, Config, Loaded, Settings},
+    config::{self, Config, Loaded, Problem, Settings},
 };
 
 #[derive(Debug, Subcommand)]
@@ -106,7 +106,7 @@ fn check(args: &CheckArgs, context: &Context) -> Result<(), Failure> {
         file: settings.file().map(|path| path.display().to_string()),
         listen: format!("{} port {}", config.server.host, config.server.port),
         sessions: describe_sessions(&config),
-        warnings,
+        warnings: warnings.iter().map(Problem::to_string).collect(),
     };
     let text = format!(
         "ok\nfile      {}\nlisten    {}\nsessions  {}",
@@ -118,7 +118,7 @@ fn check(args: &CheckArgs, context: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
-fn warn(warnings: &[String]) {
+fn warn(warnings: &[Problem]) {
     warnings.iter().for_each(output::warning);
 }
 
@@ -126,7 +126,7 @@ fn warn(warnings: &[String]) {
 pub(super) fn servable(settings: &Settings) -> Result<Loaded, Failure> {
     let loaded = settings.resolve()?;
     // Some faults of a key show only when it is used.
-    TokenVerifier::new(&loaded.config.auth, loaded.config.ids.clone()).map_err(Failure::usage)?;
+    TokenVerifier::new(&loaded.config.auth, loaded.config.ids.clone())?;
     Ok(loaded)
 }
 

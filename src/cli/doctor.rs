@@ -52,8 +52,17 @@ pub(super) async fn run(args: DoctorArgs, context: &Context) -> Result<(), Failu
             let exit = exit(&diagnosis);
             (diagnosis.findings, exit)
         }
-        Err(failure) if failure.exit == Exit::Usage => (problems(&failure), Some(Exit::Usage)),
-        Err(failure) => return Err(failure),
+        Err(failure) => {
+            let problems = failure.error_of::<Problems>();
+            let Some(problems) = problems else {
+                return Err(failure);
+            };
+            let of_settings = |problem| Finding::of_settings(Verdict::Fail, problem);
+            (
+                problems.iter().map(of_settings).collect(),
+                Some(Exit::Usage),
+            )
+        }
     };
     let ok = exit.is_none();
     let mut results = Results::default();
@@ -72,27 +81,6 @@ fn exit(diagnosis: &Diagnosis) -> Option<Exit> {
         Some(Obstacle::Unreachable) => Some(Exit::Unreachable),
         Some(Obstacle::Unauthorized) => Some(Exit::Unauthorized),
         None => diagnosis.has_failed().then_some(Exit::Failed),
-    }
-}
-
-/// Each problem in the configuration as a check that failed.
-fn problems(failure: &Failure) -> Vec<Finding> {
-    let finding = |text: String| {
-        let (found, remedy) = text
-            .split_once("; ")
-            .unwrap_or((&text, "see config.example.toml"));
-        Finding::fail("settings", found, remedy)
-    };
-    let problems = failure
-        .error
-        .as_ref()
-        .and_then(|error| error.downcast_ref::<Problems>());
-    match problems {
-        Some(problems) => problems
-            .iter()
-            .map(|problem| finding(problem.to_string()))
-            .collect(),
-        None => vec![finding(failure.chain())],
     }
 }
 

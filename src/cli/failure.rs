@@ -2,8 +2,15 @@
 
 use std::{error::Error, fmt, process::ExitCode};
 
+use anyhow::anyhow;
+
 use super::output::OutputError;
-use crate::{client::ClientError, config::Problems, session::list::ListError};
+use crate::{
+    auth::{AuthError, jwks::JwksError},
+    client::ClientError,
+    config::{Problem, Problems},
+    session::list::ListError,
+};
 
 /// The exit code of a command that did not succeed; `--help` and docs/operating.md list them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +55,7 @@ impl Failure {
     /// Every problem, as one text each.
     pub(super) fn problems(&self) -> Vec<String> {
         if let Some(problems) = self.error_of::<Problems>() {
-            return problems.iter().map(str::to_owned).collect();
+            return problems.iter().map(Problem::to_string).collect();
         }
         match self.error_of() {
             Some(ClientError::Mistakes { problems, .. }) => problems.clone(),
@@ -56,12 +63,8 @@ impl Failure {
         }
     }
 
-    /// Whether this is the kind of error.
-    pub(super) fn is<E: Error + Send + Sync + 'static>(&self) -> bool {
-        self.error_of::<E>().is_some()
-    }
-
-    fn error_of<E: Error + Send + Sync + 'static>(&self) -> Option<&E> {
+    /// The error, if it is of this kind.
+    pub(super) fn error_of<E: Error + Send + Sync + 'static>(&self) -> Option<&E> {
         self.error.as_ref()?.downcast_ref()
     }
 
@@ -94,6 +97,18 @@ impl From<OutputError> for Failure {
 impl From<Problems> for Failure {
     fn from(problems: Problems) -> Self {
         Self::usage(problems)
+    }
+}
+
+impl From<AuthError> for Failure {
+    fn from(error: AuthError) -> Self {
+        Problems::from(Problem::from(error)).into()
+    }
+}
+
+impl From<JwksError> for Failure {
+    fn from(error: JwksError) -> Self {
+        anyhow!(error.report()).into()
     }
 }
 

@@ -12,14 +12,11 @@ use crate::secret::Secret;
 
 /// Reads a secret from a file or stdin, without the line break that editors add.
 pub(super) fn read_secret(path: &Path) -> Result<Secret, Failure> {
-    let mut text = read_text(path).map_err(Failure::usage)?;
-    let line = text.strip_suffix('\n').unwrap_or(&text);
-    text.truncate(line.strip_suffix('\r').unwrap_or(line).len());
-    if text.is_empty() {
+    let text = read_text(path).map_err(Failure::usage)?;
+    Secret::of_file(text).ok_or_else(|| {
         let error = anyhow!("{} holds no secret; write one into it", path.display());
-        return Err(Failure::usage(error));
-    }
-    Ok(Secret::new(text))
+        Failure::usage(error)
+    })
 }
 
 /// Reads a file, or stdin for `-`.

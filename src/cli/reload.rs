@@ -57,7 +57,7 @@ pub(super) async fn run(args: ReloadArgs, context: &Context) -> Result<(), Failu
 async fn ask(target: &Target, context: &Context) -> Result<ReloadAnswer, Failure> {
     let (client, mistakes) = match target.client(context) {
         Ok(client) => (client, None),
-        Err(failure) if failure.is::<Problems>() => {
+        Err(failure) if failure.error_of::<Problems>().is_some() => {
             let Ok(client) = target.client_despite_mistakes(context) else {
                 return Err(failure);
             };

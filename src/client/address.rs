@@ -1,6 +1,6 @@
 //! Where a node is.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use reqwest::Url;
 
@@ -61,33 +61,5 @@ fn redacted(url: &str) -> String {
             format!("{}://…{}", &url[..scheme], &url[at..])
         }
         _ => url.to_owned(),
-    }
-}
-
-/// Whether the node is on this machine, where no proxy could reach it.
-pub fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn loopback_addresses_are_recognised() {
-        for (url, expected) in [
-            ("http://127.3.2.1:1", true),
-            ("http://[::1]:1", true),
-            ("http://localhost", true),
-            ("http://10.0.0.1", false),
-            ("http://127.example.org", false),
-        ] {
-            assert_eq!(is_loopback(&Url::parse(url).unwrap()), expected, "{url}");
-        }
     }
 }

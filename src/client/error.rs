@@ -95,7 +95,7 @@ const BUS_UNAVAILABLE: &str = "BUS_UNAVAILABLE";
 fn remedy(code: &str) -> &'static str {
     match code {
         BUS_UNAVAILABLE => {
-            ": it could not reach every node, so it is done for its own sockets, but may not be for those of other nodes; do it again when Redis is back"
+            ": it could not reach every node, so it is done for its own sockets, but may not be for those of other nodes; do it again when Redis is back, but an event then arrives a second time at its own"
         }
         "DRAINING" => ": it is shutting down; ask another node",
         "FORBIDDEN" => ": a proxy adds browser headers (Sec-Fetch-*); call the node directly",

@@ -2,14 +2,15 @@
 
 use url::Url;
 
-use super::{Algorithm, AlgorithmFamily, Auth, Config, Cors, Topology};
+use super::{Algorithm, AlgorithmFamily, Auth, Config, Cors, Problem, Topology};
 use crate::secret::Secret;
 
+const ALGORITHMS: &str = "auth.algorithms";
 /// The shortest HMAC key for HS256, in bytes (RFC 7518, section 3.2).
 const MIN_HMAC_KEY: usize = 32;
 
-/// Returns a sentence for each oddity; none of them stops the server from starting.
-pub(super) fn warnings(config: &Config) -> Vec<String> {
+/// Returns the oddities, none of which stops the server from starting.
+pub(super) fn warnings(config: &Config) -> Vec<Problem> {
     let mut warnings = Vec::new();
     algorithms(&config.auth, &mut warnings);
     hmac_keys(&config.auth, &mut warnings);
@@ -20,7 +21,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     warnings
 }
 
-fn algorithms(auth: &Auth, warnings: &mut Vec<String>) {
+fn algorithms(auth: &Auth, warnings: &mut Vec<Problem>) {
     for name in &auth.algorithms {
         if name.parse::<Algorithm>().is_ok() {
             continue;
@@ -35,27 +36,26 @@ fn algorithms(auth: &Auth, warnings: &mut Vec<String>) {
         } else {
             "write for example HS256, RS256, PS256, ES256 or EdDSA".to_owned()
         };
-        warnings.push(format!(
-            "auth.algorithms: {name:?} verifies nothing; {remedy}"
-        ));
+        let found = format_args!("{name:?} verifies nothing");
+        warnings.push(Problem::new(ALGORITHMS, found, remedy));
     }
     let hmac: Vec<bool> = known(auth).map(is_hmac).collect();
     let listed = auth.algorithms.join(", ");
     if auth.jwks.is_some() && !hmac.contains(&false) {
-        warnings.push(format!(
-            "auth.algorithms: none of {listed} can use the key set, so that it verifies nothing; \
-             list RS256, PS256, ES256 or EdDSA, or leave auth.algorithms out"
-        ));
+        let found =
+            format_args!("none of {listed} can use the key set, so that it verifies nothing");
+        let remedy = "list RS256, PS256, ES256 or EdDSA, or leave auth.algorithms out";
+        warnings.push(Problem::new(ALGORITHMS, found, remedy));
     }
     let Some(secret) = auth.secrets.first() else {
         return;
     };
     if auth.jwks.is_some() {
         if !hmac.contains(&true) {
-            warnings.push(format!(
-                "auth.algorithms: none of {listed} can use auth.secret, so that it verifies \
-                 nothing; list HS256 too, or remove the secret"
-            ));
+            let found =
+                format_args!("none of {listed} can use auth.secret, so that it verifies nothing");
+            let remedy = "list HS256 too, or remove the secret";
+            warnings.push(Problem::new(ALGORITHMS, found, remedy));
         }
         return;
     }
@@ -65,29 +65,32 @@ fn algorithms(auth: &Auth, warnings: &mut Vec<String>) {
         ("no PEM key", "HS256")
     };
     if !hmac.contains(&!secret.is_pem()) {
-        warnings.push(format!(
-            "auth.algorithms: auth.secret is {key}, which none of {listed} can use, so every token is \
-             refused; list {fitting}"
-        ));
+        let found = format_args!(
+            "auth.secret is {key}, which none of {listed} can use, so every token is refused"
+        );
+        let remedy = format_args!("list {fitting}");
+        warnings.push(Problem::new(ALGORITHMS, found, remedy));
     }
 }
 
-fn hmac_keys(auth: &Auth, warnings: &mut Vec<String>) {
+fn hmac_keys(auth: &Auth, warnings: &mut Vec<Problem>) {
     if !known(auth).any(is_hmac) {
         return;
     }
     for (name, secret) in named_secrets("auth", &auth.secrets) {
         if !secret.is_pem() && secret.expose().len() < MIN_HMAC_KEY {
-            warnings.push(format!(
-                "{name}: shorter than the {MIN_HMAC_KEY} bytes that RFC 7518 asks of an HMAC key, \
-                 so tokens can be forged by guessing; make one with `openssl rand -hex 32`"
-            ));
+            let found = format_args!(
+                "shorter than the {MIN_HMAC_KEY} bytes that RFC 7518 asks of an HMAC key, so tokens \
+                 can be forged by guessing"
+            );
+            let remedy = "make one with `openssl rand -hex 32`";
+            warnings.push(Problem::new(name, found, remedy));
         }
     }
 }
 
 /// Warns about secrets with extra characters that the other side probably does not have.
-fn odd_secrets(config: &Config, warnings: &mut Vec<String>) {
+fn odd_secrets(config: &Config, warnings: &mut Vec<Problem>) {
     let redis = config.redis.as_ref();
     let password = redis.and_then(|redis| redis.password.as_ref());
     let sentinel_password = redis.and_then(|redis| match &redis.topology {
@@ -107,7 +110,8 @@ fn odd_secrets(config: &Config, warnings: &mut Vec<String>) {
         .chain(others);
     for (name, secret) in secrets {
         if let Some((oddity, remedy)) = oddity(secret) {
-            warnings.push(format!("{name}: the secret {oddity}; {remedy}"));
+            let found = format_args!("the secret {oddity}");
+            warnings.push(Problem::new(name, found, remedy));
         }
     }
 }
@@ -151,7 +155,7 @@ fn oddity(secret: &Secret) -> Option<(&'static str, &'static str)> {
     is_long.then_some(("has more than one line", "leave only the secret"))
 }
 
-fn origins(cors: &Cors, warnings: &mut Vec<String>) {
+fn origins(cors: &Cors, warnings: &mut Vec<Problem>) {
     let origins = match cors {
         Cors::Any => &[][..],
         Cors::One(origin) => std::slice::from_ref(origin),
@@ -159,9 +163,8 @@ fn origins(cors: &Cors, warnings: &mut Vec<String>) {
     };
     for origin in origins {
         if let Some(remedy) = mend_origin(origin) {
-            warnings.push(format!(
-                "cors.origin: no browser sends the origin {origin:?}; {remedy}"
-            ));
+            let found = format_args!("no browser sends the origin {origin:?}");
+            warnings.push(Problem::new("cors.origin", found, remedy));
         }
     }
 }
@@ -203,48 +206,38 @@ fn serialized(url: &Url) -> Option<String> {
     Some(format!("{scheme}://{host}{port}"))
 }
 
-fn times_and_sizes(config: &Config, warnings: &mut Vec<String>) {
+fn times_and_sizes(config: &Config, warnings: &mut Vec<Problem>) {
     let server = &config.server;
     if server.drain_window >= server.shutdown_timeout {
-        warnings.push(
-            "server.drain_window: not shorter than server.shutdown_timeout, so the process ends \
-             before all connections were closed in order; shorten it"
-                .to_owned(),
-        );
+        let found = "not shorter than server.shutdown_timeout, so the process ends before all \
+                     connections were closed in order";
+        warnings.push(Problem::new("server.drain_window", found, "shorten it"));
     }
     if config.limits.inbound_burst < config.socketio.max_payload {
-        warnings.push(
-            "limits.inbound_burst: less than socketio.max_payload, so a client that sends a \
-             message of the allowed length is closed; raise it"
-                .to_owned(),
-        );
+        let found = "less than socketio.max_payload, so a client that sends a message of the \
+                     allowed length is closed";
+        warnings.push(Problem::new("limits.inbound_burst", found, "raise it"));
     }
 }
 
-fn proxies(config: &Config, warnings: &mut Vec<String>) {
-    let Config {
-        server, internal, ..
-    } = config;
+fn proxies(config: &Config, warnings: &mut Vec<Problem>) {
+    let (server, internal) = (&config.server, &config.internal);
     if server.proxy_protocol && internal.listen.is_none() {
-        warnings.push(
-            "server.proxy_protocol: internal routes, health and metrics share the port, so backends, \
-             probes and sockd's own commands are closed unless they send the header too; set \
-             internal.listen"
-                .to_owned(),
-        );
+        let found = "internal routes, health and metrics share the port, so backends, probes and \
+                     sockd's own commands are closed unless they send the header too";
+        let place = "server.proxy_protocol";
+        warnings.push(Problem::new(place, found, "set internal.listen"));
     }
     if internal.proxy_protocol && internal.listen.is_none() {
-        warnings.push(
-            "internal.proxy_protocol: changes nothing without internal.listen; set that, or remove it"
-                .to_owned(),
-        );
+        let found = "changes nothing without internal.listen";
+        let place = "internal.proxy_protocol";
+        warnings.push(Problem::new(place, found, "set that, or remove it"));
     }
     let trusted = server.trusted_proxies.iter().flatten();
     for network in trusted.filter(|network| network.prefix_len() == 0) {
-        warnings.push(format!(
-            "server.trusted_proxies: {network} is every address, so any client can say where it is; \
-             list the proxies' own addresses"
-        ));
+        let found = format_args!("{network} is every address, so any client can say where it is");
+        let remedy = "list the proxies' own addresses";
+        warnings.push(Problem::new("server.trusted_proxies", found, remedy));
     }
 }
 

@@ -9,8 +9,8 @@ use std::{
 
 use super::{
     dotenv,
-    kind::Shape,
-    problem::Problems,
+    kind::{Refusal, Shape},
+    problem::{Problem, Problems},
     setting::{FILE, Given, Key},
     source::{Origin, Sources},
     table::{self, SETTINGS, nearest},
@@ -73,7 +73,7 @@ impl Environment {
         &self,
         own: &[Given],
         problems: &mut Problems,
-        notes: &mut Vec<String>,
+        notes: &mut Vec<Problem>,
     ) -> Vec<Given> {
         let decides = |key: &Key| own.iter().any(|given| given.decides(key));
         let ignored = self.ignored_places(decides(&table::redis::url.key), notes);
@@ -89,7 +89,11 @@ impl Environment {
     ///
     /// Many platforms set REDIS_URL for every program and the TypeScript server did not read it, so
     /// host and port win; except that the process environment always overrides `.env`.
-    fn ignored_places(&self, is_decided: bool, notes: &mut Vec<String>) -> &'static [&'static str] {
+    fn ignored_places(
+        &self,
+        is_decided: bool,
+        notes: &mut Vec<Problem>,
+    ) -> &'static [&'static str] {
         const BY_HOST: &[&str] = &["REDIS_PORT", "REDIS_HOST"];
         const BY_URL: &[&str] = &["REDIS_URL"];
         let Some((_, url)) = self.get(BY_URL[0]) else {
@@ -107,10 +111,8 @@ impl Environment {
             (url, host, BY_URL)
         };
         if !is_decided {
-            let ignored = ignored.place();
-            notes.push(format!(
-                "{ignored}: ignored, because {reason} is set; unset one of them"
-            ));
+            let found = format_args!("ignored, because {reason} is set");
+            notes.push(Problem::new(ignored.place(), found, "unset one of them"));
         }
         names
     }
@@ -148,20 +150,25 @@ impl Environment {
         problems: &mut Problems,
     ) -> Option<Given> {
         let Variable { text, origin } = self.variables.get(name)?;
-        let unreadable = match text {
-            Some(text) if key.shape == Shape::Integer && is_service_link(text) => format!(
-                "{text:?} is a service link that Kubernetes sets; set enableServiceLinks: false \
-                 in the pod spec, or set {} to the port",
-                key.variable()
-            ),
+        let refusal = match text {
+            Some(text) if key.shape == Shape::Integer && is_service_link(text) => Refusal {
+                found: format!("{text:?} is a service link that Kubernetes sets"),
+                remedy: format!(
+                    "set enableServiceLinks: false in the pod spec, or set {} to the port",
+                    key.variable()
+                ),
+            },
             Some(text) => return key.take(&Value::Text(text.clone()), origin.clone(), problems),
-            None => "not UTF-8; set it again".to_owned(),
+            None => Refusal {
+                found: "not UTF-8".to_owned(),
+                remedy: "set it again".to_owned(),
+            },
         };
-        Some(key.refuse(origin.clone(), unreadable, problems))
+        Some(key.refuse(origin.clone(), refusal, problems))
     }
 
     /// Reports a `SOCKD_X__Y` that is no setting, and warns of a `SOCKD_X_Y` that was meant as one.
-    pub(super) fn check_names(&self, problems: &mut Problems, notes: &mut Vec<String>) {
+    pub(super) fn check_names(&self, problems: &mut Problems, notes: &mut Vec<Problem>) {
         let known: BTreeSet<String> = SETTINGS.iter().map(|key| key.variable()).collect();
         for (name, Variable { text, origin }) in &self.variables {
             // Kubernetes sets a link for a Service called sockd-server.
@@ -174,14 +181,12 @@ impl Environment {
                     || "unset it, or see `sockd config show` for the keys".to_owned(),
                     |near| format!("did you mean {near}?"),
                 );
-                problems.add(origin.place(), format_args!("no such setting; {remedy}"));
+                problems.add(origin.place(), "no such setting", remedy);
             }
             let one_too_few = |known: &&String| known.replace("__", "_") == *name;
             if let Some(meant) = known.iter().find(one_too_few) {
-                let place = origin.place();
-                notes.push(format!(
-                    "{place}: not read; did you mean {meant}, with two underscores?"
-                ));
+                let remedy = format_args!("did you mean {meant}, with two underscores?");
+                notes.push(Problem::new(origin.place(), "not read", remedy));
             }
         }
     }
@@ -200,8 +205,8 @@ fn read_dotenv(sources: &Sources, problems: &mut Problems) -> Vec<dotenv::Assign
         Ok(bytes) => dotenv::parse(&String::from_utf8_lossy(&bytes)),
         Err(error) => {
             if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) {
-                let text = format_args!("cannot be read: {error}; make it readable or remove it");
-                problems.add(".env", text);
+                let found = format_args!("cannot be read: {error}");
+                problems.add(".env", found, "make it readable or remove it");
             }
             Vec::new()
         }

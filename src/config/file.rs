@@ -13,7 +13,7 @@ use toml::{
 
 use super::{
     environment::Environment,
-    problem::Problems,
+    problem::{Problem, Problems},
     setting::Given,
     source::{Origin, Sources},
     table::{SETTINGS, find, nearest, nearest_path},
@@ -44,8 +44,8 @@ impl File {
         if let Some((given_by, path)) = flag.or(variable) {
             let found = Self::open(&sources.directory, &path)?;
             return found.map(Some).ok_or_else(|| {
-                let text = format_args!("{path:?} not found; create it or name another");
-                Problems::one(given_by, text)
+                let found = format_args!("{path:?} not found");
+                Problem::new(given_by, found, "create it or name another").into()
             });
         }
         match Self::open(&sources.directory, Path::new("sockd.toml"))? {
@@ -63,8 +63,8 @@ impl File {
             })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => {
-                let text = format_args!("cannot be read: {error}; make it a readable text file");
-                Err(Problems::one(name.display(), text))
+                let found = format_args!("cannot be read: {error}");
+                Err(Problem::new(name.display(), found, "make it a readable text file").into())
             }
         }
     }
@@ -77,7 +77,8 @@ impl File {
         let document = DeTable::parse(&self.text).map_err(|error| {
             // The error's own display would show the line, and with it perhaps a secret.
             let at = self.origin(error.span().map_or(0, |span| span.start));
-            Problems::one(at.place(), format_args!("not TOML: {}", error.message()))
+            let found = format_args!("not TOML: {}", error.message());
+            Problem::new(at.place(), found, "correct it, see https://toml.io")
         })?;
         let mut given = Vec::new();
         for (name, value) in by_position(document.get_ref()) {
@@ -90,8 +91,8 @@ impl File {
                     given.extend(self.read_section(section, table, problems));
                 }
                 _ if is_section => {
-                    let text = format_args!("{section} is a section; write [{section}]");
-                    problems.add(origin.place(), text);
+                    let found = format_args!("{section} is a section");
+                    problems.add(origin.place(), found, format_args!("write [{section}]"));
                 }
                 _ => {
                     let near = nearest(section, &mut sections).or_else(|| nearest_path(section));
@@ -140,7 +141,7 @@ fn unknown(origin: &Origin, path: &str, near: Option<&str>, problems: &mut Probl
         || "remove it, or see `sockd config show` for the keys".to_owned(),
         |near| format!("did you mean {near}?"),
     );
-    problems.add(origin.place(), format_args!("unknown key {path}; {remedy}"));
+    problems.add(origin.place(), format_args!("unknown key {path}"), remedy);
 }
 
 /// Returns the entries in their order in the file; the parser sorts them by name.

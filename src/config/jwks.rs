@@ -2,11 +2,12 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use url::{Host, Url};
+use url::Url;
 
 use super::{
     ALGORITHMS, Algorithm, AlgorithmFamily, resolve::Resolver, settings::Settings, table::auth,
 };
+use crate::wire::is_loopback;
 
 /// A JSON Web Key Set (RFC 7517), read again and again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,8 +58,8 @@ impl Resolver<'_> {
         let ca_file = self.path(&auth::jwks_ca_file);
         let is_https = url.as_ref().is_some_and(|url| url.scheme() == "https");
         if ca_file.is_some() && !is_https {
-            let text = "used only with an https auth.jwks_url; remove it or give that";
-            self.blame(&auth::jwks_ca_file.key, text);
+            let found = "used only with an https auth.jwks_url";
+            self.blame(&auth::jwks_ca_file.key, found, "remove it or give that");
         }
         let source = match url {
             Some(url) => JwksSource::Url { url, ca_file },
@@ -78,11 +79,10 @@ impl Resolver<'_> {
         }
         let algorithms = settings.algorithms();
         if let Some(name) = algorithms.iter().find(|name| is_hmac(name)) {
-            let text = format_args!(
-                "{name:?} needs auth.secret, as a key set never holds a secret; remove it from the \
-                 list, or set JWT_SECRET"
-            );
-            self.blame(&auth::algorithms.key, text);
+            let found =
+                format_args!("{name:?} needs auth.secret, as a key set never holds a secret");
+            let remedy = "remove it from the list, or set JWT_SECRET";
+            self.blame(&auth::algorithms.key, found, remedy);
         }
     }
 }
@@ -106,16 +106,6 @@ pub(super) fn parse_url(text: &str) -> Option<Url> {
     };
     let is_bare = url.username().is_empty() && url.password().is_none();
     (is_safe && is_bare && url.fragment().is_none()).then_some(url)
-}
-
-/// Whether the URL leads to this machine by an address, or by the name that stands for one.
-pub fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
 }
 
 fn is_hmac(name: &str) -> bool {

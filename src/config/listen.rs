@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, path::PathBuf};
 
-use super::kind::is_host;
+use super::kinds::is_host;
 use crate::wire::unix_path;
 
 /// Where the internal routes, health and metrics are served apart from the clients.
@@ -31,40 +31,37 @@ impl fmt::Display for InternalListener {
     }
 }
 
-/// As it is written: `127.0.0.1:3001`, `[::1]:3001`, `localhost:3001` or `unix:/run/sockd/internal.sock`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Listen {
-    Tcp { host: String, port: u16 },
-    Unix(String),
+/// Reads `127.0.0.1:3001`, `[::1]:3001`, `localhost:3001` or `unix:/run/sockd/internal.sock`; who may
+/// connect to a unix socket is for other settings to say.
+pub(super) fn parse(text: &str) -> Option<InternalListener> {
+    if let Some(path) = unix_path(text) {
+        let is_path = !path.chars().any(char::is_control);
+        let socket = || UnixSocket {
+            path: path.into(),
+            mode: 0,
+            group: None,
+        };
+        return is_path.then(socket).map(InternalListener::Unix);
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').filter(|ip| is_ipv6(ip))?,
+        // Without brackets, the end of an IPv6 address looks like a port.
+        None => Some(host).filter(|host| !host.is_empty() && !is_ipv6(host) && is_host(host))?,
+    };
+    Some(InternalListener::Tcp {
+        host: host.to_owned(),
+        port,
+    })
 }
 
-impl Listen {
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        if let Some(path) = unix_path(text) {
-            let is_path = !path.chars().any(char::is_control);
-            return is_path.then(|| Self::Unix(path.to_owned()));
-        }
-        let (host, port) = text.rsplit_once(':')?;
-        let port = port.parse().ok()?;
-        let host = match host.strip_prefix('[') {
-            Some(rest) => rest.strip_suffix(']').filter(|ip| is_ipv6(ip))?,
-            // Without brackets, the end of an IPv6 address looks like a port.
-            None => {
-                Some(host).filter(|host| !host.is_empty() && !is_ipv6(host) && is_host(host))?
-            }
-        };
-        Some(Self::Tcp {
-            host: host.to_owned(),
-            port,
-        })
-    }
-
-    pub(super) fn show(&self) -> String {
-        match self {
-            Self::Tcp { host, port } => host_and_port(host, *port),
-            Self::Unix(path) => format!("unix:{path}"),
-        }
-    }
+/// Reads the permission bits of a file, in octal as `chmod` takes them. The owner must be able to
+/// connect.
+pub(super) fn parse_mode(text: &str) -> Option<u32> {
+    let is_octal = (3..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    let mode = u32::from_str_radix(text, 8).ok().filter(|_| is_octal)?;
+    (mode <= 0o777 && mode & 0o600 == 0o600).then_some(mode)
 }
 
 /// `host:port`, with brackets around an IPv6 address.
@@ -79,22 +76,6 @@ fn is_ipv6(host: &str) -> bool {
     host.parse().is_ok_and(|ip: IpAddr| ip.is_ipv6())
 }
 
-/// The permission bits of a file, in octal as `chmod` takes them. The owner must be able to connect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mode(pub(super) u32);
-
-impl Mode {
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let is_octal = (3..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
-        let mode = u32::from_str_radix(text, 8).ok().filter(|_| is_octal)?;
-        (mode <= 0o777 && mode & 0o600 == 0o600).then_some(Self(mode))
-    }
-
-    pub(super) fn show(&self) -> String {
-        format!("{:04o}", self.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,9 +84,15 @@ mod tests {
     fn addresses_and_sockets_are_told_apart() {
         let tcp = |host: &str, port| {
             let host = host.to_owned();
-            Some(Listen::Tcp { host, port })
+            Some(InternalListener::Tcp { host, port })
         };
-        let unix = |path: &str| Some(Listen::Unix(path.to_owned()));
+        let unix = |path: &str| {
+            Some(InternalListener::Unix(UnixSocket {
+                path: path.into(),
+                mode: 0,
+                group: None,
+            }))
+        };
         for (text, expected, shown) in [
             ("127.0.0.1:3001", tcp("127.0.0.1", 3001), "127.0.0.1:3001"),
             ("localhost:0", tcp("localhost", 0), "localhost:0"),
@@ -119,9 +106,12 @@ mod tests {
             ),
             ("unix:s.sock", unix("s.sock"), "unix:s.sock"),
         ] {
-            let parsed = Listen::parse(text);
+            let parsed = parse(text);
             assert_eq!(parsed, expected, "{text}");
-            assert_eq!(parsed.map(|listen| listen.show()), Some(shown.to_owned()));
+            assert_eq!(
+                parsed.map(|listen| listen.to_string()),
+                Some(shown.to_owned())
+            );
         }
         for text in [
             "",
@@ -142,7 +132,7 @@ mod tests {
             "unix://",
             "unix:a\nb",
         ] {
-            assert_eq!(Listen::parse(text), None, "{text}");
+            assert_eq!(parse(text), None, "{text}");
         }
     }
 
@@ -161,8 +151,7 @@ mod tests {
             ("rw-", None),
             ("00660", None),
         ] {
-            assert_eq!(Mode::parse(text).map(|mode| mode.0), expected, "{text}");
+            assert_eq!(parse_mode(text), expected, "{text}");
         }
-        assert_eq!(Mode(0o600).show(), "0600");
     }
 }

@@ -1,27 +1,43 @@
-//! Everything that is wrong with a configuration, reported at once.
+//! What is wrong or odd in a configuration, all of it at once.
 
-use std::fmt::Display;
+use std::{
+    error::Error,
+    fmt::{self, Display},
+};
 
-use thiserror::Error;
+/// Something wrong or odd, and what to do about it; never shows a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The setting, behind the place in its source: `sockd.toml:3:1: server.port`.
+    pub place: String,
+    pub found: String,
+    pub remedy: String,
+}
 
-/// Everything that is wrong with a configuration, one problem a line; never shows a secret.
-#[derive(Debug, Clone, Default, Error)]
-#[error("{}", .0.join("\n"))]
-pub struct Problems(Vec<String>);
+/// Everything that is wrong with a configuration, one problem a line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Problems(Vec<Problem>);
+
+impl Problem {
+    pub fn new(place: impl Display, found: impl Display, remedy: impl Display) -> Self {
+        let [place, found, remedy] =
+            [&place as &dyn Display, &found, &remedy].map(|part| part.to_string());
+        Self {
+            place,
+            found,
+            remedy,
+        }
+    }
+}
 
 impl Problems {
     /// The problems in the order in which they were found: by source, then what is missing.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter()
     }
 
-    /// A single mistake: where it is, and the remedy.
-    pub(super) fn one(place: impl Display, text: impl Display) -> Self {
-        Self(vec![format!("{place}: {text}")])
-    }
-
-    pub(super) fn add(&mut self, place: impl Display, text: impl Display) {
-        self.0.push(format!("{place}: {text}"));
+    pub(super) fn add(&mut self, place: impl Display, found: impl Display, remedy: impl Display) {
+        self.0.push(Problem::new(place, found, remedy));
     }
 
     /// Returns the value if nothing is wrong.
@@ -31,5 +47,31 @@ impl Problems {
         } else {
             Err(self)
         }
+    }
+}
+
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl Error for Problems {}
+
+impl Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            place,
+            found,
+            remedy,
+        } = self;
+        write!(f, "{place}: {found}; {remedy}")
+    }
+}
+
+impl Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<_> = self.0.iter().map(Problem::to_string).collect();
+        f.write_str(&lines.join("\n"))
     }
 }

@@ -88,8 +88,8 @@ impl Resolver<'_> {
         let [cert, private] = [&key::tls_cert_file, &key::tls_key_file];
         for (given, other) in [(cert, private), (private, cert)] {
             if !settings.is_given(&other.key) {
-                let text = format_args!("{} is missing; give both or none", other.key.path);
-                self.blame(&given.key, text);
+                let found = format_args!("{} is missing", other.key.path);
+                self.blame(&given.key, found, "give both or none");
             }
         }
         let [cert, private] = [cert, private].map(|file| self.path(file));
@@ -120,10 +120,7 @@ impl Resolver<'_> {
         };
         if !is_tls {
             for file in [&key::tls_ca_file, &key::tls_cert_file, &key::tls_key_file] {
-                self.blame(
-                    &file.key,
-                    format_args!("has no effect without TLS; {remedy}"),
-                );
+                self.blame(&file.key, "has no effect without TLS", remedy);
             }
         }
 
@@ -168,9 +165,9 @@ impl Resolver<'_> {
             }
             Place::Sentinels(sentinels) => {
                 if !settings.is_given(&key::sentinel_master.key) {
-                    let text = "redis.sentinel_master is missing; set it to the name in the \
-                                Sentinels' `sentinel monitor`";
-                    self.blame(&key::sentinels.key, text);
+                    let found = "redis.sentinel_master is missing";
+                    let remedy = "set it to the name in the Sentinels' `sentinel monitor`";
+                    self.blame(&key::sentinels.key, found, remedy);
                 }
                 Topology::Sentinel(Sentinel {
                     sentinels,
@@ -199,8 +196,8 @@ impl Resolver<'_> {
             &key::sentinel_password.key,
             &key::sentinel_password_file.key,
         ] {
-            let text = "of no use without redis.sentinels; set them, or leave this out";
-            self.blame(key, text);
+            let found = "of no use without redis.sentinels";
+            self.blame(key, found, "set them, or leave this out");
         }
     }
 
@@ -209,24 +206,23 @@ impl Resolver<'_> {
     fn check_slots(&mut self, database: u64) {
         let settings = self.settings;
         if database != 0 {
-            let text = "a Cluster has only database 0; leave it out";
-            self.blame(&key::database.key, text);
+            let found = "a Cluster has only database 0";
+            self.blame(&key::database.key, found, "leave it out");
         }
+        let braces = "in a Cluster braces enclose what chooses the slot";
         let prefix = settings.get(&sessions::key_prefix);
         if prefix.contains(['{', '}']) && !has_tag(&prefix) {
-            let text = "in a Cluster braces enclose what chooses the slot; remove them";
-            self.blame(&sessions::key_prefix.key, text);
+            self.blame(&sessions::key_prefix.key, braces, "remove them");
         }
         for prefix in [&key::channel_prefix, &rooms::prefix] {
             if settings.get(prefix).contains('{') {
-                let text = "in a Cluster it would put all channels into one slot; remove the brace";
-                self.blame(&prefix.key, text);
+                let found = "in a Cluster it would put all channels into one slot";
+                self.blame(&prefix.key, found, "remove the brace");
             }
         }
         let user = settings.id_formats().user;
         if user.admits("{") || user.admits("}") {
-            let text = "in a Cluster braces enclose what chooses the slot; allow none in ids";
-            self.blame(&ids::any_charset.key, text);
+            self.blame(&ids::any_charset.key, braces, "allow none in ids");
         }
     }
 
@@ -240,8 +236,8 @@ impl Resolver<'_> {
             return false;
         };
         if rank(own) == rank(url) {
-            let text = format_args!("the redis.url at {} has one too; keep one", url.origin);
-            self.blame(own.key, text);
+            let found = format_args!("the redis.url at {} has one too", url.origin);
+            self.blame(own.key, found, "keep one");
         }
         rank(own) >= rank(url)
     }
@@ -250,9 +246,8 @@ impl Resolver<'_> {
     fn is_tls(&mut self, key: &Key, nodes: &[String]) -> bool {
         let is_tls = |node: &String| node.starts_with("rediss:");
         if nodes.iter().any(is_tls) && !nodes.iter().all(is_tls) {
-            let text =
-                "some are rediss:// and some are not; begin all of them with rediss://, or none";
-            self.blame(key, text);
+            let found = "some are rediss:// and some are not";
+            self.blame(key, found, "begin all of them with rediss://, or none");
         }
         nodes.first().is_some_and(is_tls)
     }

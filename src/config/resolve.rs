@@ -5,8 +5,8 @@ use std::{fmt::Display, fs, io, net::IpAddr, path::PathBuf};
 use super::{
     Auth, Config, Cors, Internal, InternalListener, Limits, Log, Metrics, Redis, Server, Sessions,
     SocketIo, UnixSocket, advice,
-    listen::{Listen, host_and_port},
-    problem::Problems,
+    listen::host_and_port,
+    problem::{Problem, Problems},
     setting::{Given, Key, Optional},
     settings::{Row, Settings},
     table::{IdKind, auth, cors, events, ids, internal, metrics, rooms, server},
@@ -21,8 +21,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub config: Config,
-    /// What works, but probably not as intended; a sentence each.
-    pub warnings: Vec<String>,
+    /// What works, but probably not as intended.
+    pub warnings: Vec<Problem>,
     /// What the values look like, to compare them.
     pub(super) rows: Vec<Row>,
 }
@@ -185,28 +185,26 @@ impl Settings {
     }
 
     fn internal_listener(&self) -> Option<InternalListener> {
-        Some(match self.get(&internal::listen)? {
-            Listen::Tcp { host, port } => InternalListener::Tcp { host, port },
-            Listen::Unix(path) => InternalListener::Unix(UnixSocket {
-                path: self.base(&internal::listen.key).join(path),
-                mode: self.get(&internal::socket_mode).0,
-                group: self.get(&internal::socket_group),
-            }),
-        })
+        let mut listener = self.get(&internal::listen)?;
+        if let InternalListener::Unix(UnixSocket { path, mode, group }) = &mut listener {
+            *path = self.base(&internal::listen.key).join(&path);
+            *mode = self.get(&internal::socket_mode);
+            *group = self.get(&internal::socket_group);
+        }
+        Some(listener)
     }
 
     /// Warns of settings for a unix socket that is not there.
-    fn idle_socket_settings(&self) -> impl Iterator<Item = String> {
-        let has_socket = matches!(self.get(&internal::listen), Some(Listen::Unix(_)));
+    fn idle_socket_settings(&self) -> impl Iterator<Item = Problem> {
+        let has_socket = matches!(self.get(&internal::listen), Some(InternalListener::Unix(_)));
         let keys = [&internal::socket_mode.key, &internal::socket_group.key];
         let idle = keys
             .into_iter()
             .filter(move |key| !has_socket && self.is_given(key));
         idle.map(|key| {
-            format!(
-                "{}: changes nothing without a unix socket; set internal.listen to one such as \"unix:/run/sockd/internal.sock\", or remove it",
-                key.path
-            )
+            let remedy =
+                "set internal.listen to one such as \"unix:/run/sockd/internal.sock\", or remove it";
+            Problem::new(key.path, "changes nothing without a unix socket", remedy)
         })
     }
 
@@ -245,11 +243,9 @@ pub(super) struct Resolver<'s> {
 
 impl Resolver<'_> {
     /// Reports a mistake in the value, if a source gave it.
-    pub(super) fn blame(&mut self, key: &Key, text: impl Display) {
+    pub(super) fn blame(&mut self, key: &Key, found: impl Display, remedy: impl Display) {
         if let Some(given) = self.settings.given(key) {
-            let place = given.origin.place();
-            self.problems
-                .add(place, format_args!("{}: {text}", key.path));
+            self.problems.add(given.place(), found, remedy);
         }
     }
 
@@ -340,27 +336,31 @@ impl Resolver<'_> {
         let text = self.settings.get(file)?;
         let path = self.settings.base(&file.key).join(&text);
         if let Err(error) = fs::File::open(&path) {
-            let remedy = "create it or leave the key out";
-            self.blame(&file.key, unreadable(&text, &error, remedy));
+            self.blame_file(&file.key, &text, &error, "create it or leave the key out");
         }
         Some(path)
     }
 
     fn secret_in(&mut self, file: &Key, path: &str, remedy: &str) -> Option<Secret> {
         match fs::read_to_string(self.settings.base(file).join(path)) {
-            Ok(mut text) => {
-                let line = text.strip_suffix('\n').unwrap_or(&text);
-                let length = line.strip_suffix('\r').unwrap_or(line).len();
-                text.truncate(length);
-                if !text.is_empty() {
-                    return Some(Secret::new(text));
+            Ok(text) => {
+                if let Some(secret) = Secret::of_file(text) {
+                    return Some(secret);
                 }
-                let text = format_args!("{path:?} is empty; write the secret into it");
-                self.blame(file, text);
+                let found = format_args!("{path:?} is empty");
+                self.blame(file, found, "write the secret into it");
             }
-            Err(error) => self.blame(file, unreadable(path, &error, remedy)),
+            Err(error) => self.blame_file(file, path, &error, remedy),
         }
         None
+    }
+
+    fn blame_file(&mut self, key: &Key, path: &str, error: &io::Error, remedy: &str) {
+        if error.kind() == io::ErrorKind::NotFound {
+            return self.blame(key, format_args!("{path:?} not found"), remedy);
+        }
+        let found = format_args!("{path:?} cannot be read: {error}");
+        self.blame(key, found, "make it a text that sockd may read");
     }
 
     fn missing(&mut self, secret: &Key, file: &Key) {
@@ -375,11 +375,12 @@ impl Resolver<'_> {
             _ => secret.familiar_variable(),
         };
         let file = file.path;
-        let text = format_args!(
-            "not set{blank}; set {variables}, for example to what `openssl rand -hex 32` prints, \
-             or {file} to a file that holds it",
+        let remedy = format_args!(
+            "set {variables}, for example to what `openssl rand -hex 32` prints, or {file} to a file \
+             that holds it",
         );
-        self.problems.add(secret.path, text);
+        let found = format_args!("not set{blank}");
+        self.problems.add(secret.path, found, remedy);
     }
 }
 
@@ -388,11 +389,4 @@ fn callable(host: &str, port: u16) -> String {
     let is_unspecified = host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
     let host = if is_unspecified { "127.0.0.1" } else { host };
     format!("http://{}", host_and_port(host, port))
-}
-
-fn unreadable(path: &str, error: &io::Error, remedy: &str) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => format!("{path:?} not found; {remedy}"),
-        _ => format!("{path:?} cannot be read: {error}; make it a text that sockd may read"),
-    }
 }

@@ -1,8 +1,6 @@
 //! One setting: its names, its default, and what a source gives for it; and the macro that makes
 //! types of the table of settings, so that a setting is found by its name at compile time.
 
-use std::fmt::Display;
-
 use super::{
     kind::{Kind, Read, Refusal, Shape},
     problem::Problems,
@@ -104,16 +102,17 @@ impl Key {
     pub(super) fn refuse(
         &'static self,
         origin: Origin,
-        reason: impl Display,
+        Refusal { found, remedy }: Refusal,
         problems: &mut Problems,
     ) -> Given {
-        problems.add(origin.place(), format_args!("{}: {reason}", self.path));
         let read = Read {
             value: None,
             shown: "(invalid)".to_owned(),
         };
         let key = self;
-        Given { key, read, origin }
+        let given = Given { key, read, origin };
+        problems.add(given.place(), found, remedy);
+        given
     }
 }
 
@@ -126,6 +125,11 @@ pub(super) struct Given {
 }
 
 impl Given {
+    /// The place in the source, and the setting, for problems.
+    pub(super) fn place(&self) -> String {
+        format!("{}: {}", self.origin.place(), self.key.path)
+    }
+
     /// Whether the value could not be read.
     pub(super) fn is_wrong(&self) -> bool {
         self.read.value.is_none()

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{
     environment::Environment,
     file::File,
-    problem::Problems,
+    problem::{Problem, Problems},
     setting::{Fallback, Given, Key, Setting},
     source::{Origin, Sources},
     table::{SETTINGS, WHERE_REDIS_IS, find, redis},
@@ -24,7 +24,7 @@ pub struct Settings {
     given: Vec<Given>,
     pub(super) problems: Problems,
     /// What is odd but works.
-    pub(super) notes: Vec<String>,
+    pub(super) notes: Vec<Problem>,
     /// The server of SOCKD_URL, which commands call.
     pub(super) instance: Option<String>,
     /// The variables that are set to an empty text.
@@ -88,33 +88,29 @@ fn from_flags(sources: &Sources, problems: &mut Problems) -> Vec<Given> {
     let mut given = Vec::new();
     for flag in &sources.flags {
         let origin = Origin::Flag { name: flag.name };
-        match find(flag.key) {
-            Some(key) => {
-                let value = Value::Text(flag.value.clone());
-                given.extend(key.take(&value, origin, problems));
-            }
-            None => problems.add(origin, format_args!("unknown key {}", flag.key)),
-        }
+        let key = find(flag.key).expect("a flag gives a setting");
+        let value = Value::Text(flag.value.clone());
+        given.extend(key.take(&value, origin, problems));
     }
     given
 }
 
 /// Reports settings that one source gives in two ways.
 fn check_rivals(given: &[Given], problems: &mut Problems) {
-    for Given { key, origin, .. } in given {
-        let is_rival = |other: &&Given| key.is_rival(other.key) && other.key.path > key.path;
+    for one in given {
+        let is_rival =
+            |other: &&Given| one.key.is_rival(other.key) && other.key.path > one.key.path;
         let mut rivals: Vec<_> = given.iter().filter(is_rival).collect();
         rivals.sort_by_key(|rival| rival.key.path);
-        for rival in rivals {
-            let (path, rival, at) = (key.path, rival.key.path, &rival.origin);
-            let text = format_args!("{path}: {rival} is given too, at {at}; keep one");
-            problems.add(origin.place(), text);
+        for Given { key, origin, .. } in rivals {
+            let found = format_args!("{} is given too, at {origin}", key.path);
+            problems.add(one.place(), found, "keep one");
         }
     }
 }
 
 /// Warns if another Redis than the weaker source's is used.
-fn displaced_place(given: &[Given], weaker: &[Given]) -> Option<String> {
+fn displaced_place(given: &[Given], weaker: &[Given]) -> Option<Problem> {
     let rivals = |key: &'static Key| given.iter().filter(move |other| key.is_rival(other.key));
     let is_given = |key: &Key| given.iter().any(|other| other.key.path == key.path);
     let mut places = weaker
@@ -123,13 +119,12 @@ fn displaced_place(given: &[Given], weaker: &[Given]) -> Option<String> {
     let displaced =
         places.find(|place| !is_given(place.key) && rivals(place.key).next().is_some())?;
     let by = rivals(displaced.key).min_by_key(|rival| rival.key.path)?;
-    Some(format!(
-        "{}: {} overrides {} ({}), so that Redis is not used; unset one of them",
-        by.origin.place(),
-        by.key.path,
-        displaced.key.path,
-        displaced.origin
-    ))
+    let found = format_args!(
+        "{} overrides {} ({}), so that Redis is not used",
+        by.key.path, displaced.key.path, displaced.origin
+    );
+    let place = by.origin.place();
+    Some(Problem::new(place, found, "unset one of them"))
 }
 
 impl Settings {
@@ -160,8 +155,8 @@ impl Settings {
         SETTINGS.iter().copied().map(row).collect()
     }
 
-    /// What is odd in the sources but works, a sentence each.
-    pub fn notes(&self) -> &[String] {
+    /// What is odd in the sources but works.
+    pub fn notes(&self) -> &[Problem] {
         &self.notes
     }
 

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use super::problem::Problems;
+use super::problem::{Problem, Problems};
 
 /// Everything outside the process that a configuration is read from.
 #[derive(Clone, Default)]
@@ -36,8 +36,8 @@ impl Sources {
         flags: Vec<Flag>,
     ) -> Result<Self, Problems> {
         let directory = env::current_dir().map_err(|error| {
-            let text = format_args!("cannot be read: {error}; change to one that exists");
-            Problems::one("working directory", text)
+            let found = format_args!("cannot be read: {error}");
+            Problem::new("working directory", found, "change to one that exists")
         })?;
         let named = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value));
         Ok(Self {

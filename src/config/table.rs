@@ -19,12 +19,13 @@ use url::Url;
 
 use super::{
     ForwardedHeader, LogFormat, OnExpiry,
-    kind::{
-        ALGORITHMS, BOOLEAN, CHARSET, EVENTS, HOST, JWKS_URL, Kind, LISTEN, LOG_FILTER, MODE,
-        NETWORKS, ORIGINS, PATH, PATHS, PREFIX, REDIS_URL, SECRET, SECRETS, TEXT, TEXTS, duration,
-        nodes, number, size, word,
+    kind::Kind,
+    kinds::{
+        ALGORITHMS, BOOLEAN, CHARSET, EVENTS, HOST, JWKS_URL, LISTEN, LOG_FILTER, MODE, NETWORKS,
+        ORIGINS, PATH, PATHS, PREFIX, REDIS_URL, SECRET, SECRETS, TEXT, TEXTS, duration, nodes,
+        number, size, word,
     },
-    listen::{Listen, Mode},
+    listen::InternalListener,
     redis_url::RedisUrl,
     setting::{FILE, Fallback, Key, Setting},
     settings::Settings,
@@ -158,9 +159,9 @@ super::setting::settings! {
         previous_secret_files: Vec<String> = PATHS, Unset("[\"internal.old.key\"]"),
             file of previous_secrets;
         /// Takes the internal routes, health and metrics off the clients' port, to an address or unix:PATH; unset, as one port is the simplest.
-        listen: Listen = LISTEN, Unset("\"unix:/run/sockd/internal.sock\"");
+        listen: InternalListener = LISTEN, Unset("\"unix:/run/sockd/internal.sock\"");
         /// Who may connect to a unix socket: its owner and its group, as the secrets guard it further.
-        socket_mode: Mode = MODE, Is("0660");
+        socket_mode: u32 = MODE, Is("0660");
         /// The unix socket's group, that of the backend's user; unset, it is the group of sockd itself.
         socket_group: String = TEXT, Unset("\"backend\"");
         /// The same as server.proxy_protocol, for internal.listen; false, as backends and sockd's own commands send no header.

@@ -79,6 +79,12 @@ impl Start {
         loaded.unwrap_or_else(|problems| panic!("{problems}"))
     }
 
+    /// What is odd, a text each.
+    fn warnings(&self) -> Vec<String> {
+        let warnings = self.loaded().warnings;
+        warnings.iter().map(ToString::to_string).collect()
+    }
+
     fn config(&self) -> Config {
         self.loaded().config
     }

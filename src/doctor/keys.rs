@@ -4,8 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use super::{Finding, servers};
 use crate::{
-    auth::jwks::{Jwks, JwksError, Reading, set},
+    auth::jwks::{Jwks, Reading, set},
     config,
+    error::chain,
 };
 
 const CHECK: &str = "keys";
@@ -21,7 +22,7 @@ pub(super) async fn examine(auth: &config::Auth) -> Vec<Finding> {
     let took = began.elapsed().unwrap_or_default();
     let Reading { set, date } = match read {
         Ok(reading) => reading,
-        Err(error) => return vec![failed(&error)],
+        Err(error) => return vec![Finding::fail(CHECK, chain(&error), error.remedy())],
     };
     let found = format!(
         "{} from {} in {took:.1?}: {set}",
@@ -52,21 +53,4 @@ pub(super) async fn examine(auth: &config::Auth) -> Vec<Finding> {
         servers::judge_clock("keys_clock", skew, "the source of the key set")
     });
     [keys].into_iter().chain(clock).collect()
-}
-
-fn failed(error: &JwksError) -> Finding {
-    let text = error.to_string();
-    match error {
-        JwksError::Source { .. } => {
-            // The text ends with its remedy.
-            let (found, remedy) = text
-                .rsplit_once("; ")
-                .unwrap_or((&text, "see auth.jwks_url"));
-            Finding::fail(CHECK, found, remedy)
-        }
-        JwksError::Set { .. } => {
-            let remedy = "see that auth.jwks_url or auth.jwks_file leads to a key set, with a key of RSA from 2048 bits on, EC on P-256 or P-384, or Ed25519";
-            Finding::fail(CHECK, text, remedy)
-        }
-    }
 }

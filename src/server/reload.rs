@@ -4,7 +4,7 @@ use tokio::{signal::unix::Signal, sync::mpsc, task::spawn_blocking};
 
 use super::systemd;
 use crate::{
-    config::{Loaded, Sources, load},
+    config::{Loaded, Problem, Problems, Sources, load},
     lifecycle::Lifecycle,
     metrics::{Counter, RELOADS},
     reload::{Current, ReloadError, ReloadRequest, Reloadable, is_reloaded},
@@ -120,7 +120,7 @@ impl Reloader {
             ok: true,
             changed: keys(self.latest.changes(&loaded), true),
             needs_restart: keys(self.started.changes(&loaded), false),
-            warnings: loaded.warnings.clone(),
+            warnings: loaded.warnings.iter().map(Problem::to_string).collect(),
         };
         for warning in &answer.warnings {
             tracing::warn!("{warning}");
@@ -133,12 +133,14 @@ impl Reloader {
 /// Reads all sources; every mistake counts, also one in a setting that needs a restart.
 fn read(sources: &Sources, current: &Current) -> Result<(Loaded, Reloadable), ReloadError> {
     let loaded = load(sources).and_then(|settings| settings.resolve());
-    let loaded = loaded.map_err(|problems| {
-        let problems = problems.iter().map(str::to_owned);
-        ReloadError::Mistakes(problems.collect())
-    })?;
-    let next = current.load().replaced(&loaded.config).map_err(mistake)?;
+    let loaded = loaded.map_err(mistakes)?;
+    let next = current.load().replaced(&loaded.config);
+    let next = next.map_err(|error| mistakes(Problem::from(error).into()))?;
     Ok((loaded, next))
+}
+
+fn mistakes(problems: Problems) -> ReloadError {
+    ReloadError::Mistakes(problems.iter().map(Problem::to_string).collect())
 }
 
 /// A mistake with its causes.

@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::{task::spawn_blocking, time::timeout};
 use url::Url;
 
-use crate::config::{JwksSource, is_loopback};
+use crate::{config::JwksSource, wire::is_loopback};
 
 /// The longest document, in bytes: hundreds of keys, and nothing that fills memory.
 const MAX_LENGTH: usize = 256 * 1024;
@@ -34,33 +34,48 @@ pub(super) struct Document {
 /// Why a source gave nothing.
 #[derive(Debug, Error)]
 pub enum SourceError {
-    #[error("{} cannot be read: {source}; make it readable", path.display())]
+    #[error("{} cannot be read", path.display())]
     File { path: PathBuf, source: io::Error },
-    #[error("{} is not a file; write the key set into one", .0.display())]
+    #[error("{} is not a file", .0.display())]
     NotAFile(PathBuf),
-    #[error("{} is not a PEM file with certificates; see auth.jwks_ca_file", .0.display())]
+    #[error("{} is not a PEM file with certificates", .0.display())]
     Authorities(PathBuf),
-    #[error(
-        "the HTTPS client cannot be set up: {0}; see that the system's CA certificates are installed"
-    )]
+    #[error("the HTTPS client cannot be set up: {0}")]
     Setup(String),
-    #[error("no answer: {0}; see that the issuer runs and can be reached from here")]
+    #[error("no answer: {0}")]
     Unreachable(String),
-    #[error("{0}; for a private authority set auth.jwks_ca_file")]
+    #[error("{0}")]
     Certificate(String),
     #[error("no whole answer: {0}")]
     Broken(String),
-    #[error("it redirects to where keys must not come from: {0}; set auth.jwks_url to their place")]
+    #[error("it redirects to where keys must not come from: {0}")]
     Redirect(String),
-    #[error("the answer is {0}, not 200; see auth.jwks_url")]
+    #[error("the answer is {0}, not 200")]
     Status(StatusCode),
-    #[error("it has more than {MAX_LENGTH} bytes; see that it is a key set")]
+    #[error("it has more than {MAX_LENGTH} bytes")]
     TooLong,
-    #[error(
-        "not read within {}; see the issuer, and the network between",
-        humantime::format_duration(LIMIT)
-    )]
+    #[error("not read within {}", humantime::format_duration(LIMIT))]
     Timeout,
+}
+
+impl SourceError {
+    /// What to do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "make it readable",
+            Self::NotAFile(_) => "write the key set into one",
+            Self::Authorities(_) => "see auth.jwks_ca_file",
+            Self::Setup(_) => "see that the system's CA certificates are installed",
+            Self::Unreachable(_) | Self::Broken(_) => {
+                "see that the issuer runs and can be reached from here"
+            }
+            Self::Certificate(_) => "for a private authority set auth.jwks_ca_file",
+            Self::Redirect(_) => "set auth.jwks_url to their place",
+            Self::Status(_) => "see auth.jwks_url",
+            Self::TooLong => "see that it is a key set",
+            Self::Timeout => "see the issuer, and the network between",
+        }
+    }
 }
 
 /// Reads the document, within a limit of bytes and time.

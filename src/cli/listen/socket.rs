@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use http::{StatusCode, header};
-use reqwest::{Upgraded, Url, redirect};
+use reqwest::{Upgraded, Url};
 use serde_json::json;
 use thiserror::Error;
 use tokio::time::timeout;
@@ -16,10 +16,7 @@ use tungstenite::{
 };
 
 use super::packet::{Event, Packet};
-use crate::{
-    client::{Way, is_loopback},
-    secret::Secret,
-};
+use crate::{client::Way, secret::Secret};
 
 /// How long it may take to join; the stock client's own default.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -132,21 +129,11 @@ impl Dialer {
         let folder = endpoint.path().trim_end_matches('/').to_owned();
         endpoint.set_path(&format!("{folder}/socket.io/"));
         endpoint.set_query(Some("EIO=4&transport=websocket"));
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("sockd/", env!("CARGO_PKG_VERSION")))
-            // The token is for this server only.
-            .redirect(redirect::Policy::none());
-        if way == Way::Direct || is_loopback(&endpoint) {
-            builder = builder.no_proxy();
-        }
-        if endpoint.scheme() == "http" {
-            // Plain HTTP must work where no CA certificates are installed.
-            builder = builder.tls_certs_only([]);
-        }
+        let http = way.client(&endpoint).build().map_err(SocketError::Setup)?;
         Ok(Self {
             shown,
             endpoint,
-            http: builder.build().map_err(SocketError::Setup)?,
+            http,
         })
     }
 

@@ -60,14 +60,14 @@ enum CheckResult {
 pub(super) async fn run(args: CheckArgs, context: &Context) -> Result<(), Failure> {
     let settings = context.settings(Vec::new())?;
     let (auth, ids) = (settings.auth()?, settings.ids()?);
-    let verifier = TokenVerifier::new(&auth, ids).map_err(Failure::usage)?;
+    let verifier = TokenVerifier::new(&auth, ids)?;
     let raw = if args.token == "-" {
         read_text(Path::new("-")).map_err(Failure::usage)?
     } else {
         args.token
     };
     if let Some(jwks) = verifier.jwks() {
-        jwks.load().await.map_err(anyhow::Error::from)?;
+        jwks.load().await?;
     }
     let now = auth::unix_time();
     let judged = if auth::trim(&raw).is_empty() {

@@ -4,7 +4,7 @@ use super::*;
 
 /// The one warning of a start, or none.
 fn warning(start: &Start) -> Option<String> {
-    let mut warnings = start.loaded().warnings;
+    let mut warnings = start.warnings();
     assert!(warnings.len() < 2, "{warnings:?}");
     warnings.pop()
 }

@@ -102,14 +102,14 @@ fn unknown_own_variables_are_told_with_the_nearest_known_one() {
 
 #[test]
 fn a_variable_with_one_underscore_too_few_is_a_warning() {
-    let loaded = Start::new().env("SOCKD_SERVER_PORT", "1").loaded();
+    let start = Start::new().env("SOCKD_SERVER_PORT", "1");
     assert_eq!(
-        loaded.warnings,
+        start.warnings(),
         [
             "environment SOCKD_SERVER_PORT: not read; did you mean SOCKD_SERVER__PORT, with two underscores?"
         ]
     );
-    assert_eq!(loaded.config.server.port, 3000);
+    assert_eq!(start.config().server.port, 3000);
 }
 
 #[test]

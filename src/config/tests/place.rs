@@ -4,11 +4,8 @@ use super::*;
 
 /// Where Redis is, and what is warned of.
 fn place(start: &Start) -> (String, Vec<String>) {
-    let Loaded {
-        config, warnings, ..
-    } = start.loaded();
-    let redis = config.redis.expect("Redis is configured");
-    (redis.topology.to_string(), warnings)
+    let redis = start.config().redis.expect("Redis is configured");
+    (redis.topology.to_string(), start.warnings())
 }
 
 #[test]
@@ -193,7 +190,7 @@ fn what_kubernetes_sets_is_no_choice_of_another_place() {
         .env("SOCKD_SERVER_PORT", link)
         .env("SOCKD_PORT", link)
         .env("SOCKD_SERVICE_HOST", "10.0.0.1");
-    assert_eq!(start.loaded().warnings, [""; 0]);
+    assert_eq!(start.warnings(), [""; 0]);
 }
 
 #[test]

@@ -224,7 +224,7 @@ fn settings_of_a_socket_without_one_are_warned_of() {
             .env("SOCKD_INTERNAL__LISTEN", listen)
             .env("SOCKD_INTERNAL__SOCKET_MODE", "0600")
             .env("SOCKD_INTERNAL__SOCKET_GROUP", "backend");
-        let warnings = start.loaded().warnings;
+        let warnings = start.warnings();
         let idle = warnings
             .iter()
             .filter(|text| text.contains("changes nothing"));
@@ -252,7 +252,7 @@ fn the_client_asks_on_the_loopback_when_the_server_listens_everywhere() {
 fn oddities_are_warnings() {
     let warnings = |algorithms: &str, secret: &str| {
         let start = Start::new().env("JWT_ALGORITHMS", algorithms);
-        start.env("JWT_SECRET", secret).loaded().warnings.join("\n")
+        start.env("JWT_SECRET", secret).warnings().join("\n")
     };
     let pem = "-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----";
     assert_eq!(warnings("HS256,HS512", JWT_SECRET), "");
@@ -284,7 +284,7 @@ fn oddities_are_warnings() {
         ("server.drain_window", "10s", "shorten it"),
         ("limits.inbound_burst", "1KiB", "raise it"),
     ] {
-        let warnings = Start::new().flag("--set", key, value).loaded().warnings;
+        let warnings = Start::new().flag("--set", key, value).warnings();
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(
             warnings[0].starts_with(key) && warnings[0].ends_with(warning)

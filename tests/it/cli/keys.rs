@@ -7,6 +7,7 @@ use crate::support::{
     doctor::Doctor,
     issuer::{Answer, Issuer, Key, document},
     jwt,
+    process::free_port,
 };
 
 const URL: &str = "SOCKD_AUTH__JWKS_URL";
@@ -128,4 +129,16 @@ async fn token_mint_needs_the_private_key_where_only_a_set_is_configured() {
     let minted = shell.run(&["token", "mint", "--key", &key]).await.ok();
     assert_eq!(minted.split('.').count(), 3, "{minted}");
     assert_eq!(issuer.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_set_that_cannot_be_read_is_told_with_its_cause_once() {
+    let url = format!("http://127.0.0.1:{}/jwks.json", free_port());
+    let shell = Shell::new().env(URL, &url);
+    let stderr = shell.run(&["token", "check", "x"]).await.fails(1);
+    assert!(
+        stderr.contains(&url) && stderr.contains("see that the issuer runs"),
+        "{stderr}"
+    );
+    assert_eq!(stderr.matches("Connection refused").count(), 1, "{stderr}");
 }

@@ -1,0 +1,334 @@
+//! The kinds of values that settings have.
+
+use std::{fmt::Display, net::IpAddr, time::Duration};
+
+use bytesize::ByteSize;
+use clap::ValueEnum;
+use ipnet::IpNet;
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+use super::{
+    jwks,
+    kind::{Kind, Shape, many, one},
+    listen::{self, InternalListener},
+    redis_url::RedisUrl,
+};
+use crate::{
+    id::{Charset, SupportedEvents},
+    secret::Secret,
+};
+
+pub(super) const TEXT: Kind<String> = text(
+    printable,
+    "a text without control characters",
+    "write it in quotes",
+);
+pub(super) const PATH: Kind<String> = text(printable, "a file's path", "write it in quotes");
+pub(super) const PREFIX: Kind<String> = Kind {
+    takes_nothing: true,
+    ..TEXT
+};
+pub(super) const HOST: Kind<String> = text(
+    |text| is_host(text).then(|| text.to_owned()),
+    "an address or a host name",
+    "give the port and the like on their own",
+);
+pub(super) const LISTEN: Kind<InternalListener> = one(
+    Shape::Text,
+    listen::parse,
+    InternalListener::to_string,
+    "an address to listen on",
+    "write for example \"127.0.0.1:3001\", \"[::1]:3001\" or \"unix:/run/sockd/internal.sock\"",
+);
+pub(super) const MODE: Kind<u32> = one(
+    Shape::Text,
+    listen::parse_mode,
+    |mode| format!("{mode:04o}"),
+    "permission bits in octal that let the owner read and write",
+    "write for example \"0660\", in quotes",
+);
+pub(super) const LOG_FILTER: Kind<String> = text(
+    log_filter,
+    "a log filter",
+    "write error, warn, info, debug or trace, or for example \"info,sockd=debug\"",
+);
+pub(super) const PATHS: Kind<Vec<String>> = texts(
+    Shape::List,
+    "a list of files' paths",
+    "write for example [\"old.key\"]",
+);
+pub(super) const ALGORITHMS: Kind<Vec<String>> = texts(
+    Shape::List,
+    "a list of texts",
+    "write for example [\"HS256\"]",
+);
+/// The values that a claim may have.
+pub(super) const TEXTS: Kind<Vec<String>> = many(
+    Shape::ListOrText,
+    |texts| texts.iter().map(|text| printable(text)).collect(),
+    JOINED,
+    "a text or a list of texts",
+    "write for example [\"https://auth.example.com\"]",
+);
+pub(super) const ORIGINS: Kind<Vec<String>> = many(
+    Shape::ListOrText,
+    |texts| texts.iter().map(|text| origin(text)).collect(),
+    JOINED,
+    "an origin or a list of them",
+    "write for example \"https://app.example.com\"",
+);
+pub(super) const NETWORKS: Kind<Vec<IpNet>> = many(
+    Shape::List,
+    |texts| texts.iter().map(|text| network(text)).collect(),
+    |networks| {
+        let texts: Vec<_> = networks.iter().map(IpNet::to_string).collect();
+        texts.join(",")
+    },
+    "a list of addresses and networks",
+    "write for example [\"127.0.0.1\", \"10.0.0.0/8\", \"2001:db8::/32\"]",
+);
+pub(super) const CHARSET: Kind<Charset> = one(
+    Shape::Text,
+    |text| Charset::try_from(text).ok(),
+    |charset| charset.as_str().to_owned(),
+    "characters and ranges",
+    "write for example \"a-zA-Z0-9_.-\"",
+);
+pub(super) const BOOLEAN: Kind<bool> = one(
+    Shape::Boolean,
+    |text| text.parse().ok(),
+    bool::to_string,
+    "true or false",
+    "write one of them, in the file without quotes",
+);
+pub(super) const EVENTS: Kind<SupportedEvents> = Kind {
+    takes_nothing: true,
+    ..many(
+        Shape::List,
+        |texts| SupportedEvents::new(texts.iter().copied()).ok(),
+        |events| events.patterns().collect::<Vec<_>>().join(","),
+        "a list of event names",
+        "write for example [\"profile:update\", \"order:*\"]",
+    )
+};
+pub(super) const JWKS_URL: Kind<Url> = Kind {
+    is_secret: true,
+    ..one(
+        Shape::Text,
+        jwks::parse_url,
+        Url::to_string,
+        "the URL of a key set",
+        "write https:// without a user or password, such as \
+         \"https://auth.example.com/.well-known/jwks.json\"; http:// is accepted only on this machine",
+    )
+};
+pub(super) const REDIS_URL: Kind<RedisUrl> = Kind {
+    is_secret: true,
+    ..one(
+        Shape::Text,
+        RedisUrl::parse,
+        RedisUrl::redacted,
+        "a Redis URL",
+        "write redis://, rediss:// or redis+unix:// such as \"redis://host:6379/0\", \
+         with special characters of a password as %XX",
+    )
+};
+pub(super) const SECRET: Kind<Secret> = Kind {
+    is_secret: true,
+    trims: false,
+    ..one(
+        Shape::Text,
+        |text| Some(Secret::new(text.to_owned())),
+        |_| REDACTED.to_owned(),
+        "a text",
+        "write it in quotes",
+    )
+};
+pub(super) const SECRETS: Kind<Vec<Secret>> = Kind {
+    takes_nothing: true,
+    is_secret: true,
+    trims: false,
+    ..many(
+        Shape::List,
+        |texts| {
+            Some(
+                texts
+                    .iter()
+                    .map(|text| Secret::new((*text).to_owned()))
+                    .collect(),
+            )
+        },
+        |_| REDACTED.to_owned(),
+        "a list of texts",
+        "write for example [\"...\"]",
+    )
+};
+const REDACTED: &str = "(redacted)";
+
+/// `host:port` of some nodes, read as `redis://host:port`.
+pub(super) const fn nodes<const PORT: u16>() -> Kind<Vec<String>> {
+    Kind {
+        choices: || format!("[\"10.0.0.1:{PORT}\"], and passwords elsewhere"),
+        is_secret: true,
+        ..many(
+            Shape::List,
+            |texts| {
+                texts
+                    .iter()
+                    .map(|text| RedisUrl::node(text, PORT))
+                    .collect()
+            },
+            JOINED,
+            "a list of hosts with ports",
+            "write for example ",
+        )
+    }
+}
+
+/// A whole number from `MIN` to `MAX`, both included.
+pub(super) const fn number<T: TryFrom<u64> + Display, const MIN: u64, const MAX: u64>() -> Kind<T> {
+    Kind {
+        choices: || format!("{MIN} to {MAX}"),
+        ..one(
+            Shape::Integer,
+            |text| within::<MIN, MAX>(text.parse().ok()?)?.try_into().ok(),
+            T::to_string,
+            "a whole number",
+            "choose from ",
+        )
+    }
+}
+
+/// A time from `MIN` to `MAX` milliseconds, both included.
+pub(super) const fn duration<const MIN: u64, const MAX: u64>() -> Kind<Duration> {
+    Kind {
+        choices: || format!("{} to {}", millis_text(MIN), millis_text(MAX)),
+        ..one(
+            Shape::Text,
+            |text| {
+                let range = Duration::from_millis(MIN)..=Duration::from_millis(MAX);
+                let duration = humantime::parse_duration(text).ok()?;
+                range.contains(&duration).then_some(duration)
+            },
+            |duration| millis_text(duration.as_millis().try_into().unwrap_or(u64::MAX)),
+            "a duration with its unit such as \"25s\"",
+            "choose from ",
+        )
+    }
+}
+
+/// A size from `MIN` to `MAX` bytes, both included.
+pub(super) const fn size<const MIN: u64, const MAX: u64>() -> Kind<usize> {
+    Kind {
+        choices: || format!("{} to {}", bytes_text(MIN), bytes_text(MAX)),
+        ..one(
+            Shape::Text,
+            |text| {
+                // Without a unit, a number of KiB could be taken for one of bytes.
+                let has_unit = text.ends_with(|c: char| c.is_ascii_alphabetic());
+                let size: ByteSize = text.parse().ok().filter(|_| has_unit)?;
+                within::<MIN, MAX>(size.as_u64())?.try_into().ok()
+            },
+            |size| bytes_text(*size as u64),
+            "a size with its unit such as \"64KiB\"",
+            "choose from ",
+        )
+    }
+}
+
+/// One of some words.
+pub(super) const fn word<T: ValueEnum>() -> Kind<T> {
+    fn name<T: ValueEnum>(value: &T) -> String {
+        let word = value.to_possible_value();
+        word.map_or_else(String::new, |word| word.get_name().to_owned())
+    }
+    Kind {
+        choices: || {
+            T::value_variants()
+                .iter()
+                .map(name)
+                .collect::<Vec<_>>()
+                .join(" or ")
+        },
+        ..one(
+            Shape::Text,
+            |text| T::from_str(text, false).ok(),
+            name,
+            "a choice here",
+            "write ",
+        )
+    }
+}
+
+const fn text(
+    parse: fn(&str) -> Option<String>,
+    expected: &'static str,
+    remedy: &'static str,
+) -> Kind<String> {
+    one(Shape::Text, parse, String::clone, expected, remedy)
+}
+
+const fn texts(shape: Shape, expected: &'static str, remedy: &'static str) -> Kind<Vec<String>> {
+    let owned = |texts: &[&str]| Some(texts.iter().map(|text| (*text).to_owned()).collect());
+    many(shape, owned, JOINED, expected, remedy)
+}
+
+const JOINED: fn(&Vec<String>) -> String = |texts| texts.join(",");
+
+fn within<const MIN: u64, const MAX: u64>(number: u64) -> Option<u64> {
+    (MIN..=MAX).contains(&number).then_some(number)
+}
+
+fn printable(text: &str) -> Option<String> {
+    (!text.chars().any(char::is_control)).then(|| text.to_owned())
+}
+
+pub(super) fn is_host(text: &str) -> bool {
+    let is_part = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    text.parse::<IpAddr>().is_ok() || text.bytes().all(is_part)
+}
+
+/// An address, or a network whose address has no bits behind its prefix: otherwise, one of both is
+/// probably a mistake.
+fn network(text: &str) -> Option<IpNet> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(address.to_canonical().into());
+    }
+    let network: IpNet = text.parse().ok()?;
+    (network.trunc() == network).then_some(network)
+}
+
+fn origin(text: &str) -> Option<String> {
+    text.bytes()
+        .all(|b| b.is_ascii_graphic())
+        .then(|| text.to_owned())
+}
+
+/// `EnvFilter` takes any word for the name of a module, so a misspelt level would silence all.
+fn log_filter(text: &str) -> Option<String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_word = |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric());
+    let is_level = |part: &str| LEVELS.iter().any(|level| part.eq_ignore_ascii_case(level));
+    let mut parts = text.split(',').map(str::trim);
+    let is_misspelt = parts.any(|part| is_word(part) && !is_level(part));
+    (!is_misspelt && EnvFilter::try_new(text).is_ok()).then(|| text.to_owned())
+}
+
+fn millis_text(millis: u64) -> String {
+    let [second, minute, hour] = [1_000, 60_000, 3_600_000];
+    let units = [(24 * hour, "d"), (hour, "h"), (minute, "m"), (second, "s")];
+    exact(millis, &units, "ms")
+}
+
+fn bytes_text(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    exact(bytes, &units, "B")
+}
+
+/// Writes the number exactly, in the largest unit that divides it.
+fn exact(number: u64, units: &[(u64, &str)], smallest: &str) -> String {
+    let divides = |(unit, _): &&(u64, &str)| number > 0 && number.is_multiple_of(*unit);
+    let (unit, name) = units.iter().find(divides).copied().unwrap_or((1, smallest));
+    format!("{}{name}", number / unit)
+}
