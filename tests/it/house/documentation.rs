@@ -1,13 +1,103 @@
-//! README and `docs/`: every link between them leads somewhere, and every setting, metric and route
-//! that they name exists.
+//! README and `docs/`: every link between them leads somewhere, the metrics, routes and errors that they
+//! name exist, and all routes and errors are named.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
+use reqwest::Method;
+use serde_json::json;
+use sockd::wire::ErrorCode;
+
 use super::layers;
+use crate::support::{
+    jwt,
+    sockd::{INTERNAL_SECRET, Sockd},
+};
+
+/// The variants of `ErrorCode`, with their statuses, and the table in the documentation, are the same.
+#[test]
+fn every_error_is_documented_with_its_status() {
+    let wire = text("src/wire.rs");
+    let variants = between(&wire, "pub enum ErrorCode {", "}");
+    let variants = variants
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty());
+    let known: BTreeSet<(u16, String)> = variants
+        .map(|variant| {
+            let code = variant
+                .chars()
+                .enumerate()
+                .fold(String::new(), |mut code, (at, c)| {
+                    if at > 0 && c.is_uppercase() {
+                        code.push('_');
+                    }
+                    code.push(c.to_ascii_uppercase());
+                    code
+                });
+            let parsed = serde_json::from_value::<ErrorCode>(json!(code));
+            (parsed.expect("a code").status(), code)
+        })
+        .collect();
+    let page = text("docs/internal-api.md");
+    let rows = between(&page, "## Errors\n", "\n## ");
+    let rows = rows
+        .lines()
+        .filter_map(|row| row.strip_prefix("| ")?.split(" |").next());
+    let documented: BTreeSet<(u16, String)> = rows
+        .filter_map(|answer| {
+            let (status, codes) = answer.split_once(' ')?;
+            let status = status.parse().ok()?;
+            let codes = codes.split('`').skip(1).step_by(2);
+            let codes =
+                codes.filter(|code| code.chars().all(|c| c.is_ascii_uppercase() || c == '_'));
+            Some(
+                codes
+                    .map(move |code| (status, code.to_owned()))
+                    .collect::<Vec<_>>(),
+            )
+        })
+        .flatten()
+        .collect();
+    assert_eq!(documented, known);
+}
+
+/// A server has every documented route, and its code names no other.
+#[tokio::test]
+async fn every_route_is_documented_and_exists() {
+    let page = text("docs/internal-api.md");
+    let routes: Vec<(&str, &str)> = between(&page, "| route | |", "\n\n")
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(|route| route.split_once(' ').expect("a method and a path"))
+        .collect();
+    assert!(routes.len() > 8, "{routes:?}");
+    let sockd = Sockd::start().await;
+    for (method, path) in &routes {
+        let method: Method = method.parse().expect("a method");
+        let path = path.replace("ID", &jwt::user());
+        let request = sockd.request(method, &path).bearer_auth(INTERNAL_SECRET);
+        let status = request.send().await.expect("the server answers").status();
+        assert!(status != 404, "{path} is documented and does not exist");
+    }
+    let sources = layers::sources().collect::<String>();
+    let literals = sources.split('"').filter(|literal| {
+        let is_path = literal
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || "/-".contains(c));
+        is_path && literal.starts_with("/internal/") && *literal != "/internal/"
+    });
+    let literals: BTreeSet<&str> = literals.collect();
+    assert!(literals.len() > 4, "{literals:?}");
+    for literal in literals {
+        let is_documented = routes.iter().any(|(_, path)| path.starts_with(literal));
+        assert!(is_documented, "{literal} is not documented");
+    }
+}
 
 #[test]
 fn links_between_the_documents_lead_somewhere() {
@@ -62,6 +152,19 @@ fn documented_metrics_exist() {
         }
     }
     assert!(named > 5, "{named}");
+}
+
+fn text(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The part of a text behind one mark and before the next other one.
+fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
+    let (_, rest) = text
+        .split_once(start)
+        .unwrap_or_else(|| panic!("no {start:?}"));
+    rest.split(end).next().unwrap_or(rest)
 }
 
 /// README.md, CHANGELOG.md, CONTRIBUTING.md and the files of `docs/`, by their full paths.
