@@ -7,8 +7,13 @@
 //! The map only finds users. Each has a lock and an order of its own. While it is held, at most a
 //! batch of sockets is written to; only a judgement looks at all of them, and compares their
 //! sessions. So what many sockets of one user cost, other users do not feel.
+//!
+//! In reading order: `handshake` is a socket's way in, `user` the order of what happens to one user's
+//! `sockets`, with a `backlog` of events where there are many, and `judgement` sends sockets away.
 
 mod backlog;
+mod handshake;
+mod judgement;
 mod sockets;
 mod user;
 
@@ -24,11 +29,12 @@ use std::{
 };
 
 use dashmap::{DashMap, mapref::entry::Entry};
-use tokio::{task::yield_now, time::Instant};
+use tokio::time::Instant;
 
-use self::{
-    sockets::Socket,
-    user::{Denied, Known, Seat, User},
+use self::user::{Known, Seat, User};
+pub use self::{
+    handshake::{Handshake, Lease, NotAdmitted},
+    judgement::{Judgement, Revoked},
 };
 use crate::{
     id::{IdHasher, SessionId, UserId},
@@ -291,145 +297,6 @@ impl PartialEq for ById {
 }
 
 impl Eq for ById {}
-
-/// A socket whose session is being checked. Its place is given up when this is dropped.
-pub struct Handshake {
-    hub: Arc<Hub>,
-    user: Arc<User>,
-    session: SessionId,
-    outlet: Arc<dyn Outlet>,
-    /// Its session is looked up after this.
-    began: Instant,
-    known: Known,
-}
-
-impl Handshake {
-    /// The user's id, as all sockets of the user share it.
-    pub fn user(&self) -> &UserId {
-        &self.user.id
-    }
-
-    /// The session is proven. Events wait from now on until [`Lease::activate`].
-    ///
-    /// # Errors
-    /// Why the socket is not in.
-    pub fn admit(mut self, sockets_per_user: Option<usize>) -> Result<Lease, NotAdmitted> {
-        match self.user.admit(
-            &self.hub,
-            &self.session,
-            &self.outlet,
-            self.known,
-            sockets_per_user,
-            self.began,
-        ) {
-            Ok(number) => Ok(Lease {
-                hub: self.hub.clone(),
-                user: self.user.clone(),
-                number,
-            }),
-            Err(Denied::Doubted(known)) => {
-                self.known = known;
-                Err(NotAdmitted::Doubted(self))
-            }
-            Err(Denied::Full) => Err(NotAdmitted::Full),
-        }
-    }
-}
-
-impl Drop for Handshake {
-    fn drop(&mut self) {
-        self.user.end_handshake(&self.hub);
-    }
-}
-
-/// Why a socket is not admitted.
-pub enum NotAdmitted {
-    /// The session may have changed since it was checked: check again.
-    Doubted(Handshake),
-    /// The user has as many sockets of the session as it may have.
-    Full,
-}
-
-/// A socket's place in the hub. It is given up when this is dropped.
-pub struct Lease {
-    hub: Arc<Hub>,
-    user: Arc<User>,
-    number: u64,
-}
-
-impl Lease {
-    /// The client knows that it is in: it gets what has waited, and events from now on.
-    ///
-    /// # Errors
-    /// The socket was revoked in the meantime; the caller dismisses it.
-    pub fn activate(&self) -> Result<(), Farewell> {
-        self.user.activate(&self.hub, self.number)
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.user.remove(&self.hub, self.number);
-    }
-}
-
-/// Sockets whose session is in question; the user's events wait until it is dropped.
-pub struct Judgement {
-    hub: Arc<Hub>,
-    user: Arc<User>,
-    number: u64,
-}
-
-impl Judgement {
-    /// Revokes the judged sockets of other sessions than this one: they get nothing more except the
-    /// reason.
-    pub fn keep(&self, session: &SessionId, reason: LogoutReason) -> Revoked {
-        self.user.keep(&self.hub, self.number, session, reason)
-    }
-}
-
-impl Drop for Judgement {
-    fn drop(&mut self) {
-        self.user.end_judgement(&self.hub);
-    }
-}
-
-/// Sockets that were revoked. Dropping it dismisses those that are left.
-#[must_use = "their clients have to be told"]
-pub struct Revoked {
-    sockets: Vec<Socket>,
-    farewell: Farewell,
-}
-
-impl Revoked {
-    /// Dismisses them in turns. Returns how many were still connected, including those whose clients
-    /// do not know yet that they were in. Cancellation-safe.
-    pub async fn dismiss(mut self) -> u64 {
-        let mut count = 0;
-        while !self.sockets.is_empty() {
-            count += self.dismiss_turn();
-            yield_now().await;
-        }
-        count
-    }
-
-    fn dismiss_turn(&mut self) -> u64 {
-        let rest = self.sockets.len().saturating_sub(TURN);
-        let turn = self.sockets.drain(rest..);
-        // A socket that is not live yet is told when `Lease::activate` fails.
-        let was_connected =
-            |socket: &Socket| !socket.is_live() || socket.outlet.dismiss(&self.farewell);
-        turn.filter(was_connected).count() as u64
-    }
-}
-
-impl Drop for Revoked {
-    fn drop(&mut self) {
-        while !self.sockets.is_empty() {
-            self.dismiss_turn();
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -4,19 +4,17 @@
 //! concerns the sockets with a smaller number. Events for many sockets go to a backlog, from which
 //! one task sends them in turns, and later events queue behind them.
 
+mod state;
+
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::{task::yield_now, time::Instant};
 
-use super::{
-    BATCH, Farewell, Holding, Hub, Outlet, Revoked, TURN,
-    backlog::Backlog,
-    sockets::{Socket, Sockets},
-};
+use self::state::{Newest, State};
+use super::{BATCH, Farewell, Holding, Hub, Outlet, Revoked, sockets::Socket};
 use crate::{
     id::{SessionId, UserId},
     metrics::EVENT_SOCKETS,
@@ -28,46 +26,8 @@ pub(super) struct User {
     state: Mutex<State>,
 }
 
-/// A user with neither sockets nor activity has been removed from the hub, or is about to be.
-#[derive(Default)]
-struct State {
-    sockets: Sockets,
-    last_number: u64,
-    newest: Option<Newest>,
-    /// `None` for an idle user.
-    activity: Option<Box<Activity>>,
-}
-
-/// The newest admission of a socket.
-struct Newest {
-    admitted: Instant,
-    /// How long before that its handshake began, in milliseconds.
-    took_ms: u32,
-    is_told: bool,
-}
-
 /// A socket's session, and the way to its client.
 pub(super) type Seat = (SessionId, Arc<dyn Outlet>);
-
-/// What is under way for a user.
-#[derive(Default)]
-struct Activity {
-    handshakes: usize,
-    /// How often a session was announced during the handshakes, and which was the last.
-    announcements: u64,
-    announced: Option<SessionId>,
-    /// The number of the first of the latest announcements that all name it.
-    first_of_these: u64,
-    /// How many judgements are under way; while there is one, events wait.
-    holds: usize,
-    backlog: Backlog,
-    /// Sockets with a smaller number already have the first event of the backlog.
-    cursor: u64,
-    /// Whether a task is sending the backlog.
-    is_running: bool,
-    /// By number, what to tell sockets that were revoked before their clients knew that they were in.
-    farewells: BTreeMap<u64, Farewell>,
-}
 
 /// What could have changed a session before it was last checked.
 #[derive(Debug, Clone, Copy)]
@@ -350,115 +310,5 @@ impl User {
                 return self.release(&hub, state);
             }
         }
-    }
-}
-
-impl State {
-    fn next_number(&mut self) -> u64 {
-        self.last_number += 1;
-        self.last_number
-    }
-
-    /// Revokes the sockets with a smaller number that `is_revoked` picks.
-    fn revoke(
-        &mut self,
-        hub: &Hub,
-        before: u64,
-        is_revoked: impl Fn(&Socket) -> bool,
-        reason: LogoutReason,
-    ) -> Revoked {
-        let farewell = Farewell::LoggedOut(reason);
-        let removed = self.sockets.remove_all(before, is_revoked);
-        hub.subtract(removed.len());
-        let mut sockets = Vec::with_capacity(removed.len());
-        for (number, socket) in removed {
-            if !socket.is_live() {
-                let farewells = &mut self.activity().farewells;
-                farewells.insert(number, farewell.clone());
-            }
-            sockets.push(socket);
-        }
-        Revoked { sockets, farewell }
-    }
-
-    /// What to tell a socket that was revoked before its client knew that it was in.
-    fn farewell(&self, number: u64) -> Farewell {
-        let activity = self.activity.as_ref();
-        let farewell = activity.and_then(|activity| activity.farewells.get(&number));
-        let replaced = || Farewell::LoggedOut(LogoutReason::SESSION_REPLACED);
-        farewell.cloned().unwrap_or_else(replaced)
-    }
-
-    fn activity(&mut self) -> &mut Activity {
-        self.activity.get_or_insert_default()
-    }
-
-    /// Whether an event has to wait.
-    fn has_backlog(&self) -> bool {
-        let activity = self.activity.as_ref();
-        activity.is_some_and(|activity| activity.holds > 0 || !activity.backlog.is_empty())
-    }
-
-    /// Whether events could be sent from the backlog, and no task is doing so.
-    fn can_step(&self) -> bool {
-        self.activity.as_ref().is_some_and(|activity| {
-            !activity.is_running && activity.holds == 0 && !activity.backlog.is_empty()
-        })
-    }
-
-    fn step_unless_running(&mut self) -> u64 {
-        if self.can_step() { self.step() } else { 0 }
-    }
-
-    /// Sends from the backlog to the next sockets, in order. Returns the number of events sent.
-    fn step(&mut self) -> u64 {
-        let Some(activity) = &mut self.activity else {
-            return 0;
-        };
-        let Activity {
-            holds,
-            backlog,
-            cursor,
-            ..
-        } = &mut **activity;
-        let (mut sent, mut left) = (0, TURN);
-        while *holds == 0
-            && left > 0
-            && let Some(entry) = backlog.front()
-        {
-            // An event costs something even if no socket is left for it.
-            left -= 1;
-            let mut is_done = true;
-            for (number, socket) in self.sockets.range_mut(*cursor, entry.number) {
-                if left == 0 {
-                    is_done = false;
-                    break;
-                }
-                left -= 1;
-                *cursor = number + 1;
-                let was_sent =
-                    socket.is_some_and(|socket| socket.take(entry.number, entry.event.as_ref()));
-                sent += u64::from(was_sent);
-            }
-            if is_done {
-                backlog.pop();
-                *cursor = 0;
-            }
-        }
-        sent
-    }
-
-    fn tidy(&mut self) {
-        self.activity.take_if(|activity| {
-            activity.handshakes == 0
-                && activity.holds == 0
-                && activity.backlog.is_empty()
-                && !activity.is_running
-                && activity.farewells.is_empty()
-        });
-    }
-
-    fn is_gone(&self) -> bool {
-        self.sockets.len() == 0 && self.activity.is_none()
     }
 }

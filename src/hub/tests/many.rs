@@ -2,6 +2,8 @@
 
 use std::{ops::RangeInclusive, sync::atomic::AtomicBool, thread, time::Duration};
 
+use tokio::task::yield_now;
+
 use super::*;
 
 /// Sockets of one user.
