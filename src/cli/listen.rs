@@ -55,7 +55,7 @@ Single login:
 Examples:
   sockd listen 64b7f0c2a1d2e3f405162738
   sockd listen 64b7f0c2a1d2e3f405162738 --json --count 1 --timeout 30s
-  sockd token mint --user 64b7f0c2a1d2e3f405162738 | sockd listen --token-file -
+  sockd listen --token-file token.jwt
 
 Exit codes:
   0  ok: ended by --count, or without it by --timeout, SIGINT or SIGTERM

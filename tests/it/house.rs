@@ -1,5 +1,6 @@
-//! The repository itself: the layers of the crate, and files that the program writes.
+//! The repository itself: the layers of the crate, files that the program writes, and the documents.
 
+mod commands;
 mod documentation;
 pub mod layers;
 mod metrics;

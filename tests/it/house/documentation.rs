@@ -168,7 +168,7 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
 }
 
 /// README.md, CHANGELOG.md, CONTRIBUTING.md and the files of `docs/`, by their full paths.
-fn documents() -> BTreeMap<PathBuf, String> {
+pub(super) fn documents() -> BTreeMap<PathBuf, String> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files = [repository.to_owned(), repository.join("docs")]
         .into_iter()
