@@ -34,6 +34,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             [CompletionResult]::new('listen', 'listen', [CompletionResultType]::ParameterValue, 'Connect as a user would, and print events as they come')
             [CompletionResult]::new('token', 'token', [CompletionResultType]::ParameterValue, 'Mint and check tokens')
             [CompletionResult]::new('sessions', 'sessions', [CompletionResultType]::ParameterValue, 'Inspect the active sessions')
+            [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Show how a node is, or all nodes')
             [CompletionResult]::new('doctor', 'doctor', [CompletionResultType]::ParameterValue, 'Check everything that a server depends on, and say what to do')
             [CompletionResult]::new('config', 'config', [CompletionResultType]::ParameterValue, 'Check and show the configuration')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print shell completions')
@@ -248,6 +249,21 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
         'sockd;sessions;help;help' {
             break
         }
+        'sockd;status' {
+            [CompletionResult]::new('--interval', '--interval', [CompletionResultType]::ParameterName, 'How often with --watch, such as 500ms or 10s [default: 2s]')
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'The node''s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]')
+            [CompletionResult]::new('--secret-file', '--secret-file', [CompletionResultType]::ParameterName, 'A file with the secret for the internal API, - for stdin [default: the configured secret]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]')
+            [CompletionResult]::new('--all', '--all', [CompletionResultType]::ParameterName, 'Show every node on the same Redis')
+            [CompletionResult]::new('--watch', '--watch', [CompletionResultType]::ParameterName, 'Show it again and again, until Ctrl-C; with --json as a line each time')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the result as JSON')
+            [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
         'sockd;doctor' {
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the result as JSON')
@@ -340,6 +356,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             [CompletionResult]::new('listen', 'listen', [CompletionResultType]::ParameterValue, 'Connect as a user would, and print events as they come')
             [CompletionResult]::new('token', 'token', [CompletionResultType]::ParameterValue, 'Mint and check tokens')
             [CompletionResult]::new('sessions', 'sessions', [CompletionResultType]::ParameterValue, 'Inspect the active sessions')
+            [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Show how a node is, or all nodes')
             [CompletionResult]::new('doctor', 'doctor', [CompletionResultType]::ParameterValue, 'Check everything that a server depends on, and say what to do')
             [CompletionResult]::new('config', 'config', [CompletionResultType]::ParameterValue, 'Check and show the configuration')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print shell completions')
@@ -389,6 +406,9 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             break
         }
         'sockd;help;sessions;rm' {
+            break
+        }
+        'sockd;help;status' {
             break
         }
         'sockd;help;doctor' {

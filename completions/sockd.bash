@@ -52,6 +52,9 @@ _sockd() {
             sockd,sessions)
                 cmd="sockd__subcmd__sessions"
                 ;;
+            sockd,status)
+                cmd="sockd__subcmd__status"
+                ;;
             sockd,token)
                 cmd="sockd__subcmd__token"
                 ;;
@@ -114,6 +117,9 @@ _sockd() {
                 ;;
             sockd__subcmd__help,sessions)
                 cmd="sockd__subcmd__help__subcmd__sessions"
+                ;;
+            sockd__subcmd__help,status)
+                cmd="sockd__subcmd__help__subcmd__status"
                 ;;
             sockd__subcmd__help,token)
                 cmd="sockd__subcmd__help__subcmd__token"
@@ -191,7 +197,7 @@ _sockd() {
 
     case "${cmd}" in
         sockd)
-            opts="-h -V --config --help --version serve emit force-logout kick reload listen token sessions doctor config completions man help"
+            opts="-h -V --config --help --version serve emit force-logout kick reload listen token sessions status doctor config completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -451,7 +457,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__help)
-            opts="serve emit force-logout kick reload listen token sessions doctor config completions man help"
+            opts="serve emit force-logout kick reload listen token sessions status doctor config completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -705,6 +711,20 @@ _sockd() {
         sockd__subcmd__help__subcmd__sessions__subcmd__show)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sockd__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1075,6 +1095,36 @@ _sockd() {
                 return 0
             fi
             case "${prev}" in
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --secret-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sockd__subcmd__status)
+            opts="-h -V --all --watch --interval --json --url --secret-file --proxy --config --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --url)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

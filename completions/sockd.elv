@@ -31,6 +31,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand listen 'Connect as a user would, and print events as they come'
             cand token 'Mint and check tokens'
             cand sessions 'Inspect the active sessions'
+            cand status 'Show how a node is, or all nodes'
             cand doctor 'Check everything that a server depends on, and say what to do'
             cand config 'Check and show the configuration'
             cand completions 'Print shell completions'
@@ -222,6 +223,20 @@ set edit:completion:arg-completer[sockd] = {|@words|
         }
         &'sockd;sessions;help;help'= {
         }
+        &'sockd;status'= {
+            cand --interval 'How often with --watch, such as 500ms or 10s [default: 2s]'
+            cand --url 'The node''s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]'
+            cand --secret-file 'A file with the secret for the internal API, - for stdin [default: the configured secret]'
+            cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
+            cand --all 'Show every node on the same Redis'
+            cand --watch 'Show it again and again, until Ctrl-C; with --json as a line each time'
+            cand --json 'Print the result as JSON'
+            cand --proxy 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
+            cand -h 'Print help'
+            cand --help 'Print help'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
         &'sockd;doctor'= {
             cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
             cand --json 'Print the result as JSON'
@@ -302,6 +317,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand listen 'Connect as a user would, and print events as they come'
             cand token 'Mint and check tokens'
             cand sessions 'Inspect the active sessions'
+            cand status 'Show how a node is, or all nodes'
             cand doctor 'Check everything that a server depends on, and say what to do'
             cand config 'Check and show the configuration'
             cand completions 'Print shell completions'
@@ -338,6 +354,8 @@ set edit:completion:arg-completer[sockd] = {|@words|
         &'sockd;help;sessions;show'= {
         }
         &'sockd;help;sessions;rm'= {
+        }
+        &'sockd;help;status'= {
         }
         &'sockd;help;doctor'= {
         }

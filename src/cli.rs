@@ -15,8 +15,10 @@ mod random;
 mod reload;
 mod serve;
 mod sessions;
+mod status;
 mod target;
 mod token;
+mod unanswered;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -67,6 +69,8 @@ enum Command {
     /// Inspect the active sessions
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
+    /// Show how a node is, or all nodes
+    Status(status::StatusArgs),
     /// Check everything that a server depends on, and say what to do
     Doctor(doctor::DoctorArgs),
     /// Check and show the configuration
@@ -98,6 +102,7 @@ impl Cli {
             Command::Listen(args) => listen::run(args, &context).await,
             Command::Token(command) => token::run(command, &context).await,
             Command::Sessions(command) => sessions::run(command, &context).await,
+            Command::Status(args) => status::run(args, &context).await,
             Command::Doctor(args) => doctor::run(args, &context).await,
             Command::Config(command) => config::run(command, &context),
             Command::Completions(args) => completions::run(&args),

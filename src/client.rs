@@ -26,7 +26,7 @@ use crate::{
     secret::Secret,
     wire::{
         EmitAnswer, EmitRequest, ForceLogoutRequest, KickRequest, LogoutAnswer, LogoutReason,
-        ReloadAnswer, SessionRemovedAnswer, SessionsAnswer, UserAnswer, unix_path,
+        ReloadAnswer, SessionRemovedAnswer, SessionsAnswer, StatusAnswer, UserAnswer, unix_path,
     },
 };
 
@@ -154,6 +154,18 @@ impl Client {
     /// See [`ClientError`].
     pub async fn user(&self, user: &UserId) -> Result<UserAnswer, ClientError> {
         self.call(self.http.get(self.of_user(user, None))).await
+    }
+
+    /// Returns how the node is, and if `all` are asked each other as well.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn status(&self, all: bool) -> Result<StatusAnswer, ClientError> {
+        let mut url = self.endpoint("internal/status");
+        if all {
+            url.query_pairs_mut().append_pair("all", "true");
+        }
+        self.call(self.http.get(url)).await
     }
 
     /// Removes the user's stored session.

@@ -8,12 +8,13 @@ mod host;
 mod internal;
 mod prefer;
 mod request_id;
+mod status;
 mod users;
 
 use std::{
     future::{Future, ready},
     sync::{Arc, Once},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -73,6 +74,7 @@ struct Context {
     partial: Histogram,
     /// Whether the log has said that a scraper was refused.
     refused_metrics: Once,
+    started: Instant,
     dev: Option<Dev>,
 }
 
@@ -96,8 +98,12 @@ impl Api {
             complete: EMIT_DURATION.with_label_values(&["ok"]),
             partial: EMIT_DURATION.with_label_values(&["partial"]),
             refused_metrics: Once::new(),
+            started: Instant::now(),
             dev,
         });
+        let reporting = Arc::downgrade(&context);
+        let report = move || reporting.upgrade().map(|context| context.status());
+        context.node.report_by(Box::new(report));
         let has_page = context.dev.is_some();
         let carrier = Carrier::new(config.internal.concurrency, lifecycle.clone());
         Self::with(context, carrier, true, has_page)
@@ -190,6 +196,15 @@ impl Context {
     fn check_readiness(&self) -> Result<(), Unready> {
         self.node.check()?;
         Ok(self.current.load().verifier.check()?)
+    }
+
+    /// What meters are told when they are read.
+    fn present(&self, is_ready: bool) -> Present {
+        Present {
+            sockets: self.node.hub().count(),
+            is_ready,
+            dropped_log_lines: telemetry::dropped_lines(),
+        }
     }
 }
 
@@ -285,11 +300,8 @@ async fn render_metrics(
         });
         return Err(ErrorCode::Unauthorized.into());
     }
-    let text = metrics::render(Present {
-        sockets: context.node.hub().count(),
-        is_ready: context.check_readiness().is_ok(),
-        dropped_log_lines: telemetry::dropped_lines(),
-    });
+    let is_ready = context.check_readiness().is_ok();
+    let text = metrics::render(context.present(is_ready));
     let content_type = [(
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",

@@ -8,6 +8,7 @@
 //! Code that updates a labelled metric looks its series up once, at the start, so that it shows 0 until
 //! something happens. The others cost an atomic addition each, and a histogram four.
 
+pub mod figures;
 #[cfg(target_os = "linux")]
 mod process;
 
@@ -19,6 +20,8 @@ use prometheus::{
     core::{Collector, GenericCounter},
 };
 pub use prometheus::{Histogram, IntCounter as Counter, IntGauge as Level};
+
+pub use self::figures::figures;
 
 /// From a fraction of a millisecond, which an event takes, to the limits of requests.
 const SECONDS: &[f64] = &[
@@ -64,6 +67,8 @@ metrics! {
     SOCKETS_BY_TRANSPORT: IntGaugeVec = "sockd_sockets_by_transport" ["transport"];
     /// Open Engine.IO connections, joined or not.
     CONNECTIONS: IntGauge = "sockd_connections";
+    /// Connections without a socket: Engine.IO connections that have not joined, and TCP connections without a request.
+    UNJOINED_CONNECTIONS: IntGauge = "sockd_unjoined_connections";
     /// Engine.IO connections that were opened, by their first transport.
     CONNECTIONS_OPENED: IntCounterVec = "sockd_connections_opened_total" ["transport"];
     /// Engine.IO connections that have ended, by the reason.
@@ -81,6 +86,8 @@ metrics! {
 
     /// Answered handshakes (CONNECTs), by the answer.
     HANDSHAKES: IntCounterVec = "sockd_handshakes_total" ["answer"];
+    /// CONNECTs whose token or session is being checked.
+    HANDSHAKES_IN_PROGRESS: IntGauge = "sockd_handshakes_in_progress";
     /// Time from a CONNECT to its answer, by the answer.
     HANDSHAKE_DURATION: HistogramVec = "sockd_handshake_duration_seconds" ["answer"] in SECONDS;
 
@@ -174,6 +181,17 @@ pub struct Present {
 
 /// The text of `/metrics`, as it is now.
 pub fn render(present: Present) -> String {
+    refresh(present);
+    let mut text = String::new();
+    // It fails only for a family without series, which a registry leaves out.
+    TextEncoder::new()
+        .encode_utf8(&REGISTRY.gather(), &mut text)
+        .ok();
+    text
+}
+
+/// Brings up to date what is counted or measured elsewhere.
+fn refresh(present: Present) {
     // Two scrapes at once must not both add what was counted elsewhere.
     static SCRAPE: Mutex<()> = Mutex::new(());
     let _scrape = SCRAPE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,12 +203,6 @@ pub fn render(present: Present) -> String {
         .set(1);
     #[cfg(target_os = "linux")]
     process::look();
-    let mut text = String::new();
-    // It fails only for a family without series, which a registry leaves out.
-    TextEncoder::new()
-        .encode_utf8(&REGISTRY.gather(), &mut text)
-        .ok();
-    text
 }
 
 /// Brings a counter to a number that is counted elsewhere and only grows.

@@ -8,7 +8,8 @@ mod store_state;
 mod upkeep;
 
 use std::{
-    sync::{Arc, Weak},
+    iter::once_with,
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
@@ -17,6 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use self::{complaints::Complaints, store_state::StoreState};
 pub use self::{
+    inspection::Reporter,
     logout::{LoggedOut, LogoutError},
     store_state::StoreNotReady,
 };
@@ -49,6 +51,7 @@ pub struct Node {
     lifecycle: Lifecycle,
     store_state: StoreState,
     complaints: Complaints,
+    reporter: OnceLock<Reporter>,
     /// The node itself, for the tasks that a message starts.
     me: Weak<Self>,
 }
@@ -121,6 +124,7 @@ impl Node {
                 lifecycle,
                 store_state: StoreState::unknown(),
                 complaints: Complaints::default(),
+                reporter: OnceLock::new(),
                 me: me.clone(),
             }
         });
@@ -145,11 +149,18 @@ impl Node {
     /// # Errors
     /// The node cannot do its work now.
     pub fn check(&self) -> Result<(), NotReady> {
-        if self.lifecycle.is_draining() {
-            return Err(NotReady::Draining);
-        }
-        self.bus.check()?;
-        Ok(self.store_state.check()?)
+        self.troubles().next().map_or(Ok(()), Err)
+    }
+
+    /// Everything that keeps the node from doing its work.
+    pub fn troubles(&self) -> impl Iterator<Item = NotReady> {
+        let draining = self.lifecycle.is_draining().then_some(NotReady::Draining);
+        let bus = || self.bus.check().err().map(NotReady::from);
+        let store = || self.store_state.check().err().map(NotReady::from);
+        let draining = draining.into_iter();
+        draining
+            .chain(once_with(bus).flatten())
+            .chain(once_with(store).flatten())
     }
 
     /// Lets a client in whose token is good, if its session is the active one or can become it, and

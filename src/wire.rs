@@ -5,6 +5,7 @@ mod bus;
 mod event;
 mod logout;
 mod report;
+mod status;
 
 pub use self::{
     address::{is_loopback, unix_path},
@@ -17,6 +18,7 @@ pub use self::{
     report::{
         Answered, AskedNode, SessionReport, SocketReport, SocketRow, SocketsReport, UserAnswer,
     },
+    status::{Figures, LimitStatus, NodeStatus, RedisStatus, StatusAnswer, StatusRow, Totals},
 };
 
 use std::{borrow::Cow, fmt};

@@ -163,6 +163,11 @@ impl RedisBus {
                 seq,
                 report,
             },
+            Reply::Status(status) => NodeMessage::Status {
+                from: self.node.clone(),
+                seq,
+                status,
+            },
         };
         if let Err(error) = self.publish(&self.names.node(to), &message.encode()).await {
             tracing::warn!(%to, why = %error, "cannot answer another node");

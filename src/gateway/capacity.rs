@@ -14,7 +14,9 @@ use super::{address_rate::AddressRate, engine::Engine};
 use crate::{
     config::Limits,
     label::labels,
-    metrics::{CONNECTIONS, Counter, LIMIT_REFUSALS, Level},
+    metrics::{
+        CONNECTIONS, Counter, HANDSHAKES_IN_PROGRESS, LIMIT_REFUSALS, Level, UNJOINED_CONNECTIONS,
+    },
     stream::ClientAddress,
     telemetry::{AUDIT, Episode},
 };
@@ -42,12 +44,10 @@ labels! {
 /// Counts what is limited.
 pub(super) struct Capacity {
     /// Open connections, and those that are about to be.
-    connections: AtomicUsize,
-    /// The same figure for operators.
-    open: Level,
+    connections: Count,
     /// Those of them that have not joined, and TCP connections without a request.
-    unjoined: AtomicUsize,
-    handshakes: AtomicUsize,
+    unjoined: Count,
+    handshakes: Count,
     rate: Rate,
     address_rate: AddressRate,
     refusals: [(Counter, Episode); Limit::ALL.len()],
@@ -60,10 +60,9 @@ impl Capacity {
             (counter, Episode::new(CALM))
         };
         Self {
-            connections: AtomicUsize::new(0),
-            open: CONNECTIONS.clone(),
-            unjoined: AtomicUsize::new(0),
-            handshakes: AtomicUsize::new(0),
+            connections: Count::new(&CONNECTIONS),
+            unjoined: Count::new(&UNJOINED_CONNECTIONS),
+            handshakes: Count::new(&HANDSHAKES_IN_PROGRESS),
             rate: Rate::new(),
             address_rate: AddressRate::default(),
             refusals: Limit::ALL.map(refusals),
@@ -112,42 +111,40 @@ impl Capacity {
 
     /// Counts a handshake until the guard is dropped.
     pub(super) fn begin_handshake(&self) -> Handshake<'_> {
-        self.handshakes.fetch_add(1, Relaxed);
+        self.handshakes.add();
         Handshake(self)
     }
 
     /// A connection has joined.
     pub(super) fn joined(&self) {
-        self.unjoined.fetch_sub(1, Relaxed);
+        self.unjoined.subtract();
     }
 
     /// A connection has left the namespace but is still open.
     pub(super) fn left(&self) {
-        self.unjoined.fetch_add(1, Relaxed);
+        self.unjoined.add();
     }
 
     /// A connection has ended.
     pub(super) fn ended(&self, had_joined: bool) {
-        self.connections.fetch_sub(1, Relaxed);
-        self.open.dec();
+        self.connections.subtract();
         if !had_joined {
-            self.unjoined.fetch_sub(1, Relaxed);
+            self.unjoined.subtract();
         }
     }
 
     fn take_place(&self, limits: &Limits, address: Option<ClientAddress>) -> Result<(), Limit> {
-        if self.handshakes.load(Relaxed) >= limits.handshakes {
+        if self.handshakes.get() >= limits.handshakes {
             return Err(Limit::Handshakes);
         }
         let limit = limits.connections.unwrap_or(usize::MAX);
-        if !is_taken(&self.connections, limit) {
+        if !self.connections.take(limit) {
             return Err(Limit::Connections);
         }
-        if !is_taken(&self.unjoined, limits.unjoined_connections) {
-            self.connections.fetch_sub(1, Relaxed);
+        if !self.unjoined.take(limits.unjoined_connections) {
+            self.connections.subtract();
             return Err(Limit::UnjoinedConnections);
         }
-        self.open.inc();
         // Last, as it cannot be given back.
         self.take_rate(limits, address)
             .inspect_err(|_| self.ended(false))
@@ -169,10 +166,43 @@ impl Capacity {
     }
 }
 
-/// Adds one, unless the limit is reached.
-fn is_taken(count: &AtomicUsize, limit: usize) -> bool {
-    let next = |count| (count < limit).then_some(count + 1);
-    count.fetch_update(Relaxed, Relaxed, next).is_ok()
+/// How many there are of something; operators see the same figure.
+struct Count {
+    now: AtomicUsize,
+    shown: Level,
+}
+
+impl Count {
+    fn new(shown: &Level) -> Self {
+        Self {
+            now: AtomicUsize::new(0),
+            shown: shown.clone(),
+        }
+    }
+
+    fn get(&self) -> usize {
+        self.now.load(Relaxed)
+    }
+
+    /// Adds one, unless the limit is reached.
+    fn take(&self, limit: usize) -> bool {
+        let next = |count| (count < limit).then_some(count + 1);
+        let is_taken = self.now.fetch_update(Relaxed, Relaxed, next).is_ok();
+        if is_taken {
+            self.shown.inc();
+        }
+        is_taken
+    }
+
+    fn add(&self) {
+        self.now.fetch_add(1, Relaxed);
+        self.shown.inc();
+    }
+
+    fn subtract(&self) {
+        self.now.fetch_sub(1, Relaxed);
+        self.shown.dec();
+    }
 }
 
 /// A handshake that is under way until this is dropped.
@@ -180,7 +210,7 @@ pub(super) struct Handshake<'a>(&'a Capacity);
 
 impl Drop for Handshake<'_> {
     fn drop(&mut self) {
-        self.0.handshakes.fetch_sub(1, Relaxed);
+        self.0.handshakes.subtract();
     }
 }
 
@@ -228,14 +258,14 @@ pub struct Bare(Arc<Engine>);
 
 impl Bare {
     pub(super) fn new(engine: &Arc<Engine>) -> Self {
-        engine.capacity.unjoined.fetch_add(1, Relaxed);
+        engine.capacity.unjoined.add();
         Self(engine.clone())
     }
 }
 
 impl Drop for Bare {
     fn drop(&mut self) {
-        self.0.capacity.unjoined.fetch_sub(1, Relaxed);
+        self.0.capacity.unjoined.subtract();
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::{json, value::RawValue};
 use tokio::{sync::oneshot, time};
 use url::form_urlencoded;
 
-use super::{Context, error::Error, prefer::preference, request_id, users};
+use super::{Context, error::Error, prefer::preference, request_id, status, users};
 use crate::{
     id::{IdFormat, InvalidId, SessionId, UserId},
     metrics::{FORCE_LOGOUTS, KICKS},
@@ -66,6 +66,11 @@ pub(super) async fn answer(context: Arc<Context>, request: Request<Unread>) -> R
         ("POST", "/internal/reload") => reload(&context, &headers).await.into_response(),
         ("GET" | "HEAD", "/internal/sessions") => {
             sessions(&context, uri.query().unwrap_or_default()).into_response()
+        }
+        ("GET" | "HEAD", "/internal/status") => {
+            Box::pin(status::answer(&context, uri.query().unwrap_or_default()))
+                .await
+                .into_response()
         }
         ("GET" | "HEAD", path) => match users::parse(path) {
             Some((id, "")) => Box::pin(users::inspect(&context, id)).await.into_response(),

@@ -1,6 +1,6 @@
-//! What operators want to know of a user, from all nodes.
+//! What operators want to know of a user, or of the nodes themselves, from all nodes.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::timeout;
 
@@ -9,16 +9,22 @@ use super::{
     logout::{ANSWER_LIMIT, DOUBT_LIMIT},
 };
 use crate::{
-    bus::redis::{PeerAnswer, Reply},
+    bus::{
+        self,
+        redis::{PeerAnswer, Reply},
+    },
     error::chain,
     hub::About,
     id::{NodeId, UserId},
     session::{Expiry, Found},
     wire::{
-        Answered, AskedNode, Inquiry, Sequence, SessionReport, SocketReport, SocketRow,
-        SocketsReport, UserAnswer,
+        Answered, AskedNode, Inquiry, NodeStatus, Sequence, SessionReport, SocketReport, SocketRow,
+        SocketsReport, StatusAnswer, StatusRow, UserAnswer,
     },
 };
+
+/// Tells how the process is; `None` while it ends.
+pub type Reporter = Box<dyn Fn() -> Option<NodeStatus> + Send + Sync>;
 
 /// The most sockets that one node reports, and that one answer lists.
 const SOCKETS: usize = 500;
@@ -27,19 +33,10 @@ impl Node {
     /// The user's session and sockets, as far as Redis and the other nodes answer.
     pub async fn inspect(&self, user: &UserId) -> UserAnswer {
         let bus = self.bus.check();
-        // A node that is not ready may receive no answers.
-        let limit = if bus.is_ok() {
-            ANSWER_LIMIT
-        } else {
-            DOUBT_LIMIT
-        };
+        let limit = self.answer_limit(&bus);
         let inquiry = Inquiry::User(user.clone());
         let (session, peers) = tokio::join!(self.stored(user), self.bus.ask_peers(inquiry, limit));
-        let own = PeerAnswer {
-            node: self.id.clone(),
-            release: env!("CARGO_PKG_VERSION").to_owned(),
-            reply: Ok(Reply::Sockets(self.sockets_of(user))),
-        };
+        let own = self.own_answer(Ok(Reply::Sockets(self.sockets_of(user))));
         let mut answer = UserAnswer {
             ok: true,
             user_id: user.clone(),
@@ -56,6 +53,65 @@ impl Node {
         answer
     }
 
+    /// How this node is, and if `all` are asked each other as well.
+    pub async fn status(&self, all: bool) -> StatusAnswer {
+        let bus = if all { self.bus.check() } else { Ok(()) };
+        let peers = match (all, self.answer_limit(&bus)) {
+            (true, limit) => self.bus.ask_peers(Inquiry::Status, limit).await,
+            (false, _) => Vec::new(),
+        };
+        let own = self.own_status().map(Reply::Status);
+        let own = self.own_answer(own.ok_or(Answered::TimedOut));
+        let nodes = [own].into_iter().chain(peers).map(|peer| {
+            let (answered, status) = match peer.reply {
+                Ok(Reply::Status(status)) => (Answered::Yes, Some(*status)),
+                Ok(_) => (Answered::TimedOut, None),
+                Err(answered) => (answered, None),
+            };
+            StatusRow {
+                node: peer.node,
+                release: peer.release,
+                answered,
+                status,
+            }
+        });
+        let nodes: Vec<_> = nodes.collect();
+        let is_answered = |node: &StatusRow| node.answered == Answered::Yes;
+        StatusAnswer {
+            ok: true,
+            complete: bus.is_ok() && nodes.iter().all(is_answered),
+            reason: bus.err().map(|why| why.to_string()),
+            nodes,
+        }
+    }
+
+    /// Lets this report how the process is, of which the node knows only a part.
+    pub fn report_by(&self, reporter: Reporter) {
+        // The first one stays.
+        self.reporter.set(reporter).ok();
+    }
+
+    fn own_status(&self) -> Option<Box<NodeStatus>> {
+        self.reporter.get()?().map(Box::new)
+    }
+
+    fn own_answer(&self, reply: Result<Reply, Answered>) -> PeerAnswer {
+        PeerAnswer {
+            node: self.id.clone(),
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            reply,
+        }
+    }
+
+    /// How long the other nodes may take to answer. A node that is not ready may receive no answers.
+    fn answer_limit(&self, bus: &Result<(), bus::NotReady>) -> Duration {
+        if bus.is_ok() {
+            ANSWER_LIMIT
+        } else {
+            DOUBT_LIMIT
+        }
+    }
+
     /// Answers another node.
     pub(super) fn reply(&self, from: NodeId, seq: Sequence, inquiry: Inquiry) {
         let Some(node) = self.me.upgrade() else {
@@ -63,9 +119,12 @@ impl Node {
         };
         self.lifecycle.spawn(async move {
             let reply = match inquiry {
-                Inquiry::User(user) => Reply::Sockets(node.sockets_of(&user)),
+                Inquiry::User(user) => Some(Reply::Sockets(node.sockets_of(&user))),
+                Inquiry::Status => node.own_status().map(Reply::Status),
             };
-            node.bus.answer(&from, seq, reply).await;
+            if let Some(reply) = reply {
+                node.bus.answer(&from, seq, reply).await;
+            }
         });
     }
 
@@ -129,7 +188,7 @@ fn add(answer: &mut UserAnswer, peer: PeerAnswer) {
             }));
             (Answered::Yes, Some(count))
         }
-        Ok(Reply::Disconnected(_)) => (Answered::TimedOut, None),
+        Ok(_) => (Answered::TimedOut, None),
         Err(answered) => (answered, None),
     };
     answer.complete &= answered == Answered::Yes;

@@ -293,6 +293,6 @@ impl Node {
 fn count(answer: &Answer) -> u64 {
     match answer.reply {
         Reply::Disconnected(count) => count,
-        Reply::Sockets(_) => 0,
+        Reply::Sockets(_) | Reply::Status(_) => 0,
     }
 }

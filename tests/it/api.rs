@@ -9,4 +9,5 @@ mod keep_alive;
 mod listener;
 mod metrics;
 mod request_id;
+mod status;
 mod users;

@@ -13,6 +13,7 @@ mod proxy;
 mod reload;
 mod serve;
 mod sessions;
+mod status;
 mod token;
 
 use crate::support::{sockd::Sockd, websocket::WebSocket};

@@ -30,6 +30,9 @@ impl RedisBus {
                 NodeMessage::AskUser { from, seq, user } => {
                     listener.asked(from, seq, Inquiry::User(user));
                 }
+                NodeMessage::AskStatus { from, seq } => {
+                    listener.asked(from, seq, Inquiry::Status);
+                }
                 message => self.feed(|state| state.node_message(generation, message, now())),
             }),
         };

@@ -384,8 +384,11 @@ impl State {
             NodeMessage::UserSockets { from, seq, report } => {
                 self.answered(seq, Some(from), Reply::Sockets(report));
             }
+            NodeMessage::Status { from, seq, status } => {
+                self.answered(seq, Some(from), Reply::Status(status));
+            }
             // The node itself answers questions.
-            NodeMessage::AskUser { .. } => {}
+            NodeMessage::AskUser { .. } | NodeMessage::AskStatus { .. } => {}
         }
     }
 

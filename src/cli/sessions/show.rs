@@ -8,9 +8,10 @@ use crate::{
         failure::{Exit, Failure},
         output::{self, Results},
         target::Target,
+        unanswered::unanswered,
     },
     id::UserId,
-    wire::{Answered, AskedNode, SessionReport, UserAnswer},
+    wire::{SessionReport, UserAnswer},
 };
 
 #[derive(Debug, Args)]
@@ -125,18 +126,8 @@ fn missing(answer: &UserAnswer) -> Vec<String> {
         ));
     }
     missing.extend(answer.nodes.iter().filter_map(|asked| {
-        let AskedNode { node, release, .. } = asked;
-        let why = match asked.answered {
-            Answered::Yes => return None,
-            Answered::TimedOut => "does not answer in time".to_owned(),
-            Answered::Unreachable => "cannot be reached over Redis".to_owned(),
-            Answered::TooOld => {
-                let release = output::visible(release);
-                format!("of release {release} does not know the question, upgrade it")
-            }
-        };
-        let node = output::visible(node.as_str());
-        Some(format!("node {node} {why}; its sockets are missing"))
+        let why = unanswered(&asked.node, &asked.release, asked.answered)?;
+        Some(format!("{why}; its sockets are missing"))
     }));
     missing
 }

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::{Body, DecodeError, Sequence, UserMessage, decode, encode};
 use crate::{
     id::{NodeId, UserId},
-    wire::SocketsReport,
+    wire::{NodeStatus, SocketsReport},
 };
 
 /// A message on the channel of one node, or of all nodes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum NodeMessage {
     /// The answer to a `SessionChanged` or `Kicked`: the number of sockets that `from` has
@@ -42,6 +42,14 @@ pub enum NodeMessage {
         #[serde(flatten)]
         report: SocketsReport,
     },
+    /// Send `from` how the node is.
+    AskStatus { from: NodeId, seq: Sequence },
+    /// The answer to an `AskStatus`.
+    Status {
+        from: NodeId,
+        seq: Sequence,
+        status: Box<NodeStatus>,
+    },
 }
 
 /// What a node asks another, and each node answers for itself.
@@ -49,6 +57,8 @@ pub enum NodeMessage {
 pub enum Inquiry {
     /// Which sockets of the user do you have?
     User(UserId),
+    /// How are you?
+    Status,
 }
 
 impl Inquiry {
@@ -56,12 +66,14 @@ impl Inquiry {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::User(_) => "ask_user",
+            Self::Status => "ask_status",
         }
     }
 
     pub fn message(self, from: NodeId, seq: Sequence) -> NodeMessage {
         match self {
             Self::User(user) => NodeMessage::AskUser { from, seq, user },
+            Self::Status => NodeMessage::AskStatus { from, seq },
         }
     }
 }
@@ -76,7 +88,7 @@ pub struct Build {
 }
 
 /// The kinds of messages that ask a node something.
-const QUESTIONS: &[&str] = &["ask_user"];
+const QUESTIONS: &[&str] = &["ask_user", "ask_status"];
 
 impl Build {
     /// The build of this process.
@@ -105,7 +117,15 @@ impl Default for Build {
 }
 
 impl Body for NodeMessage {
-    const KINDS: &[&str] = &["disconnected", "hello", "bye", "ask_user", "user_sockets"];
+    const KINDS: &[&str] = &[
+        "disconnected",
+        "hello",
+        "bye",
+        "ask_user",
+        "user_sockets",
+        "ask_status",
+        "status",
+    ];
 }
 
 impl NodeMessage {
@@ -180,9 +200,15 @@ mod tests {
             NodeMessage::Bye { node: node.clone() },
             Inquiry::User(UserId::try_from("u").unwrap()).message(node.clone(), 1),
             NodeMessage::UserSockets {
-                from: node,
+                from: node.clone(),
                 seq: 1,
                 report: SocketsReport::default(),
+            },
+            Inquiry::Status.message(node.clone(), 1),
+            NodeMessage::Status {
+                from: node,
+                seq: 1,
+                status: Box::default(),
             },
         ];
         for (message, kind) in messages.iter().zip(NodeMessage::KINDS) {
@@ -194,11 +220,14 @@ mod tests {
 
     #[test]
     fn a_question_is_asked_of_nodes_that_can_answer_it() {
-        let inquiry = Inquiry::User(UserId::try_from("u").unwrap());
-        assert!(Build::own().can(inquiry.kind()));
-        assert!(!Build::default().can(inquiry.kind()));
-        let message = inquiry.clone().message(NodeId::try_from("n").unwrap(), 1);
-        let Envelope { kind, .. } = serde_json::from_slice(&message.encode()).unwrap();
-        assert_eq!(kind, inquiry.kind());
+        let user = UserId::try_from("u").unwrap();
+        for inquiry in [Inquiry::User(user), Inquiry::Status] {
+            assert!(Build::own().can(inquiry.kind()));
+            assert!(!Build::default().can(inquiry.kind()));
+            let kind = inquiry.kind();
+            let message = inquiry.message(NodeId::try_from("n").unwrap(), 1);
+            let Envelope { kind: sent, .. } = serde_json::from_slice(&message.encode()).unwrap();
+            assert_eq!(sent, kind);
+        }
     }
 }

@@ -224,7 +224,8 @@ async fn a_node_announces_its_release_and_capabilities() {
             "session_changed",
             "kicked",
             "session_held",
-            "ask_user"
+            "ask_user",
+            "ask_status"
         ])
     );
 }
@@ -243,6 +244,11 @@ async fn a_node_that_does_not_know_a_question_is_named_and_not_asked() {
     assert_eq!(answer["nodes"][1], old);
     assert_eq!(answer["complete"], false);
     assert_eq!(answer["sockets"].as_array().map(Vec::len), Some(1));
+    let answer = sockd.get("/internal/status?all=true").await;
+    let answer: Value = answer.json().await.expect("JSON");
+    assert_eq!(answer["nodes"][1], old);
+    assert_eq!(answer["nodes"][0]["answered"], "yes");
+    assert_eq!(answer["complete"], false);
 }
 
 #[tokio::test]

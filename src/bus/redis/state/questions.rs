@@ -8,11 +8,11 @@ use std::{
 use super::{Action, State};
 use crate::{
     id::{IdHasher, NodeId},
-    wire::{Build, Sequence, SocketsReport},
+    wire::{Build, NodeStatus, Sequence, SocketsReport},
 };
 
 /// What a node answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// Older releases do not give their name.
     pub from: Option<NodeId>,
@@ -20,12 +20,14 @@ pub struct Answer {
 }
 
 /// What the answer to a question can be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
     /// How many sockets the node has disconnected because of a change of session.
     Disconnected(u64),
     /// The user's sockets on the node.
     Sockets(SocketsReport),
+    /// How the node is.
+    Status(Box<NodeStatus>),
 }
 
 /// The questions that are open, by the number of the message that asked them.
