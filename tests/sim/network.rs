@@ -49,6 +49,8 @@ pub(super) struct Inner {
     down: bool,
     /// By node: nothing passes before then.
     stalled: BTreeMap<usize, Instant>,
+    /// By node, and whether it is for subscriptions: when a link that worked was last stalled.
+    worked: BTreeMap<(usize, bool), Instant>,
 }
 
 struct Connection {
@@ -118,6 +120,7 @@ impl Network {
                 frozen: false,
                 down: false,
                 stalled: BTreeMap::new(),
+                worked: BTreeMap::new(),
             }),
             changed: Notify::new(),
         })
@@ -172,9 +175,20 @@ impl Network {
 
     /// Holds everything on these connections up for a while.
     pub(super) fn stall(&self, node: usize, which: Which, direction: Direction, time: Duration) {
-        let until = Instant::now() + time;
+        let now = Instant::now();
+        let until = now + time;
         let mut inner = self.inner();
         for id in inner.of(node, which) {
+            let Connection {
+                ways,
+                is_subscriber,
+                ..
+            } = &inner.connections[id];
+            let is_bad = |way: &Way| way.is_lost || way.stalled.is_some_and(|until| until > now);
+            if !ways.iter().any(is_bad) {
+                let link = (node, *is_subscriber);
+                inner.worked.insert(link, now);
+            }
             for way in inner.ways(id, direction) {
                 way.stalled = Some(until);
             }

@@ -12,6 +12,8 @@ pub(crate) const REFUSAL: &str = "redis for writers";
 pub(crate) const OLD_MASTER: &str = "its master";
 /// It brings messages, but takes no subscriptions.
 pub(crate) const ONE_WAY: &str = "its subscriber link for commands";
+const COMMANDS: &str = "its command link";
+const SUBSCRIBER: &str = "its subscriber link";
 /// Milliseconds: a link that is slower than this may miss every deadline.
 const SLOW: u64 = 100;
 
@@ -38,10 +40,7 @@ impl Network {
         let is_stalled = |at: &Instant| *at > now;
         let is_node_stalled = inner.stalled.get(&node).is_some_and(is_stalled);
         let is_dead = |way: &Way| way.is_lost || way.stalled.as_ref().is_some_and(is_stalled);
-        for (which, name) in [
-            (Which::Commands, "its command link"),
-            (Which::Subscriber, "its subscriber link"),
-        ] {
+        for (which, name) in [(Which::Commands, COMMANDS), (Which::Subscriber, SUBSCRIBER)] {
             let open = inner.of(node, which);
             let ways = open.iter().map(|id| &inner.connections[*id].ways);
             let [mut to_redis, mut from_redis] = [false; 2];
@@ -56,6 +55,16 @@ impl Network {
             }
         }
         deaths
+    }
+
+    /// When the link of which this is the death last worked before it was stalled, if it ever was.
+    pub(crate) fn worked(&self, node: usize, death: &str) -> Option<Instant> {
+        let is_subscriber = match death {
+            COMMANDS => false,
+            SUBSCRIBER | ONE_WAY => true,
+            _ => return None,
+        };
+        self.inner().worked.get(&(node, is_subscriber)).copied()
     }
 
     /// Whether its links are slow, or being opened again.

@@ -44,7 +44,16 @@ impl World {
         // One that has said so, and is ready again, may have met another trouble.
         dead_since.retain(|(node, what), _| *node != number || is_ready && deaths.contains(what));
         for what in deaths.into_iter().filter(|_| is_ready) {
-            let since = *dead_since.entry((number, what)).or_insert(now);
+            let since = dead_since.entry((number, what)).or_insert(now);
+            // For less than a period, which nobody has seen.
+            if self
+                .network
+                .worked(number, what)
+                .is_some_and(|at| at > *since)
+            {
+                *since = now;
+            }
+            let since = *since;
             let limit = match what {
                 ONE_WAY | OLD_MASTER => UNSEEN_LIMIT,
                 _ => UNREADY_LIMIT,
