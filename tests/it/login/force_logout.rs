@@ -8,7 +8,7 @@ use crate::support::{
     polling::Polling,
     redis::{Redis, key},
     sockd::Sockd,
-    websocket::{Came, TOLD, WebSocket, is_dismissed},
+    websocket::{Came, TOLD, WebSocket, is_dismissed, is_told},
 };
 
 #[tokio::test]
@@ -53,15 +53,27 @@ async fn sockets_of_other_sessions_are_told_disconnected_and_closed() {
 #[tokio::test]
 async fn a_socket_that_is_upgrading_is_told_on_its_new_transport() {
     let sockd = Sockd::start().await;
+    at_each_step_of_an_upgrade(&sockd, TOLD, async |user| {
+        sockd.force_logout(user, &jwt::session()).await
+    })
+    .await;
+}
+
+/// Logs a user out whose socket is at each step of its upgrade: it is told why on its new transport.
+pub(super) async fn at_each_step_of_an_upgrade(
+    sockd: &Sockd,
+    why: &str,
+    log_out: impl AsyncFn(&str) -> u64,
+) {
     for steps in 0..=2 {
         let user = jwt::user();
         let mut polling = Polling::join(sockd.address(), &user, &jwt::session()).await;
-        let mut socket =
-            WebSocket::open_with(sockd.address(), &format!("&sid={}", polling.sid), &[]).await;
+        let sid = format!("&sid={}", polling.sid);
+        let mut socket = WebSocket::open_with(sockd.address(), &sid, &[]).await;
         let mut counted = 0;
         for step in 0..=2 {
             if step == steps {
-                counted = sockd.force_logout(&user, &jwt::session()).await;
+                counted = log_out(&user).await;
             }
             match step {
                 0 => {
@@ -74,7 +86,7 @@ async fn a_socket_that_is_upgrading_is_told_on_its_new_transport() {
         }
         assert_eq!(counted, 1, "{steps}");
         assert!(polling.left_over().is_empty());
-        is_dismissed(&mut socket).await;
+        is_told(&mut socket, why).await;
     }
 }
 

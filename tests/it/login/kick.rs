@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::polling_is_dismissed;
+use super::{force_logout::at_each_step_of_an_upgrade, polling_is_dismissed};
 use crate::support::{
     PATIENCE, eventually, jwt,
     polling::Polling,
@@ -162,29 +162,10 @@ async fn a_kick_reaches_all_nodes_behind_the_events_that_were_sent_before() {
 #[tokio::test]
 async fn a_socket_that_is_upgrading_is_kicked_on_its_new_transport() {
     let sockd = Sockd::start().await;
-    for steps in 0..=2 {
-        let user = jwt::user();
-        let mut polling = Polling::join(sockd.address(), &user, &jwt::session()).await;
-        let sid = format!("&sid={}", polling.sid);
-        let mut socket = WebSocket::open_with(sockd.address(), &sid, &[]).await;
-        let mut counted = 0;
-        for step in 0..=2 {
-            if step == steps {
-                counted = kick(&sockd, &json!({ "userId": user })).await;
-            }
-            match step {
-                0 => {
-                    socket.send("2probe").await;
-                    assert_eq!(socket.packet().await, "3probe");
-                }
-                1 => socket.send("5").await,
-                _ => {}
-            }
-        }
-        assert_eq!(counted, 1, "{steps}");
-        assert!(polling.left_over().is_empty());
-        is_told(&mut socket, KICKED).await;
-    }
+    at_each_step_of_an_upgrade(&sockd, KICKED, async |user| {
+        kick(&sockd, &json!({ "userId": user })).await
+    })
+    .await;
 }
 
 #[tokio::test]
