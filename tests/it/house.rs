@@ -2,6 +2,7 @@
 
 mod commands;
 mod documentation;
+mod examples;
 pub mod layers;
 mod metrics;
 mod repository;

@@ -11,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::documentation::documents;
+use super::{documentation::documents, examples::blocks};
 use crate::support::{
     PATIENCE, http, jwt,
     process::free_port,
@@ -283,20 +283,15 @@ impl Drop for Machines {
 
 /// The blocks of shell commands in a document.
 fn commands(text: &str) -> impl Iterator<Item = &str> {
-    let blocks = text.split("```").skip(1).step_by(2);
-    blocks.filter_map(|block| {
-        let (language, lines) = block.split_once('\n')?;
-        let is_command = |line: &str| {
-            let word = line.split(' ').next().unwrap_or_default();
-            ["sudo", "sockd", "curl", "cargo"].contains(&word)
-        };
-        let is_shell = language == "sh";
-        assert!(
-            is_shell || !lines.lines().any(is_command),
-            "not marked as sh:\n{lines}"
-        );
-        is_shell.then_some(lines)
-    })
+    let is_command = |line: &str| {
+        let word = line.split(' ').next().unwrap_or_default();
+        ["sudo", "sockd", "curl", "cargo"].contains(&word)
+    };
+    for unmarked in blocks(text, "") {
+        let has_command = unmarked.lines().any(is_command);
+        assert!(!has_command, "not marked as sh:\n{unmarked}");
+    }
+    blocks(text, "sh")
 }
 
 fn text(path: &str) -> String {
