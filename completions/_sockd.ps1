@@ -30,6 +30,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             [CompletionResult]::new('emit', 'emit', [CompletionResultType]::ParameterValue, 'Push an event to a user, or a file of events')
             [CompletionResult]::new('force-logout', 'force-logout', [CompletionResultType]::ParameterValue, 'Make one session a user''s only session, and close the sockets of all others')
             [CompletionResult]::new('kick', 'kick', [CompletionResultType]::ParameterValue, 'Close all sockets of a user, and with --invalidate-session keep their tokens out')
+            [CompletionResult]::new('drain', 'drain', [CompletionResultType]::ParameterValue, 'Close a share of a node''s connections, so that their clients come back on other nodes')
             [CompletionResult]::new('reload', 'reload', [CompletionResultType]::ParameterValue, 'Let a running node read its configuration again')
             [CompletionResult]::new('listen', 'listen', [CompletionResultType]::ParameterValue, 'Connect as a user would, and print events as they come')
             [CompletionResult]::new('token', 'token', [CompletionResultType]::ParameterValue, 'Mint and check tokens')
@@ -91,6 +92,20 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             [CompletionResult]::new('--secret-file', '--secret-file', [CompletionResultType]::ParameterName, 'A file with the secret for the internal API, - for stdin [default: the configured secret]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]')
             [CompletionResult]::new('--invalidate-session', '--invalidate-session', [CompletionResultType]::ParameterName, 'Replace the stored session by one that nobody has, so that tokens of the old one no longer work')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the result as JSON')
+            [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
+        'sockd;drain' {
+            [CompletionResult]::new('--share', '--share', [CompletionResultType]::ParameterName, 'The share of the open connections, from 0 to 1')
+            [CompletionResult]::new('--over', '--over', [CompletionResultType]::ParameterName, 'Spread the closing over this time, at most a day')
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'The node''s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]')
+            [CompletionResult]::new('--secret-file', '--secret-file', [CompletionResultType]::ParameterName, 'A file with the secret for the internal API, - for stdin [default: the configured secret]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the result as JSON')
             [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
@@ -352,6 +367,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             [CompletionResult]::new('emit', 'emit', [CompletionResultType]::ParameterValue, 'Push an event to a user, or a file of events')
             [CompletionResult]::new('force-logout', 'force-logout', [CompletionResultType]::ParameterValue, 'Make one session a user''s only session, and close the sockets of all others')
             [CompletionResult]::new('kick', 'kick', [CompletionResultType]::ParameterValue, 'Close all sockets of a user, and with --invalidate-session keep their tokens out')
+            [CompletionResult]::new('drain', 'drain', [CompletionResultType]::ParameterValue, 'Close a share of a node''s connections, so that their clients come back on other nodes')
             [CompletionResult]::new('reload', 'reload', [CompletionResultType]::ParameterValue, 'Let a running node read its configuration again')
             [CompletionResult]::new('listen', 'listen', [CompletionResultType]::ParameterValue, 'Connect as a user would, and print events as they come')
             [CompletionResult]::new('token', 'token', [CompletionResultType]::ParameterValue, 'Mint and check tokens')
@@ -374,6 +390,9 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             break
         }
         'sockd;help;kick' {
+            break
+        }
+        'sockd;help;drain' {
             break
         }
         'sockd;help;reload' {

@@ -25,6 +25,9 @@ _sockd() {
             sockd,doctor)
                 cmd="sockd__subcmd__doctor"
                 ;;
+            sockd,drain)
+                cmd="sockd__subcmd__drain"
+                ;;
             sockd,emit)
                 cmd="sockd__subcmd__emit"
                 ;;
@@ -90,6 +93,9 @@ _sockd() {
                 ;;
             sockd__subcmd__help,doctor)
                 cmd="sockd__subcmd__help__subcmd__doctor"
+                ;;
+            sockd__subcmd__help,drain)
+                cmd="sockd__subcmd__help__subcmd__drain"
                 ;;
             sockd__subcmd__help,emit)
                 cmd="sockd__subcmd__help__subcmd__emit"
@@ -197,7 +203,7 @@ _sockd() {
 
     case "${cmd}" in
         sockd)
-            opts="-h -V --config --help --version serve emit force-logout kick reload listen token sessions status doctor config completions man help"
+            opts="-h -V --config --help --version serve emit force-logout kick drain reload listen token sessions status doctor config completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -392,6 +398,40 @@ _sockd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        sockd__subcmd__drain)
+            opts="-h -V --share --over --json --url --secret-file --proxy --config --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --share)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --over)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --secret-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         sockd__subcmd__emit)
             opts="-h -V --batch --concurrency --failed --require-online --json --url --secret-file --proxy --config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -457,7 +497,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__help)
-            opts="serve emit force-logout kick reload listen token sessions status doctor config completions man help"
+            opts="serve emit force-logout kick drain reload listen token sessions status doctor config completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -541,6 +581,20 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__help__subcmd__doctor)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sockd__subcmd__help__subcmd__drain)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

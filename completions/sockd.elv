@@ -27,6 +27,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand emit 'Push an event to a user, or a file of events'
             cand force-logout 'Make one session a user''s only session, and close the sockets of all others'
             cand kick 'Close all sockets of a user, and with --invalidate-session keep their tokens out'
+            cand drain 'Close a share of a node''s connections, so that their clients come back on other nodes'
             cand reload 'Let a running node read its configuration again'
             cand listen 'Connect as a user would, and print events as they come'
             cand token 'Mint and check tokens'
@@ -84,6 +85,19 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand --secret-file 'A file with the secret for the internal API, - for stdin [default: the configured secret]'
             cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
             cand --invalidate-session 'Replace the stored session by one that nobody has, so that tokens of the old one no longer work'
+            cand --json 'Print the result as JSON'
+            cand --proxy 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
+            cand -h 'Print help'
+            cand --help 'Print help'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'sockd;drain'= {
+            cand --share 'The share of the open connections, from 0 to 1'
+            cand --over 'Spread the closing over this time, at most a day'
+            cand --url 'The node''s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]'
+            cand --secret-file 'A file with the secret for the internal API, - for stdin [default: the configured secret]'
+            cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
             cand --json 'Print the result as JSON'
             cand --proxy 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
             cand -h 'Print help'
@@ -313,6 +327,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand emit 'Push an event to a user, or a file of events'
             cand force-logout 'Make one session a user''s only session, and close the sockets of all others'
             cand kick 'Close all sockets of a user, and with --invalidate-session keep their tokens out'
+            cand drain 'Close a share of a node''s connections, so that their clients come back on other nodes'
             cand reload 'Let a running node read its configuration again'
             cand listen 'Connect as a user would, and print events as they come'
             cand token 'Mint and check tokens'
@@ -331,6 +346,8 @@ set edit:completion:arg-completer[sockd] = {|@words|
         &'sockd;help;force-logout'= {
         }
         &'sockd;help;kick'= {
+        }
+        &'sockd;help;drain'= {
         }
         &'sockd;help;reload'= {
         }

@@ -3,6 +3,7 @@
 mod completions;
 mod config;
 mod doctor;
+mod drain;
 mod emit;
 mod failure;
 mod force_logout;
@@ -59,6 +60,8 @@ enum Command {
     ForceLogout(force_logout::ForceLogoutArgs),
     /// Close all sockets of a user, and with --invalidate-session keep their tokens out
     Kick(kick::KickArgs),
+    /// Close a share of a node's connections, so that their clients come back on other nodes
+    Drain(drain::DrainArgs),
     /// Let a running node read its configuration again
     Reload(reload::ReloadArgs),
     /// Connect as a user would, and print events as they come
@@ -98,6 +101,7 @@ impl Cli {
             Command::Emit(args) => emit::run(args, &context).await,
             Command::ForceLogout(args) => force_logout::run(args, &context).await,
             Command::Kick(args) => kick::run(args, &context).await,
+            Command::Drain(args) => drain::run(args, &context).await,
             Command::Reload(args) => reload::run(args, &context).await,
             Command::Listen(args) => listen::run(args, &context).await,
             Command::Token(command) => token::run(command, &context).await,

@@ -25,8 +25,9 @@ use crate::{
     id::{EventName, SessionId, UserId},
     secret::Secret,
     wire::{
-        EmitAnswer, EmitRequest, ForceLogoutRequest, KickRequest, LogoutAnswer, LogoutReason,
-        ReloadAnswer, SessionRemovedAnswer, SessionsAnswer, StatusAnswer, UserAnswer, unix_path,
+        DrainAnswer, DrainRequest, EmitAnswer, EmitRequest, ForceLogoutRequest, KickRequest,
+        LogoutAnswer, LogoutReason, ReloadAnswer, SessionRemovedAnswer, SessionsAnswer, Share,
+        StatusAnswer, UserAnswer, unix_path,
     },
 };
 
@@ -175,6 +176,20 @@ impl Client {
     pub async fn remove_session(&self, user: &UserId) -> Result<SessionRemovedAnswer, ClientError> {
         let url = self.of_user(user, Some("session"));
         self.call(self.http.delete(url)).await
+    }
+
+    /// Closes a share of the node's connections, spread over a time, so that their clients come back on
+    /// other nodes.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn drain(&self, share: Share, over: Duration) -> Result<DrainAnswer, ClientError> {
+        let request = DrainRequest {
+            share,
+            over_seconds: over.as_secs_f64(),
+        };
+        let request = self.request(Method::POST, "internal/drain").json(&request);
+        self.call(request).await
     }
 
     /// Lets the node read its configuration again.

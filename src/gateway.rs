@@ -5,7 +5,8 @@
 //! `connection` is one client, whatever its transport, with its `outbox`; `polling` and `websocket`
 //! carry packets for it, the latter as `frames` over a `raw_stream`; `entrance` answers CONNECT;
 //! `capacity`, `address_rate` and `open_files` limit the number of clients; `registry` finds connections, `ticker`
-//! runs their timers, `access` logs their ends, and `engine` is what all of them share.
+//! runs their timers, `moving` closes them so that clients come back elsewhere, `access` logs their ends,
+//! and `engine` is what all of them share.
 
 mod access;
 mod address_rate;
@@ -17,6 +18,7 @@ mod entrance;
 mod frames;
 #[cfg(test)]
 mod fuzz;
+mod moving;
 mod open_files;
 mod outbox;
 mod packet;
@@ -35,12 +37,11 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
-use tokio::time::sleep;
 
 pub use self::{capacity::Bare, open_files::OpenFiles};
 use self::{
     capacity::{Limit, Place},
-    connection::{Connection, Ending},
+    connection::Connection,
     engine::Engine,
     entrance::Entrance,
     polling::Posted,
@@ -58,9 +59,6 @@ use crate::{
 /// Requests to paths with this prefix go to the Socket.IO endpoint.
 pub const PATH: &str = "/socket.io/";
 
-/// The fewest connections that a drain closes per step, so that a small server drains at once.
-const DRAIN_BATCH: usize = 50;
-const DRAIN_STEP: Duration = Duration::from_millis(100);
 /// Seconds after which a client that was refused at a limit may retry.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
@@ -186,24 +184,6 @@ impl Gateway {
                 Some(_) => refuse(EngineError::BadRequest),
                 None => refuse_upgrade(&request),
             },
-        }
-    }
-
-    /// Closes all connections, spread over the window so that their clients do not all reconnect to
-    /// the other nodes at once. Clients see a lost transport and reconnect by themselves.
-    pub async fn drain(&self, window: Duration) {
-        let connections = self.engine.registry.list();
-        let steps = (window.as_millis() / DRAIN_STEP.as_millis()).max(1) as usize;
-        let batch = connections.len().div_ceil(steps).max(DRAIN_BATCH);
-        for batch in connections.chunks(batch) {
-            batch
-                .iter()
-                .for_each(|connection| connection.end(Ending::Draining));
-            sleep(DRAIN_STEP).await;
-        }
-        // Each of these connections has its own time limit.
-        while connections.iter().any(|left| left.has_last_packets()) {
-            sleep(DRAIN_STEP).await;
         }
     }
 }

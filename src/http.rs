@@ -3,6 +3,7 @@
 mod caller;
 mod carried;
 mod dev;
+mod drain;
 mod error;
 mod host;
 mod internal;
@@ -44,6 +45,7 @@ use crate::{
     id::IdFormats,
     lifecycle::Lifecycle,
     metrics::{self, EMIT_DURATION, Histogram, Present},
+    moving::MoveRequest,
     node::{self, Node},
     reload::{Current, ReloadRequest},
     stream::{RequestBody, body::read_on},
@@ -65,6 +67,7 @@ struct Context {
     node: Arc<Node>,
     current: Current,
     reloads: mpsc::Sender<ReloadRequest>,
+    moves: mpsc::Sender<MoveRequest>,
     /// The longest body of a request, in bytes.
     max_body: usize,
     ids: IdFormats,
@@ -84,6 +87,7 @@ impl Api {
         config: &Config,
         current: Current,
         reloads: mpsc::Sender<ReloadRequest>,
+        moves: mpsc::Sender<MoveRequest>,
         node: Arc<Node>,
         dev: Option<Dev>,
         lifecycle: &Lifecycle,
@@ -92,6 +96,7 @@ impl Api {
             node,
             current,
             reloads,
+            moves,
             max_body: config.internal.max_body,
             ids: config.ids.clone(),
             body_timeout: config.server.body_timeout,

@@ -7,7 +7,8 @@
 //! 3. [`auth`] verifies tokens, [`redis`] connects, [`telemetry`] logs, [`stream`] is
 //!    what HTTP is read from.
 //! 4. [`session`] knows each user's active session, [`bus`] reaches the other nodes, [`hub`] holds
-//!    this process's sockets, [`reload`] the settings that can be replaced while it runs.
+//!    this process's sockets, [`reload`] the settings that can be replaced while it runs, [`moving`]
+//!    asks for connections to be moved to other nodes.
 //! 5. [`node`]: the use cases, on top of these three: admit, emit, force-logout, enforce, sweep.
 //! 6. [`gateway`] lets Socket.IO clients in, [`http`] lets backends in.
 //! 7. [`server`] assembles a process; [`doctor`] checks what one would depend on; [`client`]
@@ -34,6 +35,7 @@ pub mod id;
 pub mod label;
 pub mod lifecycle;
 pub mod metrics;
+pub mod moving;
 pub mod node;
 pub mod redis;
 pub mod reload;

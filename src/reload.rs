@@ -1,6 +1,6 @@
 //! What a reload replaces while the server runs: one snapshot, swapped as a whole.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::{ArcSwap, Guard};
 use thiserror::Error;
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The sections and single settings of [`Reloadable`], and of the log; others need a restart.
-const RELOADED: [&str; 10] = [
+const RELOADED: [&str; 11] = [
     "auth",
     "cors",
     "events",
@@ -27,6 +27,7 @@ const RELOADED: [&str; 10] = [
     "limits",
     "log.level",
     "metrics",
+    "server.max_connection_age",
 ];
 
 /// Whether a reload applies a setting.
@@ -51,6 +52,8 @@ pub struct Reloadable {
     pub metrics: Metrics,
     /// A connection keeps those that held when it was opened.
     pub limits: Arc<Limits>,
+    /// It holds for open connections too, from their next ping on.
+    pub max_connection_age: Option<Duration>,
 }
 
 impl Reloadable {
@@ -81,6 +84,7 @@ impl Reloadable {
             internal: config.internal.secrets.clone(),
             metrics: config.metrics.clone(),
             limits: Arc::new(config.limits.clone()),
+            max_connection_age: config.server.max_connection_age,
         }
     }
 }

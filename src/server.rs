@@ -132,7 +132,10 @@ impl Server {
             &lifecycle,
         );
         let gateway = Gateway::new(&config, current.clone(), node.clone(), &lifecycle);
-        let api = Api::new(&config, current, reloads, node, dev, &lifecycle);
+        // Requests that come while one is taken wait.
+        let (moves, move_requests) = mpsc::channel(1);
+        lifecycle.spawn(gateway.clone().move_connections(move_requests));
+        let api = Api::new(&config, current, reloads, moves, node, dev, &lifecycle);
         Ok(Self {
             id,
             config,

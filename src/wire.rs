@@ -2,6 +2,7 @@
 
 mod address;
 mod bus;
+mod drain;
 mod event;
 mod logout;
 mod report;
@@ -13,6 +14,7 @@ pub use self::{
         BUS_VERSION, Build, DecodeError, Inquiry, NodeMessage, OwnEvents, Publication, Sequence,
         UserMessage,
     },
+    drain::{DrainAnswer, DrainRequest, InvalidShare, LONGEST_SPREAD, Share},
     event::{Event, Frame},
     logout::{InvalidReason, LogoutReason},
     report::{
@@ -49,8 +51,10 @@ pub enum ErrorCode {
     InvalidHost,
     InvalidInvalidateSession,
     InvalidJson,
+    InvalidOverSeconds,
     InvalidReason,
     InvalidSessionId,
+    InvalidShare,
     InvalidUserId,
     LocalOnly,
     NotFound,
@@ -73,8 +77,10 @@ impl ErrorCode {
             | Self::InvalidHost
             | Self::InvalidInvalidateSession
             | Self::InvalidJson
+            | Self::InvalidOverSeconds
             | Self::InvalidReason
             | Self::InvalidSessionId
+            | Self::InvalidShare
             | Self::InvalidUserId => 400,
             Self::Unauthorized => 401,
             Self::Forbidden | Self::LocalOnly => 403,

@@ -101,10 +101,12 @@ fn remedy(code: &str) -> &'static str {
         "FORBIDDEN" => ": a proxy adds browser headers (Sec-Fetch-*); call the node directly",
         "INVALID_CONFIGURATION" => ": its configuration has mistakes; its log lists them",
         "INVALID_EVENT" => ": the event is not supported there; see events.supported",
+        "INVALID_OVER_SECONDS" => ": the time must be at most a day",
         "INVALID_REASON" => ": the reason must be 1 to 64 printable ASCII characters",
         "INVALID_SESSION_ID" => {
             ": the session id does not have the configured format; see ids.session"
         }
+        "INVALID_SHARE" => ": the share must be a number from 0 to 1",
         "INVALID_USER_ID" => ": the user id does not have the configured format; see ids.user",
         "LOCAL_ONLY" => ": it runs with --dev, for its own machine only; call it as localhost",
         "NOT_FOUND" => ": it does not know the route; check that it is not older than this command",

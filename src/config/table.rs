@@ -73,6 +73,8 @@ super::setting::settings! {
         tcp_user_timeout: Duration = LIMIT, Is("30s");
         /// A drain closes connections spread over this, so that clients do not all return at once.
         drain_window: Duration = duration::<0, DAY>(), Is("5s");
+        /// A connection is closed in the last fifth of this age, and its client comes back, perhaps on another node; unset, as a balancer spreads new clients well enough.
+        max_connection_age: Duration = duration::<SECOND, { 365 * DAY }>(), Unset("\"6h\"");
         /// The process ends this long after the signal, whatever is left; `docker stop` waits 10 s.
         shutdown_timeout: Duration = LIMIT, Is("10s");
         /// Whether each connection begins with the header of the PROXY protocol, version 1 or 2; others are then closed. false, as clients send none.

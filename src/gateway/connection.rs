@@ -76,7 +76,8 @@ struct State {
     /// Bytes that the client may send now, as of that tick.
     allowance: u32,
     allowed_at: Tick,
-    /// When to ping or, while a pong is awaited, when the ping times out.
+    /// When to ping, or to move the client if that is sooner. While a pong is awaited, when the ping times
+    /// out.
     ping_at: Tick,
     awaits_pong: bool,
     /// When the client must have joined; `NEVER` once it has.
@@ -245,6 +246,13 @@ impl Connection {
         self.lock().end(ending);
     }
 
+    /// When the client of an open connection joined last, `NEVER` if it has not; `None` if the connection is
+    /// not open.
+    pub(super) fn joined_at(&self) -> Option<Tick> {
+        let locked = self.lock();
+        (locked.phase == Phase::Open).then_some(locked.joined_at)
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.lock().phase == Phase::Open
     }
@@ -289,6 +297,7 @@ impl Connection {
         locked.membership = Membership::Entering;
         locked.join_by = Tick::NEVER;
         locked.joined_at = self.engine.ticker.now();
+        locked.schedule_move();
         let Identity { user, session, .. } = identity;
         self.engine.access.joined(&self.sid, user, session);
         self.engine.capacity.joined();

@@ -24,6 +24,15 @@ const SHARDS: usize = 16;
 pub(super) struct Sid([u8; NODE + RANDOM]);
 
 impl Sid {
+    /// A random number that stays the same.
+    pub(super) fn random(&self) -> u16 {
+        let mut bytes = [0; 3];
+        URL_SAFE_NO_PAD
+            .decode_slice(&self.0[NODE..NODE + 4], &mut bytes)
+            .expect("the id encodes bytes");
+        u16::from_be_bytes([bytes[0], bytes[1]])
+    }
+
     pub(super) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("it is ASCII")
     }

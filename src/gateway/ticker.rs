@@ -25,6 +25,11 @@ pub(super) struct Tick(u64);
 impl Tick {
     pub(super) const NEVER: Self = Self(u64::MAX);
 
+    /// So much later; `NEVER` stays as it is.
+    pub(super) fn plus(self, delay: Duration) -> Self {
+        Self(self.0.saturating_add(delay.as_millis() as u64))
+    }
+
     /// Milliseconds since another moment.
     pub(super) fn since(self, other: Self) -> u64 {
         self.0.saturating_sub(other.0)

@@ -12,7 +12,7 @@ use serde_json::{json, value::RawValue};
 use tokio::{sync::oneshot, time};
 use url::form_urlencoded;
 
-use super::{Context, error::Error, prefer::preference, request_id, status, users};
+use super::{Context, drain, error::Error, prefer::preference, request_id, status, users};
 use crate::{
     id::{IdFormat, InvalidId, SessionId, UserId},
     metrics::{FORCE_LOGOUTS, KICKS},
@@ -61,6 +61,9 @@ pub(super) async fn answer(context: Arc<Context>, request: Request<Unread>) -> R
             .await
             .into_response(),
         ("POST", "/internal/kick") => Box::pin(kick(&context, &headers, body))
+            .await
+            .into_response(),
+        ("POST", "/internal/drain") => Box::pin(drain::drain(&context, &headers, body))
             .await
             .into_response(),
         ("POST", "/internal/reload") => reload(&context, &headers).await.into_response(),
@@ -289,7 +292,7 @@ fn sessions(context: &Context, query: &str) -> Result<Json<SessionsAnswer>, Erro
 }
 
 /// The bytes of a JSON body; `{}` for none, and for any other content type.
-async fn read(
+pub(super) async fn read(
     context: &Context,
     headers: &HeaderMap,
     mut body: Unread,
@@ -316,7 +319,7 @@ async fn read(
 
 /// The text as Node decodes it: a byte order mark is dropped, and a byte that is not UTF-8
 /// becomes U+FFFD.
-fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+pub(super) fn text_of(bytes: &[u8]) -> Cow<'_, str> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     // Looks at several bytes at once, where the lossy way looks at each.
     std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)

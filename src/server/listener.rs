@@ -225,6 +225,7 @@ mod tests {
             body_timeout: Duration::MAX,
             max_header_size: 0,
             drain_window: Duration::ZERO,
+            max_connection_age: None,
             shutdown_timeout: Duration::ZERO,
             proxy_protocol: false,
             trusted_proxies: None,

@@ -3,6 +3,7 @@
 mod batch;
 mod config;
 mod doctor;
+mod drain;
 mod emit;
 mod force_logout;
 mod keys;

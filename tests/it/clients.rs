@@ -5,6 +5,7 @@ mod events;
 mod handshake;
 mod keys;
 mod logout;
+mod moving;
 mod nodes;
 mod outage;
 
@@ -123,6 +124,21 @@ impl Crowd {
     async fn joined(&mut self, client: &Client) {
         let first = self.next(client).await;
         self.joins(client, first).await;
+    }
+
+    /// The client loses its transport, and will reconnect by itself.
+    async fn loses_its_transport(&mut self, client: &Client) {
+        let report = self.next(client).await;
+        assert_eq!(report["on"], "disconnect", "{}: {report}", client.id);
+        let reason = report["reason"].as_str().expect("a reason");
+        assert!(
+            ["transport close", "transport error"].contains(&reason),
+            "{}: {reason}",
+            client.id
+        );
+        if !client.is_python() {
+            assert_eq!(report["again"], true, "{}", client.id);
+        }
     }
 
     /// Joins the namespace again, after any number of attempts.

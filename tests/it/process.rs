@@ -3,6 +3,7 @@
 mod access;
 mod addresses;
 mod log;
+mod moving;
 mod reload;
 mod shutdown;
 mod signals;

@@ -20,7 +20,7 @@ const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
 /// How long a dismissed client that polls has to fetch why; a token's socket has to go within 5 s.
 const POLL_LIMIT: Duration = Duration::from_secs(3);
 /// How long a stream is read after its close frame, so that no reset overtakes that frame; and how
-/// long a client of a node that drains may take to fetch what is queued.
+/// long a client that is moved may take to fetch what is queued.
 const LINGER_LIMIT: Duration = Duration::from_secs(2);
 
 labels! {
@@ -32,6 +32,7 @@ labels! {
         Draining => "draining",
         Flooding => "flooding",
         MessageTooLong => "message_too_long",
+        Moved => "moved",
         NotJoined => "not_joined",
         NotText => "not_text",
         OverlappingPolls => "overlapping_polls",
@@ -40,16 +41,23 @@ labels! {
         ProtocolViolated => "protocol_violated",
         SlowReader => "slow_reader",
         TooManyConnects => "too_many_connects",
+        TooOld => "too_old",
         Unreadable => "unreadable",
         WriteStalled => "write_stalled",
     }
 }
 
 impl Ending {
+    /// Whether the client should come back on another connection. Then it gets what is queued first, if
+    /// it reads it in time.
+    fn is_move(self) -> bool {
+        matches!(self, Self::Draining | Self::Moved | Self::TooOld)
+    }
+
     /// The status of the close frame (RFC 6455, 7.4.1), where one fits.
     fn status(self) -> Option<u16> {
         match self {
-            Self::Draining => Some(1001),
+            Self::Draining | Self::Moved | Self::TooOld => Some(1001),
             Self::ProtocolViolated => Some(1002),
             Self::NotText => Some(1007),
             Self::MessageTooLong => Some(1009),
@@ -68,8 +76,7 @@ impl Locked<'_> {
             Phase::Closing | Phase::Ended(_) => return,
         }
         self.ending = Some(ending);
-        // A client of a node that drains gets what is queued, if it reads it in time.
-        if ending != Ending::Draining {
+        if !ending.is_move() {
             self.outbox.abandon();
         }
         if matches!(self.transport, Transport::WebSocket(_)) {
@@ -79,9 +86,10 @@ impl Locked<'_> {
             self.phase = Phase::Closing;
             self.cut_at = self.connection.engine.ticker.after(LINGER_LIMIT);
         } else {
-            self.finish(match ending {
-                Ending::Draining => LastWord::Noop,
-                _ => LastWord::Close,
+            self.finish(if ending.is_move() {
+                LastWord::Noop
+            } else {
+                LastWord::Close
             });
         }
     }

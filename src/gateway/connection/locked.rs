@@ -130,7 +130,7 @@ impl<'a> Locked<'a> {
             self.look_for_expiry();
         }
         if self.ping_at <= now {
-            self.beat();
+            self.beat(now);
         }
         if self.phase == Phase::Open {
             return None;
@@ -159,13 +159,17 @@ impl<'a> Locked<'a> {
         };
     }
 
-    /// Pings, or ends the connection of a client that has not answered.
-    fn beat(&mut self) {
+    /// Pings, or ends the connection of a client that has not answered, or has been connected for long
+    /// enough.
+    fn beat(&mut self, now: Tick) {
         if self.phase != Phase::Open {
             return;
         }
         if self.awaits_pong {
             return self.end(Ending::PingTimeout);
+        }
+        if self.move_at() <= now {
+            return self.end(Ending::TooOld);
         }
         let engine = &self.connection.engine;
         self.awaits_pong = true;
@@ -178,7 +182,28 @@ impl<'a> Locked<'a> {
         if self.awaits_pong {
             self.awaits_pong = false;
             self.ping_at = engine.ticker.after(engine.socketio.ping_interval);
+            self.schedule_move();
         }
+    }
+
+    /// Moves the client instead of the next ping, if that is sooner. It has no timer of its own, so that
+    /// connections cost nothing more while no age is configured.
+    pub(super) fn schedule_move(&mut self) {
+        if !self.awaits_pong {
+            self.ping_at = self.ping_at.min(self.move_at());
+        }
+    }
+
+    /// When the client has to come back on another connection, by the longest age that is configured now:
+    /// in its last fifth, at a time that only the connection's id decides, so that clients that came
+    /// together do not go together.
+    fn move_at(&self) -> Tick {
+        let Connection { engine, sid, .. } = self.connection;
+        let Some(longest) = engine.current.load().max_connection_age else {
+            return Tick::NEVER;
+        };
+        let sooner = longest / 5 * u32::from(sid.random()) / u32::from(u16::MAX);
+        self.joined_at.plus(longest - sooner)
     }
 
     /// How the socket ends, for the access log.

@@ -8,8 +8,9 @@ use tokio::io::AsyncReadExt;
 
 use super::*;
 use crate::{
-    gateway::tests::{engine, place, streams},
-    id::EventName,
+    gateway::tests::{config, engine, place, streams},
+    id::{EventName, SessionId, UserId},
+    reload::Reloadable,
 };
 
 #[test]
@@ -105,9 +106,9 @@ pub(in crate::gateway) fn entering(engine: &Arc<Engine>) -> Arc<Connection> {
 /// The farewell of a client whose token has expired.
 const FAREWELL: &str = r#"42["auth:expired",{"reason":"TOKEN_EXPIRED"}]"#;
 
-fn large_event() -> Event {
+fn event(payload: &str) -> Event {
     let name = EventName::try_from("profile:update").expect("a name");
-    Event::new(name, &format!("\"{}\"", "x".repeat(900_000)))
+    Event::new(name, payload)
 }
 
 #[tokio::test]
@@ -123,14 +124,42 @@ async fn a_client_that_polls_gets_its_farewell_even_if_the_node_drains() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_moved_gets_what_is_queued_and_no_packet_that_keeps_it_away() {
+    let engine = engine();
+    for ending in [Ending::Draining, Ending::Moved, Ending::TooOld] {
+        let polling = entering(&engine);
+        assert!(polling.send(&event("1")));
+        polling.end(ending);
+        let packets = polling.begin_poll().expect("no other poll").await;
+        assert_eq!(packets, r#"42["profile:update",1]"#);
+        assert!(engine.registry.find(polling.sid().as_str()).is_none());
+
+        let pending = entering(&engine);
+        let poll = pending.begin_poll().expect("no other poll");
+        pending.end(ending);
+        assert_eq!(poll.await, packet::NOOP);
+
+        let (stream, mut client) = streams().await;
+        let websocket = Connection::open_websocket(place(&engine), None, stream, b"");
+        websocket.lock().membership = Membership::Entering;
+        assert!(websocket.send(&event("1")));
+        websocket.end(ending);
+        let mut bytes = Vec::new();
+        client.read_to_end(&mut bytes).await.expect("it is whole");
+        assert!(bytes.ends_with(b"42[\"profile:update\",1]\x88\x02\x03\xe9"));
+    }
+}
+
+#[tokio::test]
 async fn a_slow_reader_on_a_websocket_gets_its_farewell_even_if_the_node_drains() {
     let engine = engine();
     let (stream, mut client) = streams().await;
     let connection = Connection::open_websocket(place(&engine), None, stream, b"");
     connection.lock().membership = Membership::Entering;
     // More than the buffers of the system take.
+    let large = event(&format!("\"{}\"", "x".repeat(900_000)));
     while connection.lock().outbox.is_empty() {
-        assert!(connection.send(&large_event()));
+        assert!(connection.send(&large));
     }
     assert!(connection.dismiss(&Farewell::TokenExpired));
     connection.end(Ending::Draining);
@@ -185,4 +214,78 @@ async fn an_upgrade_does_not_put_off_the_end_of_a_closing_connection() {
     let (stream, _client) = streams().await;
     assert!(connection.upgrade(stream));
     assert!(connection.lock().cut_at <= cut_at);
+}
+
+/// From now on, connections have this longest age.
+fn limit_age(engine: &Arc<Engine>, longest: Duration) {
+    let mut next = Reloadable::new(&config()).expect("a key");
+    next.max_connection_age = Some(longest);
+    engine.current.replace(next);
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_end_in_the_last_fifth_of_the_longest_age() {
+    let engine = engine();
+    let unjoined = Connection::open_polling(place(&engine), None);
+    limit_age(&engine, Duration::from_secs(10));
+    let polling: Vec<_> = (0..100).map(|_| joined(&engine)).collect();
+    let open = || polling.iter().filter(|one| one.is_open()).count();
+    tokio::time::sleep(Duration::from_millis(7_990)).await;
+    assert_eq!(open(), 100);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!((10..90).contains(&open()), "{}", open());
+    tokio::time::sleep(Duration::from_millis(1_020)).await;
+    assert_eq!(open(), 0);
+    let ended = Phase::Ended(LastWord::Noop);
+    assert!(polling.iter().all(|one| one.lock().phase == ended));
+    // It has a time limit of its own.
+    assert!(unjoined.is_open());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_answers_pings_is_moved_in_time_and_one_that_does_not_times_out() {
+    let engine = engine();
+    limit_age(&engine, Duration::from_secs(60));
+    let clients = [joined(&engine), joined(&engine)];
+    let [answers, _] = &clients;
+    let mut ages = [None, None];
+    for tenth in 0..700 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        answers.receive(packet::read("3"));
+        for (age, client) in ages.iter_mut().zip(&clients) {
+            if age.is_none() && !client.is_open() {
+                *age = Some(f64::from(tenth) / 10.0);
+            }
+        }
+    }
+    let [moved, timed_out] = ages.map(|age| age.expect("it has ended"));
+    assert!((47.8..=60.1).contains(&moved), "{moved}");
+    assert!((44.8..=46.0).contains(&timed_out), "{timed_out}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_longest_age_holds_for_open_connections_from_their_next_ping_on() {
+    let engine = engine();
+    let client = joined(&engine);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    limit_age(&engine, Duration::from_secs(10));
+    tokio::time::sleep(Duration::from_secs(23)).await;
+    assert!(client.is_open());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!client.is_open());
+}
+
+/// A client that polls and is in.
+pub(in crate::gateway) fn joined(engine: &Arc<Engine>) -> Arc<Connection> {
+    let connection = joining(engine);
+    let identity = Identity {
+        user: UserId::try_from("user").expect("an id"),
+        session: SessionId::try_from("session").expect("an id"),
+        expires_at: None,
+        key: None,
+    };
+    assert!(connection.welcome(&identity, None));
+    // It has read the answer.
+    connection.lock().outbox.take_payload(usize::MAX);
+    connection
 }

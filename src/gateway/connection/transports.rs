@@ -45,7 +45,7 @@ impl Connection {
         Some(Posting(self))
     }
 
-    /// Whether sockd has ended the connection, other than by a drain.
+    /// Whether sockd has ended the connection, other than to move the client.
     pub(in crate::gateway) fn is_ended_by_us(&self) -> bool {
         self.lock().phase == Phase::Ended(LastWord::Close)
     }

@@ -28,17 +28,7 @@ async fn clients_come_back_by_themselves_after_a_crash() {
 /// The server has gone: everybody sees a lost transport, and is back once it is.
 async fn come_back(mut crowd: Crowd, clients: &[Client], sockd: &mut Sockd, user: &str) {
     for client in clients {
-        let report = crowd.next(client).await;
-        assert_eq!(report["on"], "disconnect", "{}: {report}", client.id);
-        let reason = report["reason"].as_str().expect("a reason");
-        assert!(
-            ["transport close", "transport error"].contains(&reason),
-            "{}: {reason}",
-            client.id
-        );
-        if !client.is_python() {
-            assert_eq!(report["again"], true, "{}", client.id);
-        }
+        crowd.loses_its_transport(client).await;
     }
     sockd.restart().await;
     for client in clients {

@@ -1,6 +1,9 @@
 //! A Socket.IO client over WebSocket that sees every packet as it is.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
@@ -100,6 +103,16 @@ impl WebSocket {
             socket.connect(&jwt::token(user, session)).await.get(..10),
             Some("40{\"sid\":\"")
         );
+        socket
+    }
+
+    /// Joins, and returns once a socket that joins next is certainly younger: sockd counts milliseconds.
+    pub async fn join_first(address: SocketAddr, user: &str, session: &str) -> Self {
+        let socket = Self::join(address, user, session).await;
+        let joined = Instant::now();
+        while joined.elapsed() < Duration::from_millis(2) {
+            tokio::task::yield_now().await;
+        }
         socket
     }
 
