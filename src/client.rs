@@ -2,6 +2,7 @@
 
 mod address;
 mod error;
+mod tls;
 mod way;
 
 use std::{
@@ -20,7 +21,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use self::address::Address;
-pub use self::{error::ClientError, way::Way};
+pub use self::{error::ClientError, tls::Tls, way::Way};
 use crate::{
     id::{EventName, SessionId, UserId},
     secret::Secret,
@@ -56,7 +57,7 @@ impl Client {
     ///
     /// # Errors
     /// A URL that is none of http, https and unix, or a secret that no header can carry.
-    pub fn new(url: &str, secrets: &[Secret], way: Way) -> Result<Self, ClientError> {
+    pub fn new(url: &str, secrets: &[Secret], way: Way, tls: &Tls) -> Result<Self, ClientError> {
         let Address {
             shown,
             base,
@@ -70,7 +71,7 @@ impl Client {
         headers.insert("prefer", HeaderValue::from_static("return=representation"));
 
         let mut builder = way
-            .client(&base)
+            .client(&base, tls)
             .default_headers(headers)
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(ANSWER_TIMEOUT);
@@ -278,6 +279,8 @@ impl Client {
             let (url, source) = (self.url().to_owned(), source.without_url());
             if unix_path(&url).is_some() && is_permission_denied(&source) {
                 ClientError::NotAllowed { url, source }
+            } else if is_of_tls(&source) {
+                ClientError::Untrusted { url, source }
             } else if source.is_connect() {
                 ClientError::Unreachable { url, source }
             } else {
@@ -335,6 +338,23 @@ fn printable(code: &str) -> String {
     visible.take(64).collect()
 }
 
+/// Whether there is no TLS connection. A node refuses the certificate of a command only once that has
+/// sent its request, but before it looks at it.
+fn is_of_tls(error: &reqwest::Error) -> bool {
+    let mut source: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if error.is::<rustls::Error>() {
+            return true;
+        }
+        // The source of an I/O error is that of the error in it.
+        source = match error.downcast_ref::<io::Error>().map(io::Error::get_ref) {
+            Some(Some(inner)) => Some(inner),
+            _ => error.source(),
+        };
+    }
+    false
+}
+
 /// Whether the system forbids this user to connect.
 fn is_permission_denied(error: &reqwest::Error) -> bool {
     let mut source: Option<&(dyn Error + 'static)> = Some(error);
@@ -352,7 +372,12 @@ mod tests {
     use super::*;
 
     fn client(url: &str) -> Result<Client, ClientError> {
-        Client::new(url, &[Secret::new("s3cret-value".into())], Way::Direct)
+        Client::new(
+            url,
+            &[Secret::new("s3cret-value".into())],
+            Way::Direct,
+            &Tls::default(),
+        )
     }
 
     #[test]
@@ -409,7 +434,7 @@ mod tests {
     #[test]
     fn a_secret_that_cannot_be_a_header_is_refused_and_never_shown() {
         let secret = Secret::new("line\nbreak".into());
-        let error = Client::new("http://h", &[secret], Way::Direct).unwrap_err();
+        let error = Client::new("http://h", &[secret], Way::Direct, &Tls::default()).unwrap_err();
         assert!(matches!(error, ClientError::Secret));
         assert!(!format!("{error:?} {error}").contains("break"));
         let shown = format!("{:?}", client("http://h").unwrap());

@@ -39,7 +39,7 @@ pub use self::{
     advice::named_secrets,
     example::example,
     jwks::{Jwks, JwksSource},
-    listen::{InternalListener, UnixSocket},
+    listen::{CommandTls, InternalListener, TlsFiles, UnixSocket},
     problem::{Problem, Problems},
     redis::{Redis, Sentinel, Topology},
     resolve::{Endpoint, Loaded, SessionStorage},
@@ -66,6 +66,8 @@ pub const ALGORITHMS: [&str; 12] = [
 #[derive(Debug, Clone)]
 pub struct Config {
     pub server: Server,
+    /// `None`: clients come without TLS, mostly by a proxy that ends it.
+    pub server_tls: Option<TlsFiles>,
     pub socketio: SocketIo,
     pub cors: Cors,
     pub auth: Auth,
@@ -121,6 +123,7 @@ pub enum OnExpiry {
 pub struct Internal {
     /// `None` serves them, health and metrics on the clients' port.
     pub listen: Option<InternalListener>,
+    pub tls: Option<TlsFiles>,
     /// Whether connections there begin with the header of the PROXY protocol.
     pub proxy_protocol: bool,
     /// Each is accepted; sockd's own commands send the first.

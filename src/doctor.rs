@@ -1,8 +1,9 @@
 //! Checks everything that a server with this configuration would depend on.
 //!
-//! In reading order: `secrets`, `files` and `internal` check this process, `keys` the key set of tokens,
+//! In reading order: `secrets`, `files`, `internal` and `certificates` check this process, `keys` the key set of tokens,
 //! `link` the connection to Redis, `servers` the Redis servers, and `rights` what their ACL lets sockd do.
 
+mod certificates;
 mod files;
 mod internal;
 mod keys;
@@ -107,6 +108,7 @@ impl Diagnosis {
         diagnosis.findings.extend(secrets::examine(config));
         diagnosis.findings.push(files::examine());
         diagnosis.findings.push(internal::examine(config).await);
+        diagnosis.findings.extend(certificates::examine(config));
         diagnosis.findings.extend(keys::examine(&config.auth).await);
         match &config.redis {
             None => diagnosis.add(Finding::warn(

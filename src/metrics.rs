@@ -77,6 +77,12 @@ metrics! {
     LIMIT_REFUSALS: IntCounterVec = "sockd_limit_refusals_total" ["limit"];
     /// Connections closed because the PROXY protocol is on and their header is missing, malformed or late, by the listener's section.
     PROXY_PROTOCOL_REFUSALS: IntCounterVec = "sockd_proxy_protocol_refusals_total" ["listener", "why"];
+    /// TLS handshakes that failed, by the listener's section and the reason.
+    TLS_HANDSHAKE_FAILURES: IntCounterVec = "sockd_tls_handshake_failures_total" ["listener", "why"];
+    /// New certificates that were read from changed files, by the listener's section and the result.
+    TLS_CERTIFICATE_READS: IntCounterVec = "sockd_tls_certificate_reads_total" ["listener", "result"];
+    /// When the certificate expires, as a Unix time, by the listener's section.
+    TLS_CERTIFICATE_EXPIRY: IntGaugeVec = "sockd_tls_certificate_expiry_timestamp_seconds" ["listener"];
     /// Bytes of frames and payloads received from clients, by transport.
     RECEIVED_BYTES: IntCounterVec = "sockd_received_bytes_total" ["transport"];
     /// Bytes of frames and payloads sent to clients, by transport.

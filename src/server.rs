@@ -37,6 +37,7 @@ use crate::{
     session::{SessionStore, memory::MemorySessions, redis::RedisSessions},
     stream::unix::SocketFile,
     telemetry,
+    tls::{Certificates, TlsError},
 };
 
 /// The part of the shutdown limit that is kept for the process to end.
@@ -58,6 +59,8 @@ pub struct Server {
     /// Where internal routes are served, if not there.
     internal: Option<(Listener, Option<SocketFile>)>,
     addresses: Addresses,
+    /// What the clients' listener shows, and that of internal routes.
+    certificates: [Option<Arc<Certificates>>; 2],
     lifecycle: Lifecycle,
     signals: Signals,
     bus: Bus,
@@ -89,6 +92,11 @@ impl Server {
         let reloadable = Reloadable::new(&config);
         let current =
             Current::new(reloadable.map_err(|error| Problems::from(Problem::from(error)))?);
+        let tls = [&config.server_tls, &config.internal.tls];
+        let certificates = tls.map(|files| files.as_ref().map(Certificates::open).transpose());
+        let [for_clients, for_callers] = certificates;
+        let problem = |error: TlsError| Problems::from(Problem::from(error));
+        let certificates = [for_clients.map_err(problem)?, for_callers.map_err(problem)?];
         // From here on a signal drains the server.
         let signals = Signals::listen().context("signals cannot be listened to")?;
         let ignored = IgnoredSignals::listen().context("signals cannot be listened to")?;
@@ -114,11 +122,15 @@ impl Server {
         if let Some(jwks) = current.load().verifier.jwks() {
             lifecycle.spawn(jwks.clone().run());
         }
+        for certificates in certificates.iter().flatten() {
+            lifecycle.spawn(certificates.clone().run());
+        }
         let (reloads, requests) = mpsc::channel(RELOAD_QUEUE);
         let reloader = Reloader::new(
             sources,
             loaded,
             current.clone(),
+            certificates.iter().flatten().cloned().collect(),
             requests,
             hang_ups,
             &lifecycle,
@@ -142,6 +154,7 @@ impl Server {
             listener,
             internal,
             addresses,
+            certificates,
             lifecycle,
             signals,
             bus,
@@ -174,13 +187,15 @@ impl Server {
             "listening"
         );
         let server = self.config.server.clone();
-        let preamble = Preamble::new("server", server.proxy_protocol);
+        let [tls, internal_tls] = self.certificates;
+        let preamble = Preamble::new("server", server.proxy_protocol, tls);
         let acceptor = Acceptor::new(server, self.gateway.clone(), self.lifecycle.clone());
         let (api, internal) = match self.internal {
             None => (self.api, None),
             Some((listener, file)) => {
                 let (clients, callers) = self.api.part();
-                let preamble = Preamble::new("internal", self.config.internal.proxy_protocol);
+                let proxy_protocol = self.config.internal.proxy_protocol;
+                let preamble = Preamble::new("internal", proxy_protocol, internal_tls);
                 let accept = acceptor.clone();
                 let internal = InternalListening::start(listener, file, preamble, callers, accept);
                 (clients, Some(internal))

@@ -5,20 +5,23 @@
 //! stream hides the end of input from hyper while a request is under way that outlives it.
 //!
 //! `requests` knows the request that is under way; `body` and `header` read requests for whoever serves
-//! them; `proxy_header` and `client_address` tell where a client is; `tcp` and `unix` are sockets to
-//! listen on.
+//! them; `proxy_header` and `client_address` tell where a client is; a `channel` is a socket, or `tls` on
+//! one; `tcp` and `unix` are sockets to listen on.
 
 pub mod body;
+mod channel;
 mod client_address;
 pub mod header;
 mod proxy_header;
 mod requests;
 pub mod tcp;
+mod tls;
 pub mod unix;
 
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -26,6 +29,7 @@ use std::{
 use bytes::Bytes;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
@@ -35,9 +39,11 @@ use tokio_util::either::Either;
 
 use self::proxy_header::ProxyHeader;
 pub use self::{
+    channel::{Channel, Refusal},
     client_address::{ClientAddress, TrustedProxies},
     proxy_header::ProxyHeaderError,
     requests::{RequestBody, Requests, UnderWay},
+    tls::{TlsRefusal, TlsStream},
 };
 
 /// What a listener accepts.
@@ -53,7 +59,7 @@ pub type Socket = Either<TcpStream, UnixStream>;
 /// An accepted connection, until it is upgraded.
 #[derive(Debug)]
 pub struct Stream {
-    socket: Socket,
+    channel: Channel,
     /// What has to come before anything else is read.
     proxy_header: Option<Box<ProxyHeader>>,
     requests: Requests,
@@ -65,7 +71,7 @@ pub struct Stream {
 /// The parts of an upgraded stream.
 #[derive(Debug)]
 pub struct Parts {
-    pub tcp: TcpStream,
+    pub channel: Channel,
     /// What the peer has sent behind its request.
     pub read: Bytes,
     /// The answer to the request, still to be written.
@@ -75,17 +81,23 @@ pub struct Parts {
 impl Stream {
     /// A head may take `header_timeout` from its first byte, and the first head as long to begin. A
     /// later one has to begin within `keep_alive` after the answer before it. With `proxy_protocol`, a
-    /// header of it has to come first, within the time that the first head has to begin.
+    /// header of it has to come first, and with `tls` a handshake behind it, both within the time that the
+    /// first head has to begin.
     pub fn new(
         accepted: Accepted,
         proxy_protocol: bool,
+        tls: Option<Arc<ServerConfig>>,
         header_timeout: Duration,
         keep_alive: Duration,
     ) -> Self {
         let Accepted { socket, peer } = accepted;
+        let channel = match tls {
+            Some(config) => Channel::Tls(Box::new(TlsStream::new(socket, config))),
+            None => Channel::Plain(socket),
+        };
         let deadline = Instant::now() + header_timeout;
         Self {
-            socket,
+            channel,
             proxy_header: proxy_protocol.then(|| Box::new(ProxyHeader::new())),
             requests: Requests::new(peer, header_timeout, keep_alive, deadline),
             alarm: Box::pin(sleep_until(deadline)),
@@ -97,17 +109,14 @@ impl Stream {
         self.requests.clone()
     }
 
-    /// Takes an upgraded connection apart. `None`: it was not a `Stream`, or not over TCP.
+    /// Takes an upgraded connection apart. `None`: it was not a `Stream`.
     pub fn into_parts(upgraded: Upgraded) -> Option<Parts> {
         let parts = upgraded.downcast::<TokioIo<Self>>().ok()?;
         let Self {
-            socket, requests, ..
+            channel, requests, ..
         } = parts.io.into_inner();
-        let Either::Left(tcp) = socket else {
-            return None;
-        };
         Some(Parts {
-            tcp,
+            channel,
             read: parts.read_buf,
             answer: requests.take_held(),
         })
@@ -118,7 +127,7 @@ impl Stream {
         let Some(header) = &mut self.proxy_header else {
             return Poll::Ready(true);
         };
-        let refusal = match header.poll(&mut self.socket, context) {
+        let refusal = match header.poll(self.channel.socket(), context) {
             Poll::Pending => {
                 ready!(self.poll_deadline(context));
                 ProxyHeaderError::Late
@@ -135,7 +144,7 @@ impl Stream {
             // A balancer that only looks whether the port is open.
             Poll::Ready(Err(_)) => return Poll::Ready(false),
         };
-        self.requests.refuse(refusal);
+        self.requests.refuse(Refusal::ProxyHeader(refusal));
         Poll::Ready(false)
     }
 
@@ -192,8 +201,11 @@ impl AsyncRead for Stream {
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
-        match Pin::new(&mut this.socket).poll_read(context, buffer) {
+        match this.channel.poll_read(context, buffer) {
             Poll::Ready(Ok(())) if buffer.filled().len() == before => {
+                if this.channel.is_in_handshake() {
+                    this.requests.refuse(Refusal::Tls(TlsRefusal::Closed));
+                }
                 if this.requests.keep_end(this.is_blocked, context.waker()) {
                     return Poll::Pending;
                 }
@@ -203,9 +215,20 @@ impl AsyncRead for Stream {
                 this.requests.note_bytes();
                 Poll::Ready(Ok(()))
             }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Err(error)) => {
+                if let Some(refusal) = TlsRefusal::of(&error) {
+                    tracing::debug!(%error, "a TLS connection failed");
+                    if this.channel.is_handshaking() {
+                        this.requests.refuse(Refusal::Tls(refusal));
+                    }
+                }
+                Poll::Ready(Err(error))
+            }
             Poll::Pending => {
                 ready!(this.poll_deadline(context));
+                if this.channel.is_handshaking() {
+                    this.requests.refuse(Refusal::Tls(TlsRefusal::Late));
+                }
                 tracing::debug!("a connection was silent, or slow with a head, for too long");
                 // As if the peer had closed it.
                 Poll::Ready(Ok(()))
@@ -224,7 +247,7 @@ impl AsyncWrite for Stream {
         if this.requests.hold(&[io::IoSlice::new(bytes)]) {
             return Poll::Ready(Ok(bytes.len()));
         }
-        let written = Pin::new(&mut this.socket).poll_write(context, bytes);
+        let written = this.channel.poll_write(context, &[io::IoSlice::new(bytes)]);
         this.written(written, bytes.len(), context)
     }
 
@@ -238,19 +261,19 @@ impl AsyncWrite for Stream {
         if this.requests.hold(slices) {
             return Poll::Ready(Ok(length));
         }
-        let written = Pin::new(&mut this.socket).poll_write_vectored(context, slices);
+        let written = this.channel.poll_write(context, slices);
         this.written(written, length, context)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_flush(context)
+        self.get_mut().channel.poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_shutdown(context)
+        self.get_mut().channel.poll_shutdown(context)
     }
 }

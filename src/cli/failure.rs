@@ -115,9 +115,14 @@ impl From<JwksError> for Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let exit = match &error {
-            ClientError::Url(_) | ClientError::Secret | ClientError::Mistakes { .. } => Exit::Usage,
+            ClientError::Url(_)
+            | ClientError::Secret
+            | ClientError::File { .. }
+            | ClientError::Tls(_)
+            | ClientError::Mistakes { .. } => Exit::Usage,
             ClientError::Unreachable { .. }
             | ClientError::NotAllowed { .. }
+            | ClientError::Untrusted { .. }
             | ClientError::NoAnswer { .. } => Exit::Unreachable,
             ClientError::Unauthorized(_) => Exit::Unauthorized,
             ClientError::Setup(_)

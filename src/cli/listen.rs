@@ -102,8 +102,8 @@ pub(super) struct ListenArgs {
 
 pub(super) async fn run(args: ListenArgs, context: &Context) -> Result<(), Failure> {
     let identity = Identity::of(&args, context).await?;
-    let url = args.target.clients_url(context)?;
-    let dialer = Dialer::new(&url, args.target.way())?;
+    let (url, tls) = args.target.clients_url(context)?;
+    let dialer = Dialer::new(&url, args.target.way(), &tls)?;
     let signals = Signals::listen().context("failed to listen for signals")?;
     let mut listener = Listener {
         args: &args,

@@ -7,8 +7,8 @@ use clap::Args;
 
 use super::{Context, failure::Failure, input::read_secret};
 use crate::{
-    client::{Client, Way},
-    config::{Endpoint, Problems, Settings},
+    client::{Client, Tls, Way},
+    config::{CommandTls, Endpoint, Problems, Settings},
 };
 
 /// The options of all commands that call a node.
@@ -57,28 +57,38 @@ impl Target {
         let given_url = self.url.clone().or_else(|| context.variable("SOCKD_URL"));
         let given_secret = self.secret_file.as_deref().map(read_secret).transpose()?;
         // With both given, the configuration is not read and may even be invalid.
-        let (url, secrets) = match (given_url, given_secret) {
-            (Some(url), Some(secret)) => (url, vec![secret]),
+        let (url, secrets, tls) = match (given_url, given_secret) {
+            (Some(url), Some(secret)) => {
+                let tls = despite_mistakes(context, &url);
+                (url, vec![secret], tls)
+            }
             (url, secret) => {
-                let Endpoint { url, secrets, .. } = endpoint(&context.settings(Vec::new())?, url)?;
-                (url, secret.map_or(secrets, |secret| vec![secret]))
+                let Endpoint {
+                    url, secrets, tls, ..
+                } = endpoint(&context.settings(Vec::new())?, url)?;
+                let secrets = secret.map_or(secrets, |secret| vec![secret]);
+                (url, secrets, tls)
             }
         };
         if secrets.is_empty() {
             return Err(no_secret());
         }
-        Ok(Client::new(&url, &secrets, self.way())?)
+        Ok(Client::new(&url, &secrets, self.way(), &read(&tls)?)?)
     }
 
-    /// The address that clients connect to.
+    /// The address that clients connect to, and what to trust there.
     ///
     /// # Errors
-    /// It is not given, and the configuration has mistakes.
-    pub(super) fn clients_url(&self, context: &Context) -> Result<String, Failure> {
-        match &self.url {
-            Some(url) => Ok(url.clone()),
-            None => Ok(context.settings(Vec::new())?.endpoint(None)?.clients),
-        }
+    /// It is not given, and the configuration has mistakes; or the files for TLS cannot be read.
+    pub(super) fn clients_url(&self, context: &Context) -> Result<(String, Tls), Failure> {
+        let (url, tls) = match &self.url {
+            Some(url) => (url.clone(), despite_mistakes(context, url)),
+            None => {
+                let endpoint = context.settings(Vec::new())?.endpoint(None)?;
+                (endpoint.clients, endpoint.tls)
+            }
+        };
+        Ok((url, read(&tls)?))
     }
 
     pub(super) fn way(&self) -> Way {
@@ -88,6 +98,31 @@ impl Target {
             Way::Direct
         }
     }
+}
+
+/// How to speak TLS with the node at a URL that is given, if the configuration says so. It may have
+/// mistakes: the command does not depend on it.
+fn despite_mistakes(context: &Context, url: &str) -> CommandTls {
+    if !url.trim_start().starts_with("https:") {
+        return CommandTls::default();
+    }
+    let settings = context.settings(Vec::new()).ok();
+    let endpoint = settings.and_then(|settings| {
+        settings
+            .endpoint_despite_mistakes(Some(url.to_owned()))
+            .ok()
+    });
+    endpoint.map_or_else(CommandTls::default, |endpoint| endpoint.tls)
+}
+
+fn read(tls: &CommandTls) -> Result<Tls, Failure> {
+    let CommandTls {
+        authorities,
+        identity,
+    } = tls;
+    let identity = identity.as_ref();
+    let identity = identity.map(|(certificate, key)| (certificate.as_path(), key.as_path()));
+    Ok(Tls::read(authorities.as_deref(), identity)?)
 }
 
 fn no_secret() -> Failure {

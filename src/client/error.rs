@@ -1,5 +1,7 @@
 //! Why a call failed, and what to do about it.
 
+use std::{io, path::PathBuf};
+
 use thiserror::Error;
 
 /// Why a call failed. The text never contains the secret or a payload.
@@ -33,6 +35,22 @@ pub enum ClientError {
         #[source]
         source: reqwest::Error,
     },
+    #[error(
+        "no TLS connection with {url}; name its authority in internal.command_ca_file, a host that its certificate is for with --url, and what it asks you to show in internal.command_cert_file"
+    )]
+    Untrusted {
+        url: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    #[error("failed to read {}; let this user read it, or name another file under [internal]", .path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} is not a PEM of what internal.command_ca_file, command_cert_file or command_key_file names; name the right file", .0.display())]
+    Tls(PathBuf),
     #[error("{url} received the request but did not answer; it may have been carried out")]
     NoAnswer {
         url: String,
@@ -60,7 +78,10 @@ impl ClientError {
     pub fn is_unreachable(&self) -> bool {
         matches!(
             self,
-            Self::Unreachable { .. } | Self::NotAllowed { .. } | Self::NoAnswer { .. }
+            Self::Unreachable { .. }
+                | Self::NotAllowed { .. }
+                | Self::Untrusted { .. }
+                | Self::NoAnswer { .. }
         )
     }
 
@@ -83,6 +104,9 @@ impl ClientError {
             | Self::Setup(_)
             | Self::Unreachable { .. }
             | Self::NotAllowed { .. }
+            | Self::Untrusted { .. }
+            | Self::File { .. }
+            | Self::Tls(_)
             | Self::Unauthorized(_)
             | Self::Mistakes { .. } => false,
         }

@@ -2,6 +2,7 @@
 
 use reqwest::{ClientBuilder, Url, redirect};
 
+use super::Tls;
 use crate::wire::is_loopback;
 
 /// How a node is reached. Proxies in the environment are mostly meant for the internet, and should
@@ -16,7 +17,7 @@ pub enum Way {
 
 impl Way {
     /// An HTTP client for this URL, which carries a secret or a token.
-    pub fn client(self, url: &Url) -> ClientBuilder {
+    pub fn client(self, url: &Url, tls: &Tls) -> ClientBuilder {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("sockd/", env!("CARGO_PKG_VERSION")))
             // A redirect could carry the secret to a stranger.
@@ -26,8 +27,8 @@ impl Way {
         }
         if url.scheme() == "http" {
             // Plain HTTP must work where no CA certificates are installed.
-            builder = builder.tls_certs_only([]);
+            return builder.tls_certs_only([]);
         }
-        builder
+        tls.apply(builder)
     }
 }

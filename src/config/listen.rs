@@ -12,6 +12,26 @@ pub enum InternalListener {
     Unix(UnixSocket),
 }
 
+/// The files of a listener that speaks TLS, all in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The section of the settings that name them.
+    pub section: &'static str,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    /// Who has to have issued the certificates of peers; `None` asks them for none.
+    pub client_authority: Option<PathBuf>,
+}
+
+/// How commands speak TLS, in PEM.
+#[derive(Debug, Clone, Default)]
+pub struct CommandTls {
+    /// Trusted besides the system's authorities.
+    pub authorities: Option<PathBuf>,
+    /// The certificate that is shown, and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
 /// A unix socket and who may connect to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnixSocket {

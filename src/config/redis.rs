@@ -85,14 +85,7 @@ impl Resolver<'_> {
     pub(super) fn redis(&mut self) -> Option<Redis> {
         let settings = self.settings;
         let tls_ca_file = self.path(&key::tls_ca_file);
-        let [cert, private] = [&key::tls_cert_file, &key::tls_key_file];
-        for (given, other) in [(cert, private), (private, cert)] {
-            if !settings.is_given(&other.key) {
-                let found = format_args!("{} is missing", other.key.path);
-                self.blame(&given.key, found, "give both or none");
-            }
-        }
-        let [cert, private] = [cert, private].map(|file| self.path(file));
+        let tls_client_files = self.identity(&key::tls_cert_file, &key::tls_key_file);
 
         // A place that cannot be read is a problem already; whether it meant TLS is unknown.
         let place = if settings.is_given(&key::url.key) {
@@ -147,7 +140,7 @@ impl Resolver<'_> {
             username,
             password,
             tls_ca_file,
-            tls_client_files: cert.zip(private),
+            tls_client_files,
             channel_prefix: settings.get(&key::channel_prefix),
             connect_timeout: settings.get(&key::connect_timeout),
             command_timeout: settings.get(&key::command_timeout),

@@ -3,8 +3,8 @@
 use std::{fmt::Display, fs, io, net::IpAddr, path::PathBuf};
 
 use super::{
-    Auth, Config, Cors, Internal, InternalListener, Limits, Log, Metrics, Redis, Server, Sessions,
-    SocketIo, UnixSocket, advice,
+    Auth, CommandTls, Config, Cors, Internal, InternalListener, Limits, Log, Metrics, Redis,
+    Server, Sessions, SocketIo, TlsFiles, UnixSocket, advice,
     listen::host_and_port,
     problem::{Problem, Problems},
     setting::{Given, Key, Optional},
@@ -38,6 +38,7 @@ pub struct Endpoint {
     /// The secrets of the internal routes that are configured here, the newest first. A node that has
     /// not read its configuration again still knows only an older one.
     pub secrets: Vec<Secret>,
+    pub tls: CommandTls,
 }
 
 /// Where sessions are kept, for the commands that read them.
@@ -61,12 +62,22 @@ impl Settings {
             resolver.require(&internal::secret.key, &internal::secret_file.key);
             let config = Config {
                 server: Server::of(self),
+                server_tls: resolver.tls(
+                    "server",
+                    (&server::tls_cert_file, &server::tls_key_file),
+                    None,
+                ),
                 socketio: SocketIo::of(self),
                 cors: self.get(&cors::origin).into(),
                 auth,
                 ids: self.id_formats(),
                 internal: Internal {
                     listen: self.internal_listener(),
+                    tls: resolver.tls(
+                        "internal",
+                        (&internal::tls_cert_file, &internal::tls_key_file),
+                        Some(&internal::tls_client_ca_file),
+                    ),
                     proxy_protocol: self.get(&internal::proxy_protocol),
                     secrets: resolver.internal_secrets(),
                     max_body: self.get(&internal::max_body),
@@ -167,11 +178,12 @@ impl Settings {
             Some(InternalListener::Tcp { host, port }) => (host, port),
             None => return self.listening_for_clients(),
         };
-        callable(&host, port)
+        callable(self.is_given(&internal::tls_cert_file.key), &host, port)
     }
 
     fn listening_for_clients(&self) -> String {
-        callable(&self.get(&server::host), self.get(&server::port))
+        let is_tls = self.is_given(&server::tls_cert_file.key);
+        callable(is_tls, &self.get(&server::host), self.get(&server::port))
     }
 
     fn clients(&self) -> String {
@@ -281,6 +293,7 @@ impl Resolver<'_> {
             url: url.unwrap_or_else(|| settings.listening()),
             clients: settings.clients(),
             secrets: self.internal_secrets(),
+            tls: self.command_tls(),
         }
     }
 
@@ -329,6 +342,51 @@ impl Resolver<'_> {
             let remedy = format!("create it or set {}", secret.key.familiar_variable());
             self.secret_in(&file.key, &self.settings.get(file)?, &remedy)
         })
+    }
+
+    /// Returns the paths of a certificate and its key, of which neither is of use alone.
+    pub(super) fn identity(
+        &mut self,
+        certificate: &Optional<String>,
+        key: &Optional<String>,
+    ) -> Option<(PathBuf, PathBuf)> {
+        for (given, other) in [(certificate, key), (key, certificate)] {
+            if !self.settings.is_given(&other.key) {
+                let found = format_args!("{} is missing", other.key.path);
+                self.blame(&given.key, found, "give both or none");
+            }
+        }
+        let certificate = self.path(certificate);
+        certificate.zip(self.path(key))
+    }
+
+    fn tls(
+        &mut self,
+        section: &'static str,
+        (certificate, key): (&Optional<String>, &Optional<String>),
+        client_authority: Option<&Optional<String>>,
+    ) -> Option<TlsFiles> {
+        let identity = self.identity(certificate, key);
+        if let Some(authority) = client_authority.filter(|_| identity.is_none()) {
+            let remedy = format_args!("set {}", certificate.key.path);
+            self.blame(&authority.key, "has no effect without TLS", remedy);
+        }
+        let client_authority = client_authority.and_then(|file| self.path(file));
+        let (certificate, key) = identity?;
+        Some(TlsFiles {
+            section,
+            certificate,
+            key,
+            client_authority,
+        })
+    }
+
+    /// How commands speak TLS.
+    fn command_tls(&mut self) -> CommandTls {
+        CommandTls {
+            authorities: self.path(&internal::command_ca_file),
+            identity: self.identity(&internal::command_cert_file, &internal::command_key_file),
+        }
     }
 
     /// Returns the absolute path of a file that must exist, such as a certificate.
@@ -385,8 +443,9 @@ impl Resolver<'_> {
 }
 
 /// How commands on this machine call what listens there.
-fn callable(host: &str, port: u16) -> String {
+fn callable(is_tls: bool, host: &str, port: u16) -> String {
     let is_unspecified = host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
     let host = if is_unspecified { "127.0.0.1" } else { host };
-    format!("http://{}", host_and_port(host, port))
+    let scheme = if is_tls { "https" } else { "http" };
+    format!("{scheme}://{}", host_and_port(host, port))
 }

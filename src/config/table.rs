@@ -81,6 +81,10 @@ super::setting::settings! {
         proxy_protocol: bool = BOOLEAN, Is("false");
         /// Proxies that are believed when they say where a client is; unset, as else any client could say so.
         trusted_proxies: Vec<IpNet> = NETWORKS, Unset("[\"127.0.0.1\", \"::1\", \"10.0.0.0/8\"]");
+        /// Certificate (PEM) of the clients' port, its own first, then its intermediates: turns TLS on. Read again when it changes. Unset, as a proxy mostly ends TLS.
+        tls_cert_file: String = PATH, Unset("\"fullchain.pem\"");
+        /// Key (PEM) of that certificate.
+        tls_key_file: String = PATH, Unset("\"privkey.pem\"");
         /// The header in which trusted proxies say so, x-forwarded-for or forwarded; nginx and HAProxy write the first.
         forwarded_header: ForwardedHeader = word(), Is("x-forwarded-for");
     }
@@ -168,6 +172,18 @@ super::setting::settings! {
         socket_group: String = TEXT, Unset("\"backend\"");
         /// The same as server.proxy_protocol, for internal.listen; false, as backends and sockd's own commands send no header.
         proxy_protocol: bool = BOOLEAN, Is("false");
+        /// Certificate (PEM) of internal.listen, as server.tls_cert_file; unset, as that is mostly this machine or a network that is trusted.
+        tls_cert_file: String = PATH, Unset("\"internal.pem\"");
+        /// Key (PEM) of that certificate.
+        tls_key_file: String = PATH, Unset("\"internal.key\"");
+        /// Authorities (PEM) of client certificates: callers of internal.listen without one are refused. Unset, as the secret guards it too.
+        tls_client_ca_file: String = PATH, Unset("\"clients-ca.pem\"");
+        /// Authorities (PEM) that sockd's own commands trust besides the system's, where they call https.
+        command_ca_file: String = PATH, Unset("\"ca.pem\"");
+        /// Certificate (PEM) that the commands show; unset, as it is needed only with tls_client_ca_file.
+        command_cert_file: String = PATH, Unset("\"command.pem\"");
+        /// Key (PEM) of that certificate.
+        command_key_file: String = PATH, Unset("\"command.key\"");
         /// Longest body of an internal request; events are news, not downloads.
         max_body: usize = size::<1, GIB>(), Is("1MiB");
         /// Internal requests that run at once, others wait: room for a burst while Redis hangs, and 1 GiB of bodies at most.

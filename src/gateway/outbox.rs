@@ -64,7 +64,10 @@ impl Outbox {
             return Ok(Written::None);
         }
         let written = match stream.try_write(&[IoSlice::new(frame.bytes())]) {
-            Ok(bytes) if bytes == frame.bytes().len() => return Ok(Written::All),
+            Ok(bytes) if bytes == frame.bytes().len() && stream.is_flushed() => {
+                return Ok(Written::All);
+            }
+            Ok(bytes) if bytes == frame.bytes().len() => return Ok(Written::Some),
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error),
@@ -97,7 +100,10 @@ impl Outbox {
             }
             written = Written::Some;
         }
-        Ok(Written::All)
+        match stream.try_flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(written),
+            flushed => flushed.map(|()| Written::All),
+        }
     }
 
     fn advance(&mut self, bytes: usize) {

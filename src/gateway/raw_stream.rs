@@ -9,11 +9,16 @@ use std::{
 use hyper::upgrade::Upgraded;
 use socket2::SockRef;
 use tokio::net::TcpStream;
+use tokio_util::either::Either;
 
-use crate::{metrics::WEBSOCKET_SENT, stream::Stream};
+use crate::{
+    metrics::WEBSOCKET_SENT,
+    stream::{Channel, Stream, TlsStream},
+};
 
 pub(super) enum RawStream {
     Tcp(TcpStream),
+    Tls(Box<TlsStream>),
 }
 
 /// A stream that is to become a WebSocket.
@@ -30,8 +35,14 @@ impl RawStream {
     /// Takes over the stream that was accepted.
     pub(super) fn of(upgraded: Upgraded) -> Option<Handover> {
         let parts = Stream::into_parts(upgraded)?;
+        let stream = match parts.channel {
+            Channel::Plain(Either::Left(tcp)) => Self::Tcp(tcp),
+            // Clients are not served on unix sockets.
+            Channel::Plain(Either::Right(_)) => return None,
+            Channel::Tls(tls) => Self::Tls(tls),
+        };
         Some(Handover {
-            stream: Self::Tcp(parts.tcp),
+            stream,
             early: parts.read.to_vec(),
             answer: parts.answer,
         })
@@ -42,7 +53,10 @@ impl RawStream {
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let Self::Tcp(stream) = self;
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => return stream.poll_read(context, buffer),
+        };
         loop {
             ready!(stream.poll_read_ready(context))?;
             match stream.try_read(buffer) {
@@ -53,24 +67,44 @@ impl RawStream {
     }
 
     pub(super) fn poll_write_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self::Tcp(stream) = self;
-        stream.poll_write_ready(context)
+        match self {
+            Self::Tcp(stream) => stream.poll_write_ready(context),
+            Self::Tls(stream) => stream.poll_write_ready(context),
+        }
+    }
+
+    /// Whether all that was written has left: TLS may hold a record back that the system did not take.
+    pub(super) fn is_flushed(&self) -> bool {
+        match self {
+            Self::Tcp(_) => true,
+            Self::Tls(stream) => stream.is_flushed(),
+        }
+    }
+
+    /// Writes what was held back.
+    pub(super) fn try_flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(_) => Ok(()),
+            Self::Tls(stream) => stream.try_flush(),
+        }
     }
 
     pub(super) fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let Self::Tcp(stream) = self;
         // The stream never waits, so no signal interrupts a write.
-        let written = match slices {
-            [slice] => stream.try_write(slice),
-            slices => stream.try_write_vectored(slices),
+        let written = match (self, slices) {
+            (Self::Tcp(stream), [slice]) => stream.try_write(slice),
+            (Self::Tcp(stream), slices) => stream.try_write_vectored(slices),
+            (Self::Tls(stream), slices) => stream.try_write(slices),
         };
         written.inspect(|bytes| WEBSOCKET_SENT.inc_by(*bytes as u64))
     }
 
     /// Shuts the write half down.
     pub(super) fn finish(&mut self) {
-        let Self::Tcp(stream) = self;
-        // It fails only if the client is gone.
-        SockRef::from(&*stream).shutdown(Shutdown::Write).ok();
+        match self {
+            // It fails only if the client is gone.
+            Self::Tcp(stream) => drop(SockRef::from(&*stream).shutdown(Shutdown::Write)),
+            Self::Tls(stream) => stream.finish(),
+        }
     }
 }

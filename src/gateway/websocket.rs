@@ -239,7 +239,9 @@ mod tests {
         let flood = b"\x81\x81\0\0\0\x003".repeat(100_000);
         client.writable().await.expect("the connection is open");
         let sent = client.try_write(&flood).expect("there is room");
-        let RawStream::Tcp(server) = &stream;
+        let RawStream::Tcp(server) = &stream else {
+            panic!("it is not TLS");
+        };
         let mut arrived = vec![0; SCRATCH + 1];
         while server.peek(&mut arrived).await.expect("it is whole") <= SCRATCH {
             tokio::task::yield_now().await;

@@ -22,9 +22,12 @@ use crate::{
     gateway::{self, Bare, Gateway},
     http::Api,
     lifecycle::Lifecycle,
-    metrics::{Counter, PROXY_PROTOCOL_REFUSALS},
-    stream::{Accepted, ProxyHeaderError, Stream, TrustedProxies, header::has_token},
+    metrics::{Counter, PROXY_PROTOCOL_REFUSALS, TLS_HANDSHAKE_FAILURES},
+    stream::{
+        Accepted, ProxyHeaderError, Refusal, Stream, TlsRefusal, TrustedProxies, header::has_token,
+    },
     telemetry::Episode,
+    tls::Certificates,
 };
 
 /// Header lines of a request; their bytes are limited as well.
@@ -43,6 +46,9 @@ pub(super) struct Preamble {
     proxy_protocol: bool,
     refusals: [Counter; ProxyHeaderError::ALL.len()],
     refused: Episode,
+    tls: Option<Arc<Certificates>>,
+    /// Looked up only with TLS.
+    failures: Option<[Counter; TlsRefusal::ALL.len()]>,
 }
 
 /// Who there is room for.
@@ -78,7 +84,14 @@ pub(super) struct Shared {
 }
 
 impl Preamble {
-    pub(super) fn new(section: &'static str, proxy_protocol: bool) -> Self {
+    pub(super) fn new(
+        section: &'static str,
+        proxy_protocol: bool,
+        tls: Option<Arc<Certificates>>,
+    ) -> Self {
+        let failure = |refusal: TlsRefusal| {
+            TLS_HANDSHAKE_FAILURES.with_label_values(&[section, refusal.label()])
+        };
         let counter = |error: ProxyHeaderError| {
             PROXY_PROTOCOL_REFUSALS.with_label_values(&[section, error.label()])
         };
@@ -87,11 +100,23 @@ impl Preamble {
             proxy_protocol,
             refusals: ProxyHeaderError::ALL.map(counter),
             refused: Episode::new(CALM),
+            failures: tls.is_some().then(|| TlsRefusal::ALL.map(failure)),
+            tls,
         }
     }
 
-    /// Counts a connection that was closed for its PROXY protocol header, and logs the first of many.
-    fn refused(&self, error: ProxyHeaderError) {
+    /// Counts a connection that was closed before its first request. The first of many without a PROXY
+    /// protocol header is logged: that is a mistake of an operator, unlike a failed handshake of TLS.
+    fn refused(&self, refusal: Refusal) {
+        let error = match refusal {
+            Refusal::ProxyHeader(error) => error,
+            Refusal::Tls(refusal) => {
+                if let Some(failures) = &self.failures {
+                    failures[refusal as usize].inc();
+                }
+                return;
+            }
+        };
         self.refusals[error as usize].inc();
         let now = Instant::now();
         self.refused.ends(now);
@@ -144,6 +169,7 @@ pub(super) async fn serve(accepted: Accepted, room: Room, bare: Option<Bare>, sh
     let stream = Stream::new(
         accepted,
         shared.preamble.proxy_protocol,
+        shared.preamble.tls.as_ref().map(|tls| tls.config()),
         header_timeout,
         config.keep_alive,
     );

@@ -228,6 +228,8 @@ mod tests {
             max_connection_age: None,
             shutdown_timeout: Duration::ZERO,
             proxy_protocol: false,
+            tls_cert_file: None,
+            tls_key_file: None,
             trusted_proxies: None,
             forwarded_header: ForwardedHeader::XForwardedFor,
         };

@@ -1,5 +1,7 @@
 //! Reads the configuration again, on SIGHUP and for `sockd reload`, and swaps what it can.
 
+use std::sync::Arc;
+
 use tokio::{signal::unix::Signal, sync::mpsc, task::spawn_blocking};
 
 use super::systemd;
@@ -9,6 +11,7 @@ use crate::{
     metrics::{Counter, RELOADS},
     reload::{Current, ReloadError, ReloadRequest, Reloadable, is_reloaded},
     telemetry::{self, AUDIT},
+    tls::{self, Certificates},
     wire::ReloadAnswer,
 };
 
@@ -19,6 +22,7 @@ pub(super) struct Reloader {
     /// The configuration in effect, apart from those.
     latest: Loaded,
     current: Current,
+    certificates: Vec<Arc<Certificates>>,
     requests: mpsc::Receiver<ReloadRequest>,
     hang_ups: Signal,
     lifecycle: Lifecycle,
@@ -31,6 +35,7 @@ impl Reloader {
         sources: Sources,
         started: Loaded,
         current: Current,
+        certificates: Vec<Arc<Certificates>>,
         requests: mpsc::Receiver<ReloadRequest>,
         hang_ups: Signal,
         lifecycle: &Lifecycle,
@@ -41,6 +46,7 @@ impl Reloader {
             latest: started.clone(),
             started,
             current,
+            certificates,
             requests,
             hang_ups,
             lifecycle: lifecycle.clone(),
@@ -73,9 +79,20 @@ impl Reloader {
         systemd::reloading();
         let sources = self.sources.clone();
         let current = self.current.clone();
-        let read = spawn_blocking(move || read(&sources, &current)).await;
+        let certificates = self.certificates.clone();
+        let read = spawn_blocking(move || {
+            let (loaded, next) = read(&sources, &current)?;
+            let files = certificates.iter().map(|certificates| certificates.read());
+            let files: Result<Vec<_>, _> = files.collect();
+            Ok((
+                loaded,
+                next,
+                files.map_err(|error| mistakes(Problem::from(error).into()))?,
+            ))
+        });
+        let read = read.await;
         let read = read.unwrap_or_else(|panic| Err(mistake(panic)));
-        let done = read.and_then(|(loaded, next)| self.apply(loaded, next));
+        let done = read.and_then(|(loaded, next, files)| self.apply(loaded, next, files));
         if !self.lifecycle.is_draining() {
             systemd::ready();
         }
@@ -106,8 +123,16 @@ impl Reloader {
 
     /// Swaps what a reload applies; from here on nothing can fail but the log's filter, which is
     /// tried first.
-    fn apply(&mut self, loaded: Loaded, next: Reloadable) -> Result<ReloadAnswer, ReloadError> {
+    fn apply(
+        &mut self,
+        loaded: Loaded,
+        next: Reloadable,
+        files: Vec<tls::Loaded>,
+    ) -> Result<ReloadAnswer, ReloadError> {
         telemetry::set_level(&loaded.config.log.level).map_err(mistake)?;
+        for (certificates, files) in self.certificates.iter().zip(files) {
+            certificates.replace(files);
+        }
         if let Some(jwks) = next.verifier.jwks() {
             jwks.reload();
         }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
-use super::{ClientAddress, ProxyHeaderError};
+use super::{ClientAddress, Refusal};
 
 /// The requests of one connection, one at a time.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ struct State {
     keep_alive: Duration,
     peer: Option<ClientAddress>,
     /// Why the connection was closed before its first request.
-    refused: Option<ProxyHeaderError>,
+    refused: Option<Refusal>,
     is_under_way: bool,
     /// Whether the current request, or else the last one, outlives the end of input.
     outlives_end: bool,
@@ -83,7 +83,7 @@ impl Requests {
         self.lock().peer = Some(peer);
     }
 
-    pub(super) fn refuse(&self, why: ProxyHeaderError) {
+    pub(super) fn refuse(&self, why: Refusal) {
         self.lock().refused = Some(why);
     }
 
@@ -92,8 +92,9 @@ impl Requests {
         self.lock().peer
     }
 
-    /// Why the connection was closed before its first request, if the PROXY protocol was the reason.
-    pub fn refused(&self) -> Option<ProxyHeaderError> {
+    /// Why the connection was closed before its first request, if the PROXY protocol or TLS was
+    /// the reason.
+    pub fn refused(&self) -> Option<Refusal> {
         self.lock().refused
     }
 

@@ -17,10 +17,13 @@ use tokio::{
     task::JoinHandle,
     time::{MissedTickBehavior, interval, timeout},
 };
+use tokio_rustls::{client::TlsStream, rustls::pki_types::ServerName};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{Message, protocol::WebSocketConfig},
 };
+
+use tokio_util::either::Either;
 
 use crate::server::{Login, Server};
 
@@ -198,7 +201,7 @@ impl Load {
     async fn call(&self, server: &Server, route: &str, body: &Value) -> anyhow::Result<()> {
         let answer = self
             .http
-            .post(format!("http://{}/internal/{route}", server.address))
+            .post(format!("http://{}/internal/{route}", server.internal))
             .bearer_auth(Server::INTERNAL_SECRET)
             .json(body)
             .send()
@@ -228,6 +231,13 @@ async fn join(
         "ws://{}/socket.io/?EIO=4&transport=websocket",
         server.address
     );
+    let stream = match &server.tls {
+        Some(connector) => {
+            let name = ServerName::try_from("localhost")?;
+            Either::Right(Box::new(connector.connect(name, stream).await?))
+        }
+        None => Either::Left(stream),
+    };
     let config = WebSocketConfig::default().read_buffer_size(1_024);
     let (mut socket, _) = client_async_with_config(url, stream, Some(config)).await?;
     let connect = json!({ "token": login.token });
@@ -241,7 +251,7 @@ async fn join(
 }
 
 async fn live(
-    mut socket: WebSocketStream<TcpStream>,
+    mut socket: WebSocketStream<Either<TcpStream, Box<TlsStream<TcpStream>>>>,
     joined: mpsc::Sender<String>,
     received: Arc<Received>,
 ) {

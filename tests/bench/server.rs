@@ -6,11 +6,19 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail, ensure};
 use tokio::time::sleep;
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{
+        ClientConfig, RootCertStore,
+        pki_types::{CertificateDer, pem::PemObject},
+    },
+};
 
 /// What `/proc/PID/stat` counts CPU time in; Linux shows 100 a second on every architecture.
 const TICK: Duration = Duration::from_millis(10);
@@ -66,6 +74,10 @@ impl Redis {
 pub(crate) struct Server {
     process: Process,
     pub(crate) address: SocketAddr,
+    /// Where internal routes are, which may be the same.
+    pub(crate) internal: SocketAddr,
+    /// What clients connect with, if they have to speak TLS.
+    pub(crate) tls: Option<TlsConnector>,
     /// Whether it ends the connections of a user who is logged out; the framework cannot.
     pub(crate) ends_connections: bool,
 }
@@ -96,6 +108,25 @@ impl Server {
             .env("REDIS_HOST", "127.0.0.1")
             .env("REDIS_PORT", redis.port.to_string());
         Self::start(&mut command).await
+    }
+
+    /// With TLS for clients, and sessions in memory.
+    pub(crate) async fn sockd_with_tls() -> anyhow::Result<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sockd"));
+        command
+            .arg("serve")
+            .env("SOCKD_SERVER__TLS_CERT_FILE", folder.join("server.pem"))
+            .env("SOCKD_SERVER__TLS_KEY_FILE", folder.join("server.key.pem"))
+            .env("SOCKD_INTERNAL__LISTEN", "127.0.0.1:0");
+        let server = Self::start(&mut command).await?;
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(folder.join("ca.pem"))?)?;
+        let config = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let tls = Some(TlsConnector::from(Arc::new(config)));
+        Ok(Self { tls, ..server })
     }
 
     /// The same on socketioxide; see `framework.rs`.
@@ -136,13 +167,17 @@ impl Server {
         let stderr = child.stderr.take().context("stderr is piped")?;
         let process = Process(child);
         let mut lines = BufReader::new(stderr).lines();
-        let port = loop {
+        let (port, internal) = loop {
             let line = lines
                 .next()
                 .context("the server ended instead of listening")??;
             if let Some((_, rest)) = line.split_once("listening address=") {
                 let address = rest.split(' ').next().unwrap_or_default();
-                break address.parse::<SocketAddr>()?.port();
+                let port = address.parse::<SocketAddr>()?.port();
+                let internal = rest.split_once(" internal=").map(|(_, rest)| rest);
+                let internal = internal.and_then(|rest| rest.split(' ').next());
+                let internal = internal.map(str::parse::<SocketAddr>).transpose()?;
+                break (port, internal.map_or(port, |internal| internal.port()));
             }
         };
         // Nobody reads on, and a full pipe must not hold the server up.
@@ -150,6 +185,8 @@ impl Server {
         Ok(Self {
             process,
             address: ([127, 0, 0, 1], port).into(),
+            internal: ([127, 0, 0, 1], internal).into(),
+            tls: None,
             ends_connections: true,
         })
     }

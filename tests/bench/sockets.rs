@@ -2,7 +2,7 @@
 //! in the same server written in Node.
 //!
 //! `cargo bench --bench sockets` starts one server after the other, with sessions in memory, and sockd
-//! once more with sessions in Redis. Each gets the same work, one step after the other:
+//! once more with sessions in Redis, and once with TLS. Each gets the same work, one step after the other:
 //!
 //! 1. `SOCKETS` WebSocket clients, one a user, join and stay idle;
 //! 2. `EVENTS` events are pushed as fast as 32 callers can;
@@ -74,6 +74,10 @@ async fn main() -> anyhow::Result<()> {
         (
             "sockd, Redis",
             measure(Server::sockd_with_redis(&redis).await?).await?,
+        ),
+        (
+            "sockd, TLS",
+            measure(Server::sockd_with_tls().await?).await?,
         ),
         (
             "stock framework",

@@ -8,3 +8,4 @@ mod reload;
 mod shutdown;
 mod signals;
 mod start;
+mod tls;

@@ -16,7 +16,10 @@ use tungstenite::{
 };
 
 use super::packet::{Event, Packet};
-use crate::{client::Way, secret::Secret};
+use crate::{
+    client::{Tls, Way},
+    secret::Secret,
+};
 
 /// How long it may take to join; the stock client's own default.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -111,7 +114,7 @@ pub(super) struct Dialer {
 impl Dialer {
     /// # Errors
     /// A URL that is not plain http or https.
-    pub(super) fn new(url: &str, way: Way) -> Result<Self, SocketError> {
+    pub(super) fn new(url: &str, way: Way, tls: &Tls) -> Result<Self, SocketError> {
         let parsed = Url::parse(url.trim()).ok().filter(|url| {
             let is_plain = url.username().is_empty()
                 && url.password().is_none()
@@ -129,7 +132,8 @@ impl Dialer {
         let folder = endpoint.path().trim_end_matches('/').to_owned();
         endpoint.set_path(&format!("{folder}/socket.io/"));
         endpoint.set_query(Some("EIO=4&transport=websocket"));
-        let http = way.client(&endpoint).build().map_err(SocketError::Setup)?;
+        let client = way.client(&endpoint, tls);
+        let http = client.build().map_err(SocketError::Setup)?;
         Ok(Self {
             shown,
             endpoint,
@@ -295,8 +299,9 @@ mod tests {
 
     #[test]
     fn the_endpoint_is_below_the_path_of_the_url() {
-        let endpoint =
-            |url| Dialer::new(url, Way::Direct).map(|dialer| dialer.endpoint.to_string());
+        let endpoint = |url| {
+            Dialer::new(url, Way::Direct, &Tls::default()).map(|dialer| dialer.endpoint.to_string())
+        };
         let query = "?EIO=4&transport=websocket";
         for (url, expected) in [
             ("http://127.0.0.1:3000", "http://127.0.0.1:3000/socket.io/"),

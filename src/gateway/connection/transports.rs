@@ -136,7 +136,7 @@ impl Connection {
     ) -> Poll<Option<usize>> {
         let mut locked = self.lock();
         keep(&mut locked.task, context);
-        if !locked.outbox.is_empty() && locked.poll_write(context).is_ready() {
+        if locked.has_unsent() && locked.poll_write(context).is_ready() {
             // The stream has failed.
             return Poll::Ready(None);
         }
@@ -201,19 +201,27 @@ impl Connection {
 }
 
 impl Locked<'_> {
+    /// Whether something is queued, or has not left the stream of the WebSocket.
+    fn has_unsent(&self) -> bool {
+        let is_flushed = match &self.transport {
+            Transport::WebSocket(stream) => stream.is_flushed(),
+            _ => true,
+        };
+        !self.outbox.is_empty() || !is_flushed
+    }
+
     /// Writes until all is written, or the stream takes no more; resolves when it has failed.
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             self.flush();
             // The task is here already.
             self.wakes_task = false;
-            let state = &mut **self;
-            let Transport::WebSocket(stream) = &mut state.transport else {
-                return Poll::Ready(());
-            };
-            if state.outbox.is_empty() {
+            if matches!(self.transport, Transport::WebSocket(_)) && !self.has_unsent() {
                 return Poll::Pending;
             }
+            let Transport::WebSocket(stream) = &mut self.transport else {
+                return Poll::Ready(());
+            };
             match stream.poll_write_ready(context) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => {

@@ -136,7 +136,16 @@ fn exist(families: &BTreeMap<String, Family>, place: &str, text: &str) -> BTreeS
 #[tokio::test]
 async fn all_that_is_written_about_metrics_is_true() {
     let redis = Redis::start().await;
-    let sockd = Sockd::with_redis(&redis).await;
+    let file = |name: &str| format!("{}/tests/fixtures/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    // With Redis and TLS, which have metrics of their own.
+    let sockd = Sockd::builder()
+        .redis(&redis)
+        .env("SOCKD_INTERNAL__LISTEN", "127.0.0.1:0")
+        .env("SOCKD_SERVER__TLS_CERT_FILE", file("server.pem"))
+        .env("SOCKD_SERVER__TLS_KEY_FILE", file("server.key.pem"))
+        .start()
+        .await;
+    sockd.is_ready(PATIENCE).await;
     let families = scrape(&sockd).await;
     let documented: BTreeMap<String, (String, BTreeSet<String>, String)> =
         repository("docs/metrics.md")

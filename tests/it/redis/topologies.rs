@@ -3,6 +3,7 @@
 mod cluster;
 mod name;
 mod sentinel;
+mod tls;
 
 use std::time::{Duration, Instant};
 

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::{
     PATIENCE, eventually,
     process::free_port,
-    process::{Process, redis_at},
+    process::{Process, redis_at, redis_tls, trusting_redis},
     sockd::{Builder, Sockd},
 };
 
@@ -23,12 +23,15 @@ const SLOTS: u16 = 16_384;
 /// as its replica.
 pub struct Cluster {
     pub nodes: Vec<Node>,
+    /// Whether they speak TLS with each other, and servers of ours with them.
+    is_tls: bool,
     _directory: TempDir,
 }
 
 pub struct Node {
     process: Process,
     pub port: u16,
+    tls_port: u16,
     bus_port: u16,
     pub id: String,
 }
@@ -42,10 +45,10 @@ pub struct Move<'a> {
 }
 
 impl Node {
-    async fn start(directory: &TempDir) -> Self {
+    async fn start(directory: &TempDir, is_tls: bool) -> Self {
         // Another process may take a port between our look and redis-server's bind.
         for _ in 0..10 {
-            let mut node = Self::try_start(directory);
+            let mut node = Self::try_start(directory, is_tls);
             if node.process.serves_redis(node.port).await {
                 return node;
             }
@@ -53,8 +56,8 @@ impl Node {
         panic!("redis-server did not start ten times over");
     }
 
-    fn try_start(directory: &TempDir) -> Self {
-        let (port, bus_port) = (free_port(), free_port());
+    fn try_start(directory: &TempDir, is_tls: bool) -> Self {
+        let (port, bus_port, tls_port) = (free_port(), free_port(), free_port());
         let path = directory.path().join(port.to_string());
         std::fs::create_dir(&path).expect("a new folder");
         let arguments = [
@@ -75,11 +78,18 @@ impl Node {
             "--repl-diskless-sync-delay",
             "0",
         ];
+        let mut arguments = arguments.map(str::to_owned).to_vec();
+        if is_tls {
+            arguments.extend(redis_tls(tls_port));
+            arguments.extend(["--tls-cluster", "yes"].map(str::to_owned));
+        }
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
         let process = Process::start("redis-server", &arguments);
         let id = String::new();
         Self {
             process,
             port,
+            tls_port,
             bus_port,
             id,
         }
@@ -174,10 +184,19 @@ impl Node {
 impl Cluster {
     /// Starts it and waits until every master has its replica.
     pub async fn start() -> Self {
+        Self::start_as(false).await
+    }
+
+    /// The same, all over TLS.
+    pub async fn with_tls() -> Self {
+        Self::start_as(true).await
+    }
+
+    async fn start_as(is_tls: bool) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut nodes = Vec::new();
         for _ in 0..6 {
-            nodes.push(Node::start(&directory).await);
+            nodes.push(Node::start(&directory, is_tls).await);
         }
         for node in &mut nodes {
             node.id = node.cluster(&["MYID"]);
@@ -191,10 +210,13 @@ impl Cluster {
         }
         for node in &nodes[1..] {
             let bus_port = node.bus_port.to_string();
-            let () = nodes[0].cluster(&["MEET", "127.0.0.1", &node.port.to_string(), &bus_port]);
+            // Among themselves they use the port of the way that they speak.
+            let port = if is_tls { node.tls_port } else { node.port };
+            let () = nodes[0].cluster(&["MEET", "127.0.0.1", &port.to_string(), &bus_port]);
         }
         let cluster = Self {
             nodes,
+            is_tls,
             _directory: directory,
         };
         eventually(2 * PATIENCE, "the nodes' acquaintance", || async {
@@ -228,15 +250,19 @@ impl Cluster {
 
     /// `a:1,b:2`, as the configuration takes it.
     pub fn addresses(&self) -> String {
-        let addresses = self
-            .nodes
-            .iter()
-            .map(|node| format!("127.0.0.1:{}", node.port));
+        let addresses = self.nodes.iter().map(|node| match self.is_tls {
+            true => format!("rediss://127.0.0.1:{}", node.tls_port),
+            false => format!("127.0.0.1:{}", node.port),
+        });
         addresses.collect::<Vec<_>>().join(",")
     }
 
     /// Makes a server use it.
     pub fn configure(&self, builder: Builder) -> Builder {
+        let builder = match self.is_tls {
+            true => trusting_redis(builder),
+            false => builder,
+        };
         builder.env("SOCKD_REDIS__CLUSTER", self.addresses())
     }
 

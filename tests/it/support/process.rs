@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::PATIENCE;
+use super::{PATIENCE, sockd::Builder};
 
 /// A running program; killed when dropped.
 pub struct Process(Child);
@@ -89,6 +89,32 @@ pub fn free_port() -> u16 {
             return port;
         }
     }
+}
+
+/// The arguments with which a program of Redis speaks TLS at this port too, and to others of its kind.
+pub fn redis_tls(port: u16) -> Vec<String> {
+    let file = |name: &str| format!("{}/tests/fixtures/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    let port = port.to_string();
+    let [certificate, key, authority] = ["server.pem", "server.key.pem", "ca.pem"].map(file);
+    // Nodes of a Cluster ask each other for one.
+    let [own, own_key] = ["client.pem", "client.key.pem"].map(file);
+    let arguments = [
+        ["--tls-port", &port],
+        ["--tls-cert-file", &certificate],
+        ["--tls-key-file", &key],
+        ["--tls-client-cert-file", &own],
+        ["--tls-client-key-file", &own_key],
+        ["--tls-ca-cert-file", &authority],
+        ["--tls-auth-clients", "no"],
+        ["--tls-replication", "yes"],
+    ];
+    arguments.concat().into_iter().map(str::to_owned).collect()
+}
+
+/// The settings of a server of ours that trusts such a program.
+pub fn trusting_redis(builder: Builder) -> Builder {
+    let authority = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tls/ca.pem");
+    builder.env("SOCKD_REDIS__TLS_CA_FILE", authority)
 }
 
 /// A connection to the server at the port, if there is one that answers.

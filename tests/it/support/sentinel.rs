@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::{
     PATIENCE, eventually,
     process::free_port,
-    process::{Process, redis_at},
+    process::{Process, redis_at, redis_tls, trusting_redis},
     sockd::{Builder, Sockd},
 };
 
@@ -21,27 +21,32 @@ const DOWN_AFTER: Duration = Duration::from_millis(1_000);
 pub struct Sentinels {
     pub servers: Vec<Server>,
     pub sentinels: Vec<Server>,
+    /// Whether they speak TLS with each other, and servers of ours with them.
+    is_tls: bool,
     _directory: TempDir,
 }
 
 pub struct Server {
     process: Process,
     pub port: u16,
+    tls_port: u16,
     program: &'static str,
     arguments: Vec<String>,
 }
 
 impl Server {
-    async fn start(program: &'static str, arguments: impl Fn(u16) -> Vec<String>) -> Self {
+    /// `arguments` takes the port, and another one for TLS.
+    async fn start(program: &'static str, arguments: impl Fn(u16, u16) -> Vec<String>) -> Self {
         // Another process may take the port between our look and the program's bind.
         for _ in 0..10 {
-            let port = free_port();
-            let arguments = arguments(port);
+            let (port, tls_port) = (free_port(), free_port());
+            let arguments = arguments(port, tls_port);
             let mut process = spawn(program, &arguments);
             if process.serves_redis(port).await {
                 return Self {
                     process,
                     port,
+                    tls_port,
                     program,
                     arguments,
                 };
@@ -86,8 +91,17 @@ impl Server {
 impl Sentinels {
     /// Starts them and waits until they are ready to replace the master.
     pub async fn start() -> Self {
+        Self::start_as(false).await
+    }
+
+    /// The same, all over TLS.
+    pub async fn with_tls() -> Self {
+        Self::start_as(true).await
+    }
+
+    async fn start_as(is_tls: bool) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let redis = |port: u16| -> Vec<String> {
+        let redis = |port: u16, tls_port: u16| -> Vec<String> {
             let port = port.to_string();
             let dir = directory.path().to_str().expect("UTF-8");
             let arguments = [
@@ -104,18 +118,24 @@ impl Sentinels {
                 "--dbfilename",
                 &format!("{port}.rdb"),
             ];
-            arguments.map(str::to_owned).to_vec()
+            let mut arguments = arguments.map(str::to_owned).to_vec();
+            if is_tls {
+                arguments.extend(redis_tls(tls_port));
+            }
+            arguments
         };
+        // Where others of its kind reach it.
+        let port_of = |server: &Server| if is_tls { server.tls_port } else { server.port };
         let servers = {
             let master = Server::start("redis-server", redis).await;
-            let replicaof = ["--replicaof", "127.0.0.1", &master.port.to_string()];
+            let replicaof = ["--replicaof", "127.0.0.1", &port_of(&master).to_string()];
             let replicaof = replicaof.map(str::to_owned).to_vec();
-            let replica = |port| [redis(port), replicaof.clone()].concat();
+            let replica = |port, tls_port| [redis(port, tls_port), replicaof.clone()].concat();
             let replica = Server::start("redis-server", replica).await;
             vec![master, replica]
         };
-        let master = servers[0].port;
-        let sentinel = |port| {
+        let master = port_of(&servers[0]);
+        let sentinel = |port: u16, tls_port: u16| {
             let file = directory.path().join(format!("sentinel-{port}.conf"));
             let down_after = DOWN_AFTER.as_millis();
             let text = format!(
@@ -124,7 +144,11 @@ impl Sentinels {
                  sentinel failover-timeout {MASTER} 6000\n"
             );
             fs::write(&file, text).expect("a new file");
-            vec![file.to_str().expect("UTF-8").to_owned()]
+            let mut arguments = vec![file.to_str().expect("UTF-8").to_owned()];
+            if is_tls {
+                arguments.extend(redis_tls(tls_port));
+            }
+            arguments
         };
         let mut sentinels = Vec::new();
         for _ in 0..3 {
@@ -133,6 +157,7 @@ impl Sentinels {
         let sentinels = Self {
             servers,
             sentinels,
+            is_tls,
             _directory: directory,
         };
         sentinels.are_able().await;
@@ -141,15 +166,19 @@ impl Sentinels {
 
     /// `a:1,b:2`, as the configuration takes it.
     pub fn addresses(&self) -> String {
-        let addresses = self
-            .sentinels
-            .iter()
-            .map(|s| format!("127.0.0.1:{}", s.port));
+        let addresses = self.sentinels.iter().map(|s| match self.is_tls {
+            true => format!("rediss://127.0.0.1:{}", s.tls_port),
+            false => format!("127.0.0.1:{}", s.port),
+        });
         addresses.collect::<Vec<_>>().join(",")
     }
 
     /// Makes a server use them.
     pub fn configure(&self, builder: Builder) -> Builder {
+        let builder = match self.is_tls {
+            true => trusting_redis(builder),
+            false => builder,
+        };
         builder
             .env("SOCKD_REDIS__SENTINELS", self.addresses())
             .env("SOCKD_REDIS__SENTINEL_MASTER", MASTER)

@@ -1,0 +1,414 @@
+//! TLS on a socket, by rustls.
+//!
+//! rustls owns no buffers here: sealed bytes are read into a buffer of the thread and opened there, and
+//! what is sealed goes out at once. Only what does not make up a record yet, and what the socket does not
+//! take, is kept. So an idle connection has the session, and nothing else.
+
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    cell::RefCell,
+    fmt,
+    io::{self, IoSlice},
+    net::Shutdown,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use rustls::{
+    ServerConfig,
+    server::UnbufferedServerConnection,
+    unbuffered::{ConnectionState, UnbufferedStatus},
+};
+use socket2::SockRef;
+use tokio_util::either::Either;
+
+pub use self::refusal::TlsRefusal;
+use super::Socket;
+
+/// The longest record on the wire, with its head (RFC 8446, 5.2; RFC 5246, 6.2.3).
+const LONGEST_RECORD: usize = 5 + (16 << 10) + 2_048;
+/// The most plaintext of a record.
+const LONGEST_PLAINTEXT: usize = 16 << 10;
+/// What may be kept of a peer: a handshake message of 64 KiB, the longest that rustls takes, and a record.
+const MOST_KEPT: usize = (64 << 10) + LONGEST_RECORD;
+/// Bytes that are read at once.
+const READ: usize = 32 << 10;
+/// Bytes that a peer may send in a row, after the handshake, without a byte for the application.
+const MOST_IDLE: usize = 64 << 10;
+
+thread_local! {
+    static OPENED: RefCell<Vec<u8>> = RefCell::new(vec![0; MOST_KEPT + READ]);
+    /// A record, and a message that may go before it.
+    static SEALED: RefCell<Vec<u8>> = RefCell::new(vec![0; 2 * LONGEST_RECORD]);
+    static GATHERED: RefCell<Vec<u8>> = RefCell::new(vec![0; LONGEST_PLAINTEXT]);
+}
+
+/// A socket that speaks TLS, from its handshake on.
+pub struct TlsStream {
+    socket: Socket,
+    session: UnbufferedServerConnection,
+    /// Sealed bytes that have come and are not opened: mostly part of a record.
+    received: Vec<u8>,
+    /// Whether there may be a whole record among them.
+    has_records: bool,
+    /// Opened bytes that the reader had no room for.
+    opened: Vec<u8>,
+    /// Sealed bytes that the socket has not taken.
+    unsent: Vec<u8>,
+    /// Bytes that have come since the last one for the application.
+    idle: usize,
+    has_begun: bool,
+    has_ended: bool,
+    has_failed: bool,
+    is_finished: bool,
+}
+
+impl fmt::Debug for TlsStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsStream").finish_non_exhaustive()
+    }
+}
+
+/// What is to be sealed once the session can.
+enum Seal<'a> {
+    Nothing,
+    Plaintext(&'a [u8]),
+    Close,
+}
+
+impl TlsStream {
+    /// The configuration must be one that a session was begun with before.
+    pub(super) fn new(socket: Socket, config: Arc<ServerConfig>) -> Self {
+        let session = UnbufferedServerConnection::new(config);
+        Self {
+            socket,
+            session: session.expect("it was tried when it was read"),
+            received: Vec::new(),
+            has_records: false,
+            opened: Vec::new(),
+            unsent: Vec::new(),
+            idle: 0,
+            has_begun: false,
+            has_ended: false,
+            has_failed: false,
+            is_finished: false,
+        }
+    }
+
+    pub(super) fn socket(&mut self) -> &mut Socket {
+        &mut self.socket
+    }
+
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.session.is_handshaking()
+    }
+
+    /// Whether anything has come.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// Whether all that was written is out.
+    pub fn is_flushed(&self) -> bool {
+        self.unsent.is_empty()
+    }
+
+    /// Reads some bytes into a buffer that is not empty; 0 at the end. Does the handshake first.
+    pub fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        if !self.opened.is_empty() {
+            let length = self.opened.len().min(buffer.len());
+            buffer[..length].copy_from_slice(&self.opened[..length]);
+            self.opened.drain(..length);
+            if self.opened.is_empty() {
+                self.opened = Vec::new();
+            }
+            return Poll::Ready(Ok(length));
+        }
+        OPENED.with_borrow_mut(|scratch| {
+            loop {
+                if self.has_ended {
+                    return Poll::Ready(Ok(0));
+                }
+                let mut filled = self.received.len();
+                scratch[..filled].copy_from_slice(&self.received);
+                if !self.has_records {
+                    let space = &mut scratch[filled..][..READ];
+                    let read = ready!(poll_socket(&self.socket, context, space))?;
+                    if read == 0 {
+                        return Poll::Ready(Ok(0));
+                    }
+                    filled += read;
+                    self.idle += read;
+                    self.has_begun = true;
+                }
+                let (used, length) = self.step(&mut scratch[..filled], buffer, Seal::Nothing)?;
+                self.has_records = length == buffer.len() && used < filled;
+                self.received = scratch[used..filled].to_vec();
+                // Answers of a handshake; what the socket does not take goes out later.
+                if self.poll_flush(context)?.is_pending() && self.is_handshaking() {
+                    return Poll::Pending;
+                }
+                if length > 0 {
+                    self.idle = 0;
+                    return Poll::Ready(Ok(length));
+                }
+                let is_flooding = self.idle > MOST_IDLE && !self.is_handshaking();
+                if is_flooding || self.received.len() > MOST_KEPT {
+                    let error = rustls::Error::General("too much that is not for sockd".to_owned());
+                    return Poll::Ready(Err(failed(error)));
+                }
+            }
+        })
+    }
+
+    /// Resolves when the socket takes bytes.
+    pub fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.socket {
+            Either::Left(tcp) => tcp.poll_write_ready(context),
+            Either::Right(unix) => unix.poll_write_ready(context),
+        }
+    }
+
+    /// Takes some bytes, once all that was taken before is out. What is taken need not be out yet: see
+    /// [`Self::is_flushed`].
+    ///
+    /// # Errors
+    /// `WouldBlock`: nothing was taken.
+    pub fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.try_flush()?;
+        if let [slice] = slices {
+            let length = slice.len().min(LONGEST_PLAINTEXT);
+            self.seal(Seal::Plaintext(&slice[..length]))?;
+            return Ok(length);
+        }
+        GATHERED.with_borrow_mut(|gathered| {
+            let mut length = 0;
+            for slice in slices {
+                let part = slice.len().min(LONGEST_PLAINTEXT - length);
+                gathered[length..length + part].copy_from_slice(&slice[..part]);
+                length += part;
+            }
+            self.seal(Seal::Plaintext(&gathered[..length]))?;
+            Ok(length)
+        })
+    }
+
+    pub(super) fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            match self.try_write(slices) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+            ready!(self.poll_write_ready(context))?;
+        }
+    }
+
+    /// Resolves when all that was written is out.
+    pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match self.try_flush() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                flushed => return Poll::Ready(flushed),
+            }
+            ready!(self.poll_write_ready(context))?;
+        }
+    }
+
+    /// Writes what was sealed and is not out yet.
+    ///
+    /// # Errors
+    /// `WouldBlock`: the socket does not take all of it.
+    pub fn try_flush(&mut self) -> io::Result<()> {
+        while !self.unsent.is_empty() {
+            let written = try_write_to(&self.socket, &self.unsent)?;
+            self.unsent.drain(..written);
+        }
+        self.unsent = Vec::new();
+        Ok(())
+    }
+
+    /// Tells the peer that nothing more comes, and shuts the write half down. If there is no room for
+    /// that, the peer does not read, and only the socket is shut down.
+    pub fn finish(&mut self) {
+        if std::mem::replace(&mut self.is_finished, true) {
+            return;
+        }
+        if self.try_flush().is_ok() {
+            self.seal(Seal::Close).ok();
+        }
+        let socket = match &self.socket {
+            Either::Left(tcp) => SockRef::from(tcp),
+            Either::Right(unix) => SockRef::from(unix),
+        };
+        // It fails only if the peer is gone.
+        socket.shutdown(Shutdown::Write).ok();
+    }
+
+    /// Seals bytes and writes them; keeps what the socket does not take.
+    fn seal(&mut self, seal: Seal<'_>) -> io::Result<()> {
+        let mut received = std::mem::take(&mut self.received);
+        // Records that the session has to see first, if a read has left any.
+        let stepped = self.step(&mut received, &mut [], seal);
+        if let Ok((used, _)) = stepped {
+            received.drain(..used);
+        }
+        // An idle stream owns no buffer.
+        if !received.is_empty() {
+            self.received = received;
+        }
+        stepped?;
+        match self.try_flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            flushed => flushed,
+        }
+    }
+
+    /// Writes the alert that says what is wrong, as far as the socket takes it. From then on the session
+    /// must not be asked again.
+    fn fail(&mut self, received: &mut [u8]) {
+        self.has_failed = true;
+        let alert = self.session.process_tls_records(received);
+        if let Ok(ConnectionState::EncodeTlsData(mut alert)) = alert.state {
+            let encoded = encode(&mut self.unsent, |buffer| {
+                alert.encode(buffer).map_err(io::Error::other)
+            });
+            if encoded.is_ok() {
+                self.try_flush().ok();
+            }
+        }
+    }
+
+    /// Lets the session work on what has come until it needs more. Returns how many bytes it has used, and
+    /// how many it has opened into the buffer.
+    fn step(
+        &mut self,
+        received: &mut [u8],
+        buffer: &mut [u8],
+        seal: Seal<'_>,
+    ) -> io::Result<(usize, usize)> {
+        if self.has_failed {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        let (mut used, mut length) = (0, 0);
+        loop {
+            let status = self.session.process_tls_records(&mut received[used..]);
+            let UnbufferedStatus { discard, state, .. } = status;
+            let state = match state {
+                Ok(state) => state,
+                Err(error) => {
+                    self.fail(&mut received[used + discard..]);
+                    return Err(failed(error));
+                }
+            };
+            match state {
+                ConnectionState::ReadTraffic(mut traffic) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record.map_err(failed)?;
+                        let part = record.payload.len().min(buffer.len() - length);
+                        let (fits, rest) = record.payload.split_at(part);
+                        buffer[length..length + part].copy_from_slice(fits);
+                        self.opened.extend_from_slice(rest);
+                        length += part;
+                        used += record.discard;
+                    }
+                    used += discard;
+                    // A reader without room reads on later; whoever seals has to get past it.
+                    if length == buffer.len() && matches!(seal, Seal::Nothing) {
+                        return Ok((used, length));
+                    }
+                    continue;
+                }
+                ConnectionState::EncodeTlsData(mut data) => {
+                    encode(&mut self.unsent, |buffer| {
+                        data.encode(buffer).map_err(io::Error::other)
+                    })?;
+                }
+                // It is in the buffer of what is to be sent.
+                ConnectionState::TransmitTlsData(data) => data.done(),
+                ConnectionState::WriteTraffic(mut traffic) => {
+                    encode(&mut self.unsent, |buffer| {
+                        let sealed = match seal {
+                            Seal::Nothing => return Ok(0),
+                            Seal::Plaintext(bytes) => traffic.encrypt(bytes, buffer),
+                            Seal::Close => traffic.queue_close_notify(buffer),
+                        };
+                        sealed.map_err(io::Error::other)
+                    })?;
+                    return Ok((used + discard, length));
+                }
+                ConnectionState::BlockedHandshake => {
+                    return match seal {
+                        Seal::Nothing => Ok((used + discard, length)),
+                        _ => Err(io::ErrorKind::NotConnected.into()),
+                    };
+                }
+                ConnectionState::PeerClosed | ConnectionState::Closed => {
+                    self.has_ended = true;
+                    if matches!(seal, Seal::Nothing) {
+                        return Ok((used + discard, length));
+                    }
+                }
+                // Early data is off, and there are no other states yet.
+                _ => return Err(io::ErrorKind::InvalidData.into()),
+            }
+            used += discard;
+        }
+    }
+}
+
+/// Lets the session write to the end of what is to be sent.
+fn encode(
+    unsent: &mut Vec<u8>,
+    write: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+) -> io::Result<()> {
+    SEALED.with_borrow_mut(|sealed| {
+        let length = write(sealed)?;
+        unsent.extend_from_slice(&sealed[..length]);
+        Ok(())
+    })
+}
+
+fn failed(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+fn poll_socket(
+    socket: &Socket,
+    context: &mut Context<'_>,
+    buffer: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    loop {
+        let read = match socket {
+            Either::Left(tcp) => {
+                ready!(tcp.poll_read_ready(context))?;
+                tcp.try_read(buffer)
+            }
+            Either::Right(unix) => {
+                ready!(unix.poll_read_ready(context))?;
+                unix.try_read(buffer)
+            }
+        };
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return Poll::Ready(read),
+        }
+    }
+}
+
+fn try_write_to(socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
+    match socket {
+        Either::Left(tcp) => tcp.try_write(bytes),
+        Either::Right(unix) => unix.try_write(bytes),
+    }
+}
