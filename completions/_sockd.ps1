@@ -33,6 +33,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             [CompletionResult]::new('drain', 'drain', [CompletionResultType]::ParameterValue, 'Close a share of a node''s connections, so that their clients come back on other nodes')
             [CompletionResult]::new('reload', 'reload', [CompletionResultType]::ParameterValue, 'Let a running node read its configuration again')
             [CompletionResult]::new('listen', 'listen', [CompletionResultType]::ParameterValue, 'Connect as a user would, and print events as they come')
+            [CompletionResult]::new('trace', 'trace', [CompletionResultType]::ParameterValue, 'Show what happens to a user, live and on all nodes')
             [CompletionResult]::new('token', 'token', [CompletionResultType]::ParameterValue, 'Mint and check tokens')
             [CompletionResult]::new('sessions', 'sessions', [CompletionResultType]::ParameterValue, 'Inspect the active sessions')
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Show how a node is, or all nodes')
@@ -136,6 +137,20 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]')
             [CompletionResult]::new('--new-session', '--new-session', [CompletionResultType]::ParameterName, 'Make up a session and make it active, for a user who has none')
             [CompletionResult]::new('--once', '--once', [CompletionResultType]::ParameterName, 'Fail when there is no connection, instead of trying again')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print one JSON object per line')
+            [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
+        'sockd;trace' {
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'End after this time, such as 30s or 5m')
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'The node''s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]')
+            [CompletionResult]::new('--secret-file', '--secret-file', [CompletionResultType]::ParameterName, 'A file with the secret for the internal API, - for stdin [default: the configured secret]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]')
+            [CompletionResult]::new('--payloads', '--payloads', [CompletionResultType]::ParameterName, 'Show the payloads of events too')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print one JSON object per line')
             [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
@@ -370,6 +385,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             [CompletionResult]::new('drain', 'drain', [CompletionResultType]::ParameterValue, 'Close a share of a node''s connections, so that their clients come back on other nodes')
             [CompletionResult]::new('reload', 'reload', [CompletionResultType]::ParameterValue, 'Let a running node read its configuration again')
             [CompletionResult]::new('listen', 'listen', [CompletionResultType]::ParameterValue, 'Connect as a user would, and print events as they come')
+            [CompletionResult]::new('trace', 'trace', [CompletionResultType]::ParameterValue, 'Show what happens to a user, live and on all nodes')
             [CompletionResult]::new('token', 'token', [CompletionResultType]::ParameterValue, 'Mint and check tokens')
             [CompletionResult]::new('sessions', 'sessions', [CompletionResultType]::ParameterValue, 'Inspect the active sessions')
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Show how a node is, or all nodes')
@@ -399,6 +415,9 @@ Register-ArgumentCompleter -Native -CommandName 'sockd' -ScriptBlock {
             break
         }
         'sockd;help;listen' {
+            break
+        }
+        'sockd;help;trace' {
             break
         }
         'sockd;help;token' {

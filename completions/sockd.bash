@@ -61,6 +61,9 @@ _sockd() {
             sockd,token)
                 cmd="sockd__subcmd__token"
                 ;;
+            sockd,trace)
+                cmd="sockd__subcmd__trace"
+                ;;
             sockd__subcmd__config,check)
                 cmd="sockd__subcmd__config__subcmd__check"
                 ;;
@@ -129,6 +132,9 @@ _sockd() {
                 ;;
             sockd__subcmd__help,token)
                 cmd="sockd__subcmd__help__subcmd__token"
+                ;;
+            sockd__subcmd__help,trace)
+                cmd="sockd__subcmd__help__subcmd__trace"
                 ;;
             sockd__subcmd__help__subcmd__config,check)
                 cmd="sockd__subcmd__help__subcmd__config__subcmd__check"
@@ -203,7 +209,7 @@ _sockd() {
 
     case "${cmd}" in
         sockd)
-            opts="-h -V --config --help --version serve emit force-logout kick drain reload listen token sessions status doctor config completions man help"
+            opts="-h -V --config --help --version serve emit force-logout kick drain reload listen trace token sessions status doctor config completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -497,7 +503,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__help)
-            opts="serve emit force-logout kick drain reload listen token sessions status doctor config completions man help"
+            opts="serve emit force-logout kick drain reload listen trace token sessions status doctor config completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -821,6 +827,20 @@ _sockd() {
         sockd__subcmd__help__subcmd__token__subcmd__mint)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sockd__subcmd__help__subcmd__trace)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1322,6 +1342,36 @@ _sockd() {
                     return 0
                     ;;
                 --count)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sockd__subcmd__trace)
+            opts="-h -V --payloads --timeout --json --url --secret-file --proxy --config --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --secret-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

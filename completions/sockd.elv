@@ -30,6 +30,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand drain 'Close a share of a node''s connections, so that their clients come back on other nodes'
             cand reload 'Let a running node read its configuration again'
             cand listen 'Connect as a user would, and print events as they come'
+            cand trace 'Show what happens to a user, live and on all nodes'
             cand token 'Mint and check tokens'
             cand sessions 'Inspect the active sessions'
             cand status 'Show how a node is, or all nodes'
@@ -126,6 +127,19 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
             cand --new-session 'Make up a session and make it active, for a user who has none'
             cand --once 'Fail when there is no connection, instead of trying again'
+            cand --json 'Print one JSON object per line'
+            cand --proxy 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
+            cand -h 'Print help'
+            cand --help 'Print help'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'sockd;trace'= {
+            cand --timeout 'End after this time, such as 30s or 5m'
+            cand --url 'The node''s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]'
+            cand --secret-file 'A file with the secret for the internal API, - for stdin [default: the configured secret]'
+            cand --config 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]'
+            cand --payloads 'Show the payloads of events too'
             cand --json 'Print one JSON object per line'
             cand --proxy 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
             cand -h 'Print help'
@@ -330,6 +344,7 @@ set edit:completion:arg-completer[sockd] = {|@words|
             cand drain 'Close a share of a node''s connections, so that their clients come back on other nodes'
             cand reload 'Let a running node read its configuration again'
             cand listen 'Connect as a user would, and print events as they come'
+            cand trace 'Show what happens to a user, live and on all nodes'
             cand token 'Mint and check tokens'
             cand sessions 'Inspect the active sessions'
             cand status 'Show how a node is, or all nodes'
@@ -352,6 +367,8 @@ set edit:completion:arg-completer[sockd] = {|@words|
         &'sockd;help;reload'= {
         }
         &'sockd;help;listen'= {
+        }
+        &'sockd;help;trace'= {
         }
         &'sockd;help;token'= {
             cand mint 'Mint a token, or many for a load test'

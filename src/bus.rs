@@ -14,7 +14,7 @@ use self::redis::{PeerAnswer, PeerTooOld, Question, RedisBus, Reply, Subscriptio
 use crate::{
     id::{NodeId, SessionId, UserId},
     redis::{Demoted, Lost},
-    wire::{Event, Inquiry, LogoutReason, Publication, Sequence, UserMessage},
+    wire::{Event, Inquiry, LogoutReason, NodeMessage, Publication, Sequence, UserMessage},
 };
 
 /// The ways to the other nodes.
@@ -39,6 +39,10 @@ pub trait Listener: Send + Sync + 'static {
 
     /// Another node asks something, and is to be [answered](Bus::answer). Must not block.
     fn asked(&self, from: NodeId, seq: Sequence, inquiry: Inquiry);
+
+    /// Another node has written down what happened to a user, for this node's trace of that number.
+    /// Must not block.
+    fn traced(&self, number: u64, lines: Vec<String>, dropped: u64);
 
     /// Messages may have been missed; resolves when the node has caught up.
     fn missed(&self) -> CatchUp<'_>;
@@ -228,6 +232,13 @@ impl Bus {
         match self {
             Self::Local => Vec::new(),
             Self::Redis(bus) => bus.ask_peers(inquiry, limit).await,
+        }
+    }
+
+    /// Sends a message to one node; one that does not arrive is lost.
+    pub async fn send(&self, to: &NodeId, message: &NodeMessage) {
+        if let Self::Redis(bus) = self {
+            bus.send(to, message).await;
         }
     }
 

@@ -19,6 +19,7 @@ mod sessions;
 mod status;
 mod target;
 mod token;
+mod trace;
 mod unanswered;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -66,6 +67,8 @@ enum Command {
     Reload(reload::ReloadArgs),
     /// Connect as a user would, and print events as they come
     Listen(listen::ListenArgs),
+    /// Show what happens to a user, live and on all nodes
+    Trace(trace::TraceArgs),
     /// Mint and check tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -104,6 +107,7 @@ impl Cli {
             Command::Drain(args) => drain::run(args, &context).await,
             Command::Reload(args) => reload::run(args, &context).await,
             Command::Listen(args) => listen::run(args, &context).await,
+            Command::Trace(args) => trace::run(args, &context).await,
             Command::Token(command) => token::run(command, &context).await,
             Command::Sessions(command) => sessions::run(command, &context).await,
             Command::Status(args) => status::run(args, &context).await,

@@ -2,6 +2,7 @@
 
 mod address;
 mod error;
+mod lines;
 mod tls;
 mod way;
 
@@ -21,7 +22,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use self::address::Address;
-pub use self::{error::ClientError, tls::Tls, way::Way};
+pub use self::{error::ClientError, lines::Lines, tls::Tls, way::Way};
 use crate::{
     id::{EventName, SessionId, UserId},
     secret::Secret,
@@ -158,6 +159,21 @@ impl Client {
         self.call(self.http.get(self.of_user(user, None))).await
     }
 
+    /// Follows what happens to the user, on all nodes, until the result is dropped.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn trace(&self, user: &UserId, payloads: bool) -> Result<Lines, ClientError> {
+        let mut url = self.of_user(user, Some("trace"));
+        if payloads {
+            url.query_pairs_mut().append_pair("payloads", "true");
+        }
+        // It has no end; what is late is noticed line by line.
+        let request = self.http.get(url).timeout(Duration::MAX);
+        let response = self.answer(request).await?;
+        Ok(Lines::new(self.url().to_owned(), response))
+    }
+
     /// Returns how the node is, and if `all` are asked each other as well.
     ///
     /// # Errors
@@ -275,33 +291,31 @@ impl Client {
         &self,
         request: reqwest::RequestBuilder,
     ) -> Result<T, ClientError> {
-        let no_answer = |source: reqwest::Error| {
-            let (url, source) = (self.url().to_owned(), source.without_url());
-            if unix_path(&url).is_some() && is_permission_denied(&source) {
-                ClientError::NotAllowed { url, source }
-            } else if is_of_tls(&source) {
-                ClientError::Untrusted { url, source }
-            } else if source.is_connect() {
-                ClientError::Unreachable { url, source }
-            } else {
-                ClientError::NoAnswer { url, source }
-            }
-        };
-        let response = self.send(&request).await.map_err(no_answer)?;
+        let response = self.answer(request).await?;
         let status = response.status();
-        let body = response.bytes().await.map_err(no_answer)?;
+        let body = response.bytes().await;
+        let body = body.map_err(|source| self.no_answer(source))?;
+        serde_json::from_slice(&body).map_err(|_| self.unintelligible(status))
+    }
+
+    /// Returns a response that says yes.
+    async fn answer(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<reqwest::Response, ClientError> {
+        let response = self.send(&request).await;
+        let response = response.map_err(|source| self.no_answer(source))?;
+        let status = response.status();
         if status == StatusCode::UNAUTHORIZED {
             return Err(ClientError::Unauthorized(self.url().to_owned()));
         }
-        let unintelligible = || ClientError::Unintelligible {
-            url: self.url().to_owned(),
-            status: status.as_u16(),
-        };
         if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|_| unintelligible());
+            return Ok(response);
         }
+        let body = response.bytes().await;
+        let body = body.map_err(|source| self.no_answer(source))?;
         let ErrorBody { error, problems } =
-            serde_json::from_slice(&body).map_err(|_| unintelligible())?;
+            serde_json::from_slice(&body).map_err(|_| self.unintelligible(status))?;
         if !problems.is_empty() {
             let url = self.url().to_owned();
             let visible = |text: &String| text.chars().filter(|c| !c.is_control()).collect();
@@ -313,6 +327,26 @@ impl Client {
             status: status.as_u16(),
             code: printable(&error),
         })
+    }
+
+    fn no_answer(&self, source: reqwest::Error) -> ClientError {
+        let (url, source) = (self.url().to_owned(), source.without_url());
+        if unix_path(&url).is_some() && is_permission_denied(&source) {
+            ClientError::NotAllowed { url, source }
+        } else if is_of_tls(&source) {
+            ClientError::Untrusted { url, source }
+        } else if source.is_connect() {
+            ClientError::Unreachable { url, source }
+        } else {
+            ClientError::NoAnswer { url, source }
+        }
+    }
+
+    fn unintelligible(&self, status: StatusCode) -> ClientError {
+        ClientError::Unintelligible {
+            url: self.url().to_owned(),
+            status: status.as_u16(),
+        }
     }
 }
 

@@ -78,6 +78,7 @@ struct Context {
     /// Whether the log has said that a scraper was refused.
     refused_metrics: Once,
     started: Instant,
+    lifecycle: Lifecycle,
     dev: Option<Dev>,
 }
 
@@ -104,6 +105,7 @@ impl Api {
             partial: EMIT_DURATION.with_label_values(&["partial"]),
             refused_metrics: Once::new(),
             started: Instant::now(),
+            lifecycle: lifecycle.clone(),
             dev,
         });
         let reporting = Arc::downgrade(&context);

@@ -4,8 +4,8 @@
 //!
 //! 1. [`error`], [`id`], [`label`], [`secret`], [`wire`]: the domain's types; no I/O.
 //! 2. [`config`]: the settings, resolved; [`metrics`] counts; [`lifecycle`] shuts down in order.
-//! 3. [`auth`] verifies tokens, [`redis`] connects, [`telemetry`] logs, [`tls`] reads certificates,
-//!    [`stream`] is what HTTP is read from.
+//! 3. [`auth`] verifies tokens, [`redis`] connects, [`telemetry`] logs, [`trace`] shows operators what
+//!    happens to a user, [`tls`] reads certificates, [`stream`] is what HTTP is read from.
 //! 4. [`session`] knows each user's active session, [`bus`] reaches the other nodes, [`hub`] holds
 //!    this process's sockets, [`reload`] the settings that can be replaced while it runs, [`moving`]
 //!    asks for connections to be moved to other nodes.
@@ -45,4 +45,5 @@ pub mod session;
 pub mod stream;
 pub mod telemetry;
 pub mod tls;
+pub mod trace;
 pub mod wire;

@@ -109,6 +109,8 @@ metrics! {
     EVENTS_WAITING: IntGauge = "sockd_events_waiting";
     /// Events that were dropped because too much was waiting for one user.
     EVENTS_DROPPED: IntCounter = "sockd_events_dropped_total";
+    /// Traces of users that run on this node, those of callers of other nodes included.
+    TRACES: IntGauge = "sockd_traces";
     /// Internal requests that were refused because too many were running.
     INTERNAL_OVERLOADED: IntCounter = "sockd_internal_overloaded_total";
 

@@ -5,6 +5,7 @@ mod complaints;
 mod inspection;
 mod logout;
 mod store_state;
+mod trace;
 mod upkeep;
 
 use std::{
@@ -33,7 +34,8 @@ use crate::{
     lifecycle::Lifecycle,
     metrics::{SESSIONS_ADOPTED, SOCKETS_SWEPT},
     session::{Claim, SessionError, SessionStore},
-    wire::{Event, HandshakeError, Inquiry, Sequence},
+    trace::{Batch, Traces},
+    wire::{Event, HandshakeError, Inquiry, Sequence, Step, beginning},
 };
 
 /// How long a handshake or a force-logout may take in all: answered within 3 s while Redis is
@@ -52,6 +54,7 @@ pub struct Node {
     store_state: StoreState,
     complaints: Complaints,
     reporter: OnceLock<Reporter>,
+    traces: Arc<Traces>,
     /// The node itself, for the tasks that a message starts.
     me: Weak<Self>,
 }
@@ -63,6 +66,10 @@ pub struct Admitted {
 }
 
 impl Admitted {
+    pub fn user(&self) -> &UserId {
+        self.lease.user()
+    }
+
     /// The client knows that it is in: events flow from now on.
     ///
     /// # Errors
@@ -114,6 +121,7 @@ impl Node {
         lifecycle: &Lifecycle,
     ) -> Arc<Self> {
         let lifecycle = lifecycle.clone();
+        let traces = Traces::new(id.clone());
         let node = Arc::new_cyclic(|me| {
             let hub = Hub::new(&lifecycle);
             Self {
@@ -125,6 +133,7 @@ impl Node {
                 store_state: StoreState::unknown(),
                 complaints: Complaints::default(),
                 reporter: OnceLock::new(),
+                traces,
                 me: me.clone(),
             }
         });
@@ -201,8 +210,10 @@ impl Node {
             }
         };
         timeout_at(deadline, admission).await.unwrap_or_else(|_| {
-            self.complaints
-                .tell("a handshake took too long", self.reason().to_string());
+            let why = self.reason().to_string();
+            self.traces
+                .record(user, || Step::SessionUnknown { why: why.clone() });
+            self.complaints.tell("a handshake took too long", why);
             Err(HandshakeError::AuthUnavailable)
         })
     }
@@ -217,6 +228,9 @@ impl Node {
             Ok(Claim::Mismatch) => Err(HandshakeError::SessionMismatch),
             Ok(Claim::Adopted { told }) => {
                 SESSIONS_ADOPTED.inc();
+                self.traces.record(user, || Step::SessionAdopted {
+                    session: beginning(session.as_str()),
+                });
                 // The key may have been lost under a live socket of another session, here or
                 // elsewhere. It must be gone before this one is in.
                 self.disconnect(user, &replaced).await;
@@ -224,8 +238,10 @@ impl Node {
                 Ok(())
             }
             Err(error) => {
-                self.complaints
-                    .tell("cannot check a session", chain(&error));
+                let why = chain(&error);
+                self.traces
+                    .record(user, || Step::SessionUnknown { why: why.clone() });
+                self.complaints.tell("cannot check a session", why);
                 Err(HandshakeError::AuthUnavailable)
             }
         }
@@ -236,7 +252,13 @@ impl Node {
     /// # Errors
     /// The event reached the sockets of this node, but maybe not those of others.
     pub async fn emit(&self, user: &UserId, event: &Event) -> Result<Reach, BusUnavailable> {
-        self.bus.emit(self, user, event).await
+        let emitted = self.bus.emit(self, user, event).await;
+        self.traces.record(user, || Step::Emitted {
+            event: event.name.as_str(),
+            nodes: emitted.as_ref().ok().and_then(|reach| reach.nodes),
+            error: emitted.as_ref().err().map(ToString::to_string),
+        });
+        emitted
     }
 
     /// Forgets the user's stored session; returns whether there was one. Open sockets stay until another
@@ -250,6 +272,10 @@ impl Node {
             Ok(removed) => removed.map_err(RemoveError::from),
             Err(_) => Err(RemoveError::Timeout(self.reason())),
         };
+        if let Ok(removed) = removed {
+            self.traces
+                .record(user, || Step::SessionRemoved { removed });
+        }
         removed.inspect_err(|error| {
             self.complaints
                 .tell("cannot remove a session", chain(error));
@@ -302,7 +328,9 @@ impl Node {
 
 impl Listener for Node {
     fn deliver(&self, user: &UserId, event: &Event) -> usize {
-        self.hub.deliver(user, event)
+        let sockets = self.hub.deliver(user, event);
+        self.traces.record_event(user, event, sockets);
+        sockets
     }
 
     fn log_out(&self, user: &UserId, order: LogoutOrder) {
@@ -315,6 +343,10 @@ impl Listener for Node {
 
     fn asked(&self, from: NodeId, seq: Sequence, inquiry: Inquiry) {
         self.reply(from, seq, inquiry);
+    }
+
+    fn traced(&self, number: u64, lines: Vec<String>, dropped: u64) {
+        self.traces.arrived(number, Batch { lines, dropped });
     }
 
     fn missed(&self) -> CatchUp<'_> {

@@ -7,6 +7,7 @@ mod event;
 mod logout;
 mod report;
 mod status;
+mod trace;
 
 pub use self::{
     address::{is_loopback, unix_path},
@@ -21,6 +22,7 @@ pub use self::{
         Answered, AskedNode, SessionReport, SocketReport, SocketRow, SocketsReport, UserAnswer,
     },
     status::{Figures, LimitStatus, NodeStatus, RedisStatus, StatusAnswer, StatusRow, Totals},
+    trace::{Step, TraceLease, beginning},
 };
 
 use std::{borrow::Cow, fmt};
@@ -65,6 +67,7 @@ pub enum ErrorCode {
     RedisUnavailable,
     RequestTimeout,
     SessionsInRedis,
+    TooManyTraces,
     Unauthorized,
     UnsupportedEncoding,
 }
@@ -96,7 +99,8 @@ impl ErrorCode {
             | Self::NotReady
             | Self::PeerTooOld
             | Self::Overloaded
-            | Self::RedisUnavailable => 503,
+            | Self::RedisUnavailable
+            | Self::TooManyTraces => 503,
         }
     }
 }

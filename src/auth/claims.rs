@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::{Identity, TokenError, members, string, trim};
 use crate::{
     config,
-    id::{IdFormat, IdFormats},
+    id::{IdFormat, IdFormats, UserId},
     wire::Members,
 };
 
@@ -59,6 +59,13 @@ impl Claims {
             expires_at,
             key: None,
         })
+    }
+
+    /// The user that a payload names, whatever else is wrong with it.
+    pub(super) fn user(&self, payload: &[u8]) -> Option<UserId> {
+        let payload = String::from_utf8_lossy(payload);
+        let user = id_claim(&members(&payload)?, &self.user_claim, &self.ids.user).ok()?;
+        self.ids.parse_user(trim(&user)).ok()
     }
 
     fn verify_origin(&self, claims: &Members<'_>) -> Result<(), TokenError> {

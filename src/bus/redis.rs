@@ -168,7 +168,15 @@ impl RedisBus {
                 seq,
                 status,
             },
+            Reply::Tracing => NodeMessage::Tracing {
+                from: self.node.clone(),
+                seq,
+            },
         };
+        self.send(to, &message).await;
+    }
+
+    pub(super) async fn send(&self, to: &NodeId, message: &NodeMessage) {
         if let Err(error) = self.publish(&self.names.node(to), &message.encode()).await {
             tracing::warn!(%to, why = %error, "cannot answer another node");
         }

@@ -123,7 +123,8 @@ impl From<ClientError> for Failure {
             ClientError::Unreachable { .. }
             | ClientError::NotAllowed { .. }
             | ClientError::Untrusted { .. }
-            | ClientError::NoAnswer { .. } => Exit::Unreachable,
+            | ClientError::NoAnswer { .. }
+            | ClientError::Silent { .. } => Exit::Unreachable,
             ClientError::Unauthorized(_) => Exit::Unauthorized,
             ClientError::Setup(_)
             | ClientError::Refused { .. }

@@ -69,6 +69,10 @@ pub enum ClientError {
     },
     #[error("{url} keeps its configuration, the new one has mistakes:\n  {}", .problems.join("\n  "))]
     Mistakes { url: String, problems: Vec<String> },
+    #[error(
+        "{url} has not sent a line of the trace for long; a proxy may hold it back, call the node directly"
+    )]
+    Silent { url: String },
     #[error("{url} returned {status}, but is not sockd; check that --url names a node")]
     Unintelligible { url: String, status: u16 },
 }
@@ -108,7 +112,8 @@ impl ClientError {
             | Self::File { .. }
             | Self::Tls(_)
             | Self::Unauthorized(_)
-            | Self::Mistakes { .. } => false,
+            | Self::Mistakes { .. }
+            | Self::Silent { .. } => false,
         }
     }
 }
@@ -143,6 +148,7 @@ fn remedy(code: &str) -> &'static str {
         "SESSIONS_IN_REDIS" => {
             ": its sessions are in Redis; leave out --url, and set redis.url or REDIS_HOST to the same Redis"
         }
+        "TOO_MANY_TRACES" => ": as many traces run there as may; end one, or ask another node",
         _ => "; its log says more",
     }
 }

@@ -9,12 +9,11 @@ use super::{engine::TransportKind, registry::Sid};
 use crate::{
     id::{SessionId, UserId},
     stream::ClientAddress,
+    wire::beginning,
 };
 
 /// The target of these lines, by which a filter or a collector finds them.
 const ACCESS: &str = "sockd::access";
-/// Characters of a session that are logged: enough to tell two apart.
-const SHOWN: usize = 8;
 
 /// The sockets that are in; `None` if `log.access` is off.
 pub(super) struct AccessLog(Option<DashMap<Sid, Socket>>);
@@ -81,26 +80,5 @@ impl Socket {
             why,
             "a socket has ended"
         );
-    }
-}
-
-/// The first characters; at most half of a short text.
-fn beginning(text: &str) -> String {
-    let length = text.chars().count();
-    text.chars().take(SHOWN.min(length / 2)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_more_than_the_beginning_of_a_session_is_kept() {
-        assert_eq!(
-            beginning("3f2b8c1e-5a4d-4e6f-8a9b-0c1d2e3f4a5b"),
-            "3f2b8c1e"
-        );
-        assert_eq!(beginning("abcdef"), "abc");
-        assert_eq!(beginning("a"), "");
     }
 }

@@ -37,9 +37,10 @@ use crate::{
     auth::Identity,
     config::Limits,
     hub::{About, Farewell, Outlet},
+    id::UserId,
     node::Admitted,
     stream::ClientAddress,
-    wire::{Event, Frame, HandshakeError},
+    wire::{Event, Frame, HandshakeError, Step, beginning},
 };
 
 pub(super) struct Connection {
@@ -112,8 +113,8 @@ enum Membership {
     Out,
     /// The session is being checked.
     Joining,
-    /// The client has been told that it is in, and is about to get events.
-    Entering,
+    /// This user's client has been told that it is in, and is about to get events.
+    Entering(UserId),
     /// The client left while it was entering.
     Leaving,
     In(Admitted),
@@ -294,12 +295,18 @@ impl Connection {
         if !locked.tell(packet::connected(sid)) {
             return false;
         }
-        locked.membership = Membership::Entering;
+        locked.membership = Membership::Entering(identity.user.clone());
         locked.join_by = Tick::NEVER;
         locked.joined_at = self.engine.ticker.now();
         locked.schedule_move();
         let Identity { user, session, .. } = identity;
         self.engine.access.joined(&self.sid, user, session);
+        let traces = self.engine.entrance.traces();
+        traces.record(user, || Step::Joined {
+            transport: locked.kind.map(TransportKind::label),
+            address: self.address.map(|address| address.to_string()),
+            session: beginning(session.as_str()),
+        });
         self.engine.capacity.joined();
         if let Some(kind) = locked.transport.kind() {
             self.engine.meters.of(kind).joined.inc();
@@ -314,7 +321,7 @@ impl Connection {
     pub(super) fn entered(&self, admitted: Admitted) -> Option<Auth> {
         let mut locked = self.lock();
         let next = match locked.membership {
-            Membership::Entering if locked.phase == Phase::Open => {
+            Membership::Entering(_) if locked.phase == Phase::Open => {
                 locked.membership = Membership::In(admitted);
                 // CONNECTs sent together make one socket.
                 locked.waiting = Vec::new();

@@ -15,7 +15,8 @@ use crate::{
     hub::Outlet,
     metrics::{Counter, HANDSHAKE_DURATION, HANDSHAKES, Histogram},
     node::{DECISION_LIMIT, Node},
-    wire::HandshakeError,
+    trace::Traces,
+    wire::{HandshakeError, Step},
 };
 
 /// How much of a handshake's time may pass until its token's key is known; the rest is for its
@@ -86,8 +87,8 @@ impl Entrance {
         let is_by_credentials = auth.token.is_none();
         let began = Instant::now();
         let under_way = connection.engine().capacity.begin_handshake();
-        let identity = match (auth.token, &credentials) {
-            (Some(token), _) => verify(&token, verifier, began).await,
+        let identity = match (&auth.token, &credentials) {
+            (Some(token), _) => verify(token, verifier, began).await,
             (None, Some(credentials)) => judge(credentials, verifier, began).await,
             (None, None) => Err(HandshakeError::TokenMissing),
         };
@@ -114,6 +115,13 @@ impl Entrance {
         let (identity, admitted) = match admission {
             Ok(admission) => admission,
             Err(refusal) => {
+                self.trace_refusal(
+                    connection,
+                    &identity,
+                    &auth,
+                    credentials.as_deref(),
+                    refusal,
+                );
                 connection.keep_credentials(credentials);
                 if connection.refuse(refusal) {
                     self.count_refusal(connection, refusal, began);
@@ -142,6 +150,45 @@ impl Entrance {
             connection.dismiss(&farewell);
         }
         connection.entered(admitted)
+    }
+
+    pub(super) fn traces(&self) -> &Traces {
+        self.node.traces()
+    }
+
+    /// Writes down a refusal whose user is known: the token's signature is good.
+    fn trace_refusal(
+        &self,
+        connection: &Connection,
+        identity: &Result<Identity, HandshakeError>,
+        auth: &Auth,
+        credentials: Option<&Credentials>,
+        refusal: HandshakeError,
+    ) {
+        if !self.traces().is_any() {
+            return;
+        }
+        let verifier = &connection.engine().current.get().verifier;
+        let (user, why) = match (identity, &auth.token, credentials) {
+            (Ok(identity), _, _) => (Some(identity.user.clone()), None),
+            (Err(_), Some(token), _) | (Err(_), None, Some(Credentials::Token(token))) => {
+                let token = strip_bearer(token.0.expose());
+                let why = verifier.verify(token, unix_time()).err();
+                (verifier.user_of(token), why.map(|why| why.to_string()))
+            }
+            (Err(_), None, Some(Credentials::Identity(identity))) => {
+                let why = "the token that opened the connection has expired, or its key is gone";
+                (Some(identity.user.clone()), Some(why.to_owned()))
+            }
+            (Err(_), None, Some(Credentials::Bad) | None) => (None, None),
+        };
+        if let Some(user) = user {
+            self.traces().record(&user, || Step::Refused {
+                reason: refusal.to_string(),
+                why,
+                address: connection.address().map(|address| address.to_string()),
+            });
+        }
     }
 
     /// Counts a refusal that the client was told.

@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use crate::{
     node::{LogoutError, RemoveError},
+    trace::TooManyTraces,
     wire::{ErrorBody, ErrorCode},
 };
 
@@ -38,6 +39,12 @@ impl From<LogoutError> for Error {
 impl From<RemoveError> for Error {
     fn from(_: RemoveError) -> Self {
         Self(ErrorCode::RedisUnavailable)
+    }
+}
+
+impl From<TooManyTraces> for Error {
+    fn from(_: TooManyTraces) -> Self {
+        Self(ErrorCode::TooManyTraces)
     }
 }
 

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use serde_json::{json, value::RawValue};
 use tokio::{sync::oneshot, time};
 use url::form_urlencoded;
@@ -77,6 +77,9 @@ pub(super) async fn answer(context: Arc<Context>, request: Request<Unread>) -> R
         }
         ("GET" | "HEAD", path) => match users::parse(path) {
             Some((id, "")) => Box::pin(users::inspect(&context, id)).await.into_response(),
+            Some((id, "/trace")) if method != Method::HEAD => {
+                users::trace(&context, id, uri.query().unwrap_or_default()).into_response()
+            }
             _ => Error::from(ErrorCode::NotFound).into_response(),
         },
         ("DELETE", path) => match users::parse(path) {

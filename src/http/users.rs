@@ -1,18 +1,30 @@
 //! The internal routes of one user, `/internal/users/ID/…`.
 
-use std::ops::Range;
+use std::{convert::Infallible, ops::Range, time::Instant};
 
-use axum::Json;
+use axum::{
+    Json,
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use futures_util::stream;
+use http::{HeaderName, header};
 use percent_encoding::percent_decode_str;
+use tokio::sync::mpsc;
+use tracing::Instrument;
+use url::form_urlencoded;
 
 use super::{Context, error::Error};
 use crate::{
     id::UserId,
-    telemetry::{Act, Done, audit},
+    telemetry::{AUDIT, Act, Done, audit},
     wire::{ErrorCode, SessionRemovedAnswer, UserAnswer},
 };
 
 const PREFIX: &str = "/internal/users/";
+/// Pieces of a trace that wait for its caller, beside the lines that wait for them.
+const CHUNKS: usize = 2;
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Where the id stands in a path that is in lower case.
 pub(super) fn id_in(path: &str) -> Option<Range<usize>> {
@@ -31,6 +43,37 @@ pub(super) fn parse(path: &str) -> Option<(&str, &str)> {
 pub(super) async fn inspect(context: &Context, id: &str) -> Result<Json<UserAnswer>, Error> {
     let user = user(context, id)?;
     Ok(Json(context.node.inspect(&user).await))
+}
+
+/// `GET /internal/users/ID/trace`: what happens to the user, line by line, until the caller hangs up.
+pub(super) fn trace(context: &Context, id: &str, query: &str) -> Result<Response, Error> {
+    let user = user(context, id)?;
+    let mut asked = form_urlencoded::parse(query.as_bytes());
+    let payloads = asked.any(|(key, value)| key == "payloads" && value != "false");
+    let trace = context.node.begin_trace(&user, payloads)?;
+    tracing::info!(target: AUDIT, act = "trace", %user, payloads, "a trace begins");
+    let (sender, receiver) = mpsc::channel(CHUNKS);
+    let node = context.node.clone();
+    let started = Instant::now();
+    context.lifecycle.spawn(
+        async move {
+            node.run_trace(trace, sender).await;
+            let duration_ms = started.elapsed().as_millis() as u64;
+            tracing::info!(target: AUDIT, act = "trace", %user, duration_ms, "a trace has ended");
+        }
+        .in_current_span(),
+    );
+    let lines = stream::unfold(receiver, async |mut receiver| {
+        let chunk = receiver.recv().await?;
+        Some((Ok::<_, Infallible>(chunk), receiver))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "application/x-ndjson"),
+        (header::CACHE_CONTROL, "no-store"),
+        // nginx would keep lines back.
+        (X_ACCEL_BUFFERING, "no"),
+    ];
+    Ok((headers, Body::from_stream(lines)).into_response())
 }
 
 /// `DELETE /internal/users/ID/session`

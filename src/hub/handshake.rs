@@ -76,6 +76,10 @@ pub struct Lease {
 }
 
 impl Lease {
+    pub fn user(&self) -> &UserId {
+        &self.user.id
+    }
+
     /// The client knows that it is in: it gets what has waited, and events from now on.
     ///
     /// # Errors

@@ -121,6 +121,10 @@ impl Node {
             let reply = match inquiry {
                 Inquiry::User(user) => Some(Reply::Sockets(node.sockets_of(&user))),
                 Inquiry::Status => node.own_status().map(Reply::Status),
+                Inquiry::Trace(lease) => {
+                    let takes_part = node.take_part(from.clone(), &lease);
+                    takes_part.then_some(Reply::Tracing)
+                }
             };
             if let Some(reply) = reply {
                 node.bus.answer(&from, seq, reply).await;

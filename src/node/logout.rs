@@ -16,7 +16,7 @@ use crate::{
     id::{SessionId, UserId},
     metrics::SESSIONS_REPLACED,
     session::SessionError,
-    wire::{LogoutReason, UserMessage},
+    wire::{LogoutReason, Step, UserMessage},
 };
 
 /// How long the other nodes may take to answer.
@@ -88,6 +88,7 @@ impl Node {
     ) -> Result<LoggedOut, LogoutError> {
         let logout = Logout::replaced_by(session);
         let done = self.log_out_everywhere(user, &logout).await;
+        self.trace_logout(user, "force-logout", &logout, &done);
         done.inspect_err(|error| {
             self.complaints
                 .tell("cannot replace a session", chain(error));
@@ -113,7 +114,23 @@ impl Node {
             reason,
         };
         let done = self.log_out_everywhere(user, &logout).await;
+        self.trace_logout(user, "kick", &logout, &done);
         done.inspect_err(|error| self.complaints.tell("cannot kick a user", chain(error)))
+    }
+
+    fn trace_logout(
+        &self,
+        user: &UserId,
+        act: &str,
+        logout: &Logout,
+        done: &Result<LoggedOut, LogoutError>,
+    ) {
+        self.traces.record(user, || Step::LoggedOut {
+            act,
+            reason: logout.reason.as_str(),
+            disconnected: done.as_ref().ok().map(|done| done.disconnected),
+            error: done.as_ref().err().map(|error| chain(error)),
+        });
     }
 
     async fn log_out_everywhere(
@@ -293,6 +310,6 @@ impl Node {
 fn count(answer: &Answer) -> u64 {
     match answer.reply {
         Reply::Disconnected(count) => count,
-        Reply::Sockets(_) | Reply::Status(_) => 0,
+        Reply::Sockets(_) | Reply::Status(_) | Reply::Tracing => 0,
     }
 }

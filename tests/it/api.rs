@@ -10,4 +10,5 @@ mod listener;
 mod metrics;
 mod request_id;
 mod status;
+mod trace;
 mod users;

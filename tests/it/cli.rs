@@ -16,6 +16,7 @@ mod serve;
 mod sessions;
 mod status;
 mod token;
+mod trace;
 
 use crate::support::{sockd::Sockd, websocket::WebSocket};
 

@@ -30,6 +30,14 @@ impl RedisBus {
                 NodeMessage::AskUser { from, seq, user } => {
                     listener.asked(from, seq, Inquiry::User(user));
                 }
+                NodeMessage::AskTrace { from, seq, lease } => {
+                    listener.asked(from, seq, Inquiry::Trace(lease));
+                }
+                NodeMessage::Traced {
+                    number,
+                    lines,
+                    dropped,
+                } => listener.traced(number, lines, dropped),
                 NodeMessage::AskStatus { from, seq } => {
                     listener.asked(from, seq, Inquiry::Status);
                 }

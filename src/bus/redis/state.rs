@@ -387,8 +387,14 @@ impl State {
             NodeMessage::Status { from, seq, status } => {
                 self.answered(seq, Some(from), Reply::Status(status));
             }
-            // The node itself answers questions.
-            NodeMessage::AskUser { .. } | NodeMessage::AskStatus { .. } => {}
+            NodeMessage::Tracing { from, seq } => {
+                self.answered(seq, Some(from), Reply::Tracing);
+            }
+            // They are for the node itself.
+            NodeMessage::AskUser { .. }
+            | NodeMessage::AskStatus { .. }
+            | NodeMessage::AskTrace { .. }
+            | NodeMessage::Traced { .. } => {}
         }
     }
 

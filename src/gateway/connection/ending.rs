@@ -12,7 +12,7 @@ use super::{
 use crate::{
     hub::Farewell,
     label::labels,
-    wire::{EVENT_EXPIRED, EVENT_LOGOUT, Frame},
+    wire::{EVENT_EXPIRED, EVENT_LOGOUT, Frame, Step},
 };
 
 /// How long a dismissed client on a WebSocket has to read why.
@@ -127,6 +127,13 @@ impl Locked<'_> {
             }
         };
         counter.inc();
+        self.trace(|_| Step::Dismissed {
+            event,
+            reason: match farewell {
+                Farewell::LoggedOut(reason) => reason.as_str(),
+                Farewell::TokenExpired => "TOKEN_EXPIRED",
+            },
+        });
         self.ending = Some(Ending::Dismissed);
         // Queued whatever the limit, since the client has to know.
         let event = Frame::text(&[r#"42[""#, event, r#"","#, &payload, "]"]);

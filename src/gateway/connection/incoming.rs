@@ -8,7 +8,7 @@ use super::{
     Ending, Membership, Phase,
     locked::Locked,
 };
-use crate::node::Admitted;
+use crate::{node::Admitted, wire::Step};
 
 /// The bytes that a packet is charged for at least, on top of its own.
 const LEAST_PACKET_COST: usize = 16;
@@ -108,7 +108,7 @@ impl Locked<'_> {
                 }
             }
             // It is answered if the present one is refused, or if the client leaves.
-            Membership::Joining | Membership::Entering | Membership::Leaving => {
+            Membership::Joining | Membership::Entering(_) | Membership::Leaving => {
                 self.waiting.push(auth);
             }
             Membership::In(_) => {}
@@ -126,9 +126,13 @@ impl Locked<'_> {
 
     /// The client leaves the namespace, and has to join again in time.
     fn leave(&mut self) -> Option<Admitted> {
+        self.trace(|locked| Step::Left {
+            address: locked.shown_address(),
+            duration_ms: locked.age_ms(),
+        });
         let admitted = match std::mem::replace(&mut self.membership, Membership::Out) {
             Membership::In(admitted) => Some(admitted),
-            Membership::Entering => {
+            Membership::Entering(_) => {
                 self.membership = Membership::Leaving;
                 None
             }
@@ -151,6 +155,6 @@ impl Locked<'_> {
     }
 
     pub(super) fn is_member(&self) -> bool {
-        matches!(self.membership, Membership::Entering | Membership::In(_))
+        matches!(self.membership, Membership::Entering(_) | Membership::In(_))
     }
 }

@@ -12,7 +12,11 @@ use super::{
     Connection, Ending, LastWord, Membership, Phase, State, Transport, Upgrade,
 };
 use crate::{
-    auth::unix_time, hub::Farewell, metrics::OUTBOUND_QUEUED_BYTES, node::Admitted, wire::Frame,
+    auth::unix_time,
+    hub::Farewell,
+    metrics::OUTBOUND_QUEUED_BYTES,
+    node::Admitted,
+    wire::{Frame, Step},
 };
 
 /// The system's clock can be set, so a token's expiry is checked at least this often.
@@ -212,9 +216,33 @@ impl<'a> Locked<'a> {
         Departure {
             kind: self.kind,
             address: connection.address,
-            duration_ms: connection.engine.ticker.now().since(self.joined_at),
+            duration_ms: self.age_ms(),
             why,
         }
+    }
+
+    /// Milliseconds since the client joined.
+    pub(super) fn age_ms(&self) -> u64 {
+        self.connection.engine.ticker.now().since(self.joined_at)
+    }
+
+    pub(super) fn shown_address(&self) -> Option<String> {
+        let address = self.connection.address;
+        address.map(|address| address.to_string())
+    }
+
+    /// Writes down what happens to the user of a client that is in, if that user is traced.
+    pub(super) fn trace<'s>(&'s self, step: impl FnOnce(&'s Self) -> Step<'s>) {
+        let traces = self.connection.engine.entrance.traces();
+        if !traces.is_any() {
+            return;
+        }
+        let user = match &self.membership {
+            Membership::Entering(user) => user,
+            Membership::In(admitted) => admitted.user(),
+            Membership::Out | Membership::Joining | Membership::Leaving => return,
+        };
+        traces.record(user, || step(self));
     }
 
     pub(super) fn is_probed(&self) -> bool {
@@ -266,6 +294,14 @@ impl Drop for Locked<'_> {
         let queued = self.outbox.weight();
         if queued != self.queued {
             OUTBOUND_QUEUED_BYTES.add(queued as i64 - self.queued as i64);
+        }
+        if let Some(ending) = self.ending {
+            self.trace(|locked| Step::Ended {
+                why: ending.label(),
+                transport: locked.kind.map(TransportKind::label),
+                address: locked.shown_address(),
+                duration_ms: locked.age_ms(),
+            });
         }
         let departure = self.ending.map(|ending| self.departure(ending.label()));
         let (wakes_task, wakes_poll) = (self.wakes_task, self.wakes_poll);

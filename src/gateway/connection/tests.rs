@@ -99,7 +99,7 @@ pub(in crate::gateway) fn joining(engine: &Arc<Engine>) -> Arc<Connection> {
 /// A client that polls and is about to be in.
 pub(in crate::gateway) fn entering(engine: &Arc<Engine>) -> Arc<Connection> {
     let connection = Connection::open_polling(place(engine), None);
-    connection.lock().membership = Membership::Entering;
+    connection.lock().membership = Membership::Entering(UserId::try_from("u").unwrap());
     connection
 }
 
@@ -141,7 +141,7 @@ async fn a_client_that_is_moved_gets_what_is_queued_and_no_packet_that_keeps_it_
 
         let (stream, mut client) = streams().await;
         let websocket = Connection::open_websocket(place(&engine), None, stream, b"");
-        websocket.lock().membership = Membership::Entering;
+        websocket.lock().membership = Membership::Entering(UserId::try_from("u").unwrap());
         assert!(websocket.send(&event("1")));
         websocket.end(ending);
         let mut bytes = Vec::new();
@@ -155,7 +155,7 @@ async fn a_slow_reader_on_a_websocket_gets_its_farewell_even_if_the_node_drains(
     let engine = engine();
     let (stream, mut client) = streams().await;
     let connection = Connection::open_websocket(place(&engine), None, stream, b"");
-    connection.lock().membership = Membership::Entering;
+    connection.lock().membership = Membership::Entering(UserId::try_from("u").unwrap());
     // More than the buffers of the system take.
     let large = event(&format!("\"{}\"", "x".repeat(900_000)));
     while connection.lock().outbox.is_empty() {

@@ -14,7 +14,7 @@ use super::{
     Connection, Ending, LastWord, Phase, Transport, Upgrade,
     locked::Locked,
 };
-use crate::wire::Frame;
+use crate::wire::{Frame, Step};
 
 impl Connection {
     /// Whether the client polls.
@@ -89,6 +89,9 @@ impl Connection {
         };
         locked.transport = Transport::WebSocket(stream);
         locked.kind = Some(TransportKind::WebSocket);
+        locked.trace(|locked| Step::Upgraded {
+            address: locked.shown_address(),
+        });
         if locked.join_by == Tick::NEVER {
             let meters = &self.engine.meters;
             meters.of(TransportKind::Polling).joined.dec();

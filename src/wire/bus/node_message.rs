@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Body, DecodeError, Sequence, UserMessage, decode, encode};
 use crate::{
     id::{NodeId, UserId},
-    wire::{NodeStatus, SocketsReport},
+    wire::{NodeStatus, SocketsReport, TraceLease},
 };
 
 /// A message on the channel of one node, or of all nodes.
@@ -50,6 +50,20 @@ pub enum NodeMessage {
         seq: Sequence,
         status: Box<NodeStatus>,
     },
+    /// Trace a user for a while, and tell `from` so.
+    AskTrace {
+        from: NodeId,
+        seq: Sequence,
+        lease: TraceLease,
+    },
+    /// The answer to an `AskTrace`.
+    Tracing { from: NodeId, seq: Sequence },
+    /// Lines of the receiver's trace of that number, and how many were dropped behind them.
+    Traced {
+        number: u64,
+        lines: Vec<String>,
+        dropped: u64,
+    },
 }
 
 /// What a node asks another, and each node answers for itself.
@@ -59,6 +73,8 @@ pub enum Inquiry {
     User(UserId),
     /// How are you?
     Status,
+    /// Take part in the trace of a user.
+    Trace(TraceLease),
 }
 
 impl Inquiry {
@@ -67,6 +83,7 @@ impl Inquiry {
         match self {
             Self::User(_) => "ask_user",
             Self::Status => "ask_status",
+            Self::Trace(_) => "ask_trace",
         }
     }
 
@@ -74,6 +91,7 @@ impl Inquiry {
         match self {
             Self::User(user) => NodeMessage::AskUser { from, seq, user },
             Self::Status => NodeMessage::AskStatus { from, seq },
+            Self::Trace(lease) => NodeMessage::AskTrace { from, seq, lease },
         }
     }
 }
@@ -88,7 +106,7 @@ pub struct Build {
 }
 
 /// The kinds of messages that ask a node something.
-const QUESTIONS: &[&str] = &["ask_user", "ask_status"];
+const QUESTIONS: &[&str] = &["ask_user", "ask_status", "ask_trace"];
 
 impl Build {
     /// The build of this process.
@@ -125,6 +143,9 @@ impl Body for NodeMessage {
         "user_sockets",
         "ask_status",
         "status",
+        "ask_trace",
+        "tracing",
+        "traced",
     ];
 }
 
@@ -144,6 +165,15 @@ impl NodeMessage {
 mod tests {
     use super::*;
     use crate::wire::{SocketReport, bus::Envelope};
+
+    fn lease() -> TraceLease {
+        TraceLease {
+            number: 1,
+            user: UserId::try_from("u").unwrap(),
+            payloads: true,
+            lease_ms: 1,
+        }
+    }
 
     #[test]
     fn node_messages_survive_a_round_trip() {
@@ -206,9 +236,16 @@ mod tests {
             },
             Inquiry::Status.message(node.clone(), 1),
             NodeMessage::Status {
-                from: node,
+                from: node.clone(),
                 seq: 1,
                 status: Box::default(),
+            },
+            Inquiry::Trace(lease()).message(node.clone(), 1),
+            NodeMessage::Tracing { from: node, seq: 1 },
+            NodeMessage::Traced {
+                number: 1,
+                lines: Vec::new(),
+                dropped: 0,
             },
         ];
         for (message, kind) in messages.iter().zip(NodeMessage::KINDS) {
@@ -221,7 +258,11 @@ mod tests {
     #[test]
     fn a_question_is_asked_of_nodes_that_can_answer_it() {
         let user = UserId::try_from("u").unwrap();
-        for inquiry in [Inquiry::User(user), Inquiry::Status] {
+        for inquiry in [
+            Inquiry::User(user),
+            Inquiry::Status,
+            Inquiry::Trace(lease()),
+        ] {
             assert!(Build::own().can(inquiry.kind()));
             assert!(!Build::default().can(inquiry.kind()));
             let kind = inquiry.kind();

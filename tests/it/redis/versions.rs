@@ -225,7 +225,8 @@ async fn a_node_announces_its_release_and_capabilities() {
             "kicked",
             "session_held",
             "ask_user",
-            "ask_status"
+            "ask_status",
+            "ask_trace"
         ])
     );
 }

@@ -28,6 +28,8 @@ pub enum Reply {
     Sockets(SocketsReport),
     /// How the node is.
     Status(Box<NodeStatus>),
+    /// The node traces the user.
+    Tracing,
 }
 
 /// The questions that are open, by the number of the message that asked them.

@@ -1,0 +1,379 @@
+//! `GET /internal/users/ID/trace`: what happens to a user, live, on all nodes.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::support::{
+    PATIENCE, eventually,
+    http::RawConnection,
+    jwt,
+    polling::Polling,
+    redis::Redis,
+    sockd::{INTERNAL_SECRET, Sockd},
+    websocket::{WebSocket, is_dismissed},
+    within,
+};
+
+/// A trace, as its caller reads it.
+struct Trace {
+    response: reqwest::Response,
+    text: String,
+    seen: usize,
+}
+
+impl Trace {
+    async fn begin(sockd: &Sockd, user: &str, query: &str) -> Self {
+        let response = sockd
+            .get(&format!("/internal/users/{user}/trace{query}"))
+            .await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "application/x-ndjson");
+        assert_eq!(response.headers()["x-accel-buffering"], "no");
+        let mut trace = Self {
+            response,
+            text: String::new(),
+            seen: 0,
+        };
+        let began = trace.next().await.expect("a line");
+        assert_eq!(
+            (&began["what"], &began["user"]),
+            (&json!("began"), &json!(user))
+        );
+        trace
+    }
+
+    /// The next line; `None` at the end.
+    async fn next(&mut self) -> Option<Value> {
+        within(PATIENCE, "a line of the trace", async {
+            loop {
+                if let Some((line, _)) = self.text[self.seen..].split_once('\n') {
+                    self.seen += line.len() + 1;
+                    if line.is_empty() {
+                        continue;
+                    }
+                    let line: Value = serde_json::from_str(line).expect("JSON");
+                    assert!(line["at"].is_string() && line["node"].is_string(), "{line}");
+                    return Some(line);
+                }
+                let chunk = self.response.chunk().await.expect("the node goes on")?;
+                self.text
+                    .push_str(std::str::from_utf8(&chunk).expect("whole characters"));
+            }
+        })
+        .await
+    }
+
+    /// The next line that says this; others before it are passed over.
+    async fn until(&mut self, what: &str) -> Value {
+        loop {
+            let line = self.next().await.expect("the trace goes on");
+            if line["what"] == what {
+                return line;
+            }
+        }
+    }
+
+    /// Asserts that the next lines say this, in this order.
+    async fn says(&mut self, expected: &[&str]) -> Vec<Value> {
+        let mut lines = Vec::new();
+        for what in expected {
+            let line = self.next().await.expect("the trace goes on");
+            assert_eq!(line["what"], *what, "{line}");
+            lines.push(line);
+        }
+        lines
+    }
+}
+
+async fn runs(sockd: &Sockd, traces: f64) {
+    let what = format!("{traces} traces");
+    eventually(PATIENCE, &what, || async {
+        sockd.figure("sockd_traces").await == traces
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_happens_to_the_user_is_told_in_order_and_nothing_of_others() {
+    let redis = Redis::start().await;
+    for sockd in [Sockd::start().await, Sockd::with_redis(&redis).await] {
+        let (user, session) = (jwt::user(), jwt::session());
+        let mut trace = Trace::begin(&sockd, &user, "").await;
+        let other = jwt::user();
+        let mut bystander = WebSocket::join(sockd.address(), &other, &session).await;
+        sockd.emit(&other, "profile:update", &json!("other")).await;
+        bystander.packet().await;
+
+        let mut socket = WebSocket::join(sockd.address(), &user, &session).await;
+        let lines = trace.says(&["session_adopted", "joined"]).await;
+        assert_eq!(lines[1]["transport"], "websocket");
+        assert_eq!(lines[1]["session"], session[..8]);
+        assert!(
+            lines[1]["address"]
+                .as_str()
+                .expect("text")
+                .starts_with("127.0.0.1:")
+        );
+
+        let payload = json!("secret-payload");
+        sockd.emit(&user, "profile:update", &payload).await;
+        socket.packet().await;
+        let mut lines = [trace.next().await, trace.next().await].map(|line| line.expect("a line"));
+        lines.sort_by_key(|line| line["what"].to_string());
+        assert_eq!(
+            (&lines[0]["what"], &lines[1]["what"]),
+            (&json!("emitted"), &json!("event"))
+        );
+        assert_eq!(
+            (&lines[0]["event"], &lines[0]["nodes"]),
+            (&json!("profile:update"), &json!(1))
+        );
+        assert_eq!(
+            (&lines[1]["sockets"], &lines[1]["bytes"]),
+            (&json!(1), &json!(16))
+        );
+
+        // Refusals: another session, a token that has expired, and one that nobody has signed.
+        assert!(
+            WebSocket::try_join(sockd.address(), &user, &jwt::session())
+                .await
+                .is_err()
+        );
+        let refused = trace.says(&["refused"]).await.remove(0);
+        assert_eq!(refused["reason"], "SESSION_MISMATCH");
+        let expired = json!({ "user_id": user, "session_id": session, "exp": 7 });
+        let mut refused = WebSocket::open(sockd.address()).await;
+        refused.packet().await;
+        let forged = jwt::token(&user, &session) + "x";
+        for token in [&forged, &jwt::sign(&expired)] {
+            let answer = refused.connect(token).await;
+            assert_eq!(answer, r#"44{"message":"TOKEN_INVALID"}"#);
+        }
+        let refused = trace.says(&["refused"]).await.remove(0);
+        assert_eq!(refused["reason"], "TOKEN_INVALID");
+        let why = refused["why"]
+            .as_str()
+            .expect("more than the client is told");
+        assert!(why.contains("expired"), "{why}");
+
+        // A client that polls, upgrades and leaves.
+        let polling = Polling::join(sockd.address(), &user, &session).await;
+        let sid = format!("&sid={}", polling.sid);
+        let mut upgraded = WebSocket::open_with(sockd.address(), &sid, &[]).await;
+        upgraded.send("2probe").await;
+        assert_eq!(upgraded.packet().await, "3probe");
+        upgraded.send("5").await;
+        let lines = trace.says(&["joined", "upgraded"]).await;
+        assert_eq!(lines[0]["transport"], "polling");
+        upgraded.send("41").await;
+        trace.says(&["left"]).await;
+
+        sockd
+            .post(
+                "/internal/kick",
+                &json!({ "userId": user, "reason": "BANNED" }),
+            )
+            .await;
+        let told = trace.says(&["dismissed", "ended", "logged_out"]).await;
+        assert_eq!(
+            (&told[0]["event"], &told[0]["reason"]),
+            (&json!("auth:logout"), &json!("BANNED"))
+        );
+        assert_eq!(
+            (&told[1]["why"], &told[1]["transport"]),
+            (&json!("dismissed"), &json!("websocket"))
+        );
+        assert_eq!(
+            (&told[2]["act"], &told[2]["disconnected"]),
+            (&json!("kick"), &json!(1))
+        );
+
+        drop(WebSocket::join(sockd.address(), &user, &session).await);
+        let lines = trace.says(&["joined", "ended"]).await;
+        assert_eq!(lines[1]["why"], "connection_lost");
+        // An event that nobody gets is told all the same.
+        loop {
+            sockd.emit(&user, "profile:update", &payload).await;
+            if trace.until("emitted").await["nodes"] == 0 {
+                break;
+            }
+        }
+
+        let never = [
+            "secret-payload",
+            &session,
+            &other,
+            jwt::SECRET,
+            INTERNAL_SECRET,
+            "eyJ",
+        ];
+        for secret in never {
+            assert!(!trace.text.contains(secret), "{secret}: {}", trace.text);
+        }
+        drop(trace);
+        runs(&sockd, 0.0).await;
+        let log = sockd.log().text();
+        assert!(
+            log.contains("a trace begins") && log.contains(r#"act="trace""#),
+            "{log}"
+        );
+        eventually(PATIENCE, "the line about its end", || async {
+            sockd.log().text().contains("a trace has ended")
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn all_nodes_take_part_and_stop_with_the_caller_or_its_node() {
+    let redis = Redis::start().await;
+    let mut first = Sockd::with_redis(&redis).await;
+    let second = Sockd::with_redis(&redis).await;
+    let (user, session) = (jwt::user(), jwt::session());
+    let mut trace = Trace::begin(&first, &user, "?payloads=true").await;
+    let peer = trace.until("peer").await;
+    assert_eq!(peer["traced"], "yes", "{peer}");
+
+    let mut socket = WebSocket::join(second.address(), &user, &session).await;
+    let joined = trace.until("joined").await;
+    assert_eq!(joined["node"], peer["peer"]);
+    first
+        .emit(&user, "profile:update", &json!({ "n": 1 }))
+        .await;
+    assert_eq!(socket.packet().await, r#"42["profile:update",{"n":1}]"#);
+    let event = trace.until("event").await;
+    assert_eq!(
+        (&event["node"], &event["payload"]),
+        (&peer["peer"], &json!({ "n": 1 }))
+    );
+    first.force_logout(&user, &jwt::session()).await;
+    is_dismissed(&mut socket).await;
+    trace.until("dismissed").await;
+    runs(&second, 1.0).await;
+
+    // A node that comes later takes part.
+    let third = Sockd::with_redis(&redis).await;
+    assert_eq!(trace.until("peer").await["traced"], "yes");
+    runs(&third, 1.0).await;
+
+    let hung_up = Instant::now();
+    drop(trace);
+    for sockd in [&first, &second, &third] {
+        runs(sockd, 0.0).await;
+    }
+    assert!(hung_up.elapsed() < PATIENCE / 2);
+
+    let _trace = Trace::begin(&first, &user, "").await;
+    runs(&second, 1.0).await;
+    first.kill().await;
+    for sockd in [&second, &third] {
+        runs(sockd, 0.0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_answer_is_named_and_the_trace_goes_on() {
+    let redis = Redis::start().await;
+    let [first, second] = [
+        Sockd::with_redis(&redis).await,
+        Sockd::with_redis(&redis).await,
+    ];
+    let (user, session) = (jwt::user(), jwt::session());
+    let mut trace = Trace::begin(&first, &user, "").await;
+    assert_eq!(trace.until("peer").await["traced"], "yes");
+    second.signal("STOP");
+    assert_eq!(trace.until("peer").await["traced"], "timed_out");
+    let _socket = WebSocket::join(first.address(), &user, &session).await;
+    trace.until("joined").await;
+    second.signal("CONT");
+    assert_eq!(trace.until("peer").await["traced"], "yes");
+}
+
+#[tokio::test]
+async fn without_redis_it_says_why_nobody_gets_in() {
+    let mut redis = Redis::start().await;
+    let sockd = Sockd::with_redis(&redis).await;
+    let user = jwt::user();
+    let mut trace = Trace::begin(&sockd, &user, "").await;
+    redis.kill();
+    sockd.is_not_ready(PATIENCE, &[]).await;
+    assert_eq!(trace.until("bus").await["ready"], false);
+    assert!(
+        WebSocket::try_join(sockd.address(), &user, &jwt::session())
+            .await
+            .is_err()
+    );
+    let lines = trace.says(&["session_unknown", "refused"]).await;
+    let why = lines[0]["why"].as_str().expect("text");
+    assert!(why.contains("Redis"), "{why}");
+    assert_eq!(lines[1]["reason"], "AUTH_UNAVAILABLE");
+}
+
+#[tokio::test]
+async fn a_slow_reader_loses_lines_which_are_counted_and_holds_nobody_up() {
+    const LARGE: usize = 900_000;
+    let sockd = Sockd::start().await;
+    let (user, session) = (jwt::user(), jwt::session());
+    let mut slow = RawConnection::open(sockd.address()).await;
+    let request = format!(
+        "GET /internal/users/{user}/trace?payloads=true HTTP/1.1\r\nHost: x\r\n\
+         Authorization: Bearer {INTERNAL_SECRET}\r\n\r\n"
+    );
+    slow.send(request).await;
+    runs(&sockd, 1.0).await;
+    let mut socket = WebSocket::join(sockd.address(), &user, &session).await;
+    let payload = json!("x".repeat(LARGE));
+    let before = sockd.resident_kib();
+    for _ in 0..40 {
+        sockd.emit(&user, "profile:update", &payload).await;
+        assert!(socket.packet().await.len() > LARGE);
+    }
+    let grown = sockd.resident_kib().saturating_sub(before);
+    assert!(grown < 40 * 1_024, "{grown} KiB");
+    within(
+        PATIENCE,
+        "a line about what is missing",
+        slow.expect(br#""what":"dropped","lines":"#),
+    )
+    .await;
+    drop(slow);
+    runs(&sockd, 0.0).await;
+}
+
+#[tokio::test]
+async fn a_drain_ends_it_and_does_not_wait_for_its_caller() {
+    let mut sockd = Sockd::start().await;
+    let mut trace = Trace::begin(&sockd, &jwt::user(), "").await;
+    let began = Instant::now();
+    assert_eq!(sockd.drain().await, Some(0));
+    assert!(began.elapsed() < Duration::from_secs(9));
+    assert_eq!(trace.until("over").await["why"], "draining");
+    assert_eq!(trace.next().await, None);
+}
+
+#[tokio::test]
+async fn traces_are_bounded_and_bad_ids_refused() {
+    let sockd = Sockd::start().await;
+    let user = jwt::user();
+    let mut traces = Vec::new();
+    for _ in 0..8 {
+        traces.push(Trace::begin(&sockd, &user, "").await);
+    }
+    let path = format!("/internal/users/{user}/trace");
+    let refused = sockd.get(&path).await;
+    assert_eq!(refused.status(), 503);
+    let body = refused.text().await.expect("a body");
+    assert_eq!(body, r#"{"ok":false,"error":"TOO_MANY_TRACES"}"#);
+    // All of them see the same.
+    let _socket = WebSocket::join(sockd.address(), &user, &jwt::session()).await;
+    for trace in &mut traces {
+        trace.until("joined").await;
+    }
+    traces.pop();
+    runs(&sockd, 7.0).await;
+    traces.push(Trace::begin(&sockd, &user, "").await);
+    let bad = sockd.get("/internal/users/nobody/trace").await;
+    assert_eq!(bad.status(), 400);
+}
