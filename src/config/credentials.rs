@@ -1,0 +1,157 @@
+//! Secrets, certificates and keys, which may be in files of their own.
+
+use std::{fs, io, path::PathBuf};
+
+use super::{
+    CommandTls, TlsFiles,
+    resolve::Resolver,
+    setting::{Key, Optional},
+    table::internal,
+};
+use crate::secret::Secret;
+
+impl Resolver<'_> {
+    pub(super) fn internal_secrets(&mut self) -> Vec<Secret> {
+        self.secrets(
+            (&internal::secret, &internal::secret_file),
+            (
+                &internal::previous_secrets,
+                &internal::previous_secret_files,
+            ),
+        )
+    }
+
+    /// Reports a secret that is neither given nor in a file.
+    pub(super) fn require(&mut self, secret: &Key, file: &Key) {
+        if !self.settings.is_given(secret) && !self.settings.is_given(file) {
+            self.missing(secret, file);
+        }
+    }
+
+    /// Returns the secret and those that it replaces, each given or in a file.
+    pub(super) fn secrets(
+        &mut self,
+        (secret, file): (&Optional<Secret>, &Optional<String>),
+        (previous, files): (&Optional<Vec<Secret>>, &Optional<Vec<String>>),
+    ) -> Vec<Secret> {
+        let found = self.secret(secret, file);
+        let previous = self.settings.get(previous).unwrap_or_else(|| {
+            let paths = self.settings.get(files).unwrap_or_default();
+            let remedy = "create it or take it off the list";
+            let secrets = paths
+                .iter()
+                .filter_map(|path| self.secret_in(&files.key, path, remedy));
+            secrets.collect()
+        });
+        found.into_iter().chain(previous).collect()
+    }
+
+    /// Returns the secret, or the one in the file.
+    pub(super) fn secret(
+        &mut self,
+        secret: &Optional<Secret>,
+        file: &Optional<String>,
+    ) -> Option<Secret> {
+        self.settings.get(secret).or_else(|| {
+            let remedy = format!("create it or set {}", secret.key.familiar_variable());
+            self.secret_in(&file.key, &self.settings.get(file)?, &remedy)
+        })
+    }
+
+    /// Returns the paths of a certificate and its key, of which neither is of use alone.
+    pub(super) fn identity(
+        &mut self,
+        certificate: &Optional<String>,
+        key: &Optional<String>,
+    ) -> Option<(PathBuf, PathBuf)> {
+        for (given, other) in [(certificate, key), (key, certificate)] {
+            if !self.settings.is_given(&other.key) {
+                let found = format_args!("{} is missing", other.key.path);
+                self.blame(&given.key, found, "give both or none");
+            }
+        }
+        let certificate = self.path(certificate);
+        certificate.zip(self.path(key))
+    }
+
+    pub(super) fn tls(
+        &mut self,
+        section: &'static str,
+        (certificate, key): (&Optional<String>, &Optional<String>),
+        client_authority: Option<&Optional<String>>,
+    ) -> Option<TlsFiles> {
+        let identity = self.identity(certificate, key);
+        if let Some(authority) = client_authority.filter(|_| identity.is_none()) {
+            let remedy = format_args!("set {}", certificate.key.path);
+            self.blame(&authority.key, "has no effect without TLS", remedy);
+        }
+        let client_authority = client_authority.and_then(|file| self.path(file));
+        let (certificate, key) = identity?;
+        Some(TlsFiles {
+            section,
+            certificate,
+            key,
+            client_authority,
+        })
+    }
+
+    /// How commands speak TLS.
+    pub(super) fn command_tls(&mut self) -> CommandTls {
+        CommandTls {
+            authorities: self.path(&internal::command_ca_file),
+            identity: self.identity(&internal::command_cert_file, &internal::command_key_file),
+        }
+    }
+
+    /// Returns the absolute path of a file that must exist, such as a certificate.
+    pub(super) fn path(&mut self, file: &Optional<String>) -> Option<PathBuf> {
+        let text = self.settings.get(file)?;
+        let path = self.settings.base(&file.key).join(&text);
+        if let Err(error) = fs::File::open(&path) {
+            self.blame_file(&file.key, &text, &error, "create it or leave the key out");
+        }
+        Some(path)
+    }
+
+    fn secret_in(&mut self, file: &Key, path: &str, remedy: &str) -> Option<Secret> {
+        match fs::read_to_string(self.settings.base(file).join(path)) {
+            Ok(text) => {
+                if let Some(secret) = Secret::of_file(text) {
+                    return Some(secret);
+                }
+                let found = format_args!("{path:?} is empty");
+                self.blame(file, found, "write the secret into it");
+            }
+            Err(error) => self.blame_file(file, path, &error, remedy),
+        }
+        None
+    }
+
+    fn blame_file(&mut self, key: &Key, path: &str, error: &io::Error, remedy: &str) {
+        if error.kind() == io::ErrorKind::NotFound {
+            return self.blame(key, format_args!("{path:?} not found"), remedy);
+        }
+        let found = format_args!("{path:?} cannot be read: {error}");
+        self.blame(key, found, "make it a text that sockd may read");
+    }
+
+    fn missing(&mut self, secret: &Key, file: &Key) {
+        let names = secret.familiar.iter().copied();
+        let blank = names.filter(|name| self.settings.blank.contains(*name));
+        let blank = match blank.collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => none,
+            names => format!(" ({names} is set but empty)"),
+        };
+        let variables = match secret.familiar {
+            [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+            _ => secret.familiar_variable(),
+        };
+        let file = file.path;
+        let remedy = format_args!(
+            "set {variables}, for example to what `openssl rand -hex 32` prints, or {file} to a file \
+             that holds it",
+        );
+        let found = format_args!("not set{blank}");
+        self.problems.add(secret.path, found, remedy);
+    }
+}
