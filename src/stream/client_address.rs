@@ -86,8 +86,11 @@ impl ForwardedHeader {
 /// proxy, such as a quote that does not close, cannot change how that part is read.
 fn rsplit(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut is_quoted = false;
+    let mut toggles = false;
     text.rsplit(move |byte| {
-        is_quoted ^= *byte == b'"';
+        // A quote behind an odd number of backslashes is escaped.
+        toggles = *byte == b'"' || (toggles && *byte == b'\\');
+        is_quoted ^= toggles;
         *byte == separator && !is_quoted
     })
 }
@@ -245,6 +248,18 @@ mod tests {
                 &["for=8.8.8.8", "for=198.51.100.1", "for=10.0.0.2"],
                 "198.51.100.1",
             ),
+            // A proxy that passes on what the client sent, with quotes in it.
+            (
+                &[r#"for=198.51.100.1;host="\",for=9.9.9.9;x=\"""#],
+                "198.51.100.1",
+            ),
+            (
+                &[r#"for=198.51.100.1;host="\";for=9.9.9.9;x=\"""#],
+                "198.51.100.1",
+            ),
+            (&[r#"for=198.51.100.1;host="\"""#], "198.51.100.1"),
+            (&[r#"for=198.51.100.1;host="a\\";by=_b"#], "198.51.100.1"),
+            (&[r#"\", for=198.51.100.1"#], "198.51.100.1"),
             // Quotes of the client that do not close.
             (&["for=\", for=198.51.100.1"], "198.51.100.1"),
             (&["for=\"", "for=198.51.100.1"], "198.51.100.1"),
