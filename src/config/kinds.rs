@@ -4,7 +4,7 @@ use std::{fmt::Display, net::IpAddr, time::Duration};
 
 use bytesize::ByteSize;
 use clap::ValueEnum;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -296,7 +296,22 @@ fn network(text: &str) -> Option<IpNet> {
         return Some(address.to_canonical().into());
     }
     let network: IpNet = text.parse().ok()?;
-    (network.trunc() == network).then_some(network)
+    (network.trunc() == network).then(|| canonical(network))
+}
+
+/// Turns a network of IPv4 that is written as one of IPv6, such as `::ffff:10.0.0.0/104`, into one of IPv4,
+/// since that is how clients' addresses are compared.
+fn canonical(network: IpNet) -> IpNet {
+    const MAPPED: u8 = 96;
+    let IpNet::V6(v6) = network else {
+        return network;
+    };
+    let address = v6.addr().to_ipv4_mapped();
+    let length = v6.prefix_len().checked_sub(MAPPED);
+    let v4 = address
+        .zip(length)
+        .map(|(address, length)| Ipv4Net::new(address, length));
+    v4.and_then(Result::ok).map_or(network, IpNet::V4)
 }
 
 fn origin(text: &str) -> Option<String> {

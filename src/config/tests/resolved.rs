@@ -102,8 +102,12 @@ fn trusted_proxies_are_addresses_and_networks() {
             texts.join(" ")
         })
     };
-    let found = trusted("127.0.0.1, ::1,10.0.0.0/8,2001:db8::/32,::ffff:192.0.2.1");
-    let expected = "127.0.0.1/32 ::1/128 10.0.0.0/8 2001:db8::/32 192.0.2.1/32";
+    let found = trusted("127.0.0.1, ::1,10.0.0.0/8,2001:db8::/32");
+    let expected = "127.0.0.1/32 ::1/128 10.0.0.0/8 2001:db8::/32";
+    assert_eq!(found.expect("all can be read"), expected);
+    // Clients are compared by their IPv4 addresses, however the network is written.
+    let found = trusted("::ffff:192.0.2.1,::ffff:10.0.0.0/104,::ffff:0:0/96,::/80");
+    let expected = "192.0.2.1/32 10.0.0.0/8 0.0.0.0/0 ::/80";
     assert_eq!(found.expect("all can be read"), expected);
     for bad in [
         "10.0.0.1/8",
