@@ -53,9 +53,14 @@ impl AddressRate {
         if paid_until.is_empty() {
             *paid_until = vec![0; (ROWS as usize) << BITS];
         }
+        let furthest = now + step * burst as u64;
+        for cell in cells.clone() {
+            // What was paid for under a lower rate must not outlast a reload that raises it.
+            paid_until[cell] = paid_until[cell].min(furthest);
+        }
         let lowest = cells.clone().map(|cell| paid_until[cell]).min();
         let paid = lowest.unwrap_or_default().max(now) + step;
-        let has_room = paid <= now + step * burst as u64;
+        let has_room = paid <= furthest;
         if has_room {
             for cell in cells {
                 paid_until[cell] = paid_until[cell].max(paid);
@@ -102,6 +107,22 @@ mod tests {
         assert_eq!(passed(&rate, "2001:db8:0:1::1", 0), 6);
         assert_eq!(passed(&rate, "2001:db8:0:1:ffff::2", 0), 0);
         assert_eq!(passed(&rate, "2001:db8:0:2::1", 0), 6);
+    }
+
+    #[test]
+    fn a_limit_that_is_raised_holds_at_once() {
+        let rate = AddressRate::default();
+        let ip = "192.0.2.1".parse().unwrap();
+        let passed = |millis, per_second, burst| {
+            let now = Duration::from_millis(millis);
+            let has_room = |_: &_| rate.has_room(ip, now, per_second, burst);
+            (0..1_000).filter(has_room).count()
+        };
+        assert_eq!(passed(0, 1, 100), 100);
+        assert_eq!(passed(10, 100, 100), 0);
+        assert_eq!(passed(20, 100, 100), 1);
+        assert_eq!(passed(520, 100, 100), 50);
+        assert_eq!(passed(530, 100, 101), 2);
     }
 
     #[test]
