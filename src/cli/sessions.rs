@@ -218,7 +218,10 @@ impl Listing {
         let rows: Vec<_> = rows.into_iter().take(left).collect();
         self.left -= rows.len() as u64;
         match &mut self.table {
-            Some(table) => table.print(&rows, &mut self.results)?,
+            Some(table) => {
+                let rows: Vec<_> = rows.iter().map(Row::new).collect();
+                table.print(&rows, &mut self.results)?;
+            }
             None => {
                 for row in &rows {
                     self.results.json(row)?;
@@ -245,21 +248,42 @@ struct Table {
     widths: Option<(usize, usize)>,
 }
 
+/// A row of a table. Anything may stand in Redis, control sequences for the terminal too.
+struct Row {
+    user: String,
+    session: String,
+    expiry: String,
+    online: usize,
+}
+
+impl Row {
+    fn new(row: &SessionRow) -> Self {
+        let session = row.session_id.as_deref();
+        let expiry = row.expires_in_seconds;
+        Self {
+            user: output::visible(&row.user_id),
+            session: session.map_or_else(|| "?".to_owned(), output::visible),
+            expiry: expiry.map_or_else(|| "never".to_owned(), output::span),
+            online: row.online,
+        }
+    }
+}
+
 impl Table {
-    const UNKNOWN: &'static str = "?";
     const EXPIRY_WIDTH: usize = 10;
 
-    fn print(&mut self, rows: &[SessionRow], results: &mut Results) -> Result<(), Failure> {
+    fn print(&mut self, rows: &[Row], results: &mut Results) -> Result<(), Failure> {
         if rows.is_empty() {
             return Ok(());
         }
-        let widest = |of: fn(&SessionRow) -> &str| {
-            rows.iter()
-                .map(|row| of(row).chars().count())
-                .max()
-                .unwrap_or_default()
+        let widest = |of: fn(&Row) -> &str| {
+            let lengths = rows.iter().map(|row| of(row).chars().count());
+            lengths.max().unwrap_or_default()
         };
-        let widths = (widest(|row| &row.user_id).max(4), widest(session).max(7));
+        let widths = (
+            widest(|row| &row.user).max(4),
+            widest(|row| &row.session).max(7),
+        );
         let (user, session_width) = match self.widths {
             Some(widths) => widths,
             None => {
@@ -269,13 +293,11 @@ impl Table {
             }
         };
         for row in rows {
-            let expiry = row
-                .expires_in_seconds
-                .map_or_else(|| "never".to_owned(), output::span);
             results.line(format_args!(
-                "{:user$}  {:session_width$}  {expiry:width$}  {}",
-                row.user_id,
-                session(row),
+                "{:user$}  {:session_width$}  {:width$}  {}",
+                row.user,
+                row.session,
+                row.expiry,
                 row.online,
                 width = Self::EXPIRY_WIDTH,
             ))?;
@@ -305,8 +327,4 @@ impl Table {
         ))?;
         Ok(())
     }
-}
-
-fn session(row: &SessionRow) -> &str {
-    row.session_id.as_deref().unwrap_or(Table::UNKNOWN)
 }

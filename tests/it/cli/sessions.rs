@@ -139,6 +139,28 @@ async fn thousands_of_keys_are_listed_including_malformed_ones() {
 }
 
 #[tokio::test]
+async fn keys_and_values_cannot_send_control_sequences_to_the_terminal() {
+    let redis = Redis::start().await;
+    let mut connection = redis.connection();
+    for (user, value) in [
+        ("plain", r#""\u001b[2Jsession""#),
+        ("\u{1b}]0;user\u{7}", r#""s""#),
+        ("two\nlines", r#""s""#),
+    ] {
+        let set = redis::cmd("SET").arg(key(user)).arg(value).to_owned();
+        let () = set.query(&mut connection).expect("SET works");
+    }
+    let shell = shell(&redis);
+    let table = shell.run(&LS).await.ok();
+    assert_eq!(table.lines().count(), 4, "{table:?}");
+    let is_control = |c: char| c.is_control() && c != '\n';
+    assert!(!table.contains(is_control), "{table:?}");
+    let json = shell.run(&[&LS[..], &["--json"]].concat()).await.ok();
+    assert_eq!(rows(&json)["two\nlines"]["sessionId"], json!("s"));
+    assert!(!json.contains(is_control), "{json:?}");
+}
+
+#[tokio::test]
 async fn sessions_in_memory_are_listed_by_their_node() {
     let sockd = Sockd::start().await;
     let (user, session) = (jwt::user(), jwt::session());
