@@ -3,8 +3,6 @@
 
 use std::fmt::Display;
 
-use tracing::field::display;
-
 use crate::{id::UserId, wire::LogoutReason};
 
 /// The target of these lines, by which a filter or a collector finds them.
@@ -30,20 +28,21 @@ pub enum Done {
     Removed(bool),
 }
 
-/// Logs what a caller did to a user, or failed to do.
+/// Logs what a caller did to a user, or failed to do. Texts are in quotes, so that no reason looks like
+/// further fields.
 pub fn audit(act: Act<'_>, user: &UserId, result: Result<Done, &impl Display>) {
     let (act, reason, invalidates_session) = match act {
         Act::ForceLogout => ("force-logout", None, None),
         Act::Kick {
             reason,
             invalidates_session,
-        } => ("kick", Some(display(reason)), Some(invalidates_session)),
+        } => ("kick", Some(reason.as_str()), Some(invalidates_session)),
         Act::RemoveSession => ("remove-session", None, None),
     };
     let (disconnected, removed, error) = match result {
         Ok(Done::Disconnected(count)) => (Some(count), None, None),
         Ok(Done::Removed(removed)) => (None, Some(removed), None),
-        Err(error) => (None, None, Some(display(error))),
+        Err(error) => (None, None, Some(error.to_string())),
     };
     tracing::info!(
         target: AUDIT,

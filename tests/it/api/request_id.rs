@@ -56,10 +56,11 @@ async fn an_id_is_taken_returned_and_in_the_log() {
         sockd.log().text().contains(&line)
     })
     .await;
-    let kick = json!({ "userId": user, "reason": "BANNED" });
+    let reason = r#"BANNED disconnected=9 act="emit"#;
+    let kick = json!({ "userId": user, "reason": reason });
     post(&sockd, "/internal/kick", &kick, Some("kick-1")).await;
     let line = format!(
-        r#"request{{id="kick-1"}}: audit act="kick" user={user} reason=BANNED invalidates_session=false disconnected=0"#
+        r#"request{{id="kick-1"}}: audit act="kick" user={user} reason={reason:?} invalidates_session=false disconnected=0"#
     );
     eventually(PATIENCE, "the audit line", async || {
         sockd.log().text().contains(&line)
