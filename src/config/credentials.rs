@@ -1,6 +1,12 @@
 //! Secrets, certificates and keys, which may be in files of their own.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use bytesize::ByteSize;
 
 use super::{
     CommandTls, TlsFiles,
@@ -9,6 +15,9 @@ use super::{
     table::internal,
 };
 use crate::secret::Secret;
+
+/// The longest file with a secret or a key, in bytes; another file was probably meant.
+const MAX_SECRET_FILE: u64 = 64 * 1_024;
 
 impl Resolver<'_> {
     pub(super) fn internal_secrets(&mut self) -> Vec<Secret> {
@@ -114,7 +123,7 @@ impl Resolver<'_> {
     }
 
     fn secret_in(&mut self, file: &Key, path: &str, remedy: &str) -> Option<Secret> {
-        match fs::read_to_string(self.settings.base(file).join(path)) {
+        match read_secret(&self.settings.base(file).join(path)) {
             Ok(text) => {
                 if let Some(secret) = Secret::of_file(text) {
                     return Some(secret);
@@ -154,4 +163,17 @@ impl Resolver<'_> {
         let found = format_args!("not set{blank}");
         self.problems.add(secret.path, found, remedy);
     }
+}
+
+fn read_secret(path: &Path) -> io::Result<String> {
+    // At its full size at once, as growing would leave copies of the secret in memory.
+    let mut bytes = Vec::with_capacity(MAX_SECRET_FILE as usize + 1);
+    let file = fs::File::open(path)?;
+    file.take(MAX_SECRET_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_SECRET_FILE {
+        let text = format!("it has more than {}", ByteSize(MAX_SECRET_FILE));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }

@@ -1,8 +1,9 @@
 //! Reads the configuration again, on SIGHUP and for `sockd reload`, and swaps what it can.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::{signal::unix::Signal, sync::mpsc, task::spawn_blocking};
+use anyhow::anyhow;
+use tokio::{signal::unix::Signal, sync::mpsc, task::spawn_blocking, time::timeout};
 
 use super::systemd;
 use crate::{
@@ -14,6 +15,10 @@ use crate::{
     tls::{self, Certificates},
     wire::ReloadAnswer,
 };
+
+/// How long the files may take to be read. A pipe that nobody writes into, or a disk that does not answer,
+/// must not hold up later reloads, their callers and the drain.
+const READ_LIMIT: Duration = Duration::from_secs(5);
 
 pub(super) struct Reloader {
     sources: Sources,
@@ -80,7 +85,7 @@ impl Reloader {
         let sources = self.sources.clone();
         let current = self.current.clone();
         let certificates = self.certificates.clone();
-        let read = spawn_blocking(move || {
+        let reading = spawn_blocking(move || {
             let (loaded, next) = read(&sources, &current)?;
             let files = certificates.iter().map(|certificates| certificates.read());
             let files: Result<Vec<_>, _> = files.collect();
@@ -90,8 +95,12 @@ impl Reloader {
                 files.map_err(|error| mistakes(Problem::from(error).into()))?,
             ))
         });
-        let read = read.await;
-        let read = read.unwrap_or_else(|panic| Err(mistake(panic)));
+        let read = match timeout(READ_LIMIT, reading).await {
+            Ok(read) => read.unwrap_or_else(|panic| Err(mistake(panic))),
+            Err(_) => Err(mistake(anyhow!(
+                "the configuration was not read within {READ_LIMIT:?}; see that its files, also those of secrets, are no pipes and that their disks answer"
+            ))),
+        };
         let done = read.and_then(|(loaded, next, files)| self.apply(loaded, next, files));
         if !self.lifecycle.is_draining() {
             systemd::ready();

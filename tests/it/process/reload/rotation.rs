@@ -95,6 +95,31 @@ async fn the_node_is_asked_whatever_mistakes_the_file_has() {
     assert!(json.stdout.contains("did you mean limits.handshakes?"));
 }
 
+/// Such as a pipe, which a process substitution leaves behind.
+#[tokio::test]
+async fn a_file_that_cannot_be_read_now_does_not_hold_up_later_reloads() {
+    let node = Node::start_apart("").await;
+    let apart = format!("{LISTEN}internal.previous_secret_files = [\"old\"]\n");
+    node.write(&settings(jwt::SECRET, INTERNAL_SECRET, &apart));
+    node.there("mkfifo old").await.ok();
+    node.sockd.signal("HUP");
+    node.log_has("the configuration was not read within 5s")
+        .await;
+    node.there("rm old && head -c 70000 /dev/zero > old")
+        .await
+        .ok();
+    let stderr = node.there("sockd reload").await.fails(2);
+    assert!(
+        stderr.contains("\"old\" cannot be read: it has more than 64.0 KiB"),
+        "{stderr}"
+    );
+    node.there("printf old-secret-old-secret-old-secret > old")
+        .await
+        .ok();
+    let told = node.there("sockd reload").await.ok();
+    assert!(told.contains("internal.previous_secret_files"), "{told}");
+}
+
 /// Then it lists what it sees itself.
 #[tokio::test]
 async fn a_node_that_mistakes_hide_is_not_asked() {
