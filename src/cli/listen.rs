@@ -25,8 +25,7 @@ use self::{
 use super::{
     Context,
     failure::{Exit, Failure},
-    output::{self, Results},
-    random,
+    output, random,
     target::Target,
 };
 use crate::lifecycle::Signals;
@@ -109,7 +108,6 @@ pub(super) async fn run(args: ListenArgs, context: &Context) -> Result<(), Failu
         args: &args,
         identity,
         dialer,
-        results: Results::default(),
         socket: None,
         events: 0,
         has_joined: false,
@@ -143,7 +141,6 @@ struct Listener<'a> {
     args: &'a ListenArgs,
     identity: Identity,
     dialer: Dialer,
-    results: Results,
     socket: Option<Socket>,
     events: u64,
     has_joined: bool,
@@ -187,13 +184,12 @@ impl Listener<'_> {
                 Ok(event) => event,
                 Err(error) => return Ok(Some(error)),
             };
-            if self.args.json {
-                self.results.json(&Line::from(&event))?;
+            let line = if self.args.json {
+                output::json(&Line::from(&event))?
             } else {
-                self.results.line(text(&event))?;
-            }
-            // An event is shown as soon as it is there.
-            self.results.flush()?;
+                text(&event)
+            };
+            output::print(line).await?;
             self.events += 1;
             if self
                 .args

@@ -11,6 +11,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use thiserror::Error;
+use tokio::task::spawn_blocking;
 
 use super::failure::Failure;
 use crate::{
@@ -117,6 +118,28 @@ pub(super) fn result(
         results.line(text)?;
     }
     results.finish()
+}
+
+/// Prints a line on another thread, so that a signal ends the command also while nobody reads stdout.
+///
+/// # Errors
+/// Writing to stdout failed.
+pub(super) async fn print(line: String) -> Result<(), OutputError> {
+    let print = move || {
+        let mut results = Results::default();
+        results.line(line)?;
+        results.finish()
+    };
+    let printed = spawn_blocking(print).await;
+    printed.unwrap_or_else(|error| Err(OutputError::Failed(error.into())))
+}
+
+/// A result as JSON, on one line.
+///
+/// # Errors
+/// As for [`print`].
+pub(super) fn json(value: &impl Serialize) -> Result<String, OutputError> {
+    serde_json::to_string(value).map_err(|error| OutputError::Failed(error.into()))
 }
 
 /// Prints a note to stderr.

@@ -17,7 +17,7 @@ use self::{frame::frame, rates::Rates};
 use super::{
     Context,
     failure::{Exit, Failure},
-    output::Results,
+    output::{self, Results},
     target::Target,
 };
 use crate::{
@@ -103,7 +103,7 @@ async fn watch(args: &StatusArgs, client: &Client, first: StatusAnswer) -> Resul
     let mut before = None;
     let mut now = Ok(first);
     loop {
-        show(args, &now, before.as_ref())?;
+        output::print(text(args, &now, before.as_ref())?).await?;
         before = now.ok();
         tick.tick().await;
         // A node that restarts is there again soon.
@@ -111,30 +111,28 @@ async fn watch(args: &StatusArgs, client: &Client, first: StatusAnswer) -> Resul
     }
 }
 
-fn show(
+/// What is shown at a moment of the watch.
+fn text(
     args: &StatusArgs,
     now: &Result<StatusAnswer, ClientError>,
     before: Option<&StatusAnswer>,
-) -> Result<(), Failure> {
-    let mut results = Results::default();
+) -> Result<String, Failure> {
     let status = now.as_ref().map(|now| Status::new(now, before));
-    match (args.json, status) {
-        (true, Ok(status)) => results.json(&status)?,
-        (true, Err(error)) => results.json(&Unknown {
+    Ok(match (args.json, status) {
+        (true, Ok(status)) => output::json(&status)?,
+        (true, Err(error)) => output::json(&Unknown {
             at: now_text(),
             error: error.to_string(),
         })?,
         (false, status) => {
             let text = status.map_or_else(ToString::to_string, |status| frame(&status));
             if stdout().is_terminal() {
-                results.line(format_args!("{CLEAR}{}  {text}", now_text()))?;
+                format!("{CLEAR}{}  {text}", now_text())
             } else {
-                results.line(format_args!("{}\n{text}\n", now_text()))?;
+                format!("{}\n{text}\n", now_text())
             }
         }
-    }
-    results.finish()?;
-    Ok(())
+    })
 }
 
 /// What is printed.

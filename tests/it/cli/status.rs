@@ -1,5 +1,7 @@
 //! `sockd status`: how a node is, or all nodes.
 
+use std::{fs, io, thread};
+
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -141,4 +143,29 @@ async fn it_is_watched_through_a_restart_until_ctrl_c_or_a_closed_pipe() {
 
     let text = shell.run_unread(&watch[..2]).await;
     assert_eq!((text.code, text.stderr.as_str()), (Some(0), ""));
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_the_watch_although_nobody_reads_it() {
+    let sockd = Sockd::start().await;
+    let (reader, writer) = io::pipe().expect("a pipe");
+    let mut filler = writer.try_clone().expect("another end");
+    // It is full soon, and stays so until its other end is closed.
+    thread::spawn(move || io::copy(&mut io::repeat(b' '), &mut filler));
+    let shell = Shell::at(&sockd);
+    let child = shell.spawn_into(&["status", "--watch", "--json"], writer);
+    let pid = child.id().expect("it runs");
+    eventually(PATIENCE, "the handler of Ctrl-C", async || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let mut caught = status
+            .lines()
+            .filter_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.next().expect("a mask").trim();
+        u64::from_str_radix(caught, 16).expect("a number") & (1 << 1) != 0
+    })
+    .await;
+    process::signal(pid, "INT");
+    let done = finished(child).await;
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
+    drop(reader);
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::PipeWriter,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -93,9 +94,14 @@ impl Shell {
     pub async fn run_unread(&self, arguments: &[&str]) -> Done {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
+        finished(self.spawn_into(arguments, writer)).await
+    }
+
+    /// Starts `sockd` with this stdout.
+    pub fn spawn_into(&self, arguments: &[&str], stdout: PipeWriter) -> Child {
         let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_sockd")));
-        command.args(arguments).stdout(writer);
-        finished(command.spawn().expect("the built binary starts")).await
+        command.args(arguments).stdout(stdout);
+        command.spawn().expect("the built binary starts")
     }
 
     /// Runs a line of `sh`, in which `sockd` is the built binary.
