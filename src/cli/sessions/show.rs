@@ -64,7 +64,7 @@ fn show(answer: &UserAnswer, results: &mut Results) -> Result<(), Failure> {
     let count: usize = answer.nodes.iter().filter_map(|node| node.sockets).sum();
     let sockets = output::sockets(count as u64);
     let truncated = if answer.truncated {
-        format!("; the newest {} of them:", answer.sockets.len())
+        format!("; {} of them:", answer.sockets.len())
     } else {
         String::new()
     };
