@@ -42,6 +42,7 @@ impl Grants {
                 let said = said(error);
                 format!("{}; {}", said.trim_end_matches('.'), refusal.remedy(self))
             }
+            None if error.is_timeout() => "Redis did not answer in time".to_owned(),
             None => said(error),
         }
     }
@@ -277,7 +278,22 @@ pub fn escape_glob(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
+
+    #[test]
+    fn silence_is_told_in_words_of_its_own() {
+        let grants = Grants {
+            user: "default".to_owned(),
+            keys: String::new(),
+            channels: String::new(),
+            in_cluster: false,
+        };
+        let silence = io::Error::from(io::ErrorKind::TimedOut);
+        let told = grants.explain(&silence.into());
+        assert_eq!(told, "Redis did not answer in time");
+    }
 
     #[test]
     fn refusals_are_known_in_the_words_of_every_version() {
