@@ -7,12 +7,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 use tokio::time::sleep;
 
-use super::{
-    Context,
-    failure::Failure,
-    output::{self, Results},
-    target::Target,
-};
+use super::{Context, failure::Failure, output, target::Target};
 use crate::{client::Lines, id::UserId, lifecycle::Signals};
 
 #[derive(Debug, Args)]
@@ -74,15 +69,14 @@ pub(super) async fn run(args: TraceArgs, context: &Context) -> Result<(), Failur
 
 /// Prints lines until there are no more.
 async fn follow(mut lines: Lines, as_json: bool) -> Result<(), Failure> {
-    let mut results = Results::default();
     while let Some(line) = lines.next().await? {
-        if as_json {
+        let line = if as_json {
             // Whatever else a node sends is one line and no control sequence.
-            results.line(output::visible(&line))?;
+            output::visible(&line)
         } else {
-            results.line(text(&line))?;
-        }
-        results.flush()?;
+            text(&line)
+        };
+        output::print(line).await?;
     }
     Err(anyhow!("the node has ended the trace; it may be shutting down, ask another").into())
 }

@@ -146,26 +146,35 @@ async fn it_is_watched_through_a_restart_until_ctrl_c_or_a_closed_pipe() {
 }
 
 #[tokio::test]
-async fn ctrl_c_ends_the_watch_although_nobody_reads_it() {
+async fn ctrl_c_ends_what_watches_although_nobody_reads_it() {
     let sockd = Sockd::start().await;
-    let (reader, writer) = io::pipe().expect("a pipe");
-    let mut filler = writer.try_clone().expect("another end");
-    // It is full soon, and stays so until its other end is closed.
-    thread::spawn(move || io::copy(&mut io::repeat(b' '), &mut filler));
-    let shell = Shell::at(&sockd);
-    let child = shell.spawn_into(&["status", "--watch", "--json"], writer);
-    let pid = child.id().expect("it runs");
-    eventually(PATIENCE, "the handler of Ctrl-C", async || {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-        let mut caught = status
-            .lines()
-            .filter_map(|line| line.strip_prefix("SigCgt:"));
-        let caught = caught.next().expect("a mask").trim();
-        u64::from_str_radix(caught, 16).expect("a number") & (1 << 1) != 0
-    })
-    .await;
-    process::signal(pid, "INT");
-    let done = finished(child).await;
-    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
-    drop(reader);
+    let (shell, user) = (Shell::at(&sockd), jwt::user());
+    for command in [
+        &["status", "--watch", "--json"][..],
+        &["trace", &user, "--json"],
+    ] {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let mut filler = writer.try_clone().expect("another end");
+        // It is full soon, and stays so until its other end is closed.
+        thread::spawn(move || io::copy(&mut io::repeat(b' '), &mut filler));
+        let child = shell.spawn_into(command, writer);
+        let pid = child.id().expect("it runs");
+        eventually(PATIENCE, "the handler of Ctrl-C", async || {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+            let mut caught = status
+                .lines()
+                .filter_map(|line| line.strip_prefix("SigCgt:"));
+            let caught = caught.next().expect("a mask").trim();
+            u64::from_str_radix(caught, 16).expect("a number") & (1 << 1) != 0
+        })
+        .await;
+        process::signal(pid, "INT");
+        let done = finished(child).await;
+        assert_eq!(
+            (done.code, done.stderr.as_str()),
+            (Some(0), ""),
+            "{command:?}"
+        );
+        drop(reader);
+    }
 }
