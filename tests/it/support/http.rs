@@ -104,6 +104,21 @@ impl RawConnection {
         .await;
     }
 
+    /// Reads on until these bytes are among what has come, in large pieces.
+    pub async fn read_past(&mut self, wanted: &[u8]) {
+        within(PATIENCE, "the bytes", async {
+            let mut bytes = Vec::with_capacity(1 << 20);
+            while !bytes.windows(wanted.len()).any(|found| found == wanted) {
+                // They may have come in part.
+                let kept = bytes.len().min(wanted.len());
+                bytes.drain(..bytes.len() - kept);
+                let read = self.stream.read_buf(&mut bytes).await;
+                assert!(read.is_ok_and(|count| count > 0), "the connection is open");
+            }
+        })
+        .await;
+    }
+
     /// Everything until the server hangs up.
     pub async fn read_to_end(&mut self, limit: Duration) -> String {
         let mut bytes = Vec::new();
