@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
@@ -103,7 +103,7 @@ async fn clients_are_served(proxy: Proxy, mut nodes: [Sockd; 2]) {
     for (number, node) in nodes.iter().enumerate() {
         node.emit(&user, "profile:update", &json!(number)).await;
         for (id, ..) in CLIENTS {
-            assert_eq!(event(&mut driver, id).await, json!([number]), "{id}");
+            assert_eq!(driver.event(id).await, json!([number]), "{id}");
         }
     }
     sockd_knows_where_a_client_is(&mut driver, &proxy, &nodes).await;
@@ -125,7 +125,7 @@ async fn clients_are_served(proxy: Proxy, mut nodes: [Sockd; 2]) {
     let other = &nodes[1 - going];
     other.emit(&user, "profile:update", &json!("back")).await;
     for (id, ..) in CLIENTS {
-        assert_eq!(event(&mut driver, id).await, json!(["back"]), "{id}");
+        assert_eq!(driver.event(id).await, json!(["back"]), "{id}");
     }
     let told = other.force_logout(&user, &jwt::session()).await;
     assert_eq!(told, CLIENTS.len() as u64);
@@ -178,18 +178,6 @@ async fn inside_is_closed(proxy: &Proxy) {
     }
     let url = format!("http://localhost:{}/socket.io/", proxy.plain);
     assert_eq!(status(url).await, 308);
-}
-
-/// The arguments of the next event, whenever the upgrade is told.
-async fn event(driver: &mut Driver, id: &str) -> Value {
-    loop {
-        let report = driver.next(id).await;
-        if report["on"] == "event" {
-            let arguments = report["args"].as_str().expect("JSON");
-            return serde_json::from_str(arguments).expect("JSON");
-        }
-        assert_eq!(report["on"], "upgrade", "{id}: {report}");
-    }
 }
 
 async fn nodes(redis: &Redis, settings: &[(&str, &str)]) -> [Sockd; 2] {

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_rustls::{
@@ -89,20 +89,6 @@ async fn failures(sockd: &Sockd, listener: &str, why: &str) -> f64 {
         .await
 }
 
-async fn event(driver: &mut Driver, id: &str) -> Value {
-    loop {
-        let report = driver.next(id).await;
-        if report["on"] == "event" {
-            let arguments = report["args"].as_str().expect("JSON");
-            return serde_json::from_str(arguments).expect("JSON");
-        }
-        assert!(
-            report["on"] == "upgrade" || report["on"] == "connect",
-            "{id}: {report}"
-        );
-    }
-}
-
 #[tokio::test]
 async fn stock_clients_are_served_over_tls() {
     let mut sockd = builder().start_in(folder()).await;
@@ -132,7 +118,7 @@ async fn stock_clients_are_served_over_tls() {
     for payload in [json!(1), json!("x".repeat(900_000)), json!(2)] {
         sockd.emit(&user, "profile:update", &payload).await;
         for (id, ..) in &clients {
-            assert_eq!(event(&mut driver, id).await, json!([payload]), "{id}");
+            assert_eq!(driver.event(id).await, json!([payload]), "{id}");
         }
     }
     // A client sends more than a record.
@@ -142,7 +128,7 @@ async fn stock_clients_are_served_over_tls() {
     }
     sockd.emit(&user, "profile:update", &json!(3)).await;
     for (id, ..) in &clients {
-        assert_eq!(event(&mut driver, id).await, json!([3]), "{id}");
+        assert_eq!(driver.event(id).await, json!([3]), "{id}");
     }
     let (other, session) = (jwt::user(), jwt::session());
     let options = json!({
@@ -158,7 +144,7 @@ async fn stock_clients_are_served_over_tls() {
     assert_eq!(sockd.force_logout(&user, &jwt::session()).await, 4);
     for (id, ..) in &clients {
         assert_eq!(
-            event(&mut driver, id).await,
+            driver.event(id).await,
             json!([{ "reason": "SESSION_REPLACED" }])
         );
         let report = driver.next(id).await;

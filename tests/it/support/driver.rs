@@ -98,6 +98,21 @@ impl Driver {
         writeln!(commands, "{command}").expect("the driver reads");
     }
 
+    /// The arguments of a client's next event, whenever its connect and upgrade are told.
+    pub async fn event(&mut self, id: &str) -> Value {
+        loop {
+            let report = self.next(id).await;
+            if report["on"] == "event" {
+                let arguments = report["args"].as_str().expect("JSON");
+                return serde_json::from_str(arguments).expect("JSON");
+            }
+            assert!(
+                report["on"] == "upgrade" || report["on"] == "connect",
+                "{id}: {report}"
+            );
+        }
+    }
+
     /// The next that a client reports, whatever others say meanwhile.
     pub async fn next(&mut self, id: &str) -> Value {
         loop {
