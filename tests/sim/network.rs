@@ -190,11 +190,13 @@ impl Network {
                 inner.worked.insert(link, now);
             }
             for way in inner.ways(id, direction) {
-                way.stalled = Some(until);
+                // A stall that ends sooner does not end this one.
+                way.stalled = way.stalled.max(Some(until));
             }
         }
         if which == Which::Both {
-            inner.stalled.insert(node, until);
+            let stalled = inner.stalled.entry(node).or_insert(until);
+            *stalled = until.max(*stalled);
         }
     }
 
