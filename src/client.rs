@@ -22,7 +22,12 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use self::address::Address;
-pub use self::{error::ClientError, lines::Lines, tls::Tls, way::Way};
+pub use self::{
+    error::ClientError,
+    lines::Lines,
+    tls::{Tls, is_tls_error},
+    way::Way,
+};
 use crate::{
     id::{EventName, SessionId, UserId},
     secret::Secret,
@@ -333,7 +338,7 @@ impl Client {
         let (url, source) = (self.url().to_owned(), source.without_url());
         if unix_path(&url).is_some() && is_permission_denied(&source) {
             ClientError::NotAllowed { url, source }
-        } else if is_of_tls(&source) {
+        } else if is_tls_error(&source) {
             ClientError::Untrusted { url, source }
         } else if source.is_connect() {
             ClientError::Unreachable { url, source }
@@ -370,23 +375,6 @@ struct ErrorBody {
 fn printable(code: &str) -> String {
     let visible = code.chars().filter(char::is_ascii_graphic);
     visible.take(64).collect()
-}
-
-/// Whether there is no TLS connection. A node refuses the certificate of a command only once that has
-/// sent its request, but before it looks at it.
-fn is_of_tls(error: &reqwest::Error) -> bool {
-    let mut source: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = source {
-        if error.is::<rustls::Error>() {
-            return true;
-        }
-        // The source of an I/O error is that of the error in it.
-        source = match error.downcast_ref::<io::Error>().map(io::Error::get_ref) {
-            Some(Some(inner)) => Some(inner),
-            _ => error.source(),
-        };
-    }
-    false
 }
 
 /// Whether the system forbids this user to connect.

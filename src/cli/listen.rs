@@ -272,6 +272,7 @@ impl From<SocketError> for Failure {
         let exit = match &error {
             SocketError::Url(_) => Exit::Usage,
             SocketError::Unreachable { .. }
+            | SocketError::Untrusted { .. }
             | SocketError::TimedOut { .. }
             | SocketError::Overloaded { .. }
             | SocketError::Lost(_)

@@ -17,7 +17,7 @@ use tungstenite::{
 
 use super::packet::{Event, Packet};
 use crate::{
-    client::{Tls, Way},
+    client::{Tls, Way, is_tls_error},
     secret::Secret,
 };
 
@@ -42,6 +42,14 @@ pub(super) enum SocketError {
     Setup(#[source] reqwest::Error),
     #[error("no answer from {url}; start sockd there, or give another address with --url")]
     Unreachable {
+        url: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    #[error(
+        "no TLS connection with {url}; name its authority in internal.command_ca_file, or a host that its certificate is for with --url"
+    )]
+    Untrusted {
         url: String,
         #[source]
         source: reqwest::Error,
@@ -73,6 +81,7 @@ impl SocketError {
     pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::Unreachable { .. }
+            | Self::Untrusted { .. }
             | Self::TimedOut { .. }
             | Self::Overloaded { .. }
             | Self::Lost(_)
@@ -166,9 +175,13 @@ impl Dialer {
 
     /// Opens a WebSocket (RFC 6455, 4.1) by the HTTP client, which knows TLS and proxies.
     async fn open(&self) -> Result<WebSocketStream<Upgraded>, SocketError> {
-        let unreachable = |source: reqwest::Error| SocketError::Unreachable {
-            url: self.shown.clone(),
-            source: source.without_url(),
+        let unreachable = |source: reqwest::Error| {
+            let (url, source) = (self.shown.clone(), source.without_url());
+            if is_tls_error(&source) {
+                SocketError::Untrusted { url, source }
+            } else {
+                SocketError::Unreachable { url, source }
+            }
         };
         let key = generate_key();
         let request = self

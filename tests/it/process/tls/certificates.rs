@@ -224,6 +224,29 @@ async fn callers_have_to_show_a_certificate_where_that_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_listener_that_does_not_trust_the_server_is_told_the_remedy() {
+    let sockd = builder().start_in(folder()).await;
+    let url = format!("https://localhost:{}", sockd.address().port());
+    let plain = Sockd::start().await;
+    let not_tls = format!("https://localhost:{}", plain.address().port());
+    for url in [url, not_tls] {
+        let command = [
+            "listen",
+            &jwt::user(),
+            "--new-session",
+            "--once",
+            "--url",
+            &url,
+        ];
+        let shell = Shell::at(&sockd).env("JWT_SECRET", jwt::SECRET);
+        let done = shell.run(&command).await;
+        assert_eq!(done.code, Some(3), "{done:?}");
+        let expected = format!("no TLS connection with {url}; name its authority in");
+        assert!(done.stderr.contains(&expected), "{done:?}");
+    }
+}
+
+#[tokio::test]
 async fn files_that_cannot_be_used_are_named_with_the_remedy() {
     let key = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
     let certificate = "SOCKD_SERVER__TLS_CERT_FILE";
