@@ -16,6 +16,7 @@ pub struct ChannelNames {
     nodes: String,
     all: String,
     canaries: String,
+    nobody: String,
 }
 
 impl ChannelNames {
@@ -35,6 +36,7 @@ impl ChannelNames {
             nodes: format!("{prefix}@node:"),
             all: format!("{prefix}@nodes"),
             canaries: format!("{prefix}@canary:"),
+            nobody: nobody_key(key_prefix),
         }
     }
 
@@ -60,10 +62,21 @@ impl ChannelNames {
         &self.all
     }
 
+    /// The [key](nobody_key) to try writes on.
+    pub fn nobody(&self) -> &str {
+        &self.nobody
+    }
+
     /// A channel that only this node hears; each number falls into another slot of a Cluster.
     pub fn canary(&self, node: impl Display, number: u32) -> String {
         format!("{}{{{number}}}:{node}", self.canaries)
     }
+}
+
+/// A key under the prefix that belongs to no user, as ids have no control characters. It is never there,
+/// so that a write to it changes nothing, but is refused like one to a real key.
+pub fn nobody_key(key_prefix: &str) -> String {
+    format!("{key_prefix}\u{1}check")
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::{
     metrics::{Histogram, REDIS_COMMAND_DURATION},
     redis::{
         Connection, Link,
+        names::nobody_key,
         refusal::{Grants, Refusal},
     },
     wire::Publication,
@@ -21,8 +22,6 @@ static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("clai
 static REPLACE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("replace.lua")));
 static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("renew.lua")));
 
-/// A key under the prefix that belongs to no user: ids have no control characters.
-const NOBODY: &str = "\u{1}check";
 /// The error code of Redis for a key that holds something other than text.
 const WRONG_TYPE: &str = "WRONGTYPE";
 /// How often a claim is retried when the key changes between two of its steps.
@@ -264,7 +263,7 @@ impl RedisSessions {
     /// On a missing key each of these changes nothing, but is refused like on a real one.
     pub(super) async fn check(&self) -> Result<(), SessionError> {
         let mut connection = self.writable().await?;
-        let key = format!("{}{NOBODY}", self.key_prefix);
+        let key = nobody_key(&self.key_prefix);
         let expiry = SetExpiry::EX(self.ttl.as_secs());
         let only_if_there = SetOptions::default().conditional_set(ExistenceCheck::XX);
         let () = ::redis::pipe()

@@ -209,6 +209,49 @@ fn a_kick_that_goes_to_a_demoted_master_is_not_answered_200() {
     assert!(is_refused, "no kick met the demoted master");
 }
 
+/// The old master knows that it is a replica, but passes on messages; two of the nodes have not seen it yet.
+#[test]
+fn an_event_that_goes_to_a_demoted_master_does_not_reach_a_session_that_was_replaced() {
+    let client = Step::Connect {
+        user: 0,
+        session: 0,
+        node: 0,
+        faithful: false,
+    };
+    let (lag, unaware) = (Duration::ZERO, Duration::from_millis(900));
+    let login = Step::LogIn {
+        user: 0,
+        session: 1,
+        node: 2,
+        patience: None,
+    };
+    let event = Step::Emit {
+        user: 0,
+        node: 1,
+        patience: None,
+    };
+    let mut steps = vec![
+        (500, client),
+        (2_000, Step::Fault(Fault::Split { lag, unaware })),
+        (2_001, Step::Fault(Fault::Cut(2, Which::Both))),
+        (2_920, login),
+    ];
+    steps.extend((2_930..3_200).step_by(9).map(|at| (at, event.clone())));
+    let plan = Plan {
+        nodes: 3,
+        ttl: LONG_TTL,
+        steps,
+    };
+    let mut refused = 0;
+    for seed in 0..10 {
+        let outcome = run(seed, &plan);
+        tell(&outcome);
+        let refusals = outcome.lines.iter();
+        refused += refusals.filter(|line| line.ends_with(": 503")).count();
+    }
+    assert!(refused > 0, "no event met the demoted master");
+}
+
 /// Hellos return over the link, but nothing that the node asks over it reaches Redis.
 #[test]
 fn a_client_gets_in_although_the_subscriber_link_takes_no_subscriptions() {

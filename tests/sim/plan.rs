@@ -179,6 +179,11 @@ impl Chooser<'_> {
             let at = self.rng.u64(500..ACTION - 2_000);
             let node = self.node();
             let fault = self.fault(node);
+            if let Fault::Split { unaware, .. } = fault
+                && self.rng.bool()
+            {
+                self.login_behind_the_old_master(at, unaware);
+            }
             self.steps.push((at, Step::Fault(fault)));
             // Trouble seldom comes alone: what one node misses, another is late to make up for.
             if self.rng.bool() {
@@ -230,6 +235,31 @@ impl Chooser<'_> {
                 };
                 self.steps.push((at + self.rng.u64(0..100), step));
             }
+        }
+    }
+
+    /// One node has found the new master, and events go through others.
+    fn login_behind_the_old_master(&mut self, at: u64, unaware: Duration) {
+        let node = self.node();
+        self.steps
+            .push((at + 1, Step::Fault(Fault::Cut(node, Which::Both))));
+        let mut at = at + unaware.as_millis() as u64 + self.rng.u64(0..500);
+        let user = self.rng.usize(0..self.users);
+        let login = Step::LogIn {
+            user,
+            session: self.next_session(user),
+            node,
+            patience: None,
+        };
+        self.steps.push((at, login));
+        for _ in 0..4 {
+            at += self.rng.u64(0..80);
+            let event = Step::Emit {
+                user,
+                node: self.node(),
+                patience: None,
+            };
+            self.steps.push((at, event));
         }
     }
 

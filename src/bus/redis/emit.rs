@@ -3,8 +3,10 @@
 use std::{
     future::{Future, poll_fn},
     pin::pin,
+    sync::LazyLock,
 };
 
+use redis::{RedisResult, Script};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{
@@ -14,8 +16,11 @@ use super::{
 use crate::{
     bus::{BusUnavailable, Listener, Reach},
     id::UserId,
+    redis::{Connection, refusal::Refusal},
     wire::{Event, Sequence},
 };
+
+static PUBLISH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("publish.lua")));
 
 /// An event whose caller waits; without it the state need not keep what it would be told.
 struct Emitting<'a> {
@@ -38,7 +43,7 @@ impl RedisBus {
             self.feed_over_link(|state| state.emit(user, event, due.into_std(), now()));
         let mut emitting = match begun {
             Begun::Done(outcome) => return outcome,
-            Begun::Publish(seq) | Begun::Wait(seq) => Emitting {
+            Begun::Publish { seq, .. } | Begun::Wait(seq) => Emitting {
                 bus: self,
                 seq,
                 is_done: false,
@@ -46,17 +51,28 @@ impl RedisBus {
         };
         let seq = emitting.seq;
         let publish = async {
-            let is_published = matches!(begun, Begun::Publish(_));
-            let Some(mut connection) = connection.filter(|_| is_published) else {
+            let (Some(mut connection), Begun::Publish { to_master, .. }) = (connection, begun)
+            else {
                 return;
             };
-            let message = self.own_events.encode(seq, event);
+            let (channel, message) = (self.names.user(user), self.own_events.encode(seq, event));
             let timer = self.meters.publish.start_timer();
-            let published = connection.publish(self.names.user(user), message).await;
+            let published = if to_master {
+                let published = self.publish_to_master(&mut connection, &channel, &message);
+                published.await
+            } else {
+                connection.publish(&channel, &message).await
+            };
             drop(timer);
             let published = match published {
-                Ok(receivers) => Published::Received(receivers),
+                Ok(nodes) => Published::Received {
+                    nodes,
+                    from_master: to_master,
+                },
                 Err(error) if error.is_timeout() => Published::Unanswered,
+                Err(error) if Refusal::of(&error) == Some(Refusal::ReadOnly) => {
+                    Published::Misplaced
+                }
                 Err(error) => Published::Failed(self.grants.explain(&error)),
             };
             self.feed(|state| state.published(seq, published, now()));
@@ -71,6 +87,27 @@ impl RedisBus {
         .await;
         emitting.is_done = true;
         outcome
+    }
+
+    /// Publishes a message by the script, which a replica refuses. Not by way of [`Script`]: it would load a script
+    /// that is missing, and let later events overtake this one meanwhile.
+    async fn publish_to_master(
+        &self,
+        connection: &mut Connection,
+        channel: &str,
+        message: &[u8],
+    ) -> RedisResult<usize> {
+        let mut publish = redis::cmd("EVALSHA");
+        publish.arg(PUBLISH.get_hash()).arg(1);
+        publish.arg(self.names.nobody()).arg(channel).arg(message);
+        publish.query_async(connection).await
+    }
+
+    /// Loads the script, and tries whether it can be used.
+    async fn load_script(&self, connection: &mut Connection) -> RedisResult<()> {
+        let nobody = self.names.nobody();
+        let loaded: RedisResult<usize> = PUBLISH.key(nobody).invoke_async(connection).await;
+        loaded.map(drop)
     }
 
     /// Sees to late events until dropped. One task serves all users, so that many events share one
@@ -106,10 +143,20 @@ impl RedisBus {
         }
     }
 
-    /// Finds out for events that nobody received whether they went to a master, until dropped.
+    /// Sees that masters can prove themselves, and finds out for events that nobody received whether they
+    /// went to one, until dropped.
     pub(super) async fn check_roles(&self) {
         loop {
             self.role.notified().await;
+            // A replica of a Cluster refuses to publish anyway.
+            while let (Some(mut connection), Some(link)) = self.feed_over_link(State::begin_loading)
+                && !connection.is_cluster()
+            {
+                let loaded = timeout(ECHO_LIMIT, self.load_script(&mut connection)).await;
+                if loaded.is_ok_and(|loaded| loaded.is_ok()) {
+                    self.feed(|state| state.script_loaded(link));
+                }
+            }
             while let (Some(mut connection), Some(link)) =
                 self.feed_over_link(State::begin_role_check)
             {

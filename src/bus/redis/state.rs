@@ -45,6 +45,7 @@
 //! | received by nobody, not awaited | any | as above once the server is proven a master; unavailable from a replica |
 //! | refused, or not answered in time | over the bus | done, number of nodes unknown |
 //! | refused, or not answered in time | late, or nobody here | done if it is alone, else unavailable |
+//! | refused by a replica | late, or nobody here | unavailable; looks for the master |
 //!
 //! # Messages
 //!
@@ -61,14 +62,17 @@
 //!
 //! # Proof of a master
 //!
-//! Only Redis itself can say that it has become a replica. One question serves all events that nobody has
-//! received and that were published before it, over the connection on which they were.
+//! Only Redis itself can say that it has become a replica, and it passes on messages all the same. So an event
+//! is published [in a way that a replica refuses](proof), unless one that began a moment ago was not refused.
+//! For the events between these that nobody has received the server is asked what it is: one question serves
+//! all that were published before it, over the connection on which they were.
 
 mod canary;
 mod channels;
 mod emits;
 mod lanes;
 mod peers;
+mod proof;
 mod questions;
 
 use std::{
@@ -77,7 +81,7 @@ use std::{
 };
 
 use self::{
-    canary::Canary, channels::Channels, emits::Emits, lanes::Lanes, peers::Peers,
+    canary::Canary, channels::Channels, emits::Emits, lanes::Lanes, peers::Peers, proof::Proof,
     questions::Questions,
 };
 pub(super) use self::{
@@ -121,6 +125,7 @@ pub(super) struct State {
     channels: Channels,
     lanes: Lanes,
     emits: Emits,
+    proof: Proof,
     questions: Questions,
     peers: Peers,
     canary: Canary,
@@ -154,7 +159,7 @@ pub(super) enum Action {
     SayHello,
     /// Call [`State::expire`] and [`State::take_looks`], and again at [`State::next_deadline`].
     TendLate,
-    /// [`State::begin_role_check`] has something to find out.
+    /// [`State::begin_loading`] or [`State::begin_role_check`] has something to do.
     CheckRole,
     /// The command connection leads to a replica, or may do so.
     FindMaster,
@@ -199,6 +204,7 @@ impl State {
             channels: Channels::default(),
             lanes: Lanes::default(),
             emits: Emits::default(),
+            proof: Proof::default(),
             questions: Questions::default(),
             peers: Peers::default(),
             canary: Canary::default(),
@@ -212,6 +218,9 @@ impl State {
         if command.is_demoted {
             // Who was there to hear a hello on a replica says nothing of those at the master.
             self.peers.doubt_alone();
+        }
+        if command.is_connected && self.proof.sees(command.number) {
+            self.actions.push(Action::CheckRole);
         }
         self.command = command;
     }

@@ -10,6 +10,9 @@ use crate::{
     story::session_of,
 };
 
+/// How long a node goes on to rely on a master that has become a replica.
+const PROOF_LIFE: Duration = Duration::from_millis(10);
+
 impl World {
     pub(super) fn break_something(self: &Arc<Self>, fault: Fault) {
         self.story.say("fault", format_args!("{fault:?}"));
@@ -76,7 +79,7 @@ impl World {
             }
             Fault::Split { lag, unaware } => {
                 network.fail_over(lag);
-                self.lose_data(unaware);
+                self.lose_data(unaware + PROOF_LIFE);
                 self.after(unaware, "the old redis is a replica", |world| {
                     world.network.demote();
                 });

@@ -98,6 +98,7 @@ impl State {
             self.actions.push(Action::Tell(News::PeerSilent { node }));
         }
         self.canary.lost = 0;
+        self.retry_proof();
         if self.phase != Phase::Live {
             return;
         }

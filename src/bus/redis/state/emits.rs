@@ -21,7 +21,11 @@ type Outcome = Result<Reach, BusUnavailable>;
 pub(in crate::bus::redis) enum Begun {
     /// Publish the event under this number, report that as [`State::published`], and wait for the
     /// outcome.
-    Publish(Sequence),
+    Publish {
+        seq: Sequence,
+        /// Let a replica refuse it.
+        to_master: bool,
+    },
     /// Wait for the outcome: it is delivered without the bus.
     Wait(Sequence),
     Done(Outcome),
@@ -30,8 +34,13 @@ pub(in crate::bus::redis) enum Begun {
 /// What has become of a PUBLISH.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::bus::redis) enum Published {
-    /// So many subscribers received it.
-    Received(usize),
+    /// So many nodes received it; whether the server proved to be a master.
+    Received {
+        nodes: usize,
+        from_master: bool,
+    },
+    /// The server is a replica, and refused it.
+    Misplaced,
     /// Redis, or the connection, failed with this explanation.
     Failed(String),
     Unanswered,
@@ -54,6 +63,7 @@ struct Emit {
     user: UserId,
     /// The number of the command connection that it goes over.
     link: u64,
+    began: Instant,
     way: Way,
     publication: Publication,
     /// Set on delivery here: whether it came over the bus.
@@ -142,6 +152,7 @@ impl State {
         let emit = Emit {
             user: user.clone(),
             link: number,
+            began: now,
             way,
             publication,
             over_bus: None,
@@ -159,7 +170,8 @@ impl State {
         if index == 0 {
             self.actions.push(Action::TendLate);
         }
-        Begun::Publish(seq)
+        let to_master = self.proof.is_due(now);
+        Begun::Publish { seq, to_master }
     }
 
     /// The PUBLISH of an event has ended.
@@ -174,33 +186,48 @@ impl State {
         };
         // The caller looks for the outcome itself, after this.
         emit.waiting = None;
+        match published {
+            Published::Received {
+                from_master: true, ..
+            } => self.proof.came(emit.link, emit.began),
+            // It may be the script that is gone.
+            Published::Failed(_) if self.proof.is_doubted(emit.link) => {
+                self.actions.push(Action::CheckRole);
+            }
+            _ => {}
+        }
         // What comes after the deadline has been judged there.
         if emit.publication != Publication::Sent {
             return;
         }
         // A subscription that was not given up is gone, and those of other nodes may be, too.
-        let is_deaf = published == Published::Received(0)
+        let is_deaf = matches!(published, Published::Received { nodes: 0, .. })
             && emit.way == Way::Bus
             && (self.phase != Phase::Live || self.lanes.awaits(&emit.user, seq));
         emit.publication = match published {
-            Published::Received(_) if is_deaf => Publication::Failed,
+            Published::Received { .. } if is_deaf => Publication::Failed,
             // The user is offline, or connected where another server was promoted.
-            Published::Received(0) if emit.way != Way::Bus => {
+            Published::Received {
+                nodes: 0,
+                from_master: false,
+            } if emit.way != Way::Bus => {
                 self.emits.unproven.push(seq);
                 self.actions.push(Action::CheckRole);
                 Publication::Unproven
             }
-            Published::Received(nodes) => Publication::Received(nodes),
+            Published::Received { nodes, .. } => Publication::Received(nodes),
+            Published::Misplaced => Publication::Misplaced,
             Published::Failed(_) | Published::Unanswered => Publication::Failed,
         };
-        if emit.publication == Publication::Failed {
+        if let Publication::Failed | Publication::Misplaced = emit.publication {
             let (user, link) = (emit.user.clone(), emit.link);
             match published {
                 Published::Failed(why) if link == self.command.number => {
                     self.doubt(NotReady::Refused(why));
                 }
                 Published::Unanswered => self.unanswered(link, now),
-                Published::Received(_) if link == self.command.number => {
+                Published::Misplaced => self.actions.push(Action::FindMaster),
+                Published::Received { .. } if link == self.command.number => {
                     self.condemn(NotReady::SubscriptionLost);
                     self.actions.push(Action::FindMaster);
                 }

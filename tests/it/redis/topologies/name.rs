@@ -249,3 +249,31 @@ async fn an_event_published_to_a_replica_without_subscribers_is_not_answered_200
         old.lead();
     }
 }
+
+#[tokio::test]
+async fn a_demoted_master_passes_on_no_events_although_no_node_has_noticed() {
+    let scene = Scene::start().await;
+    let [a, b] = scene.nodes();
+    let user = jwt::user();
+    let mut socket = WebSocket::join(b.address(), &user, &jwt::session()).await;
+    let is_taken = async |number| emit(a, &user, number).await == 200;
+    eventually(RECOVERY, "an event", async || is_taken(1).await).await;
+    while socket.packet().await != r#"42["profile:update",1]"# {}
+    // For so long docs/redis.md lets a node rely on what the server was.
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let new = scene.new.port.to_string();
+    scene.old.run(&["REPLICAOF", "127.0.0.1", &new]);
+    assert_eq!(emit(a, &user, 2).await, 503);
+    scene.old.lead();
+    for node in [a, b] {
+        node.is_ready(RECOVERY).await;
+    }
+    eventually(RECOVERY, "a later event", async || is_taken(3).await).await;
+    loop {
+        let packet = socket.packet().await;
+        assert_ne!(packet, r#"42["profile:update",2]"#);
+        if packet == r#"42["profile:update",3]"# {
+            break;
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! How events of this node end.
 
+mod proof;
 mod received_by_nobody;
 
 use std::task::Poll;
@@ -35,7 +36,7 @@ impl Scene {
 
     fn publishes(&mut self, to: &str) -> Sequence {
         match self.begins(to) {
-            Begun::Publish(seq) => seq,
+            Begun::Publish { seq, .. } => seq,
             begun => panic!("{begun:?}"),
         }
     }
@@ -80,6 +81,13 @@ impl Scene {
     }
 }
 
+fn received(nodes: usize) -> Published {
+    Published::Received {
+        nodes,
+        from_master: false,
+    }
+}
+
 fn failed() -> Published {
     Published::Failed("full".to_owned())
 }
@@ -91,7 +99,7 @@ fn an_event_is_done_once_it_is_published_and_back_and_delivered() {
         let seq = scene.publishes("u");
         assert_eq!(scene.outcome(seq), None);
         if publishes_first {
-            scene.published(seq, Published::Received(3));
+            scene.published(seq, received(3));
             assert_eq!(scene.outcome(seq), None);
         }
         assert!(scene.returns(seq));
@@ -102,7 +110,7 @@ fn an_event_is_done_once_it_is_published_and_back_and_delivered() {
             assert_eq!(scene.does(), ["Wake"]);
         } else {
             assert_eq!(scene.outcome(seq), None);
-            scene.published(seq, Published::Received(3));
+            scene.published(seq, received(3));
             assert!(scene.does().is_empty(), "the caller is awake");
         }
         assert_eq!(scene.outcome(seq), Some(reached(3)));
@@ -115,7 +123,7 @@ fn an_event_that_does_not_come_back_is_delivered_late_and_makes_the_node_doubt()
     let mut scene = Scene::ready();
     let seq = scene.publishes("u");
     scene.does();
-    scene.published(seq, Published::Received(1));
+    scene.published(seq, received(1));
     assert!(
         scene
             .passes(ECHO_LIMIT - Duration::from_millis(1))
@@ -145,7 +153,7 @@ fn the_deadline_is_that_of_the_publish_too() {
     assert_eq!(scene.begins("v"), Begun::Done(reached(0)));
     // Until it takes a hello.
     scene.state.hello_taken();
-    assert!(matches!(scene.begins("v"), Begun::Publish(_)));
+    assert!(matches!(scene.begins("v"), Begun::Publish { .. }));
 }
 
 #[test]
@@ -154,7 +162,7 @@ fn an_answer_after_the_deadline_changes_nothing() {
     scene.has_peer();
     let seq = scene.publishes("v");
     scene.passes(ECHO_LIMIT);
-    scene.published(seq, Published::Received(1));
+    scene.published(seq, received(1));
     assert_eq!(scene.outcome(seq), Some(UNAVAILABLE));
 }
 
@@ -267,8 +275,8 @@ fn a_node_that_is_not_ready_publishes_and_delivers_without_the_bus() {
             scene.state.doubt(NotReady::EventLost);
         }
         let (here, elsewhere) = (scene.publishes("w"), scene.publishes("v"));
-        scene.published(here, Published::Received(1));
-        scene.published(elsewhere, Published::Received(1));
+        scene.published(here, received(1));
+        scene.published(elsewhere, received(1));
         assert_eq!(scene.outcome(here), None);
         assert_eq!(scene.passes(Duration::ZERO), [here]);
         assert_eq!(scene.outcome(here), Some(outcome));
@@ -280,7 +288,7 @@ fn a_node_that_is_not_ready_publishes_and_delivers_without_the_bus() {
 fn a_lost_connection_delivers_the_events_that_were_on_it() {
     let mut scene = Scene::ready();
     let seq = scene.publishes("u");
-    scene.published(seq, Published::Received(2));
+    scene.published(seq, received(2));
     scene.state.lost(lost(), scene.now);
     assert_eq!(scene.passes(Duration::ZERO), [seq]);
     assert_eq!(scene.outcome(seq), Some(reached(2)));
@@ -290,7 +298,7 @@ fn a_lost_connection_delivers_the_events_that_were_on_it() {
 fn an_unsubscribed_channel_delivers_the_events_that_were_on_it() {
     let mut scene = Scene::ready();
     let seq = scene.publishes("u");
-    scene.published(seq, Published::Received(1));
+    scene.published(seq, received(1));
     scene.state.unsubscribe(&user("u"));
     scene.does();
     let changes = scene.state.take_changes(10, scene.now);
@@ -341,7 +349,7 @@ fn events_that_are_done_in_time_wake_nobody_who_awaits_deadlines() {
         let seq = scene.publishes("u");
         let expected: &[&str] = if turn == 0 { &["TendLate"] } else { &[] };
         assert_eq!(scene.does(), expected);
-        scene.published(seq, Published::Received(1));
+        scene.published(seq, received(1));
         scene.returns(seq);
         scene.delivers();
         assert_eq!(scene.outcome(seq), Some(reached(1)));

@@ -10,7 +10,7 @@ fn an_event_that_nobody_received_although_this_node_is_subscribed_may_be_missed_
             scene.has_peer();
         }
         let seq = scene.publishes("u");
-        scene.published(seq, Published::Received(0));
+        scene.published(seq, received(0));
         assert_eq!(scene.state.check(), Err(NotReady::SubscriptionLost));
         let why = scene.state.take_condemned();
         assert_eq!(why, Some(NotReady::SubscriptionLost));
@@ -26,7 +26,7 @@ fn an_event_that_nobody_received_after_the_subscriber_connection_was_lost_is_not
     scene.has_peer();
     let seq = scene.publishes("u");
     scene.state.lost(lost(), scene.now);
-    scene.published(seq, Published::Received(0));
+    scene.published(seq, received(0));
     assert_eq!(scene.passes(Duration::ZERO), [seq]);
     assert_eq!(scene.outcome(seq), Some(UNAVAILABLE));
     assert_eq!(
@@ -43,7 +43,7 @@ fn an_event_that_nobody_received_as_the_user_has_left_is_done() {
     let seq = scene.publishes("u");
     scene.state.unsubscribe(&user("u"));
     scene.state.take_changes(10, scene.now);
-    scene.published(seq, Published::Received(0));
+    scene.published(seq, received(0));
     assert_eq!(scene.passes(Duration::ZERO), [seq]);
     assert_eq!(scene.outcome(seq), Some(reached(0)));
     assert_eq!(scene.state.take_condemned(), None);
@@ -56,7 +56,7 @@ fn an_event_for_users_elsewhere_is_done_once_it_is_received() {
     scene.subscribes("w");
     for to in ["v", "w"] {
         let seq = scene.publishes(to);
-        scene.published(seq, Published::Received(2));
+        scene.published(seq, received(2));
         assert_eq!(scene.outcome(seq), Some(reached(2)));
     }
     assert!(scene.is_done());
@@ -74,13 +74,13 @@ fn an_event_that_nobody_received_counts_once_its_server_is_proven_a_master() {
         let seqs = [scene.publishes("v"), scene.publishes("v")];
         scene.does();
         for seq in seqs {
-            scene.published(seq, Published::Received(0));
+            scene.published(seq, received(0));
         }
         assert_eq!(scene.does(), ["CheckRole", "CheckRole"]);
         assert_eq!(scene.state.begin_role_check(), Some(1));
         // Published after the question, so that its answer proves nothing.
         let later = scene.publishes("v");
-        scene.published(later, Published::Received(0));
+        scene.published(later, received(0));
         scene.does();
         scene.state.role_checked(1, is_replica);
         let wakes_and_more = scene.does();
@@ -102,13 +102,13 @@ fn a_master_at_another_connection_proves_nothing() {
     let mut scene = Scene::ready();
     scene.has_peer();
     let seq = scene.publishes("v");
-    scene.published(seq, Published::Received(0));
+    scene.published(seq, received(0));
     scene.state.sees(CommandLink { number: 2, ..LINK });
     assert_eq!(scene.state.begin_role_check(), Some(2));
     scene.state.role_checked(2, Some(false));
     assert_eq!(scene.outcome(seq), Some(UNAVAILABLE));
     let seq = scene.publishes("v");
-    scene.published(seq, Published::Received(0));
+    scene.published(seq, received(0));
     scene.state.sees(CommandLink { number: 2, ..AWAY });
     assert_eq!(scene.state.begin_role_check(), None);
     assert_eq!(scene.outcome(seq), Some(UNAVAILABLE));
@@ -119,7 +119,7 @@ fn an_event_whose_role_check_takes_too_long_is_unproven() {
     let mut scene = Scene::ready();
     scene.has_peer();
     let seq = scene.publishes("v");
-    scene.published(seq, Published::Received(0));
+    scene.published(seq, received(0));
     assert_eq!(scene.state.begin_role_check(), Some(1));
     scene.passes(ECHO_LIMIT);
     assert_eq!(scene.outcome(seq), Some(UNAVAILABLE));

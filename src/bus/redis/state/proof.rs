@@ -1,0 +1,102 @@
+//! Whether the server at the end of the command connection is a master, as far as events go.
+//!
+//! A replica accepts PUBLISH, but not the script that publishes an event as if it were a write. Whoever gets
+//! an event through by the script knows that the server was a master then.
+
+use std::time::{Duration, Instant};
+
+use super::{Action, State};
+
+/// How long a proof counts. It costs Redis a fifth more than a plain PUBLISH, so a busy node must not ask for
+/// it with each event; and whatever is sent to a server so soon after its demotion may still be passed on.
+pub(super) const LIFE: Duration = Duration::from_millis(10);
+
+#[derive(Debug, Default)]
+pub(super) struct Proof {
+    /// The number of the command connection.
+    link: u64,
+    script: Script,
+    /// When the newest event began that got through by the script.
+    newest: Option<Instant>,
+}
+
+/// Whether the server has the script.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Script {
+    #[default]
+    Wanted,
+    /// It is being loaded, or that has failed.
+    Requested,
+    Loaded,
+}
+
+impl Proof {
+    /// Which command connection is the present one; returns whether it is new.
+    pub(super) fn sees(&mut self, link: u64) -> bool {
+        let is_new = link != self.link;
+        if is_new {
+            *self = Self {
+                link,
+                ..Self::default()
+            };
+        }
+        is_new
+    }
+
+    /// Whether an event that begins now has to be published by the script.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        let is_fresh = self.newest.is_some_and(|at| now < at + LIFE);
+        self.script == Script::Loaded && !is_fresh
+    }
+
+    /// An event got through by the script that began at that time.
+    pub(super) fn came(&mut self, link: u64, began: Instant) {
+        if link == self.link {
+            self.newest = self.newest.max(Some(began));
+        }
+    }
+
+    /// Redis has refused an event; returns whether the script has to be loaded again.
+    pub(super) fn is_doubted(&mut self, link: u64) -> bool {
+        let is_loaded = link == self.link && self.script == Script::Loaded;
+        if is_loaded {
+            self.script = Script::Wanted;
+        }
+        is_loaded
+    }
+
+    /// Loading is tried again; returns whether that is necessary.
+    pub(super) fn retry(&mut self) -> bool {
+        let has_failed = self.script == Script::Requested;
+        if has_failed {
+            self.script = Script::Wanted;
+        }
+        has_failed
+    }
+}
+
+impl State {
+    /// Begins to load the script, if that is necessary; returns the number of the command connection, with
+    /// which [`Self::script_loaded`] must follow if it succeeds.
+    pub(in crate::bus::redis) fn begin_loading(&mut self) -> Option<u64> {
+        let is_wanted = self.proof.script == Script::Wanted && self.command.is_connected;
+        is_wanted.then(|| {
+            self.proof.script = Script::Requested;
+            self.proof.link
+        })
+    }
+
+    /// The server at the end of that command connection has the script, and lets this node run it.
+    pub(in crate::bus::redis) fn script_loaded(&mut self, link: u64) {
+        if link == self.proof.link {
+            self.proof.script = Script::Loaded;
+        }
+    }
+
+    /// Events depend on a proof again, should that have been impossible.
+    pub(super) fn retry_proof(&mut self) {
+        if self.proof.retry() {
+            self.actions.push(Action::CheckRole);
+        }
+    }
+}
