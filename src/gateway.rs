@@ -4,9 +4,9 @@
 //! In reading order: `request` parses what a request asks for; `packet` reads and writes packets;
 //! `connection` is one client, whatever its transport, with its `outbox`; `polling` and `websocket`
 //! carry packets for it, the latter as `frames` over a `raw_stream`; `entrance` answers CONNECT;
-//! `capacity`, `address_rate` and `open_files` limit the number of clients; `registry` finds connections, `ticker`
-//! runs their timers, `moving` closes them so that clients come back elsewhere, `access` logs their ends,
-//! and `engine` is what all of them share.
+//! `capacity` and `address_rate` limit the number of clients; `registry` finds connections, `ticker` runs
+//! their timers, `moving` closes them so that clients come back elsewhere, `access` logs their ends, and
+//! `engine` is what all of them share.
 
 mod access;
 mod address_rate;
@@ -19,7 +19,6 @@ mod frames;
 #[cfg(test)]
 mod fuzz;
 mod moving;
-mod open_files;
 mod outbox;
 mod packet;
 mod polling;
@@ -38,7 +37,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 
-pub use self::{capacity::Bare, open_files::OpenFiles};
+pub use self::capacity::Bare;
 use self::{
     capacity::{Limit, Place},
     connection::Connection,

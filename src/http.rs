@@ -8,6 +8,7 @@ mod error;
 mod host;
 mod internal;
 mod prefer;
+mod query;
 mod request_id;
 mod status;
 mod users;
@@ -58,7 +59,6 @@ use crate::{
 pub struct Api {
     router: Router,
     context: Arc<Context>,
-    carrier: Carrier,
     has_internal_routes: bool,
 }
 
@@ -78,6 +78,7 @@ struct Context {
     /// Whether the log has said that a scraper was refused.
     refused_metrics: Once,
     started: Instant,
+    carrier: Carrier,
     lifecycle: Lifecycle,
     dev: Option<Dev>,
 }
@@ -105,6 +106,7 @@ impl Api {
             partial: EMIT_DURATION.with_label_values(&["partial"]),
             refused_metrics: Once::new(),
             started: Instant::now(),
+            carrier: Carrier::new(config.internal.concurrency, lifecycle.clone()),
             lifecycle: lifecycle.clone(),
             dev,
         });
@@ -112,27 +114,19 @@ impl Api {
         let report = move || reporting.upgrade().map(|context| context.status());
         context.node.report_by(Box::new(report));
         let has_page = context.dev.is_some();
-        let carrier = Carrier::new(config.internal.concurrency, lifecycle.clone());
-        Self::with(context, carrier, true, has_page)
+        Self::with(context, true, has_page)
     }
 
     /// Splits it for two listeners, the clients' and the callers'. Clients keep the page of `--dev`;
     /// internal routes, health and metrics are only for callers.
     pub fn part(self) -> (Self, Self) {
-        let Self {
-            context, carrier, ..
-        } = self;
+        let Self { context, .. } = self;
         let has_page = context.dev.is_some();
-        let clients = Self::with(context.clone(), carrier.clone(), false, has_page);
-        (clients, Self::with(context, carrier, true, false))
+        let clients = Self::with(context.clone(), false, has_page);
+        (clients, Self::with(context, true, false))
     }
 
-    fn with(
-        context: Arc<Context>,
-        carrier: Carrier,
-        has_internal_routes: bool,
-        has_page: bool,
-    ) -> Self {
+    fn with(context: Arc<Context>, has_internal_routes: bool, has_page: bool) -> Self {
         let mut router = Router::new();
         if has_internal_routes {
             router = router
@@ -151,7 +145,6 @@ impl Api {
         Self {
             router,
             context,
-            carrier,
             has_internal_routes,
         }
     }
@@ -184,7 +177,7 @@ impl Api {
                         Some(span) => Box::pin(work.instrument(span)),
                         None => Box::pin(work),
                     };
-                    Either::Right(Either::Left(self.carrier.carry_out(work)))
+                    Either::Right(Either::Left(self.context.carrier.carry_out(work)))
                 }
             }
         } else {

@@ -5,7 +5,8 @@
 //! 1. [`error`], [`id`], [`label`], [`secret`], [`wire`]: the domain's types; no I/O.
 //! 2. [`config`]: the settings, resolved; [`metrics`] counts; [`lifecycle`] shuts down in order.
 //! 3. [`auth`] verifies tokens, [`redis`] connects, [`telemetry`] logs, [`trace`] shows operators what
-//!    happens to a user, [`tls`] reads certificates, [`stream`] is what HTTP is read from.
+//!    happens to a user, [`tls`] reads certificates, [`open_files`] divides the limit of open files,
+//!    [`stream`] is what HTTP is read from.
 //! 4. [`session`] knows each user's active session, [`bus`] reaches the other nodes, [`hub`] holds
 //!    this process's sockets, [`reload`] the settings that can be replaced while it runs, [`moving`]
 //!    asks for connections to be moved to other nodes.
@@ -37,6 +38,7 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod moving;
 pub mod node;
+pub mod open_files;
 pub mod redis;
 pub mod reload;
 pub mod secret;

@@ -60,6 +60,8 @@ pub enum SessionError {
     NotConnected(#[from] crate::redis::NotConnected),
     #[error(transparent)]
     Demoted(#[from] crate::redis::Demoted),
+    #[error("Redis did not answer in time")]
+    Timeout,
     #[error("Redis failed")]
     Redis(#[source] crate::redis::DriverError),
     /// What it said, with the remedy.

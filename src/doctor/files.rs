@@ -1,15 +1,13 @@
 //! How many sockets the limit on open files allows.
 
-use rustix::process::{Resource, getrlimit};
-
 use super::Finding;
-use crate::gateway::OpenFiles;
+use crate::open_files::{OpenFiles, limit};
 
 /// Below this many sockets a limit is more likely an oversight than a choice.
 const FEW: u64 = 10_000;
 
 pub(super) fn examine() -> Finding {
-    judge(getrlimit(Resource::Nofile).current)
+    judge(limit())
 }
 
 /// `None` is no limit at all.

@@ -27,6 +27,7 @@ const WAIT: Duration = Duration::from_secs(5);
 /// Limits how many requests run at once; a drain waits for them.
 #[derive(Clone)]
 pub(super) struct Carrier {
+    max: usize,
     places: Arc<Semaphore>,
     lifecycle: Lifecycle,
 }
@@ -34,9 +35,20 @@ pub(super) struct Carrier {
 impl Carrier {
     pub(super) fn new(places: usize, lifecycle: Lifecycle) -> Self {
         Self {
+            max: places,
             places: Arc::new(Semaphore::new(places)),
             lifecycle,
         }
+    }
+
+    /// The most requests that run at once.
+    pub(super) fn max(&self) -> usize {
+        self.max
+    }
+
+    /// How many run now.
+    pub(super) fn running(&self) -> usize {
+        self.max - self.places.available_permits()
     }
 
     /// Does the work and returns its answer. The work is done even if the returned future is dropped,
@@ -55,7 +67,9 @@ impl Carrier {
         if let Ok(place) = self.places.clone().try_acquire_owned() {
             return Either::Left(carried(place, self.lifecycle.clone()));
         }
-        let Self { places, lifecycle } = self.clone();
+        let Self {
+            places, lifecycle, ..
+        } = self.clone();
         Either::Right(Box::pin(async move {
             let Ok(Ok(place)) = timeout(WAIT, places.acquire_owned()).await else {
                 INTERNAL_OVERLOADED.inc();

@@ -1,6 +1,6 @@
 //! The internal routes, which backends call with a bearer secret.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Instant};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use axum::{
     Json,
@@ -10,9 +10,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use serde_json::{json, value::RawValue};
 use tokio::{sync::oneshot, time};
-use url::form_urlencoded;
 
-use super::{Context, drain, error::Error, prefer::preference, request_id, status, users};
+use super::{
+    Context, drain, error::Error, prefer::preference, query::Query, request_id, status, users,
+};
 use crate::{
     id::{IdFormat, InvalidId, SessionId, UserId},
     metrics::{FORCE_LOGOUTS, KICKS},
@@ -258,17 +259,11 @@ async fn reload(context: &Context, headers: &HeaderMap) -> Result<Response, Erro
 
 /// `GET /internal/sessions`: the sessions of an instance in memory mode, ordered by user.
 fn sessions(context: &Context, query: &str) -> Result<Json<SessionsAnswer>, Error> {
-    // Of a key given twice the last counts.
-    let query: HashMap<_, _> = form_urlencoded::parse(query.as_bytes()).collect();
+    let query = Query::parse(query);
     let SessionStore::Memory(sessions) = context.node.sessions() else {
         return Err(ErrorCode::SessionsInRedis.into());
     };
-    let user = |key: &str| {
-        query
-            .get(key)
-            .map(|text| UserId::try_from(&**text))
-            .transpose()
-    };
+    let user = |key: &str| query.get(key).map(UserId::try_from).transpose();
     let (only, after) = (user("user"), user("after"));
     let (Ok(only), Ok(after)) = (only, after) else {
         return Err(ErrorCode::InvalidUserId.into());

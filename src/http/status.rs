@@ -1,20 +1,18 @@
 //! `GET /internal/status`: how this node is, or with `all=true` each node.
 
 use axum::Json;
-use url::form_urlencoded;
 
-use super::Context;
+use super::{Context, carried::Carrier, query::Query};
 use crate::{
     config::Limits,
-    metrics::{self, figures},
+    metrics::{self, INTERNAL_OVERLOADED, figures},
+    open_files::{self, OpenFiles},
     session::SessionStore,
     wire::{Figures, LimitStatus, NodeStatus, StatusAnswer},
 };
 
 pub(super) async fn answer(context: &Context, query: &str) -> Json<StatusAnswer> {
-    let mut asked = form_urlencoded::parse(query.as_bytes());
-    let asks_all = asked.any(|(key, value)| key == "all" && value != "false");
-    Json(context.node.status(asks_all).await)
+    Json(context.node.status(Query::parse(query).is_on("all")).await)
 }
 
 impl Context {
@@ -33,17 +31,18 @@ impl Context {
             ready: reasons.is_empty(),
             reasons,
             redis,
-            limits: limits(&current.limits, &figures),
+            limits: limits(&current.limits, &self.carrier, &figures),
             figures,
         }
     }
 }
 
-fn limits(limits: &Limits, figures: &Figures) -> Vec<LimitStatus> {
+/// Every limit that is one of the whole node, or that can refuse a client for its user or address.
+fn limits(limits: &Limits, carrier: &Carrier, figures: &Figures) -> Vec<LimitStatus> {
     let refusals = figures::refusals();
     let size = |size: usize| Some(size as u64);
-    let open_files = Some(figures.open_files_limit).filter(|limit| *limit > 0);
-    [
+    let open_files = open_files::limit().map(|limit| OpenFiles::within(Some(limit)).clients);
+    let rows = [
         (
             "connections",
             Some(figures.connections),
@@ -59,6 +58,7 @@ fn limits(limits: &Limits, figures: &Figures) -> Vec<LimitStatus> {
             Some(figures.handshakes_in_progress),
             size(limits.handshakes),
         ),
+        // Clients are refused well before the process has used all.
         ("open_files", Some(figures.open_files), open_files),
         ("handshake_rate", None, size(limits.handshake_rate)),
         (
@@ -80,6 +80,12 @@ fn limits(limits: &Limits, figures: &Figures) -> Vec<LimitStatus> {
             .iter()
             .find(|(known, _)| known == limit)
             .map_or(0, |(_, count)| *count),
-    })
-    .into()
+    });
+    let concurrency = LimitStatus {
+        limit: "internal.concurrency".to_owned(),
+        used: size(carrier.running()),
+        max: size(carrier.max()),
+        refused: INTERNAL_OVERLOADED.get(),
+    };
+    rows.into_iter().chain([concurrency]).collect()
 }

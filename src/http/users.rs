@@ -12,9 +12,8 @@ use http::{HeaderName, header};
 use percent_encoding::percent_decode_str;
 use tokio::sync::mpsc;
 use tracing::Instrument;
-use url::form_urlencoded;
 
-use super::{Context, error::Error};
+use super::{Context, error::Error, query::Query};
 use crate::{
     id::UserId,
     telemetry::{AUDIT, Act, Done, audit},
@@ -48,8 +47,7 @@ pub(super) async fn inspect(context: &Context, id: &str) -> Result<Json<UserAnsw
 /// `GET /internal/users/ID/trace`: what happens to the user, line by line, until the caller hangs up.
 pub(super) fn trace(context: &Context, id: &str, query: &str) -> Result<Response, Error> {
     let user = user(context, id)?;
-    let mut asked = form_urlencoded::parse(query.as_bytes());
-    let payloads = asked.any(|(key, value)| key == "payloads" && value != "false");
+    let payloads = Query::parse(query).is_on("payloads");
     let trace = context.node.begin_trace(&user, payloads)?;
     tracing::info!(target: AUDIT, act = "trace", %user, payloads, "a trace begins");
     let (sender, receiver) = mpsc::channel(CHUNKS);

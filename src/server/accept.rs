@@ -18,12 +18,8 @@ use super::{
     listener::Listener,
 };
 use crate::{
-    config,
-    gateway::{Gateway, OpenFiles},
-    http::Api,
-    lifecycle::Lifecycle,
-    stream::Accepted,
-    telemetry::Episode,
+    config, gateway::Gateway, http::Api, lifecycle::Lifecycle, open_files::OpenFiles,
+    stream::Accepted, telemetry::Episode,
 };
 
 /// How long to wait before retrying when the system has no room for another connection.

@@ -69,6 +69,7 @@ impl RedisSessions {
             return error;
         };
         match Refusal::of(&error.0) {
+            None if error.0.is_timeout() => SessionError::Timeout,
             None => SessionError::Redis(error),
             Some(refusal) => {
                 if refusal == Refusal::ReadOnly {

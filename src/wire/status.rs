@@ -73,7 +73,7 @@ pub struct LimitStatus {
     pub used: Option<u64>,
     /// `None` if it is off.
     pub max: Option<u64>,
-    /// How often it has refused a client.
+    /// How often it has refused a client or a caller.
     pub refused: u64,
 }
 

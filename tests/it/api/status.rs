@@ -6,7 +6,13 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::{
-    PATIENCE, eventually, jwt, polling::Polling, redis::Redis, sockd::Sockd, websocket::WebSocket,
+    PATIENCE, eventually,
+    http::RawConnection,
+    jwt,
+    polling::Polling,
+    redis::Redis,
+    sockd::{INTERNAL_SECRET, Sockd},
+    websocket::WebSocket,
 };
 
 async fn status(sockd: &Sockd, query: &str) -> Value {
@@ -121,6 +127,15 @@ async fn every_node_is_asked_and_one_that_does_not_answer_is_named() {
         status(&first, "").await["nodes"].as_array().map(Vec::len),
         Some(1)
     );
+    for (query, count) in [
+        ("?all=true&all=false", 1),
+        ("?all=false&all=true", 2),
+        ("?all", 2),
+        ("?all=false", 1),
+    ] {
+        let nodes = &status(&first, query).await["nodes"];
+        assert_eq!(nodes.as_array().map(Vec::len), Some(count), "{query}");
+    }
     let all = status(&first, "?all=true").await;
     assert_eq!(all["complete"], true, "{all}");
     let sockets = |node: usize| all["nodes"][node]["status"]["figures"]["sockets"].clone();
@@ -163,4 +178,86 @@ async fn a_node_that_is_not_ready_says_every_reason() {
             && node["redis"]["commandsConnected"] == false
     })
     .await;
+}
+
+#[tokio::test]
+async fn open_files_are_measured_against_those_that_clients_may_use() {
+    let sockd = Sockd::builder().prelude("ulimit -n 200").start().await;
+    let free = status(&sockd, "").await;
+    let free = &free["nodes"][0]["status"];
+    let (used, max) = (&free["figures"]["openFiles"], 200 - 64);
+    let open_files = json!({ "limit": "open_files", "used": used, "max": max, "refused": 0 });
+    assert_eq!(*limit(free, "open_files"), open_files);
+    assert_eq!(free["figures"]["openFilesLimit"], 200);
+    let mut clients = Vec::new();
+    let (user, session) = (jwt::user(), jwt::session());
+    while let Ok(client) = WebSocket::try_join(sockd.address(), &user, &session).await {
+        clients.push(client);
+    }
+    let full = status(&sockd, "").await;
+    let full = limit(&full["nodes"][0]["status"], "open_files");
+    assert!(full["used"].as_u64() >= Some(max), "{full}");
+    assert!(full["refused"].as_u64() > Some(0), "{full}");
+}
+
+#[tokio::test]
+async fn running_internal_requests_are_measured_against_their_limit() {
+    let sockd = Sockd::builder()
+        .env("SOCKD_INTERNAL__CONCURRENCY", "2")
+        .env("SOCKD_SERVER__BODY_TIMEOUT", "1h")
+        .start()
+        .await;
+    let unfinished = format!(
+        "POST /internal/emit HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {INTERNAL_SECRET}\r\n\
+         Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{{"
+    );
+    let mut slow = RawConnection::open(sockd.address()).await;
+    slow.send(unfinished.as_str()).await;
+    eventually(PATIENCE, "the request that runs", async || {
+        let answer = status(&sockd, "").await;
+        let limit = limit(&answer["nodes"][0]["status"], "internal.concurrency");
+        assert_eq!((&limit["max"], &limit["refused"]), (&json!(2), &json!(0)));
+        // The one that asks is another.
+        limit["used"] == 2
+    })
+    .await;
+    let mut second = RawConnection::open(sockd.address()).await;
+    second.send(unfinished.as_str()).await;
+    eventually(PATIENCE, "a refusal", async || {
+        let answer = sockd.post("/internal/emit", &json!({})).await;
+        answer.status() == 503
+    })
+    .await;
+    drop(slow);
+    eventually(PATIENCE, "the count of refusals", async || {
+        let answer = sockd.get("/internal/status").await;
+        if answer.status() != 200 {
+            return false;
+        }
+        let answer: Value = answer.json().await.expect("JSON");
+        let limit = limit(&answer["nodes"][0]["status"], "internal.concurrency");
+        limit["refused"].as_u64() > Some(0)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_redis_that_hangs_is_said_not_to_answer_in_time() {
+    let redis = Redis::start().await;
+    let sockd = Sockd::builder()
+        .redis(&redis)
+        // Sooner than the node gives up on a session.
+        .env("SOCKD_REDIS__COMMAND_TIMEOUT", "200ms")
+        .start()
+        .await;
+    sockd.is_ready(PATIENCE).await;
+    redis.freeze();
+    eventually(PATIENCE, "the reason", async || {
+        let answer = status(&sockd, "").await;
+        let reasons = answer["nodes"][0]["status"]["reasons"].to_string();
+        assert!(!reasons.contains("timed out"), "{reasons}");
+        reasons.contains("Redis did not answer in time")
+    })
+    .await;
+    redis.thaw();
 }

@@ -2,6 +2,11 @@
 
 use rustix::process::{Resource, getrlimit};
 
+/// The process's limit; `None` means no limit.
+pub fn limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
 /// How the process's limit of open files is divided. The rest is for the process itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenFiles {
@@ -15,7 +20,7 @@ pub struct OpenFiles {
 impl OpenFiles {
     /// As the limit of this process allows.
     pub fn of_process() -> Self {
-        Self::within(getrlimit(Resource::Nofile).current)
+        Self::within(limit())
     }
 
     /// `None` means no limit.
