@@ -168,9 +168,10 @@ impl RedisBus {
                 seq,
                 status,
             },
-            Reply::Tracing => NodeMessage::Tracing {
+            Reply::Tracing { full } => NodeMessage::Tracing {
                 from: self.node.clone(),
                 seq,
+                full,
             },
         };
         self.send(to, &message).await;

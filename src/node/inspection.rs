@@ -122,8 +122,8 @@ impl Node {
                 Inquiry::User(user) => Some(Reply::Sockets(node.sockets_of(&user))),
                 Inquiry::Status => node.own_status().map(Reply::Status),
                 Inquiry::Trace(lease) => {
-                    let takes_part = node.take_part(from.clone(), &lease);
-                    takes_part.then_some(Reply::Tracing)
+                    let full = !node.take_part(from.clone(), &lease);
+                    Some(Reply::Tracing { full })
                 }
             };
             if let Some(reply) = reply {

@@ -310,6 +310,6 @@ impl Node {
 fn count(answer: &Answer) -> u64 {
     match answer.reply {
         Reply::Disconnected(count) => count,
-        Reply::Sockets(_) | Reply::Status(_) | Reply::Tracing => 0,
+        Reply::Sockets(_) | Reply::Status(_) | Reply::Tracing { .. } => 0,
     }
 }

@@ -17,7 +17,10 @@ use tokio::{
 
 use super::{Node, logout::ANSWER_LIMIT};
 use crate::{
-    bus::{self, redis::Reply},
+    bus::{
+        self,
+        redis::{PeerAnswer, Reply},
+    },
     id::{IdMap, NodeId, UserId},
     trace::{Batch, Leased, TooManyTraces, Trace, Traces},
     wire::{Answered, Inquiry, NodeMessage, Step, TraceLease},
@@ -71,7 +74,7 @@ impl Node {
 
     /// Never returns.
     async fn renew_trace(&self, trace: &Trace) {
-        let mut known: IdMap<NodeId, Answered> = IdMap::default();
+        let mut known: IdMap<NodeId, &str> = IdMap::default();
         let mut trouble: Option<bus::NotReady> = None;
         let mut tick = interval(RENEWAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -95,18 +98,10 @@ impl Node {
                 .bus
                 .ask_peers(Inquiry::Trace(lease), ANSWER_LIMIT)
                 .await;
-            let mut now: IdMap<NodeId, Answered> = IdMap::default();
-            for answer in answers {
-                let answered = match answer.reply {
-                    Ok(Reply::Tracing) => Answered::Yes,
-                    Ok(_) => Answered::TimedOut,
-                    Err(answered) => answered,
-                };
-                now.insert(answer.node, answered);
-            }
-            for (peer, answered) in &now {
-                if known.get(peer) != Some(answered) {
-                    let traced = label(*answered);
+            let label = |answer: PeerAnswer| (answer.node, label(&answer.reply));
+            let now: IdMap<NodeId, &str> = answers.into_iter().map(label).collect();
+            for (peer, traced) in &now {
+                if known.get(peer) != Some(traced) {
                     trace.say(&Step::Peer { peer, traced });
                 }
             }
@@ -173,11 +168,14 @@ fn chunk(traces: &Traces, batch: Batch) -> Bytes {
     lines.join("\n").into()
 }
 
-fn label(answered: Answered) -> &'static str {
-    match answered {
-        Answered::Yes => "yes",
-        Answered::TimedOut => "timed_out",
-        Answered::Unreachable => "unreachable",
-        Answered::TooOld => "too_old",
+/// Whether a node takes part, or why not.
+fn label(reply: &Result<Reply, Answered>) -> &'static str {
+    match reply {
+        Ok(Reply::Tracing { full: false }) => "yes",
+        Ok(Reply::Tracing { full: true }) => "too_many_traces",
+        Err(Answered::Unreachable) => "unreachable",
+        Err(Answered::TooOld) => "too_old",
+        // No other reply has the number of this question.
+        Ok(_) | Err(Answered::Yes | Answered::TimedOut) => "timed_out",
     }
 }

@@ -396,8 +396,8 @@ impl State {
             NodeMessage::Status { from, seq, status } => {
                 self.answered(seq, Some(from), Reply::Status(status));
             }
-            NodeMessage::Tracing { from, seq } => {
-                self.answered(seq, Some(from), Reply::Tracing);
+            NodeMessage::Tracing { from, seq, full } => {
+                self.answered(seq, Some(from), Reply::Tracing { full });
             }
             // They are for the node itself.
             NodeMessage::AskUser { .. }

@@ -57,7 +57,13 @@ pub enum NodeMessage {
         lease: TraceLease,
     },
     /// The answer to an `AskTrace`.
-    Tracing { from: NodeId, seq: Sequence },
+    Tracing {
+        from: NodeId,
+        seq: Sequence,
+        /// Whether it traces nobody more, as too many traces run there.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        full: bool,
+    },
     /// Lines of the receiver's trace of that number, and how many were dropped behind them.
     Traced {
         number: u64,
@@ -241,7 +247,11 @@ mod tests {
                 status: Box::default(),
             },
             Inquiry::Trace(lease()).message(node.clone(), 1),
-            NodeMessage::Tracing { from: node, seq: 1 },
+            NodeMessage::Tracing {
+                from: node,
+                seq: 1,
+                full: true,
+            },
             NodeMessage::Traced {
                 number: 1,
                 lines: Vec::new(),

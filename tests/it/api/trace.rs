@@ -292,6 +292,45 @@ async fn a_node_that_does_not_answer_is_named_and_the_trace_goes_on() {
 }
 
 #[tokio::test]
+async fn a_node_with_too_many_traces_is_named_as_such_until_one_has_ended() {
+    let redis = Redis::start().await;
+    let [first, second] = [
+        Sockd::with_redis(&redis).await,
+        Sockd::with_redis(&redis).await,
+    ];
+    let (user, session) = (jwt::user(), jwt::session());
+    let mut trace = Trace::begin(&first, &user, "").await;
+    let peer = trace.until("peer").await["peer"].clone();
+    drop(trace);
+    runs(&second, 0.0).await;
+    // Callers of a node that is there only for a moment.
+    let channel = format!("sockd:@node:{}", peer.as_str().expect("an id"));
+    let connection = &mut redis.connection();
+    for number in 0..64 {
+        let lease = json!({
+            "number": number, "user": user, "payloads": false, "lease_ms": 8_000,
+        });
+        let question = json!({
+            "v": 1, "kind": "ask_trace", "from": "other", "seq": number, "lease": lease,
+        });
+        let publish = &mut redis::cmd("PUBLISH");
+        let publish = publish.arg(&channel).arg(question.to_string());
+        let heard: usize = publish.query(connection).expect("PUBLISH works");
+        assert_eq!(heard, 1);
+    }
+    runs(&second, 64.0).await;
+    let mut trace = Trace::begin(&first, &user, "").await;
+    let refused = trace.until("peer").await;
+    assert_eq!(
+        (&refused["peer"], &refused["traced"]),
+        (&peer, &json!("too_many_traces"))
+    );
+    assert_eq!(trace.until("peer").await["traced"], "yes");
+    let _socket = WebSocket::join(second.address(), &user, &session).await;
+    assert_eq!(trace.until("joined").await["node"], peer);
+}
+
+#[tokio::test]
 async fn without_redis_it_says_why_nobody_gets_in() {
     let mut redis = Redis::start().await;
     let sockd = Sockd::with_redis(&redis).await;

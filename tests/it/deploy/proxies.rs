@@ -2,14 +2,25 @@
 
 use std::fs;
 
+use futures_util::FutureExt;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    net::TcpStream,
+};
 
 use super::adapted;
 use crate::support::{
-    PATIENCE, driver::Driver, eventually, jwt, process::Process, process::free_port, redis::Redis,
+    PATIENCE,
+    command::Shell,
+    driver::Driver,
+    eventually, jwt,
+    process::{Process, free_port},
+    redis::Redis,
     sockd::Sockd,
+    websocket::WebSocket,
+    within,
 };
 
 /// A client of the stock library, and the transports that it is allowed.
@@ -73,6 +84,48 @@ async fn nginx_with_our_file_serves_two_nodes_over_tls() {
     let nodes = nodes(&redis, &BEHIND_HTTP).await;
     let proxy = nginx(&nodes).await;
     clients_are_served(proxy, nodes).await;
+}
+
+/// nginx holds answers back unless it is told otherwise.
+#[tokio::test]
+async fn a_trace_comes_live_through_nginx_as_it_comes() {
+    let sockd = Sockd::start().await;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (live, deaf) = (free_port(), free_port());
+    let server = |port: u16, more: &str| {
+        format!(
+            "server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass {}; {more} }} }}\n",
+            sockd.url()
+        )
+    };
+    let servers = [
+        server(live, ""),
+        server(deaf, "proxy_ignore_headers X-Accel-Buffering;"),
+    ];
+    let _nginx = nginx_with(&directory, &servers.concat());
+    let (user, session) = (jwt::user(), jwt::session());
+    let mut children = Vec::new();
+    for port in [live, deaf] {
+        is_open(port).await;
+        let shell = Shell::at(&sockd).env("SOCKD_URL", format!("http://127.0.0.1:{port}"));
+        let mut child = shell.spawn(&["trace", &user]);
+        let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        children.push((shell, child, lines));
+    }
+    eventually(PATIENCE, "both traces", async || {
+        sockd.figure("sockd_traces").await == 2.0
+    })
+    .await;
+    let _socket = WebSocket::join(sockd.address(), &user, &session).await;
+    let (_, _, lines) = &mut children[0];
+    for what in ["began", "session_adopted", "joined"] {
+        let line = within(PATIENCE, what, lines.next_line()).await;
+        let line = line.expect("UTF-8").expect("it still runs");
+        assert_eq!(line.split_whitespace().nth(2), Some(what), "{line}");
+    }
+    // So it is the header that has let them through.
+    let (_, _, held_back) = &mut children[1];
+    assert!(held_back.next_line().now_or_never().is_none());
 }
 
 /// Clients join and hear events through the proxy, internal routes stay closed, and the clients of a
@@ -240,29 +293,33 @@ async fn nginx(nodes: &[Sockd; 2]) -> Proxy {
             ("10.0.0.2:3000", &nodes[1].address().to_string()),
         ],
     );
-    fs::write(path("sockd.conf"), text).expect("it is written");
+    let process = nginx_with(&directory, &text);
+    listening(tls, plain, process, directory).await
+}
+
+/// Runs nginx with these servers, and all else as it comes.
+fn nginx_with(directory: &TempDir, servers: &str) -> Process {
+    let path = |name: &str| {
+        let path = directory.path().join(name);
+        path.to_str().expect("UTF-8").to_owned()
+    };
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
         .map(|kind| format!("{kind}_temp_path {};\n", path(kind)))
         .collect();
     let main = format!(
-        "daemon off;\nmaster_process off;\npid {};\nevents {{}}\nhttp {{\naccess_log off;\n{temporary}include {};\n}}\n",
+        "daemon off;\nmaster_process off;\npid {};\nevents {{}}\nhttp {{\naccess_log off;\n{temporary}{servers}\n}}\n",
         path("nginx.pid"),
-        path("sockd.conf"),
     );
     fs::write(path("nginx.conf"), main).expect("it is written");
     let prefix = path("");
     let arguments = ["-p", &prefix, "-e", "stderr", "-c", &path("nginx.conf")];
-    let process = Process::start("nginx", &arguments);
-    listening(tls, plain, process, directory).await
+    Process::start("nginx", &arguments)
 }
 
 async fn listening(tls: u16, plain: u16, process: Process, directory: TempDir) -> Proxy {
     for port in [tls, plain] {
-        eventually(PATIENCE, "the proxy's port", async || {
-            TcpStream::connect(("127.0.0.1", port)).await.is_ok()
-        })
-        .await;
+        is_open(port).await;
     }
     Proxy {
         tls,
@@ -270,6 +327,13 @@ async fn listening(tls: u16, plain: u16, process: Process, directory: TempDir) -
         _process: process,
         _directory: directory,
     }
+}
+
+async fn is_open(port: u16) {
+    eventually(PATIENCE, "the proxy's port", async || {
+        TcpStream::connect(("127.0.0.1", port)).await.is_ok()
+    })
+    .await;
 }
 
 fn authority() -> String {

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    PATIENCE, eventually, jwt,
+    PATIENCE,
+    command::Shell,
+    eventually, jwt,
     redis::Redis,
     sockd::Sockd,
     websocket::{WebSocket, is_dismissed, is_told},
@@ -250,6 +252,11 @@ async fn a_node_that_does_not_know_a_question_is_named_and_not_asked() {
     assert_eq!(answer["nodes"][1], old);
     assert_eq!(answer["nodes"][0]["answered"], "yes");
     assert_eq!(answer["complete"], false);
+    let shell = Shell::at(sockd);
+    let traced = shell.run(&["trace", user, "--timeout", "2s"]).await.ok();
+    let too_old = traced.lines().find(|line| line.contains("  peer=old"));
+    let too_old = too_old.unwrap_or_else(|| panic!("{traced}"));
+    assert!(too_old.ends_with("  traced=too_old"), "{traced}");
 }
 
 #[tokio::test]

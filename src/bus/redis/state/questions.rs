@@ -28,8 +28,8 @@ pub enum Reply {
     Sockets(SocketsReport),
     /// How the node is.
     Status(Box<NodeStatus>),
-    /// The node traces the user.
-    Tracing,
+    /// The node traces the user, or cannot as too many traces run there.
+    Tracing { full: bool },
 }
 
 /// The questions that are open, by the number of the message that asked them.
