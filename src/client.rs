@@ -161,7 +161,8 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn user(&self, user: &UserId) -> Result<UserAnswer, ClientError> {
-        self.call(self.http.get(self.of_user(user, None))).await
+        self.call(self.http.get(self.of_user("internal/user", user)))
+            .await
     }
 
     /// Follows what happens to the user, on all nodes, until the result is dropped.
@@ -169,7 +170,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn trace(&self, user: &UserId, payloads: bool) -> Result<Lines, ClientError> {
-        let mut url = self.of_user(user, Some("trace"));
+        let mut url = self.of_user("internal/user/trace", user);
         if payloads {
             url.query_pairs_mut().append_pair("payloads", "true");
         }
@@ -196,7 +197,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn remove_session(&self, user: &UserId) -> Result<SessionRemovedAnswer, ClientError> {
-        let url = self.of_user(user, Some("session"));
+        let url = self.of_user("internal/user/session", user);
         self.call(self.http.delete(url)).await
     }
 
@@ -257,12 +258,10 @@ impl Client {
         url
     }
 
-    fn of_user(&self, user: &UserId, what: Option<&str>) -> Url {
-        let mut url = self.endpoint("internal/users");
-        let segments = [user.as_str()].into_iter().chain(what);
-        url.path_segments_mut()
-            .expect("an http URL has a path")
-            .extend(segments);
+    /// The URL of a route with the id in its query: a path cannot carry every id.
+    fn of_user(&self, path: &str, user: &UserId) -> Url {
+        let mut url = self.endpoint(path);
+        url.query_pairs_mut().append_pair("id", user.as_str());
         url
     }
 

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header, request::Parts};
 use serde_json::{json, value::RawValue};
 use tokio::{sync::oneshot, time};
 
@@ -69,21 +69,21 @@ pub(super) async fn answer(context: Arc<Context>, request: Request<Unread>) -> R
             .into_response(),
         ("POST", "/internal/reload") => reload(&context, &headers).await.into_response(),
         ("GET" | "HEAD", "/internal/sessions") => {
-            sessions(&context, uri.query().unwrap_or_default()).into_response()
+            sessions(&context, &query_of(&uri)).into_response()
         }
         ("GET" | "HEAD", "/internal/status") => {
-            Box::pin(status::answer(&context, uri.query().unwrap_or_default()))
+            Box::pin(status::answer(&context, query_of(&uri).is_on("all")))
                 .await
                 .into_response()
         }
-        ("GET" | "HEAD", path) => match users::parse(path) {
+        ("GET" | "HEAD", path) => match users::parse(path, &query_of(&uri)) {
             Some((id, "")) => Box::pin(users::inspect(&context, id)).await.into_response(),
             Some((id, "/trace")) if method != Method::HEAD => {
-                users::trace(&context, id, uri.query().unwrap_or_default()).into_response()
+                users::trace(&context, id, &query_of(&uri)).into_response()
             }
             _ => Error::from(ErrorCode::NotFound).into_response(),
         },
-        ("DELETE", path) => match users::parse(path) {
+        ("DELETE", path) => match users::parse(path, &query_of(&uri)) {
             Some((id, "/session")) => Box::pin(users::remove_session(&context, id))
                 .await
                 .into_response(),
@@ -95,6 +95,10 @@ pub(super) async fn answer(context: Arc<Context>, request: Request<Unread>) -> R
     let status = response.status().as_u16();
     tracing::debug!(route = uri.path(), status, elapsed = ?started.elapsed(), "answered");
     response
+}
+
+fn query_of(uri: &Uri) -> Query<'_> {
+    Query::parse(uri.query().unwrap_or_default())
 }
 
 /// `POST /internal/emit`
@@ -258,12 +262,11 @@ async fn reload(context: &Context, headers: &HeaderMap) -> Result<Response, Erro
 }
 
 /// `GET /internal/sessions`: the sessions of an instance in memory mode, ordered by user.
-fn sessions(context: &Context, query: &str) -> Result<Json<SessionsAnswer>, Error> {
-    let query = Query::parse(query);
+fn sessions(context: &Context, query: &Query<'_>) -> Result<Json<SessionsAnswer>, Error> {
     let SessionStore::Memory(sessions) = context.node.sessions() else {
         return Err(ErrorCode::SessionsInRedis.into());
     };
-    let user = |key: &str| query.get(key).map(UserId::try_from).transpose();
+    let user = |key: &str| query.get(key).map(|id| UserId::try_from(&**id)).transpose();
     let (only, after) = (user("user"), user("after"));
     let (Ok(only), Ok(after)) = (only, after) else {
         return Err(ErrorCode::InvalidUserId.into());

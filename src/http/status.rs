@@ -2,7 +2,7 @@
 
 use axum::Json;
 
-use super::{Context, carried::Carrier, query::Query};
+use super::{Context, carried::Carrier};
 use crate::{
     config::Limits,
     metrics::{self, INTERNAL_OVERLOADED, figures},
@@ -11,8 +11,8 @@ use crate::{
     wire::{Figures, LimitStatus, NodeStatus, StatusAnswer},
 };
 
-pub(super) async fn answer(context: &Context, query: &str) -> Json<StatusAnswer> {
-    Json(context.node.status(Query::parse(query).is_on("all")).await)
+pub(super) async fn answer(context: &Context, asks_all: bool) -> Json<StatusAnswer> {
+    Json(context.node.status(asks_all).await)
 }
 
 impl Context {

@@ -1,6 +1,6 @@
-//! The internal routes of one user, `/internal/users/ID/…`.
+//! The internal routes of one user: `/internal/users/ID/…`, or `/internal/user/…?id=ID`.
 
-use std::{convert::Infallible, ops::Range, time::Instant};
+use std::{borrow::Cow, convert::Infallible, ops::Range, time::Instant};
 
 use axum::{
     Json,
@@ -21,6 +21,9 @@ use crate::{
 };
 
 const PREFIX: &str = "/internal/users/";
+/// The same with the id in the query, which can carry any: libraries and proxies take the users `.` and
+/// `..` out of a path however they are encoded, and may change `/`, `;` and `%`.
+const BY_QUERY: &str = "/internal/user";
 /// Pieces of a trace that wait for its caller, beside the lines that wait for them.
 const CHUNKS: usize = 2;
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -32,22 +35,38 @@ pub(super) fn id_in(path: &str) -> Option<Range<usize>> {
     Some(PREFIX.len()..PREFIX.len() + length)
 }
 
-/// The id as it was sent, and what follows it.
-pub(super) fn parse(path: &str) -> Option<(&str, &str)> {
-    let id = id_in(path)?;
-    Some((&path[id.clone()], &path[id.end..]))
+/// The id of the user that the route is about, and what follows it; `None` for other routes.
+pub(super) fn parse<'a>(path: &'a str, query: &Query<'a>) -> Option<(Id<'a>, &'a str)> {
+    if let Some(id) = id_in(path) {
+        let decoded = percent_decode_str(&path[id.clone()]).decode_utf8();
+        return Some((Id(decoded.ok()), &path[id.end..]));
+    }
+    let what = path.strip_prefix(BY_QUERY)?;
+    let is_whole = what.is_empty() || what.starts_with('/');
+    is_whole.then(|| (Id(query.get("id").cloned()), what))
+}
+
+/// The id as it was meant; `None` if there is none, or it is not UTF-8.
+pub(super) struct Id<'a>(Option<Cow<'a, str>>);
+
+impl Id<'_> {
+    fn user(&self, context: &Context) -> Result<UserId, ErrorCode> {
+        let user = self.0.as_deref();
+        let user = user.and_then(|id| context.ids.parse_user(id).ok());
+        user.ok_or(ErrorCode::InvalidUserId)
+    }
 }
 
 /// `GET /internal/users/ID`
-pub(super) async fn inspect(context: &Context, id: &str) -> Result<Json<UserAnswer>, Error> {
-    let user = user(context, id)?;
+pub(super) async fn inspect(context: &Context, id: Id<'_>) -> Result<Json<UserAnswer>, Error> {
+    let user = id.user(context)?;
     Ok(Json(context.node.inspect(&user).await))
 }
 
 /// `GET /internal/users/ID/trace`: what happens to the user, line by line, until the caller hangs up.
-pub(super) fn trace(context: &Context, id: &str, query: &str) -> Result<Response, Error> {
-    let user = user(context, id)?;
-    let payloads = Query::parse(query).is_on("payloads");
+pub(super) fn trace(context: &Context, id: Id<'_>, query: &Query<'_>) -> Result<Response, Error> {
+    let user = id.user(context)?;
+    let payloads = query.is_on("payloads");
     let trace = context.node.begin_trace(&user, payloads)?;
     tracing::info!(target: AUDIT, act = "trace", %user, payloads, "a trace begins");
     let (sender, receiver) = mpsc::channel(CHUNKS);
@@ -77,9 +96,9 @@ pub(super) fn trace(context: &Context, id: &str, query: &str) -> Result<Response
 /// `DELETE /internal/users/ID/session`
 pub(super) async fn remove_session(
     context: &Context,
-    id: &str,
+    id: Id<'_>,
 ) -> Result<Json<SessionRemovedAnswer>, Error> {
-    let user = user(context, id)?;
+    let user = id.user(context)?;
     let removed = context.node.remove_session(&user).await;
     let done = removed.as_ref().map(|removed| Done::Removed(*removed));
     audit(Act::RemoveSession, &user, done);
@@ -87,10 +106,4 @@ pub(super) async fn remove_session(
         ok: true,
         removed: removed?,
     }))
-}
-
-fn user(context: &Context, id: &str) -> Result<UserId, ErrorCode> {
-    let id = percent_decode_str(id).decode_utf8().ok();
-    let user = id.and_then(|id| context.ids.parse_user(&id).ok());
-    user.ok_or(ErrorCode::InvalidUserId)
 }

@@ -100,6 +100,60 @@ async fn the_route_matches_in_any_case_but_an_id_keeps_its_spelling() {
     }
 }
 
+/// As those who call it by a library need it that takes `..` out of a path.
+#[tokio::test]
+async fn the_id_may_be_in_the_query() {
+    let redis = Redis::start().await;
+    let sockd = Sockd::builder()
+        .redis(&redis)
+        .env("SOCKD_IDS__USER", "any")
+        .env("SOCKD_IDS__ANY_CHARSET", "a-z A-Z./+")
+        .start()
+        .await;
+    for (id, query) in [
+        ("..", "id=.."),
+        ("..", "id=%2e%2e"),
+        ("aB", "id=x&id=aB"),
+        ("+", "id=%2B"),
+        (" ", "id=+"),
+        ("trace", "id=trace&user=other"),
+    ] {
+        redis.store(id, "\"s\"", 100);
+        let (status, body) = call(&sockd, Method::GET, &format!("/internal/user?{query}")).await;
+        assert_eq!(status, 200, "{query}: {body}");
+        assert!(
+            body.contains(&format!("\"userId\":{id:?},")),
+            "{query}: {body}"
+        );
+        let path = format!("/Internal/User/Session/?{query}");
+        assert_eq!(remove(&sockd, &path).await, REMOVED, "{query}");
+        assert_eq!(redis.stored(id), None, "{query}");
+    }
+    for query in ["", "?id", "?id=", "?id=%FF", "?id=a%0A", "?user=a", "?ID=a"] {
+        for (method, path) in [
+            (Method::GET, "/internal/user"),
+            (Method::GET, "/internal/user/trace"),
+            (Method::DELETE, "/internal/user/session"),
+        ] {
+            let (status, body) = call(&sockd, method, &format!("{path}{query}")).await;
+            let expected = r#"{"ok":false,"error":"INVALID_USER_ID"}"#;
+            assert_eq!(
+                (status.as_u16(), body.as_str()),
+                (400, expected),
+                "{path}{query}"
+            );
+        }
+    }
+    for path in [
+        "/internal/userx?id=a",
+        "/internal/user/x?id=a",
+        "/internal/user/sessions?id=a",
+    ] {
+        let (status, _) = call(&sockd, Method::GET, path).await;
+        assert_eq!(status, 404, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn bad_ids_and_other_routes_are_refused() {
     let sockd = Sockd::start().await;

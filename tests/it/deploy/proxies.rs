@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use futures_util::FutureExt;
-use serde_json::json;
+use futures_util::{FutureExt, StreamExt, stream};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -126,6 +126,94 @@ async fn a_trace_comes_live_through_nginx_as_it_comes() {
     // So it is the header that has let them through.
     let (_, _, held_back) = &mut children[1];
     assert!(held_back.next_line().now_or_never().is_none());
+}
+
+/// A path that this nginx passes on is decoded, and `//` and `/../` are taken out of it.
+#[tokio::test]
+async fn a_user_of_any_id_is_reached_directly_and_through_nginx() {
+    let long = "x".repeat(256);
+    let ids = [
+        ".",
+        "..",
+        "...",
+        "%",
+        "%2e%2e",
+        "%2F",
+        "a/b",
+        "/",
+        "//",
+        "a//b",
+        "../x",
+        "a/../b",
+        ";",
+        "a;b=c",
+        "?",
+        "a?b",
+        "#",
+        "a&id=b",
+        "=",
+        "+",
+        "a b",
+        " ",
+        "\\",
+        "\"",
+        "-",
+        "trace",
+        "session",
+        "é",
+        "日本",
+        "\u{1f600}",
+        "e\u{301}",
+        &long,
+    ];
+    let redis = Redis::start().await;
+    let sockd = Sockd::builder()
+        .redis(&redis)
+        .env("SOCKD_IDS__USER", "any")
+        .env("SOCKD_IDS__ANY_MAX_LENGTH", "256")
+        .env("SOCKD_IDS__ANY_CHARSET", "!-~ \u{a0}-\u{1ffff}")
+        .start()
+        .await;
+    sockd.is_ready(PATIENCE).await;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let port = free_port();
+    let server = format!(
+        "server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass {}/; }} }}\n",
+        sockd.url()
+    );
+    let _nginx = nginx_with(&directory, &server);
+    is_open(port).await;
+    for url in [sockd.url(), format!("http://127.0.0.1:{port}")] {
+        let shell = Shell::at(&sockd).env("SOCKD_URL", url.as_str());
+        let calls = ids.iter().map(async |id| {
+            let session = jwt::session();
+            redis.store(id, &format!("\"{session}\""), 1_000);
+            let shown = shell.run(&["sessions", "show", "--json", id]).await.ok();
+            let shown: Value = serde_json::from_str(&shown).expect("JSON");
+            assert_eq!(
+                (&shown["userId"], &shown["session"]["sessionId"]),
+                (&json!(id), &json!(session)),
+                "{url}"
+            );
+            let removed = shell.run(&["sessions", "rm", id]).await.ok();
+            assert_eq!(removed, "removed the session\n", "{id:?} {url}");
+            assert_eq!(redis.stored(id), None, "{id:?} {url}");
+        });
+        let calls: Vec<_> = calls.collect();
+        stream::iter(calls)
+            .buffer_unordered(4)
+            .collect::<()>()
+            .await;
+        for id in ["..", "a/b"] {
+            let traced = shell.run(&["trace", id, "--timeout", "1s"]).await.ok();
+            assert!(traced.contains(&format!("  user={id}\n")), "{traced}");
+        }
+        // What is no id at all is not sent anywhere.
+        let too_long = format!("{long}x");
+        for id in ["", "a\nb", &too_long] {
+            shell.run(&["sessions", "show", id]).await.fails(2);
+        }
+    }
 }
 
 /// Clients join and hear events through the proxy, internal routes stay closed, and the clients of a
