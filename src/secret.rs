@@ -34,6 +34,20 @@ impl Secret {
         self.0.contains("-----BEGIN ")
     }
 
+    /// Why no `Authorization: Bearer` carries it as it is (RFC 9110, section 5.5); `None` if one does.
+    pub fn unsendable(&self) -> Option<&'static str> {
+        let text = self.expose();
+        if text.contains(['\n', '\r']) {
+            return Some("has a line break");
+        }
+        if text.trim() != text {
+            return Some("begins or ends with whitespace");
+        }
+        let is_forbidden = |c: char| c.is_ascii_control() && c != '\t';
+        text.contains(is_forbidden)
+            .then_some("has a control character")
+    }
+
     /// Compares in time that depends on the lengths alone.
     pub fn matches(&self, given: &str) -> bool {
         self.0.as_bytes().ct_eq(given.as_bytes()).into()
@@ -78,6 +92,37 @@ mod tests {
             "-----END PUBLIC KEY-----",
         ] {
             assert!(!Secret::new(text.to_owned()).is_pem(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_header_carries_is_known() {
+        let unsendable = |text: &str| Secret::new(text.to_owned()).unsendable();
+        for text in [
+            "a",
+            "a b",
+            "a\tb",
+            "\"a\"",
+            "ä",
+            "日本",
+            "\u{feff}a",
+            "~!;,=",
+        ] {
+            assert_eq!(unsendable(text), None, "{text:?}");
+        }
+        for (text, why) in [
+            ("a\nb", "has a line break"),
+            ("a\r", "has a line break"),
+            ("\n", "has a line break"),
+            (" a", "begins or ends with whitespace"),
+            ("a\t", "begins or ends with whitespace"),
+            ("a\u{a0}", "begins or ends with whitespace"),
+            (" ", "begins or ends with whitespace"),
+            ("a\0b", "has a control character"),
+            ("\u{1b}a", "has a control character"),
+            ("a\u{7f}", "has a control character"),
+        ] {
+            assert_eq!(unsendable(text), Some(why), "{text:?}");
         }
     }
 

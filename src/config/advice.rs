@@ -109,7 +109,9 @@ fn odd_secrets(config: &Config, warnings: &mut Vec<Problem>) {
         .chain(named_secrets("internal", &config.internal.secrets))
         .chain(others);
     for (name, secret) in secrets {
-        if let Some((oddity, remedy)) = oddity(secret) {
+        let is_bearer = name.starts_with("internal.") || name.starts_with("metrics.");
+        let oddity = oddity(secret).or_else(|| is_bearer.then(|| beyond_ascii(secret))?);
+        if let Some((oddity, remedy)) = oddity {
             let found = format_args!("the secret {oddity}");
             warnings.push(Problem::new(name, found, remedy));
         }
@@ -153,6 +155,14 @@ fn oddity(secret: &Secret) -> Option<(&'static str, &'static str)> {
     }
     let is_long = text.contains(['\n', '\r']);
     is_long.then_some(("has more than one line", "leave only the secret"))
+}
+
+/// Of a secret that is sent in a header.
+fn beyond_ascii(secret: &Secret) -> Option<(&'static str, &'static str)> {
+    (!secret.expose().is_ascii()).then_some((
+        "has characters beyond ASCII, which many HTTP libraries do not send as UTF-8, or at all",
+        "make another with `openssl rand -hex 32`",
+    ))
 }
 
 fn origins(cors: &Cors, warnings: &mut Vec<Problem>) {

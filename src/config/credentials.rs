@@ -1,6 +1,7 @@
 //! Secrets, certificates and keys, which may be in files of their own.
 
 use std::{
+    fmt::Display,
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -21,13 +22,46 @@ const MAX_SECRET_FILE: u64 = 64 * 1_024;
 
 impl Resolver<'_> {
     pub(super) fn internal_secrets(&mut self) -> Vec<Secret> {
-        self.secrets(
-            (&internal::secret, &internal::secret_file),
-            (
-                &internal::previous_secrets,
-                &internal::previous_secret_files,
-            ),
-        )
+        let first = (&internal::secret, &internal::secret_file);
+        let previous = (
+            &internal::previous_secrets,
+            &internal::previous_secret_files,
+        );
+        let (given, files) = (&previous.0.key, &previous.1.key);
+        let found = self.bearer(first);
+        let previous = self.previous(previous);
+        for (at, secret) in &previous {
+            if let Some(why) = secret.unsendable() {
+                let key = if self.settings.is_given(given) {
+                    given
+                } else {
+                    files
+                };
+                self.blame_bearer(key, format_args!("secret {} {why}", at + 1));
+            }
+        }
+        let previous = previous.into_iter().map(|(_, secret)| secret);
+        found.into_iter().chain(previous).collect()
+    }
+
+    /// Returns the secret that callers send as a bearer token, or the one in the file.
+    pub(super) fn bearer(
+        &mut self,
+        (secret, file): (&Optional<Secret>, &Optional<String>),
+    ) -> Option<Secret> {
+        let found = self.secret(secret, file)?;
+        if let Some(why) = found.unsendable() {
+            let is_given = self.settings.is_given(&secret.key);
+            let key = if is_given { &secret.key } else { &file.key };
+            self.blame_bearer(key, format_args!("the secret {why}"));
+        }
+        Some(found)
+    }
+
+    fn blame_bearer(&mut self, key: &Key, why: impl Display) {
+        let found = format_args!("{why}, so no caller can send it in an Authorization header");
+        let remedy = "remove that, or make another secret with `openssl rand -hex 32`";
+        self.blame(key, found, remedy);
     }
 
     /// Reports a secret that is neither given nor in a file.
@@ -41,18 +75,28 @@ impl Resolver<'_> {
     pub(super) fn secrets(
         &mut self,
         (secret, file): (&Optional<Secret>, &Optional<String>),
-        (previous, files): (&Optional<Vec<Secret>>, &Optional<Vec<String>>),
+        previous: (&Optional<Vec<Secret>>, &Optional<Vec<String>>),
     ) -> Vec<Secret> {
         let found = self.secret(secret, file);
-        let previous = self.settings.get(previous).unwrap_or_else(|| {
-            let paths = self.settings.get(files).unwrap_or_default();
-            let remedy = "create it or take it off the list";
-            let secrets = paths
-                .iter()
-                .filter_map(|path| self.secret_in(&files.key, path, remedy));
-            secrets.collect()
-        });
+        let previous = self.previous(previous);
+        let previous = previous.into_iter().map(|(_, secret)| secret);
         found.into_iter().chain(previous).collect()
+    }
+
+    /// Returns the secrets that are still valid, given or in files, each with its place in the list.
+    fn previous(
+        &mut self,
+        (previous, files): (&Optional<Vec<Secret>>, &Optional<Vec<String>>),
+    ) -> Vec<(usize, Secret)> {
+        if let Some(given) = self.settings.get(previous) {
+            return given.into_iter().enumerate().collect();
+        }
+        let paths = self.settings.get(files).unwrap_or_default();
+        let remedy = "create it or take it off the list";
+        let secrets = paths.iter().enumerate();
+        secrets
+            .filter_map(|(at, path)| Some((at, self.secret_in(&files.key, path, remedy)?)))
+            .collect()
     }
 
     /// Returns the secret, or the one in the file.

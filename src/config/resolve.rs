@@ -84,7 +84,7 @@ impl Settings {
                     concurrency: self.get(&internal::concurrency),
                 },
                 metrics: Metrics {
-                    secret: resolver.secret(&metrics::secret, &metrics::secret_file),
+                    secret: resolver.bearer((&metrics::secret, &metrics::secret_file)),
                     public: self.get(&metrics::public),
                 },
                 events: self.get(&events::supported),

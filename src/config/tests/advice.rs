@@ -1,6 +1,7 @@
 //! What is warned of: it can be served, but is hardly meant.
 
 use super::*;
+use crate::secret::Secret;
 
 /// The one warning of a start, or none.
 fn warning(start: &Start) -> Option<String> {
@@ -36,16 +37,42 @@ fn a_secret_with_something_around_it_is_warned_of_and_not_shown() {
             "begins with a byte order mark",
         ),
     ] {
-        for (variable, key) in [
-            ("JWT_SECRET", "auth.secret"),
-            ("INTERNAL_SECRET", "internal.secret"),
-            ("SOCKD_METRICS__SECRET", "metrics.secret"),
-            ("REDIS_PASS", "redis.password"),
+        let is_sendable = Secret::new(secret.clone()).unsendable().is_none();
+        for (variable, key, is_sent) in [
+            ("JWT_SECRET", "auth.secret", false),
+            ("INTERNAL_SECRET", "internal.secret", true),
+            ("SOCKD_METRICS__SECRET", "metrics.secret", true),
+            ("REDIS_PASS", "redis.password", false),
         ] {
+            // The others are mistakes.
+            if is_sent && !is_sendable {
+                continue;
+            }
             let told = warning(&Start::new().env(variable, &secret)).expect("a warning");
             let expected = format!("{key}: the secret {oddity}; ");
             assert!(told.starts_with(&expected), "{secret:?}: {told}");
             assert!(!told.contains(JWT_SECRET), "{told}");
+        }
+    }
+}
+
+#[test]
+fn a_secret_beyond_ascii_is_warned_of_where_callers_send_it() {
+    let secret = format!("{JWT_SECRET}ä");
+    for (variable, warned) in [
+        ("JWT_SECRET", None),
+        ("INTERNAL_SECRET", Some("internal.secret: ")),
+        (
+            "SOCKD_INTERNAL__PREVIOUS_SECRETS",
+            Some("internal.previous_secrets, entry 1: "),
+        ),
+        ("SOCKD_METRICS__SECRET", Some("metrics.secret: ")),
+    ] {
+        let told = warning(&Start::new().env(variable, &secret));
+        let expected = warned.map(|place| format!("{place}the secret has characters beyond ASCII"));
+        match (told, expected) {
+            (Some(told), Some(expected)) => assert!(told.starts_with(&expected), "{told}"),
+            (told, expected) => assert_eq!(told, expected, "{variable}"),
         }
     }
 }
@@ -80,7 +107,7 @@ fn settings_of_proxies_that_are_hardly_meant_are_warned_of() {
 
 #[test]
 fn secrets_in_files_and_lists_are_looked_at_too() {
-    for content in ["\u{feff}0123456789abcdef\n", "0123456789abcdef\r\n\r\n"] {
+    for content in ["\u{feff}0123456789abcdef\n", "'0123456789abcdef'\r\n"] {
         let start = Start::new()
             .file("key", content)
             .toml("[internal]\nprevious_secret_files = [\"key\"]");

@@ -74,6 +74,47 @@ fn scrapers_need_no_secret_of_their_own_and_can_have_one_from_a_file() {
 }
 
 #[test]
+fn a_secret_that_no_header_carries_is_a_mistake_where_callers_send_it() {
+    const REMEDY: &str = "so no caller can send it in an Authorization header; remove that, or \
+                          make another secret with `openssl rand -hex 32`";
+    let start = Start::bare()
+        .file("spaced", " spaced\n")
+        .file("lines", "one\ntwo\n")
+        .env("JWT_SECRET", JWT_SECRET)
+        .toml(
+            "[internal]\nsecret = \"bell\\u0007\"\n\
+             previous_secret_files = [\"missing\", \"spaced\", \"lines\"]\n\
+             [metrics]\nsecret_file = \"lines\"\n",
+        );
+    let problems = start.problems();
+    let lines: Vec<_> = problems.lines().collect();
+    let files = "sockd.toml:3:1: internal.previous_secret_files:";
+    assert_eq!(
+        lines,
+        [
+            format!(
+                "sockd.toml:2:1: internal.secret: the secret has a control character, {REMEDY}"
+            ),
+            format!("{files} \"missing\" not found; create it or take it off the list"),
+            format!("{files} secret 2 begins or ends with whitespace, {REMEDY}"),
+            format!("{files} secret 3 has a line break, {REMEDY}"),
+            format!("sockd.toml:5:1: metrics.secret_file: the secret has a line break, {REMEDY}"),
+        ]
+    );
+    let start = Start::bare()
+        .env("JWT_SECRET", JWT_SECRET)
+        .env("AUTH_TOKEN", "token\n");
+    let expected =
+        format!("environment AUTH_TOKEN: internal.secret: the secret has a line break, {REMEDY}");
+    assert_eq!(start.problems(), expected);
+    let start = Start::new().toml("[internal]\nprevious_secrets = [\"a\", \"b\\u007f\"]\n");
+    let expected = format!(
+        "sockd.toml:2:1: internal.previous_secrets: secret 2 has a control character, {REMEDY}"
+    );
+    assert_eq!(start.problems(), expected);
+}
+
+#[test]
 fn a_name_and_its_file_go_together_before_the_next_name() {
     let start = Start::bare()
         .env("JWT_SECRET", JWT_SECRET)
