@@ -23,7 +23,7 @@ use serde_json::value::RawValue;
 
 use self::address::Address;
 pub use self::{
-    error::ClientError,
+    error::{Call, ClientError},
     lines::Lines,
     tls::{Tls, is_tls_error},
     way::Way,
@@ -62,7 +62,7 @@ impl Client {
     /// a secret is being replaced, the node may still run with the previous one.
     ///
     /// # Errors
-    /// A URL that is none of http, https and unix, or a secret that no header can carry.
+    /// A URL that is none of http, https and unix, or a secret that no header carries.
     pub fn new(url: &str, secrets: &[Secret], way: Way, tls: &Tls) -> Result<Self, ClientError> {
         let Address {
             shown,
@@ -115,7 +115,7 @@ impl Client {
             payload,
         };
         let request = self.request(Method::POST, "internal/emit").json(&request);
-        self.call(request).await
+        self.call(Call::Emit, request).await
     }
 
     /// Makes the session the user's only one and closes all sockets of others.
@@ -134,7 +134,7 @@ impl Client {
         let request = self
             .request(Method::POST, "internal/force-logout")
             .json(&request);
-        self.call(request).await
+        self.call(Call::ForceLogout, request).await
     }
 
     /// Closes all sockets of the user; `invalidates_session` keeps their tokens from coming back.
@@ -153,7 +153,7 @@ impl Client {
             invalidate_session: invalidates_session,
         };
         let request = self.request(Method::POST, "internal/kick").json(&request);
-        self.call(request).await
+        self.call(Call::Kick, request).await
     }
 
     /// Returns the user's session and sockets, on all nodes.
@@ -161,8 +161,11 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn user(&self, user: &UserId) -> Result<UserAnswer, ClientError> {
-        self.call(self.http.get(self.of_user("internal/user", user)))
-            .await
+        self.call(
+            Call::Tell,
+            self.http.get(self.of_user("internal/user", user)),
+        )
+        .await
     }
 
     /// Follows what happens to the user, on all nodes, until the result is dropped.
@@ -176,7 +179,7 @@ impl Client {
         }
         // It has no end; what is late is noticed line by line.
         let request = self.http.get(url).timeout(Duration::MAX);
-        let response = self.answer(request).await?;
+        let response = self.answer(Call::Tell, request).await?;
         Ok(Lines::new(self.url().to_owned(), response))
     }
 
@@ -189,7 +192,7 @@ impl Client {
         if all {
             url.query_pairs_mut().append_pair("all", "true");
         }
-        self.call(self.http.get(url)).await
+        self.call(Call::Tell, self.http.get(url)).await
     }
 
     /// Removes the user's stored session.
@@ -198,7 +201,7 @@ impl Client {
     /// See [`ClientError`].
     pub async fn remove_session(&self, user: &UserId) -> Result<SessionRemovedAnswer, ClientError> {
         let url = self.of_user("internal/user/session", user);
-        self.call(self.http.delete(url)).await
+        self.call(Call::RemoveSession, self.http.delete(url)).await
     }
 
     /// Closes a share of the node's connections, spread over a time, so that their clients come back on
@@ -212,7 +215,7 @@ impl Client {
             over_seconds: over.as_secs_f64(),
         };
         let request = self.request(Method::POST, "internal/drain").json(&request);
-        self.call(request).await
+        self.call(Call::Drain, request).await
     }
 
     /// Lets the node read its configuration again.
@@ -221,7 +224,7 @@ impl Client {
     /// See [`ClientError`].
     pub async fn reload(&self) -> Result<ReloadAnswer, ClientError> {
         let request = self.request(Method::POST, "internal/reload");
-        self.call(request).await
+        self.call(Call::Reload, request).await
     }
 
     /// Returns active sessions in the order of their users, only those after `after`; or one user's.
@@ -245,7 +248,7 @@ impl Client {
                 query.append_pair("user", user.as_str());
             }
         }
-        self.call(self.http.get(url)).await
+        self.call(Call::Tell, self.http.get(url)).await
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
@@ -293,22 +296,24 @@ impl Client {
 
     async fn call<T: DeserializeOwned>(
         &self,
+        call: Call,
         request: reqwest::RequestBuilder,
     ) -> Result<T, ClientError> {
-        let response = self.answer(request).await?;
+        let response = self.answer(call, request).await?;
         let status = response.status();
         let body = response.bytes().await;
-        let body = body.map_err(|source| self.no_answer(source))?;
+        let body = body.map_err(|source| self.no_answer(call, source))?;
         serde_json::from_slice(&body).map_err(|_| self.unintelligible(status))
     }
 
     /// Returns a response that says yes.
     async fn answer(
         &self,
+        call: Call,
         request: reqwest::RequestBuilder,
     ) -> Result<reqwest::Response, ClientError> {
         let response = self.send(&request).await;
-        let response = response.map_err(|source| self.no_answer(source))?;
+        let response = response.map_err(|source| self.no_answer(call, source))?;
         let status = response.status();
         if status == StatusCode::UNAUTHORIZED {
             return Err(ClientError::Unauthorized(self.url().to_owned()));
@@ -317,7 +322,7 @@ impl Client {
             return Ok(response);
         }
         let body = response.bytes().await;
-        let body = body.map_err(|source| self.no_answer(source))?;
+        let body = body.map_err(|source| self.no_answer(call, source))?;
         let ErrorBody { error, problems } =
             serde_json::from_slice(&body).map_err(|_| self.unintelligible(status))?;
         if !problems.is_empty() {
@@ -328,12 +333,13 @@ impl Client {
         }
         Err(ClientError::Refused {
             url: self.url().to_owned(),
+            call,
             status: status.as_u16(),
             code: printable(&error),
         })
     }
 
-    fn no_answer(&self, source: reqwest::Error) -> ClientError {
+    fn no_answer(&self, call: Call, source: reqwest::Error) -> ClientError {
         let (url, source) = (self.url().to_owned(), source.without_url());
         if unix_path(&url).is_some() && is_permission_denied(&source) {
             ClientError::NotAllowed { url, source }
@@ -342,7 +348,7 @@ impl Client {
         } else if source.is_connect() {
             ClientError::Unreachable { url, source }
         } else {
-            ClientError::NoAnswer { url, source }
+            ClientError::NoAnswer { url, call, source }
         }
     }
 
@@ -356,8 +362,12 @@ impl Client {
 
 /// The header that carries the secret.
 fn authorization(secret: &Secret) -> Result<HeaderValue, ClientError> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", secret.expose()))
-        .map_err(|_| ClientError::Secret)?;
+    if let Some(why) = secret.unsendable() {
+        return Err(ClientError::Secret(why));
+    }
+    // Not only ASCII: sockd reads it as UTF-8.
+    let text = format!("Bearer {}", secret.expose());
+    let mut value = HeaderValue::try_from(text.into_bytes()).expect("it can be sent");
     value.set_sensitive(true);
     Ok(value)
 }

@@ -116,7 +116,7 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let exit = match &error {
             ClientError::Url(_)
-            | ClientError::Secret
+            | ClientError::Secret(_)
             | ClientError::File { .. }
             | ClientError::Tls(_)
             | ClientError::Mistakes { .. } => Exit::Usage,
@@ -124,6 +124,7 @@ impl From<ClientError> for Failure {
             | ClientError::NotAllowed { .. }
             | ClientError::Untrusted { .. }
             | ClientError::NoAnswer { .. }
+            | ClientError::Lost { .. }
             | ClientError::Silent { .. } => Exit::Unreachable,
             ClientError::Unauthorized(_) => Exit::Unauthorized,
             ClientError::Setup(_)
@@ -140,6 +141,11 @@ impl From<ListError> for Failure {
             (
                 Exit::Unauthorized,
                 "Redis refuses the login; set REDIS_PASS, or redis.username and redis.password",
+            )
+        } else if error.is_forbidden() {
+            (
+                Exit::Unauthorized,
+                "Redis does not let sockd's user do that; `sockd doctor` says what to grant",
             )
         } else if error.is_unreachable() {
             (

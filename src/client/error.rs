@@ -4,6 +4,28 @@ use std::{io, path::PathBuf};
 
 use thiserror::Error;
 
+/// What a node is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    Emit,
+    ForceLogout,
+    Kick,
+    RemoveSession,
+    Drain,
+    Reload,
+    /// To tell something, which changes nothing.
+    Tell,
+}
+
+impl Call {
+    fn if_unanswered(self) -> &'static str {
+        match self {
+            Self::Tell => "try again",
+            _ => "it may have been carried out",
+        }
+    }
+}
+
 /// Why a call failed. The text never contains the secret or a payload.
 #[derive(Debug, Error)]
 pub enum ClientError {
@@ -12,9 +34,9 @@ pub enum ClientError {
     )]
     Url(String),
     #[error(
-        "the secret for the internal API cannot be sent in a header; it may contain only visible ASCII characters"
+        "the secret for the internal API {0}, so it cannot be sent in an Authorization header; give the one that the node runs with"
     )]
-    Secret,
+    Secret(&'static str),
     #[error(
         "failed to set up the HTTP client; check that the system's CA certificates are installed"
     )]
@@ -51,9 +73,10 @@ pub enum ClientError {
     },
     #[error("{} is not a PEM of what internal.command_ca_file, command_cert_file or command_key_file names; name the right file", .0.display())]
     Tls(PathBuf),
-    #[error("{url} received the request but did not answer; it may have been carried out")]
+    #[error("{url} received the request but did not answer; {}", call.if_unanswered())]
     NoAnswer {
         url: String,
+        call: Call,
         #[source]
         source: reqwest::Error,
     },
@@ -61,14 +84,21 @@ pub enum ClientError {
         "{0} does not accept the secret; give the one it runs with in INTERNAL_SECRET, the configuration or --secret-file"
     )]
     Unauthorized(String),
-    #[error("{url} refuses with {status} {code}{}", remedy(.code))]
+    #[error("{url} refuses with {status} {code}{}", remedy(*.call, .code))]
     Refused {
         url: String,
+        call: Call,
         status: u16,
         code: String,
     },
     #[error("{url} keeps its configuration, the new one has mistakes:\n  {}", .problems.join("\n  "))]
     Mistakes { url: String, problems: Vec<String> },
+    #[error("the connection with {url} was lost, and the trace with it; start it again")]
+    Lost {
+        url: String,
+        #[source]
+        source: reqwest::Error,
+    },
     #[error(
         "{url} has not sent a line of the trace for long; a proxy may hold it back, call the node directly"
     )]
@@ -104,7 +134,7 @@ impl ClientError {
             // A proxy may have lost the answer, or the server may not be sockd.
             Self::Unintelligible { status, .. } => *status < 400 || *status >= 500,
             Self::Url(_)
-            | Self::Secret
+            | Self::Secret(_)
             | Self::Setup(_)
             | Self::Unreachable { .. }
             | Self::NotAllowed { .. }
@@ -113,6 +143,7 @@ impl ClientError {
             | Self::Tls(_)
             | Self::Unauthorized(_)
             | Self::Mistakes { .. }
+            | Self::Lost { .. }
             | Self::Silent { .. } => false,
         }
     }
@@ -121,15 +152,25 @@ impl ClientError {
 const BUS_UNAVAILABLE: &str = "BUS_UNAVAILABLE";
 
 /// What to do about a refusal.
-fn remedy(code: &str) -> &'static str {
+fn remedy(call: Call, code: &str) -> &'static str {
     match code {
+        BUS_UNAVAILABLE if call == Call::Emit => {
+            ": it could not reach every node, so its own sockets have the event, but those of other nodes may not; send it again when Redis is back if it does no harm twice"
+        }
         BUS_UNAVAILABLE => {
-            ": it could not reach every node, so it is done for its own sockets, but may not be for those of other nodes; do it again when Redis is back, but an event then arrives a second time at its own"
+            ": it could not reach every node, so its own sockets are closed, but those of other nodes may not be; do it again when Redis is back"
+        }
+        "DRAINING" if call == Call::Drain => {
+            ": it is shutting down, and closes all its connections anyway"
+        }
+        "DRAINING" if call == Call::Reload => {
+            ": it is shutting down, and reads its configuration when it starts again"
         }
         "DRAINING" => ": it is shutting down; ask another node",
         "FORBIDDEN" => ": a proxy adds browser headers (Sec-Fetch-*); call the node directly",
         "INVALID_CONFIGURATION" => ": its configuration has mistakes; its log lists them",
         "INVALID_EVENT" => ": the event is not supported there; see events.supported",
+        "INVALID_HOST" => ": a proxy changes the header Host; call the node directly",
         "INVALID_OVER_SECONDS" => ": the time must be at most a day",
         "INVALID_REASON" => ": the reason must be 1 to 64 printable ASCII characters",
         "INVALID_SESSION_ID" => {
@@ -140,15 +181,71 @@ fn remedy(code: &str) -> &'static str {
         "LOCAL_ONLY" => ": it runs with --dev, for its own machine only; call it as localhost",
         "NOT_FOUND" => ": it does not know the route; check that it is not older than this command",
         "OVERLOADED" => ": it already handles internal.concurrency requests; try again",
-        "PAYLOAD_TOO_LARGE" => ": the payload is too long; see internal.max_body",
+        "PAYLOAD_TOO_LARGE" => ": the request is too long; see internal.max_body",
         "PEER_TOO_OLD" => {
             ": another node runs a release that cannot do this; upgrade the one that its log names first"
         }
+        "REQUEST_TIMEOUT" => {
+            ": the request took longer than server.body_timeout to arrive; try again"
+        }
         "REDIS_UNAVAILABLE" => ": it cannot reach Redis; try again when Redis is back",
         "SESSIONS_IN_REDIS" => {
-            ": its sessions are in Redis; leave out --url, and set redis.url or REDIS_HOST to the same Redis"
+            ": its sessions are in Redis; set redis.url or REDIS_HOST to the same Redis, and leave out --url if sessions are listed"
         }
         "TOO_MANY_TRACES" => ": as many traces run there as may; end one, or ask another node",
         _ => "; its log says more",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALLS: [Call; 7] = [
+        Call::Emit,
+        Call::ForceLogout,
+        Call::Kick,
+        Call::RemoveSession,
+        Call::Drain,
+        Call::Reload,
+        Call::Tell,
+    ];
+
+    #[test]
+    fn a_remedy_is_one_for_what_was_asked() {
+        for call in CALLS {
+            let told = remedy(call, BUS_UNAVAILABLE);
+            assert_eq!(
+                told.contains("event"),
+                call == Call::Emit,
+                "{call:?}: {told}"
+            );
+            let told = remedy(call, "DRAINING");
+            let is_of_this_node = matches!(call, Call::Drain | Call::Reload);
+            assert_eq!(
+                !told.contains("another node"),
+                is_of_this_node,
+                "{call:?}: {told}"
+            );
+            let changes = call.if_unanswered().contains("carried out");
+            assert_eq!(changes, call != Call::Tell, "{call:?}");
+        }
+    }
+
+    #[test]
+    fn every_code_that_a_proxy_or_a_caller_can_cause_has_a_remedy() {
+        for code in [
+            "FORBIDDEN",
+            "INVALID_EVENT",
+            "INVALID_HOST",
+            "INVALID_SESSION_ID",
+            "INVALID_USER_ID",
+            "NOT_FOUND",
+            "OVERLOADED",
+            "PAYLOAD_TOO_LARGE",
+            "REQUEST_TIMEOUT",
+        ] {
+            assert!(remedy(Call::Kick, code).starts_with(": "), "{code}");
+        }
     }
 }

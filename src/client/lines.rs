@@ -43,7 +43,7 @@ impl Lines {
             let url = || self.url.clone();
             let chunk = timeout(SILENCE, self.response.chunk()).await;
             let chunk = chunk.map_err(|_| ClientError::Silent { url: url() })?;
-            let chunk = chunk.map_err(|source| ClientError::NoAnswer {
+            let chunk = chunk.map_err(|source| ClientError::Lost {
                 url: url(),
                 source: source.without_url(),
             })?;

@@ -64,8 +64,13 @@ impl ListError {
     pub fn is_unauthorized(&self) -> bool {
         match self {
             Self::Connect(error) => error.is_unauthorized(),
-            Self::Redis(error) => matches!(error.code(), Some("NOAUTH" | "NOPERM" | "WRONGPASS")),
+            Self::Redis(error) => matches!(error.code(), Some("NOAUTH" | "WRONGPASS")),
         }
+    }
+
+    /// Whether Redis lets the user in, but not do this.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Redis(error) if error.code() == Some("NOPERM"))
     }
 }
 

@@ -121,7 +121,7 @@ async fn an_event_that_cannot_be_sent_is_reported_with_its_remedy() {
             2,
             "empty holds no secret",
         ),
-        (with(&["--secret-file", "two-lines"]), 2, "visible ASCII"),
+        (with(&["--secret-file", "two-lines"]), 2, "has a line break"),
         (vec!["--batch", "x", &user], 2, "cannot be used with"),
     ];
     for (arguments, code, complaint) in cases {

@@ -236,6 +236,21 @@ async fn a_list_that_fails_says_why() {
     }
     let shell = shell(&redis).env("REDIS_PASS", "hunter2");
     shell.run(&LS).await.ok();
+    let client = format!("redis://:hunter2@127.0.0.1:{}", redis.port);
+    let () = redis::cmd("ACL")
+        .arg(&["SETUSER", "default", "-scan"])
+        .query(
+            &mut redis::Client::open(client)
+                .expect("a URL")
+                .get_connection()
+                .expect("Redis"),
+        )
+        .expect("ACL works");
+    let stderr = shell.run(&LS).await.fails(4);
+    assert!(
+        stderr.contains("`sockd doctor` says what to grant") && !stderr.contains("login"),
+        "{stderr}"
+    );
 
     let away = Shell::new().env("SOCKD_REDIS__URL", "redis://:hunter2@127.0.0.1:1");
     let stderr = away.run(&LS).await.fails(3);
@@ -259,7 +274,7 @@ async fn a_list_that_fails_says_why() {
         .await
         .fails(1);
     assert!(
-        stderr.contains("SESSIONS_IN_REDIS: its sessions are in Redis; leave out --url"),
+        stderr.contains("SESSIONS_IN_REDIS: its sessions are in Redis; set redis.url"),
         "{stderr}"
     );
     shell
