@@ -3,6 +3,7 @@
 mod audit;
 mod episode;
 mod log;
+mod text;
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -17,11 +18,11 @@ use std::{
 use thiserror::Error;
 use tracing_subscriber::{EnvFilter, filter::ParseError, reload};
 
-use self::log::LOG;
 pub use self::{
     audit::{AUDIT, Act, Done, audit},
     episode::Episode,
 };
+use self::{log::LOG, text::TextFields};
 use crate::config::{Log, LogFormat};
 
 /// How long the exit waits for the last lines to be written.
@@ -60,6 +61,7 @@ pub fn init(log: &Log) -> Result<(), TelemetryError> {
         LogFormat::Text => {
             let subscriber = subscriber
                 .with_target(false)
+                .fmt_fields(TextFields)
                 .with_ansi(wants_colour(&io::stderr()))
                 .with_filter_reloading();
             let filter = subscriber.reload_handle();

@@ -28,8 +28,7 @@ pub enum Done {
     Removed(bool),
 }
 
-/// Logs what a caller did to a user, or failed to do. Texts are in quotes, so that no reason looks like
-/// further fields.
+/// Logs what a caller did to a user, or failed to do.
 pub fn audit(act: Act<'_>, user: &UserId, result: Result<Done, &impl Display>) {
     let (act, reason, invalidates_session) = match act {
         Act::ForceLogout => ("force-logout", None, None),

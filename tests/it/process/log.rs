@@ -1,5 +1,6 @@
 //! A log that is not read or cannot be written: the server keeps working, ends in time, and says how
 //! many lines are missing once it can.
+mod fields;
 mod server;
 
 use std::{fs::OpenOptions, net::SocketAddr, process::Stdio, time::Duration};
