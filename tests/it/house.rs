@@ -1,5 +1,6 @@
 //! The repository itself: the layers of the crate, files that the program writes, and the documents.
 
+mod alerts;
 mod commands;
 mod documentation;
 mod examples;

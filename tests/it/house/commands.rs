@@ -13,18 +13,17 @@ use tokio::process::Command;
 
 use super::{documentation::documents, examples::blocks};
 use crate::support::{
-    PATIENCE, http, jwt,
+    PATIENCE, eventually, http, jwt,
     process::free_port,
     sockd::{INTERNAL_SECRET, Sockd},
     within,
 };
 
 const STAND_IN: &str = "tests/it/house/commands/stand-in";
-const PLAYED: [&str; 8] = [
+const PLAYED: [&str; 7] = [
     "apt",
     "cargo",
     "curl",
-    "promtool",
     "sockd",
     "sudo",
     "systemctl",
@@ -120,6 +119,14 @@ async fn a_newcomer_sets_up_a_production_pair() {
             }
         }
     }
+
+    // The last figure that the page promises: Prometheus has seen both nodes ready.
+    let query = format!("http://127.0.0.4:{prometheus}/api/v1/query?query=sum(sockd_ready)");
+    eventually(PATIENCE, "two ready nodes in Prometheus", async || {
+        let answer = http::get(&query).await.text().await.expect("a body");
+        answer.contains("\"2\"]")
+    })
+    .await;
 
     // What is for the inside stays there, and scrapers get in by their secret.
     let secret = fs::read_to_string(machines.checkout().join("secrets/metrics")).expect("a secret");

@@ -50,7 +50,7 @@ impl Family {
     }
 }
 
-fn repository(path: &str) -> String {
+pub(super) fn repository(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -89,7 +89,7 @@ async fn scrape(sockd: &Sockd) -> BTreeMap<String, Family> {
 }
 
 /// Every metric that a text names, with the labels that it selects.
-fn named(text: &str) -> Vec<(String, Vec<String>)> {
+pub(super) fn named(text: &str) -> Vec<(String, Vec<String>)> {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut found = Vec::new();
     let mut rest = text;
@@ -191,6 +191,11 @@ async fn all_that_is_written_about_metrics_is_true() {
 
     let rules = repository("deploy/prometheus/sockd.rules.yml");
     exist(&families, "sockd.rules.yml", &rules);
+    exist(
+        &families,
+        "tests/alerts.yml",
+        &repository("tests/alerts.yml"),
+    );
     let field = |name: &str| {
         let lines = rules.lines().map(str::trim);
         let values = lines.filter_map(move |line| line.strip_prefix(name)?.strip_prefix(": "));
