@@ -1,9 +1,10 @@
 //! The files in `deploy/`, with the programs that they are for.
 
 mod debian;
-mod manifests;
+mod kubernetes;
 mod proxies;
 mod sandbox;
+mod units;
 
 use std::path::{Path, PathBuf};
 
