@@ -1,26 +1,16 @@
 //! nginx and HAProxy with the files of `deploy/`, in front of two nodes: stock clients over TLS.
 
-use std::fs;
+mod moving;
+mod running;
 
 use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    net::TcpStream,
-};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::adapted;
+use self::running::{Proxy, authority, haproxy, is_open, nginx, nginx_with};
 use crate::support::{
-    PATIENCE,
-    command::Shell,
-    driver::Driver,
-    eventually, jwt,
-    process::{Process, free_port},
-    redis::Redis,
-    sockd::Sockd,
-    websocket::WebSocket,
-    within,
+    PATIENCE, command::Shell, driver::Driver, eventually, jwt, process::free_port, redis::Redis,
+    sockd::Sockd, websocket::WebSocket, within,
 };
 
 /// A client of the stock library, and the transports that it is allowed.
@@ -35,15 +25,6 @@ const CLIENTS: [(&str, u8, &[&str]); 4] = [
 const BEHIND_HTTP: [(&str, &str); 1] = [("SOCKD_SERVER__TRUSTED_PROXIES", "127.0.0.1")];
 /// Where a client is, as far as the proxy can see.
 const ELSEWHERE: &str = "127.0.0.7";
-
-/// A running proxy.
-struct Proxy {
-    /// Where it takes TLS, and where plain HTTP.
-    tls: u16,
-    plain: u16,
-    _process: Process,
-    _directory: TempDir,
-}
 
 #[tokio::test]
 async fn haproxy_with_our_file_serves_two_nodes_over_tls() {
@@ -335,100 +316,4 @@ async fn nodes(redis: &Redis, settings: &[(&str, &str)]) -> [Sockd; 2] {
         node
     };
     [node().await, node().await]
-}
-
-/// Runs HAProxy with a file in which these servers take the place of those that it names.
-async fn haproxy(name: &str, servers: &[(&str, String); 2]) -> Proxy {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let certificate = directory.path().join("server.pem");
-    let pem = format!("{}{}", fixture("server.pem"), fixture("server.key.pem"));
-    fs::write(&certificate, pem).expect("it is written");
-    let certificate = certificate.to_str().expect("UTF-8");
-    let (tls, plain) = (free_port(), free_port());
-    let text = adapted(
-        name,
-        &[
-            ("bind :443", &format!("bind 127.0.0.1:{tls}")),
-            ("bind :80", &format!("bind 127.0.0.1:{plain}")),
-            ("/etc/haproxy/push.example.com.pem", certificate),
-            (servers[0].0, &servers[0].1),
-            (servers[1].0, &servers[1].1),
-        ],
-    );
-    let file = directory.path().join("sockd.cfg");
-    fs::write(&file, text).expect("it is written");
-    let process = Process::start("haproxy", &["-db", "-f", file.to_str().expect("UTF-8")]);
-    listening(tls, plain, process, directory).await
-}
-
-async fn nginx(nodes: &[Sockd; 2]) -> Proxy {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let path = |name: &str| {
-        let path = directory.path().join(name);
-        path.to_str().expect("UTF-8").to_owned()
-    };
-    fs::write(path("server.pem"), fixture("server.pem")).expect("it is written");
-    fs::write(path("server.key"), fixture("server.key.pem")).expect("it is written");
-    let (tls, plain) = (free_port(), free_port());
-    let text = adapted(
-        "nginx/sockd.conf",
-        &[
-            ("listen 443", &format!("listen 127.0.0.1:{tls}")),
-            ("listen 80", &format!("listen 127.0.0.1:{plain}")),
-            ("/etc/nginx/push.example.com.pem", &path("server.pem")),
-            ("/etc/nginx/push.example.com.key", &path("server.key")),
-            ("10.0.0.1:3000", &nodes[0].address().to_string()),
-            ("10.0.0.2:3000", &nodes[1].address().to_string()),
-        ],
-    );
-    let process = nginx_with(&directory, &text);
-    listening(tls, plain, process, directory).await
-}
-
-/// Runs nginx with these servers, and all else as it comes.
-fn nginx_with(directory: &TempDir, servers: &str) -> Process {
-    let path = |name: &str| {
-        let path = directory.path().join(name);
-        path.to_str().expect("UTF-8").to_owned()
-    };
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .iter()
-        .map(|kind| format!("{kind}_temp_path {};\n", path(kind)))
-        .collect();
-    let main = format!(
-        "daemon off;\nmaster_process off;\npid {};\nevents {{}}\nhttp {{\naccess_log off;\n{temporary}{servers}\n}}\n",
-        path("nginx.pid"),
-    );
-    fs::write(path("nginx.conf"), main).expect("it is written");
-    let prefix = path("");
-    let arguments = ["-p", &prefix, "-e", "stderr", "-c", &path("nginx.conf")];
-    Process::start("nginx", &arguments)
-}
-
-async fn listening(tls: u16, plain: u16, process: Process, directory: TempDir) -> Proxy {
-    for port in [tls, plain] {
-        is_open(port).await;
-    }
-    Proxy {
-        tls,
-        plain,
-        _process: process,
-        _directory: directory,
-    }
-}
-
-async fn is_open(port: u16) {
-    eventually(PATIENCE, "the proxy's port", async || {
-        TcpStream::connect(("127.0.0.1", port)).await.is_ok()
-    })
-    .await;
-}
-
-fn authority() -> String {
-    fixture("ca.pem")
-}
-
-fn fixture(name: &str) -> String {
-    let path = format!("{}/tests/fixtures/tls/{name}", env!("CARGO_MANIFEST_DIR"));
-    fs::read_to_string(path).expect("a fixture")
 }
