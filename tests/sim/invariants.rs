@@ -9,6 +9,8 @@ use super::story::{Message, Told};
 /// How long before and after something a link must have been good for it to count.
 const BEFORE: Duration = Duration::from_millis(250);
 const AFTER: Duration = Duration::from_secs(2);
+/// How much later than the answer a slow link may bring what was stored.
+const LATE: Duration = Duration::from_millis(250);
 
 /// Adds what is wrong.
 pub(super) fn check(told: &mut Told) {
@@ -177,6 +179,8 @@ fn kicked_are_gone(told: &Told, wrongs: &mut Vec<String>) {
             continue;
         };
         let (from, to) = (kick.started - BEFORE, answered + AFTER);
+        // What is stored is made up for, so a node that is not ready itself does not wait for all others.
+        let limit = answered + if kick.invalidates { LATE } else { Duration::ZERO };
         // A master that was replaced and does not know it tells only the nodes that it still has, and
         // what it stores is lost.
         if told.has_lost(from, answered) {
@@ -185,7 +189,7 @@ fn kicked_are_gone(told: &Told, wrongs: &mut Vec<String>) {
         for (number, socket) in told.sockets.iter().enumerate() {
             let was_live = socket.user == kick.user
                 && socket.live.is_some_and(|live| live < kick.started)
-                && socket.ended.is_none_or(|ended| ended > answered);
+                && socket.ended.is_none_or(|ended| ended > limit);
             // A login at the same time may come last, and its session stays.
             let is_renewed = kick.invalidates
                 && told.logouts.iter().any(|logout| {
