@@ -237,6 +237,13 @@ impl Node {
                 self.await_answers(question.as_ref(), told).await;
                 Ok(())
             }
+            // Whoever has changed it may still wait for the end of sockets of the session before it, as
+            // this one has to; and counts them, so that nothing is done here before its message is back.
+            Ok(Claim::New { told }) => {
+                self.await_answers(question.as_ref(), told).await;
+                self.disconnect(user, &replaced).await;
+                Ok(())
+            }
             Err(error) => {
                 let why = chain(&error);
                 self.traces

@@ -26,6 +26,8 @@ pub enum SessionStore {
 pub enum Claim {
     /// There was none; now it is this one, and and this many nodes were told.
     Adopted { told: usize },
+    /// It has just become this one, and so many nodes were told again.
+    New { told: usize },
     /// It was this one already.
     Active,
     /// It is another one.

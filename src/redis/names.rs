@@ -1,4 +1,4 @@
-//! What the bus channels are called.
+//! What the bus channels are called, and the keys that are no sessions.
 
 use std::fmt::Display;
 
@@ -79,6 +79,18 @@ pub fn nobody_key(key_prefix: &str) -> String {
     format!("{key_prefix}\u{1}check")
 }
 
+/// What follows the prefix in a [`news_key`].
+pub const NEWS: &str = "\u{1}new:";
+
+/// The key that is there while a change of the user's session is news; in a Cluster it is in the slot of the
+/// session's key.
+pub fn news_key(key_prefix: &str, user: impl Display) -> String {
+    if key_prefix.contains('{') {
+        return format!("{key_prefix}{NEWS}{user}");
+    }
+    format!("{key_prefix}{NEWS}{{{key_prefix}{user}}}")
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -113,6 +125,9 @@ mod tests {
             let channel = names.user(&user);
             let key = format!("{key_prefix}{user}");
             assert_eq!(Slot::for_key(&channel), Slot::for_key(&key), "{channel}");
+            let news = news_key(key_prefix, &user);
+            assert_eq!(Slot::for_key(&news), Slot::for_key(&key), "{news}");
+            assert!(news.starts_with(key_prefix), "{news}");
             assert_eq!(names.user_of(&channel), Some("u-1"));
             assert_eq!(names.user_of(names.all()), None);
         }

@@ -12,7 +12,10 @@ use crate::{
     config,
     id::UserId,
     redis::{
-        ConnectError, Connection, cluster::connect_to_masters, connect, names::ChannelNames,
+        ConnectError, Connection,
+        cluster::connect_to_masters,
+        connect,
+        names::{ChannelNames, NEWS},
         refusal::escape_glob,
     },
     wire::SessionRow,
@@ -139,6 +142,7 @@ impl SessionList {
             .into_iter()
             .filter_map(|key| String::from_utf8(key).ok())
             .filter_map(|key| key.strip_prefix(&self.key_prefix).map(str::to_owned))
+            .filter(|user| !user.starts_with(NEWS))
             .filter(|user| self.seen.insert(user))
             .collect();
         Ok(Some(Page {

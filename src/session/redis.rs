@@ -11,8 +11,7 @@ use crate::{
     id::{SessionId, UserId},
     metrics::{Histogram, REDIS_COMMAND_DURATION},
     redis::{
-        Connection, Link,
-        names::nobody_key,
+        Connection, Link, names,
         refusal::{Grants, Refusal},
     },
     wire::Publication,
@@ -24,6 +23,9 @@ static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("rene
 
 /// The error code of Redis for a key that holds something other than text.
 const WRONG_TYPE: &str = "WRONGTYPE";
+/// For how many seconds after a change of session whoever is let in has to wait for the answers of the nodes: longer
+/// than these may take.
+const NEWS_SECONDS: u64 = 2;
 /// How often a claim is retried when the key changes between two of its steps.
 const CLAIM_ATTEMPTS: usize = 5;
 
@@ -105,6 +107,7 @@ impl RedisSessions {
         for _ in 0..CLAIM_ATTEMPTS {
             let answer: Result<Vec<Value>, _> = CLAIM
                 .key(self.key(user))
+                .key(self.news_key(user))
                 .arg(to_json(session))
                 .arg(self.ttl.as_secs())
                 .arg(&announcement.channel)
@@ -112,6 +115,7 @@ impl RedisSessions {
                 .arg(&read)
                 .arg(meaning)
                 .arg(connection.publish_command())
+                .arg(NEWS_SECONDS)
                 .invoke_async(&mut connection)
                 .await;
             let answer = match answer {
@@ -130,6 +134,11 @@ impl RedisSessions {
                     let told = next(&mut answer)?;
                     let told = tell_again(&mut connection, announcement, told).await?;
                     return Ok(Claim::Adopted { told });
+                }
+                "news" => {
+                    let told = next(&mut answer)?;
+                    let told = tell_again(&mut connection, announcement, told).await?;
+                    return Ok(Claim::New { told });
                 }
                 "active" => return Ok(Claim::Active),
                 _ => read = next(&mut answer)?,
@@ -175,11 +184,13 @@ impl RedisSessions {
         let mut connection = self.writable().await?;
         let told = REPLACE
             .key(self.key(user))
+            .key(self.news_key(user))
             .arg(to_json(session))
             .arg(self.ttl.as_secs())
             .arg(&announcement.channel)
             .arg(&announcement.message)
             .arg(connection.publish_command())
+            .arg(NEWS_SECONDS)
             .invoke_async(&mut connection)
             .await?;
         tell_again(&mut connection, announcement, told).await
@@ -264,7 +275,7 @@ impl RedisSessions {
     /// On a missing key each of these changes nothing, but is refused like on a real one.
     pub(super) async fn check(&self) -> Result<(), SessionError> {
         let mut connection = self.writable().await?;
-        let key = nobody_key(&self.key_prefix);
+        let key = names::nobody_key(&self.key_prefix);
         let expiry = SetExpiry::EX(self.ttl.as_secs());
         let only_if_there = SetOptions::default().conditional_set(ExistenceCheck::XX);
         let () = ::redis::pipe()
@@ -289,6 +300,10 @@ impl RedisSessions {
 
     fn key(&self, user: &UserId) -> String {
         format!("{}{user}", self.key_prefix)
+    }
+
+    fn news_key(&self, user: &UserId) -> String {
+        names::news_key(&self.key_prefix, user)
     }
 }
 

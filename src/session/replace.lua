@@ -1,7 +1,7 @@
 -- Makes a session the active one, whatever was there, and tells the nodes: both, or neither.
--- KEYS[1] the user's key
+-- KEYS[1] the user's key, 2 the key that is there while a change of session is news
 -- ARGV    1 the session as JSON, 2 the TTL in seconds, 3 the channel and 4 the message for the nodes,
---         5 PUBLISH or SPUBLISH
+--         5 PUBLISH or SPUBLISH, 6 for how many seconds the change is news
 -- Returns how many nodes were told.
 --
 -- A script that fails halfway is not rolled back, and a message cannot be recalled. So the first SET
@@ -17,4 +17,5 @@ end
 redis.call('SET', KEYS[1], ARGV[1], stored and 'NX' or 'XX')
 local told = redis.call(ARGV[5], ARGV[3], ARGV[4])
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+redis.pcall('SET', KEYS[2], '1', 'EX', ARGV[6])
 return told

@@ -252,6 +252,50 @@ fn an_event_that_goes_to_a_demoted_master_does_not_reach_a_session_that_was_repl
     assert!(refused > 0, "no event met the demoted master");
 }
 
+/// A node hears that a session was replaced, but cannot read what is stored, and takes a second to trust what it heard.
+#[test]
+fn nobody_of_a_new_session_is_let_in_before_the_old_one_is_gone() {
+    let client = |session, node| Step::Connect {
+        user: 0,
+        session,
+        node,
+        faithful: false,
+    };
+    let login = Step::LogIn {
+        user: 0,
+        session: 1,
+        node: 1,
+        patience: None,
+    };
+    let hangs = Duration::from_secs(4);
+    let hang = Fault::Stall(0, Which::Commands, Direction::Both, hangs);
+    let flush = Step::Fault(Fault::Flush);
+    for change in [login, flush] {
+        let plan = Plan {
+            nodes: 3,
+            ttl: LONG_TTL,
+            steps: vec![
+                (500, client(0, 0)),
+                (1_500, Step::Fault(hang.clone())),
+                (1_501, change),
+                (1_600, client(1, 1)),
+                (1_650, client(1, 1)),
+                (1_700, client(1, 2)),
+            ],
+        };
+        for seed in 0..5 {
+            let outcome = run(seed, &plan);
+            tell(&outcome);
+            let mut lines = outcome.lines.iter();
+            let gone =
+                lines.position(|line| line.contains("client 0") && line.contains("dismissed"));
+            assert!(gone.is_some());
+            let came = lines.filter(|line| line.ends_with("is in") && !line.contains("client 0"));
+            assert_eq!(came.count(), 3, "all of them after that");
+        }
+    }
+}
+
 /// Hellos return over the link, but nothing that the node asks over it reaches Redis.
 #[test]
 fn a_client_gets_in_although_the_subscriber_link_takes_no_subscriptions() {

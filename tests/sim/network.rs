@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-pub(super) use self::health::{OLD_MASTER, ONE_WAY, REFUSAL};
+pub(super) use self::health::{COMMANDS, OLD_MASTER, ONE_WAY, REFUSAL};
 use self::stream::NodeNetwork;
 use super::{
     redis::{Command, ConnectionId, Redis},

@@ -36,6 +36,8 @@ pub(super) struct Told {
     pub(super) meddled: Vec<(Instant, usize)>,
     /// By node: when its links were bad, or it was not ready.
     pub(super) unlinked: Vec<Vec<Instant>>,
+    /// By node: when it might not get what was announced, or not at once.
+    pub(super) deaf: Vec<Vec<Instant>>,
     /// By node: when what it asked of Redis might not be answered, but done all the same.
     pub(super) troubled: Vec<Vec<Instant>>,
     /// What was seen to be wrong while the run went on.
@@ -136,6 +138,7 @@ impl Story {
             losses: Vec::new(),
             meddled: Vec::new(),
             unlinked: Vec::new(),
+            deaf: Vec::new(),
             troubled: Vec::new(),
             wrongs: Vec::new(),
         })))
@@ -227,6 +230,13 @@ impl Told {
     /// Whether the node's links were good and it was ready from the one time to the other.
     pub(super) fn was_linked(&self, node: usize, from: Instant, to: Instant) -> bool {
         !self.unlinked[node]
+            .iter()
+            .any(|time| (from..=to).contains(time))
+    }
+
+    /// Whether the node heard at once what was announced, from the one time to the other.
+    pub(super) fn was_hearing(&self, node: usize, from: Instant, to: Instant) -> bool {
+        !self.deaf[node]
             .iter()
             .any(|time| (from..=to).contains(time))
     }

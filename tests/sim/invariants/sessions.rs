@@ -10,12 +10,15 @@ use crate::{
     world::SWEEP,
 };
 
+/// For how long after a change of session whoever is let in has to know that it is alone.
+const NEWS: Duration = Duration::from_secs(2);
 /// How long a replaced session may be live beside its successor where all links are good.
 const TOGETHER: Duration = Duration::from_millis(500);
 
 pub(super) fn check(told: &Told, wrongs: &mut Vec<String>) {
     one_is_live(told, wrongs);
     adopted_alone(told, wrongs);
+    let_in_alone(told, wrongs);
     stored_for_a_reason(told, wrongs);
     stored_and_announced(told, wrongs);
     renewed_by_handshakes(told, wrongs);
@@ -121,6 +124,39 @@ fn adopted_alone(told: &Told, wrongs: &mut Vec<String>) {
     }
 }
 
+/// Whoever is let in just after a change of session is the last of all, also where a node hears of the change,
+/// but cannot ask what is stored.
+fn let_in_alone(told: &Told, wrongs: &mut Vec<String>) {
+    for (number, socket) in told.sockets.iter().enumerate() {
+        let Some(admitted) = socket.admitted else {
+            continue;
+        };
+        let mut earlier = told.stored.iter().rev();
+        let deed = earlier.find(|deed| deed.user == socket.user && deed.at <= admitted);
+        let Some(deed) = deed.filter(|deed| deed.session == socket.session && deed.node.is_some())
+        else {
+            continue;
+        };
+        let from = deed.at - BEFORE;
+        // Where Redis refuses to write, its word has to do.
+        if !told.was_linked(socket.node, socket.began.min(deed.at) - BEFORE, admitted) {
+            continue;
+        }
+        for (other_number, other) in told.sockets.iter().enumerate() {
+            let is_in = other.user == socket.user
+                && other.session != socket.session
+                && other.live.is_some_and(|live| live < deed.at)
+                && other.ended.is_none_or(|ended| ended > admitted);
+            if is_in && told.was_hearing(other.node, from, admitted + BEFORE) {
+                wrongs.push(format!(
+                    "client {number} of s{} is let in while client {other_number} of s{} still is",
+                    socket.session, other.session
+                ));
+            }
+        }
+    }
+}
+
 /// A session is stored over another only by its login, and only once.
 fn stored_for_a_reason(told: &Told, wrongs: &mut Vec<String>) {
     for (index, deed) in told.stored.iter().enumerate() {
@@ -147,7 +183,8 @@ fn stored_for_a_reason(told: &Told, wrongs: &mut Vec<String>) {
     }
 }
 
-/// A node announces what it stores, and stores what it announces: both at once, or neither.
+/// A node announces what it stores, and stores what it announces: both at once, or neither. Whoever is let in
+/// soon after has it announced again.
 fn stored_and_announced(told: &Told, wrongs: &mut Vec<String>) {
     let stored = told.stored.iter().filter(|deed| deed.node.is_some());
     let mut stored: Vec<_> = stored
@@ -158,8 +195,14 @@ fn stored_and_announced(told: &Told, wrongs: &mut Vec<String>) {
             continue;
         };
         let announced = (deed.at, deed.user, session);
+        let mut earlier = told.stored.iter();
+        let is_news = earlier.any(|stored| {
+            (stored.user, stored.session) == (deed.user, session)
+                && (stored.at..=stored.at + NEWS).contains(&deed.at)
+        });
         match stored.iter().position(|deed| *deed == announced) {
             Some(index) => drop(stored.remove(index)),
+            None if is_news => {}
             None => wrongs.push(format!(
                 "s{session} of u{} was announced at{}, but not stored",
                 deed.user,

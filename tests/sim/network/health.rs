@@ -12,7 +12,8 @@ pub(crate) const REFUSAL: &str = "redis for writers";
 pub(crate) const OLD_MASTER: &str = "its master";
 /// It brings messages, but takes no subscriptions.
 pub(crate) const ONE_WAY: &str = "its subscriber link for commands";
-const COMMANDS: &str = "its command link";
+/// What it asks of Redis is not done, or not answered.
+pub(crate) const COMMANDS: &str = "its command link";
 const SUBSCRIBER: &str = "its subscriber link";
 /// Milliseconds: a link that is slower than this may miss every deadline.
 const SLOW: u64 = 100;

@@ -50,6 +50,7 @@ impl World {
             let mut told = self.story.told();
             let now = Instant::now();
             told.unlinked.push(vec![now]);
+            told.deaf.push(vec![now]);
             told.troubled.push(vec![now]);
             told.unlinked.len() - 1
         };
@@ -108,6 +109,7 @@ impl World {
         let now = Instant::now();
         self.mark_unlinked(process.number, now);
         self.story.told().troubled[process.number].push(now);
+        self.story.told().deaf[process.number].push(now);
         for task in process.tasks().drain(..) {
             task.abort();
         }

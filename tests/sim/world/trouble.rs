@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{World, key};
 use crate::{
+    network::Which,
     plan::{Fault, Meddling},
     story::session_of,
 };
@@ -18,6 +19,13 @@ impl World {
         self.story.say("fault", format_args!("{fault:?}"));
         let now = Instant::now();
         self.mark_all_unlinked(now);
+        if !matches!(
+            fault,
+            Fault::Lose(_, Which::Commands, _) | Fault::Stall(_, Which::Commands, ..)
+        ) {
+            let mut told = self.story.told();
+            told.deaf.iter_mut().for_each(|times| times.push(now));
+        }
         if !matches!(
             fault,
             Fault::Flush | Fault::Full(_) | Fault::ReadOnly(_) | Fault::Mute(_)

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use sockd::node::NotReady;
 use tokio::time::{Instant, sleep};
 
 use super::{World, process::Process};
-use crate::network::{OLD_MASTER, ONE_WAY, REFUSAL};
+use crate::network::{COMMANDS, OLD_MASTER, ONE_WAY, REFUSAL};
 
 /// How long a node may be unable to do its work before `/readyz` says so: a hello begins every 2 s and
 /// takes at most 1 s.
@@ -17,6 +18,16 @@ const PERIOD: Duration = Duration::from_millis(150);
 
 /// Since when a node has been ready, but not able to do its work for this reason.
 type Deaths = BTreeMap<(usize, &'static str), Instant>;
+
+/// Whether a node that says this gets what is announced at once.
+fn hears(ready: &Result<(), NotReady>) -> bool {
+    use sockd::bus::NotReady::{EventUnanswered, HelloUnanswered};
+    match ready {
+        Ok(()) | Err(NotReady::Store(_)) => true,
+        Err(NotReady::Bus(why)) => matches!(why, EventUnanswered | HelloUnanswered),
+        Err(NotReady::Draining | NotReady::Unknown) => false,
+    }
+}
 
 impl World {
     pub(super) async fn watch(self: Arc<Self>) {
@@ -36,6 +47,10 @@ impl World {
         let is_impaired = self.network.is_impaired(number);
         if ready.is_err() || is_impaired || !deaths.is_empty() {
             self.mark_unlinked(number, now);
+        }
+        let only_commands = deaths.iter().all(|what| *what == COMMANDS);
+        if is_impaired || !only_commands || !hears(&ready) {
+            self.story.told().deaf[number].push(now);
         }
         if is_impaired || deaths.iter().any(|what| *what != REFUSAL) {
             self.story.told().troubled[number].push(now);
