@@ -4,7 +4,7 @@
 //! Values go one way, and so does every `use`:
 //!
 //! 1. `table` lists every setting and its kind, one of `kinds`; `setting` makes types of the list, and
-//!    a `kind` reads a `value`.
+//!    a `kind` reads a value.
 //! 2. `file`, `environment` (with `dotenv`) and the flags each give what they say of settings;
 //!    `source` says where a value was read, and `problem` collects mistakes.
 //! 3. `settings` keeps the strongest value of each setting, with its origin.
@@ -32,7 +32,6 @@ mod source;
 mod table;
 #[cfg(test)]
 mod tests;
-mod value;
 
 pub use jsonwebtoken::{Algorithm, AlgorithmFamily};
 

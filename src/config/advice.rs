@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::{Algorithm, AlgorithmFamily, Auth, Config, Cors, Problem, Topology};
+use super::{Algorithm, Auth, Config, Cors, Problem, Topology, jwks::is_hmac};
 use crate::secret::Secret;
 
 const ALGORITHMS: &str = "auth.algorithms";
@@ -23,7 +23,7 @@ pub(super) fn warnings(config: &Config) -> Vec<Problem> {
 
 fn algorithms(auth: &Auth, warnings: &mut Vec<Problem>) {
     for name in &auth.algorithms {
-        if name.parse::<Algorithm>().is_ok() {
+        if is_known(name) {
             continue;
         }
         let upper = name.to_uppercase();
@@ -31,7 +31,7 @@ fn algorithms(auth: &Auth, warnings: &mut Vec<Problem>) {
             "unsigned tokens are never accepted; remove it".to_owned()
         } else if name.eq_ignore_ascii_case("ES512") {
             "it is not supported; sign with ES256 or ES384, and a key on P-256 or P-384".to_owned()
-        } else if upper.parse::<Algorithm>().is_ok() {
+        } else if is_known(&upper) {
             format!("names are case-sensitive; write {upper}")
         } else {
             "write for example HS256, RS256, PS256, ES256 or EdDSA".to_owned()
@@ -39,7 +39,8 @@ fn algorithms(auth: &Auth, warnings: &mut Vec<Problem>) {
         let found = format_args!("{name:?} verifies nothing");
         warnings.push(Problem::new(ALGORITHMS, found, remedy));
     }
-    let hmac: Vec<bool> = known(auth).map(is_hmac).collect();
+    let known = auth.algorithms.iter().filter(|name| is_known(name));
+    let hmac: Vec<bool> = known.map(|name| is_hmac(name)).collect();
     let listed = auth.algorithms.join(", ");
     if auth.jwks.is_some() && !hmac.contains(&false) {
         let found =
@@ -74,7 +75,7 @@ fn algorithms(auth: &Auth, warnings: &mut Vec<Problem>) {
 }
 
 fn hmac_keys(auth: &Auth, warnings: &mut Vec<Problem>) {
-    if !known(auth).any(is_hmac) {
+    if !auth.algorithms.iter().any(|name| is_hmac(name)) {
         return;
     }
     for (name, secret) in named_secrets("auth", &auth.secrets) {
@@ -91,24 +92,7 @@ fn hmac_keys(auth: &Auth, warnings: &mut Vec<Problem>) {
 
 /// Warns about secrets with extra characters that the other side probably does not have.
 fn odd_secrets(config: &Config, warnings: &mut Vec<Problem>) {
-    let redis = config.redis.as_ref();
-    let password = redis.and_then(|redis| redis.password.as_ref());
-    let sentinel_password = redis.and_then(|redis| match &redis.topology {
-        Topology::Sentinel(sentinel) => sentinel.password.as_ref(),
-        _ => None,
-    });
-    let others = [
-        ("metrics.secret", config.metrics.secret.as_ref()),
-        ("redis.password", password),
-        ("redis.sentinel_password", sentinel_password),
-    ];
-    let others = others
-        .into_iter()
-        .filter_map(|(name, secret)| Some((name.to_owned(), secret?)));
-    let secrets = named_secrets("auth", &config.auth.secrets)
-        .chain(named_secrets("internal", &config.internal.secrets))
-        .chain(others);
-    for (name, secret) in secrets {
+    for (name, secret) in secrets(config) {
         let is_bearer = name.starts_with("internal.") || name.starts_with("metrics.");
         let oddity = oddity(secret).or_else(|| is_bearer.then(|| beyond_ascii(secret))?);
         if let Some((oddity, remedy)) = oddity {
@@ -251,8 +235,8 @@ fn proxies(config: &Config, warnings: &mut Vec<Problem>) {
     }
 }
 
-fn known(auth: &Auth) -> impl Iterator<Item = Algorithm> {
-    auth.algorithms.iter().filter_map(|name| name.parse().ok())
+fn is_known(algorithm: &str) -> bool {
+    algorithm.parse::<Algorithm>().is_ok()
 }
 
 /// Returns the secrets of a section, each with the name of its setting.
@@ -269,7 +253,21 @@ pub fn named_secrets<'a>(
     })
 }
 
-/// Whether it signs and verifies with the same secret.
-fn is_hmac(algorithm: Algorithm) -> bool {
-    algorithm.family() == AlgorithmFamily::Hmac
+/// Returns all secrets, each with the name of its setting.
+pub(super) fn secrets(config: &Config) -> impl Iterator<Item = (String, &Secret)> {
+    let redis = config.redis.as_ref();
+    let password = redis.and_then(|redis| redis.password.as_ref());
+    let sentinel_password = redis.and_then(|redis| match &redis.topology {
+        Topology::Sentinel(sentinel) => sentinel.password.as_ref(),
+        _ => None,
+    });
+    let others = [
+        ("metrics.secret", config.metrics.secret.as_ref()),
+        ("redis.password", password),
+        ("redis.sentinel_password", sentinel_password),
+    ];
+    let others = others.into_iter();
+    named_secrets("auth", &config.auth.secrets)
+        .chain(named_secrets("internal", &config.internal.secrets))
+        .chain(others.filter_map(|(name, secret)| Some((name.to_owned(), secret?))))
 }

@@ -13,7 +13,7 @@ use super::{
     CommandTls, TlsFiles,
     resolve::Resolver,
     setting::{Key, Optional},
-    table::internal,
+    table::{file_of, internal},
 };
 use crate::secret::Secret;
 
@@ -21,94 +21,86 @@ use crate::secret::Secret;
 const MAX_SECRET_FILE: u64 = 64 * 1_024;
 
 impl Resolver<'_> {
-    pub(super) fn internal_secrets(&mut self) -> Vec<Secret> {
-        let first = (&internal::secret, &internal::secret_file);
-        let previous = (
-            &internal::previous_secrets,
-            &internal::previous_secret_files,
-        );
-        let (given, files) = (&previous.0.key, &previous.1.key);
-        let found = self.bearer(first);
-        let previous = self.previous(previous);
-        for (at, secret) in &previous {
+    /// Reports a secret that is neither given nor in a file.
+    pub(super) fn require(&mut self, secret: &Key) {
+        if self.settings.deciding(secret).is_none() {
+            self.missing(secret);
+        }
+    }
+
+    /// Returns the secrets that callers send as bearer tokens: as [`Self::secrets`].
+    pub(super) fn bearers(
+        &mut self,
+        secret: &Optional<Secret>,
+        previous: &Optional<Vec<Secret>>,
+    ) -> Vec<Secret> {
+        let newest = self.bearer(secret);
+        let replaced = self.replaced(previous);
+        for (at, secret) in &replaced {
             if let Some(why) = secret.unsendable() {
-                let key = if self.settings.is_given(given) {
-                    given
-                } else {
-                    files
-                };
-                self.blame_bearer(key, format_args!("secret {} {why}", at + 1));
+                self.blame_bearer(&previous.key, format_args!("secret {} {why}", at + 1));
             }
         }
-        let previous = previous.into_iter().map(|(_, secret)| secret);
-        found.into_iter().chain(previous).collect()
+        let replaced = replaced.into_iter().map(|(_, secret)| secret);
+        newest.into_iter().chain(replaced).collect()
     }
 
     /// Returns the secret that callers send as a bearer token, or the one in the file.
-    pub(super) fn bearer(
-        &mut self,
-        (secret, file): (&Optional<Secret>, &Optional<String>),
-    ) -> Option<Secret> {
-        let found = self.secret(secret, file)?;
-        if let Some(why) = found.unsendable() {
-            let is_given = self.settings.is_given(&secret.key);
-            let key = if is_given { &secret.key } else { &file.key };
-            self.blame_bearer(key, format_args!("the secret {why}"));
+    pub(super) fn bearer(&mut self, setting: &Optional<Secret>) -> Option<Secret> {
+        let secret = self.secret(setting)?;
+        if let Some(why) = secret.unsendable() {
+            self.blame_bearer(&setting.key, format_args!("the secret {why}"));
         }
-        Some(found)
+        Some(secret)
     }
 
     fn blame_bearer(&mut self, key: &Key, why: impl Display) {
         let found = format_args!("{why}, so no caller can send it in an Authorization header");
         let remedy = "remove that, or make another secret with `openssl rand -hex 32`";
+        let key = self.settings.deciding(key).map_or(key, |given| given.key);
         self.blame(key, found, remedy);
-    }
-
-    /// Reports a secret that is neither given nor in a file.
-    pub(super) fn require(&mut self, secret: &Key, file: &Key) {
-        if !self.settings.is_given(secret) && !self.settings.is_given(file) {
-            self.missing(secret, file);
-        }
     }
 
     /// Returns the secret and those that it replaces, each given or in a file.
     pub(super) fn secrets(
         &mut self,
-        (secret, file): (&Optional<Secret>, &Optional<String>),
-        previous: (&Optional<Vec<Secret>>, &Optional<Vec<String>>),
+        secret: &Optional<Secret>,
+        previous: &Optional<Vec<Secret>>,
     ) -> Vec<Secret> {
-        let found = self.secret(secret, file);
-        let previous = self.previous(previous);
-        let previous = previous.into_iter().map(|(_, secret)| secret);
-        found.into_iter().chain(previous).collect()
+        let newest = self.secret(secret);
+        let replaced = self.replaced(previous).into_iter();
+        let replaced = replaced.map(|(_, secret)| secret);
+        newest.into_iter().chain(replaced).collect()
     }
 
-    /// Returns the secrets that are still valid, given or in files, each with its place in the list.
-    fn previous(
-        &mut self,
-        (previous, files): (&Optional<Vec<Secret>>, &Optional<Vec<String>>),
-    ) -> Vec<(usize, Secret)> {
-        if let Some(given) = self.settings.get(previous) {
-            return given.into_iter().enumerate().collect();
+    /// Returns the secrets that are being replaced, each with its place in the list.
+    fn replaced(&mut self, previous: &Optional<Vec<Secret>>) -> Vec<(usize, Secret)> {
+        match self.settings.get(previous) {
+            Some(given) => given.into_iter().enumerate().collect(),
+            None => self.secrets_in_files(&previous.key, "create it or take it off the list"),
         }
-        let paths = self.settings.get(files).unwrap_or_default();
-        let remedy = "create it or take it off the list";
-        let secrets = paths.iter().enumerate();
-        secrets
-            .filter_map(|(at, path)| Some((at, self.secret_in(&files.key, path, remedy)?)))
-            .collect()
     }
 
     /// Returns the secret, or the one in the file.
-    pub(super) fn secret(
-        &mut self,
-        secret: &Optional<Secret>,
-        file: &Optional<String>,
-    ) -> Option<Secret> {
+    pub(super) fn secret(&mut self, secret: &Optional<Secret>) -> Option<Secret> {
         self.settings.get(secret).or_else(|| {
             let remedy = format!("create it or set {}", secret.key.familiar_variable());
-            self.secret_in(&file.key, &self.settings.get(file)?, &remedy)
+            let (_, secret) = self.secrets_in_files(&secret.key, &remedy).pop()?;
+            Some(secret)
         })
+    }
+
+    fn secrets_in_files(&mut self, secret: &Key, remedy: &str) -> Vec<(usize, Secret)> {
+        let settings = self.settings;
+        let Some(given) = file_of(secret).and_then(|file| settings.given(file)) else {
+            return Vec::new();
+        };
+        let file = given.value().map(|path: String| vec![path]);
+        let paths: Vec<String> = file.or_else(|| given.value()).unwrap_or_default();
+        let secrets = paths.iter().enumerate();
+        secrets
+            .filter_map(|(at, path)| Some((at, self.secret_in(given.key, path, remedy)?)))
+            .collect()
     }
 
     /// Returns the paths of a certificate and its key, of which neither is of use alone.
@@ -188,7 +180,7 @@ impl Resolver<'_> {
         self.blame(key, found, "make it a text that sockd may read");
     }
 
-    fn missing(&mut self, secret: &Key, file: &Key) {
+    fn missing(&mut self, secret: &Key) {
         let names = secret.familiar.iter().copied();
         let blank = names.filter(|name| self.settings.blank.contains(*name));
         let blank = match blank.collect::<Vec<_>>().join(", ") {
@@ -199,7 +191,7 @@ impl Resolver<'_> {
             [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
             _ => secret.familiar_variable(),
         };
-        let file = file.path;
+        let file = file_of(secret).map_or("", |file| file.path);
         let remedy = format_args!(
             "set {variables}, for example to what `openssl rand -hex 32` prints, or {file} to a file \
              that holds it",

@@ -9,12 +9,11 @@ use std::{
 
 use super::{
     dotenv,
-    kind::{Refusal, Shape},
+    kind::{Refusal, Shape, Value},
     problem::{Problem, Problems},
     setting::{FILE, Given, Key},
     source::{Origin, Sources},
-    table::{self, SETTINGS, nearest},
-    value::Value,
+    table::{self, SETTINGS, file_of, nearest},
 };
 
 /// Every variable by name; the process's own overrides that of `.env` even if it is blank.
@@ -41,7 +40,7 @@ impl Environment {
             variables.insert(name, Variable { text, origin });
         }
         for (name, value) in &sources.env {
-            let origin = Origin::Environment { name: name.clone() };
+            let origin = Origin::Environment(name.clone());
             let text = OsStr::to_str(value).map(str::to_owned);
             variables.insert(name.clone(), Variable { text, origin });
         }
@@ -122,8 +121,7 @@ impl Environment {
     fn settings(&self, names: impl Fn(&Key) -> Vec<String>, problems: &mut Problems) -> Vec<Given> {
         let mut settings = Vec::new();
         for key in SETTINGS.iter().copied().filter(|key| key.way != FILE) {
-            let is_file = |other: &&Key| key.is_rival(other) && other.way == FILE;
-            let file = SETTINGS.iter().copied().find(is_file);
+            let file = file_of(key);
             let mut file_names = file.map(&names).into_iter().flatten();
             for name in names(key) {
                 let mut given = Vec::from_iter(self.read_variable(key, &name, problems));
@@ -158,7 +156,7 @@ impl Environment {
                     key.variable()
                 ),
             },
-            Some(text) => return key.take(&Value::Text(text.clone()), origin.clone(), problems),
+            Some(text) => return key.take(Value::Text(text), origin.clone(), problems),
             None => Refusal {
                 found: "not UTF-8".to_owned(),
                 remedy: "set it again".to_owned(),

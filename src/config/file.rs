@@ -13,11 +13,11 @@ use toml::{
 
 use super::{
     environment::Environment,
+    kind::Value,
     problem::{Problem, Problems},
     setting::Given,
     source::{Origin, Sources},
     table::{SETTINGS, find, nearest, nearest_path},
-    value::Value,
 };
 
 /// The configuration file that was found.
@@ -85,43 +85,28 @@ impl File {
             let section = name.get_ref().as_ref();
             let origin = self.origin(name.span().start);
             let mut sections = SETTINGS.iter().map(|key| key.section);
-            let is_section = sections.clone().any(|known| known == section);
-            match value.get_ref() {
-                DeValue::Table(table) if is_section => {
-                    given.extend(self.read_section(section, table, problems));
-                }
-                _ if is_section => {
-                    let found = format_args!("{section} is a section");
-                    problems.add(origin.place(), found, format_args!("write [{section}]"));
-                }
-                _ => {
-                    let near = nearest(section, &mut sections).or_else(|| nearest_path(section));
-                    unknown(&origin, section, near, problems);
+            if !sections.clone().any(|known| known == section) {
+                let near = nearest(section, &mut sections).or_else(|| nearest_path(section));
+                unknown(&origin, section, near, problems);
+                continue;
+            }
+            let DeValue::Table(table) = value.get_ref() else {
+                let found = format_args!("{section} is a section");
+                problems.add(origin.place(), found, format_args!("write [{section}]"));
+                continue;
+            };
+            for (name, value) in by_position(table) {
+                let path = format!("{section}.{}", name.get_ref());
+                let origin = self.origin(name.span().start);
+                match find(&path) {
+                    Some(key) => {
+                        given.extend(key.take(Value::Toml(value.get_ref()), origin, problems));
+                    }
+                    None => unknown(&origin, &path, nearest_path(&path), problems),
                 }
             }
         }
         Ok(given)
-    }
-
-    fn read_section(
-        &self,
-        section: &str,
-        table: &DeTable<'_>,
-        problems: &mut Problems,
-    ) -> Vec<Given> {
-        let mut given = Vec::new();
-        for (name, value) in by_position(table) {
-            let path = format!("{section}.{}", name.get_ref());
-            let origin = self.origin(name.span().start);
-            match find(&path) {
-                Some(key) => {
-                    let value = Value::from(value.get_ref());
-                    given.extend(key.take(&value, origin, problems));
-                }
-                None => unknown(&origin, &path, nearest_path(&path), problems),
-            }
-        }
-        given
     }
 
     /// Where a byte is: lines and columns are counted from 1, and columns are characters.

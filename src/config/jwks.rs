@@ -34,7 +34,7 @@ const WITH_SECRET: &str = "HS256";
 
 impl Settings {
     pub(super) fn has_jwks(&self) -> bool {
-        self.is_given(&auth::jwks_url.key) || self.is_given(&auth::jwks_file.key)
+        self.deciding(&auth::jwks_url.key).is_some()
     }
 
     /// Returns the names of the algorithms that tokens may have.
@@ -48,7 +48,7 @@ impl Settings {
     }
 
     fn has_secret(&self) -> bool {
-        self.is_given(&auth::secret.key) || self.is_given(&auth::secret_file.key)
+        self.deciding(&auth::secret.key).is_some()
     }
 }
 
@@ -96,7 +96,7 @@ impl fmt::Display for JwksSource {
     }
 }
 
-/// Reads the URL of a key set: whoever can change what comes from there can sign tokens.
+/// Reads the URL of a key set. Anyone who can change what it serves can sign tokens.
 pub(super) fn parse_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let is_safe = match url.scheme() {
@@ -108,7 +108,8 @@ pub(super) fn parse_url(text: &str) -> Option<Url> {
     (is_safe && is_bare && url.fragment().is_none()).then_some(url)
 }
 
-fn is_hmac(name: &str) -> bool {
-    name.parse::<Algorithm>()
-        .is_ok_and(|algorithm| algorithm.family() == AlgorithmFamily::Hmac)
+/// Whether it signs and verifies with the same secret.
+pub(super) fn is_hmac(name: &str) -> bool {
+    let algorithm: Option<Algorithm> = name.parse().ok();
+    algorithm.is_some_and(|algorithm| algorithm.family() == AlgorithmFamily::Hmac)
 }

@@ -2,7 +2,7 @@
 
 use std::{any::Any, sync::Arc};
 
-use super::value::Value;
+use toml::de::{DeInteger, DeValue};
 
 /// How a setting with values of type `T` is read and shown.
 pub(super) struct Kind<T> {
@@ -39,6 +39,14 @@ pub(super) enum Shape {
     ListOrText,
 }
 
+/// A value as its source gives it.
+#[derive(Clone, Copy)]
+pub(super) enum Value<'v> {
+    /// From a variable, a flag, or the table of settings.
+    Text(&'v str),
+    Toml(&'v DeValue<'v>),
+}
+
 /// What was read, of the type of its setting; shows nothing of a secret.
 #[derive(Debug, Clone)]
 pub(super) struct Read {
@@ -55,102 +63,50 @@ pub(super) struct Refusal {
     pub(super) remedy: String,
 }
 
-/// A kind of single values.
-pub(super) const fn one<T>(
-    shape: Shape,
-    parse: fn(&str) -> Option<T>,
-    show: fn(&T) -> String,
-    expected: &'static str,
-    remedy: &'static str,
-) -> Kind<T> {
-    kind(shape, Parse::One(parse), show, expected, remedy)
-}
-
-/// A kind of lists.
-pub(super) const fn many<T>(
-    shape: Shape,
-    parse: fn(&[&str]) -> Option<T>,
-    show: fn(&T) -> String,
-    expected: &'static str,
-    remedy: &'static str,
-) -> Kind<T> {
-    kind(shape, Parse::Many(parse), show, expected, remedy)
-}
-
-const fn kind<T>(
-    shape: Shape,
-    parse: Parse<T>,
-    show: fn(&T) -> String,
-    expected: &'static str,
-    remedy: &'static str,
-) -> Kind<T> {
-    Kind {
-        shape,
-        parse,
-        show,
-        expected,
-        remedy,
-        choices: String::new,
-        takes_nothing: false,
-        is_secret: false,
-        trims: true,
-    }
-}
-
-impl<T: Send + Sync + 'static> Kind<T> {
-    /// Reads a value; `None` for a blank one, which counts as not given.
-    pub(super) fn read(&self, value: &Value) -> Result<Option<Read>, Refusal> {
-        let Some(value) = self.parse(value)? else {
-            return Ok(None);
-        };
-        let shown = (self.show)(&value);
-        let value = Some(Arc::new(value) as _);
-        Ok(Some(Read { value, shown }))
+impl<T> Kind<T> {
+    pub(super) const fn new(
+        shape: Shape,
+        parse: Parse<T>,
+        show: fn(&T) -> String,
+        expected: &'static str,
+        remedy: &'static str,
+    ) -> Self {
+        Self {
+            shape,
+            parse,
+            show,
+            expected,
+            remedy,
+            choices: String::new,
+            takes_nothing: false,
+            is_secret: false,
+            trims: true,
+        }
     }
 
     /// Returns the default that the table of settings gives.
     pub(super) fn default(&self, text: &str) -> T {
-        let value = self.parse(&Value::Text(text.to_owned())).ok().flatten();
+        let value = self.parse(Value::Text(text)).ok().flatten();
         value.expect("a test reads every default of the table")
     }
 
-    fn parse(&self, value: &Value) -> Result<Option<T>, Refusal> {
-        let is_list = matches!(self.shape, Shape::List | Shape::ListOrText);
-        let number;
-        let parts: Option<Vec<&str>> = match (value, self.shape) {
-            (Value::Text(text), _) | (Value::TomlText(text), Shape::ListOrText) if is_list => {
-                Some(text.split(',').map(str::trim).collect())
+    /// Reads a value; `None` for a blank one, which counts as not given.
+    fn parse(&self, value: Value<'_>) -> Result<Option<T>, Refusal> {
+        let parsed = self.parts(value).and_then(|parts| {
+            let trim = |part| if self.trims { str::trim(part) } else { part };
+            let parts = parts.iter().map(|part| trim(part));
+            let parts: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
+            if parts.is_empty() && !self.takes(value) {
+                return Some(None);
             }
-            (Value::Text(text), _) | (Value::TomlText(text), Shape::Text) => Some(vec![text]),
-            (Value::Boolean(true), Shape::Boolean) => Some(vec!["true"]),
-            (Value::Boolean(false), Shape::Boolean) => Some(vec!["false"]),
-            (Value::Integer(integer), Shape::Integer) => {
-                number = integer.to_string();
-                Some(vec![&number])
-            }
-            (Value::List(texts), _) if is_list => Some(texts.iter().map(String::as_str).collect()),
-            _ => None,
-        };
-        let trim = |text| if self.trims { str::trim(text) } else { text };
-        let parts = parts.map(|parts| {
-            let parts = parts.into_iter().map(trim).filter(|part| !part.is_empty());
-            parts.collect::<Vec<_>>()
+            let parsed = match self.parse {
+                Parse::One(parse) => parse(parts.first().unwrap_or(&"")),
+                Parse::Many(parse) => parse(&parts),
+            };
+            parsed.map(Some)
         });
-        let parts = match parts {
-            Some(parts) if parts.is_empty() => match value {
-                Value::Text(text) if text.is_empty() || !is_list => return Ok(None),
-                _ if !self.takes_nothing => return Ok(None),
-                _ if is_list => Some(parts),
-                _ => Some(vec![""]),
-            },
-            parts => parts,
-        };
-        let read = parts.and_then(|parts| match self.parse {
-            Parse::One(parse) => parse(parts.first()?),
-            Parse::Many(parse) => parse(&parts),
-        });
-        read.map(Some).ok_or_else(|| {
-            let shown = value.to_string();
+        parsed.ok_or_else(|| {
+            let shown = value.shown();
             // An `@` may follow a password.
             let is_secret = self.is_secret || shown.contains('@');
             let shown = if is_secret { "what is given" } else { &shown };
@@ -160,4 +116,76 @@ impl<T: Send + Sync + 'static> Kind<T> {
             }
         })
     }
+
+    /// Whether a value with nothing in it is one.
+    fn takes(&self, nothing: Value<'_>) -> bool {
+        let is_blank = matches!(nothing, Value::Text(text) if text.is_empty() || !self.is_list());
+        self.takes_nothing && !is_blank
+    }
+
+    /// Returns the parts of a list, or else the single value; `None` for another shape.
+    fn parts(&self, value: Value<'_>) -> Option<Vec<String>> {
+        let split = |text: &str| text.split(',').map(|part| part.trim().to_owned()).collect();
+        Some(match (value, self.shape) {
+            (Value::Text(text), _) if self.is_list() => split(text),
+            (Value::Text(text), _) => vec![text.to_owned()],
+            (Value::Toml(DeValue::String(text)), Shape::ListOrText) => split(text),
+            (Value::Toml(DeValue::String(text)), Shape::Text) => vec![text.to_string()],
+            (Value::Toml(DeValue::Boolean(boolean)), Shape::Boolean) => vec![boolean.to_string()],
+            (Value::Toml(DeValue::Integer(integer)), Shape::Integer) => {
+                vec![number(integer)?.to_string()]
+            }
+            (Value::Toml(DeValue::Array(items)), _) if self.is_list() => {
+                let texts = items.iter().map(|item| item.get_ref().as_str());
+                texts
+                    .map(|text| text.map(str::to_owned))
+                    .collect::<Option<_>>()?
+            }
+            _ => return None,
+        })
+    }
+
+    fn is_list(&self) -> bool {
+        matches!(self.shape, Shape::List | Shape::ListOrText)
+    }
+}
+
+impl<T: Send + Sync + 'static> Kind<T> {
+    /// Reads a value; `None` for a blank one, which counts as not given.
+    pub(super) fn read(&self, value: Value<'_>) -> Result<Option<Read>, Refusal> {
+        let value = self.parse(value)?;
+        Ok(value.map(|value| Read {
+            shown: (self.show)(&value),
+            value: Some(Arc::new(value)),
+        }))
+    }
+}
+
+impl Value<'_> {
+    /// How messages name it.
+    fn shown(&self) -> String {
+        let quoted = |text: &str| {
+            let short: String = text.chars().take(64).collect();
+            let mark = if short.len() < text.len() { "…" } else { "" };
+            format!("{short:?}{mark}")
+        };
+        match self {
+            Self::Text(text) => quoted(text),
+            Self::Toml(value) => match value {
+                DeValue::String(text) => quoted(text),
+                DeValue::Boolean(boolean) => boolean.to_string(),
+                DeValue::Integer(integer) => {
+                    number(integer).map_or_else(|| integer.to_string(), |n| n.to_string())
+                }
+                DeValue::Float(float) => float.to_string(),
+                DeValue::Datetime(datetime) => datetime.to_string(),
+                DeValue::Array(_) => "this list".to_owned(),
+                DeValue::Table(_) => "a section".to_owned(),
+            },
+        }
+    }
+}
+
+fn number(integer: &DeInteger<'_>) -> Option<u64> {
+    u64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }

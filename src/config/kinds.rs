@@ -10,7 +10,11 @@ use url::Url;
 
 use super::{
     jwks,
-    kind::{Kind, Shape, many, one},
+    kind::{
+        Kind,
+        Parse::{Many, One},
+        Shape,
+    },
     listen::{self, InternalListener},
     redis_url::RedisUrl,
 };
@@ -34,16 +38,16 @@ pub(super) const HOST: Kind<String> = text(
     "an address or a host name",
     "give the port and the like on their own",
 );
-pub(super) const LISTEN: Kind<InternalListener> = one(
+pub(super) const LISTEN: Kind<InternalListener> = Kind::new(
     Shape::Text,
-    listen::parse,
+    One(listen::parse),
     InternalListener::to_string,
     "an address to listen on",
     "write for example \"127.0.0.1:3001\", \"[::1]:3001\" or \"unix:/run/sockd/internal.sock\"",
 );
-pub(super) const MODE: Kind<u32> = one(
+pub(super) const MODE: Kind<u32> = Kind::new(
     Shape::Text,
-    listen::parse_mode,
+    One(listen::parse_mode),
     |mode| format!("{mode:04o}"),
     "permission bits in octal that let the owner read and write",
     "write for example \"0660\", in quotes",
@@ -53,60 +57,56 @@ pub(super) const LOG_FILTER: Kind<String> = text(
     "a log filter",
     "write error, warn, info, debug or trace, or for example \"info,sockd=debug\"",
 );
-pub(super) const PATHS: Kind<Vec<String>> = texts(
+pub(super) const PATHS: Kind<Vec<String>> = list(
     Shape::List,
+    |texts| each(texts, any),
     "a list of files' paths",
     "write for example [\"old.key\"]",
 );
-pub(super) const ALGORITHMS: Kind<Vec<String>> = texts(
+pub(super) const ALGORITHMS: Kind<Vec<String>> = list(
     Shape::List,
+    |texts| each(texts, any),
     "a list of texts",
     "write for example [\"HS256\"]",
 );
 /// The values that a claim may have.
-pub(super) const TEXTS: Kind<Vec<String>> = many(
+pub(super) const TEXTS: Kind<Vec<String>> = list(
     Shape::ListOrText,
-    |texts| texts.iter().map(|text| printable(text)).collect(),
-    JOINED,
+    |texts| each(texts, printable),
     "a text or a list of texts",
     "write for example [\"https://auth.example.com\"]",
 );
-pub(super) const ORIGINS: Kind<Vec<String>> = many(
+pub(super) const ORIGINS: Kind<Vec<String>> = list(
     Shape::ListOrText,
-    |texts| texts.iter().map(|text| origin(text)).collect(),
-    JOINED,
+    |texts| each(texts, origin),
     "an origin or a list of them",
     "write for example \"https://app.example.com\"",
 );
-pub(super) const NETWORKS: Kind<Vec<IpNet>> = many(
+pub(super) const NETWORKS: Kind<Vec<IpNet>> = list(
     Shape::List,
-    |texts| texts.iter().map(|text| network(text)).collect(),
-    |networks| {
-        let texts: Vec<_> = networks.iter().map(IpNet::to_string).collect();
-        texts.join(",")
-    },
+    |texts| each(texts, network),
     "a list of addresses and networks",
     "write for example [\"127.0.0.1\", \"10.0.0.0/8\", \"2001:db8::/32\"]",
 );
-pub(super) const CHARSET: Kind<Charset> = one(
+pub(super) const CHARSET: Kind<Charset> = Kind::new(
     Shape::Text,
-    |text| Charset::try_from(text).ok(),
+    One(|text| Charset::try_from(text).ok()),
     |charset| charset.as_str().to_owned(),
     "characters and ranges",
     "write for example \"a-zA-Z0-9_.-\"",
 );
-pub(super) const BOOLEAN: Kind<bool> = one(
+pub(super) const BOOLEAN: Kind<bool> = Kind::new(
     Shape::Boolean,
-    |text| text.parse().ok(),
+    One(|text| text.parse().ok()),
     bool::to_string,
     "true or false",
     "write one of them, in the file without quotes",
 );
 pub(super) const EVENTS: Kind<SupportedEvents> = Kind {
     takes_nothing: true,
-    ..many(
+    ..Kind::new(
         Shape::List,
-        |texts| SupportedEvents::new(texts.iter().copied()).ok(),
+        Many(|texts| SupportedEvents::new(texts.iter().copied()).ok()),
         |events| events.patterns().collect::<Vec<_>>().join(","),
         "a list of event names",
         "write for example [\"profile:update\", \"order:*\"]",
@@ -114,9 +114,9 @@ pub(super) const EVENTS: Kind<SupportedEvents> = Kind {
 };
 pub(super) const JWKS_URL: Kind<Url> = Kind {
     is_secret: true,
-    ..one(
+    ..Kind::new(
         Shape::Text,
-        jwks::parse_url,
+        One(jwks::parse_url),
         Url::to_string,
         "the URL of a key set",
         "write https:// without a user or password, such as \
@@ -125,9 +125,9 @@ pub(super) const JWKS_URL: Kind<Url> = Kind {
 };
 pub(super) const REDIS_URL: Kind<RedisUrl> = Kind {
     is_secret: true,
-    ..one(
+    ..Kind::new(
         Shape::Text,
-        RedisUrl::parse,
+        One(RedisUrl::parse),
         RedisUrl::redacted,
         "a Redis URL",
         "write redis://, rediss:// or redis+unix:// such as \"redis://host:6379/0\", \
@@ -137,9 +137,9 @@ pub(super) const REDIS_URL: Kind<RedisUrl> = Kind {
 pub(super) const SECRET: Kind<Secret> = Kind {
     is_secret: true,
     trims: false,
-    ..one(
+    ..Kind::new(
         Shape::Text,
-        |text| Some(Secret::new(text.to_owned())),
+        One(secret),
         |_| REDACTED.to_owned(),
         "a text",
         "write it in quotes",
@@ -149,16 +149,9 @@ pub(super) const SECRETS: Kind<Vec<Secret>> = Kind {
     takes_nothing: true,
     is_secret: true,
     trims: false,
-    ..many(
+    ..Kind::new(
         Shape::List,
-        |texts| {
-            Some(
-                texts
-                    .iter()
-                    .map(|text| Secret::new((*text).to_owned()))
-                    .collect(),
-            )
-        },
+        Many(|texts| each(texts, secret)),
         |_| REDACTED.to_owned(),
         "a list of texts",
         "write for example [\"...\"]",
@@ -171,15 +164,9 @@ pub(super) const fn nodes<const PORT: u16>() -> Kind<Vec<String>> {
     Kind {
         choices: || format!("[\"10.0.0.1:{PORT}\"], and passwords elsewhere"),
         is_secret: true,
-        ..many(
+        ..list(
             Shape::List,
-            |texts| {
-                texts
-                    .iter()
-                    .map(|text| RedisUrl::node(text, PORT))
-                    .collect()
-            },
-            JOINED,
+            |texts| each(texts, |text| RedisUrl::node(text, PORT)),
             "a list of hosts with ports",
             "write for example ",
         )
@@ -190,9 +177,9 @@ pub(super) const fn nodes<const PORT: u16>() -> Kind<Vec<String>> {
 pub(super) const fn number<T: TryFrom<u64> + Display, const MIN: u64, const MAX: u64>() -> Kind<T> {
     Kind {
         choices: || format!("{MIN} to {MAX}"),
-        ..one(
+        ..Kind::new(
             Shape::Integer,
-            |text| within::<MIN, MAX>(text.parse().ok()?)?.try_into().ok(),
+            One(|text| within::<MIN, MAX>(text.parse().ok()?)?.try_into().ok()),
             T::to_string,
             "a whole number",
             "choose from ",
@@ -204,13 +191,13 @@ pub(super) const fn number<T: TryFrom<u64> + Display, const MIN: u64, const MAX:
 pub(super) const fn duration<const MIN: u64, const MAX: u64>() -> Kind<Duration> {
     Kind {
         choices: || format!("{} to {}", millis_text(MIN), millis_text(MAX)),
-        ..one(
+        ..Kind::new(
             Shape::Text,
-            |text| {
+            One(|text| {
                 let range = Duration::from_millis(MIN)..=Duration::from_millis(MAX);
                 let duration = humantime::parse_duration(text).ok()?;
                 range.contains(&duration).then_some(duration)
-            },
+            }),
             |duration| millis_text(duration.as_millis().try_into().unwrap_or(u64::MAX)),
             "a duration with its unit such as \"25s\"",
             "choose from ",
@@ -222,14 +209,14 @@ pub(super) const fn duration<const MIN: u64, const MAX: u64>() -> Kind<Duration>
 pub(super) const fn size<const MIN: u64, const MAX: u64>() -> Kind<usize> {
     Kind {
         choices: || format!("{} to {}", bytes_text(MIN), bytes_text(MAX)),
-        ..one(
+        ..Kind::new(
             Shape::Text,
-            |text| {
+            One(|text| {
                 // Without a unit, a number of KiB could be taken for one of bytes.
                 let has_unit = text.ends_with(|c: char| c.is_ascii_alphabetic());
                 let size: ByteSize = text.parse().ok().filter(|_| has_unit)?;
                 within::<MIN, MAX>(size.as_u64())?.try_into().ok()
-            },
+            }),
             |size| bytes_text(*size as u64),
             "a size with its unit such as \"64KiB\"",
             "choose from ",
@@ -251,9 +238,9 @@ pub(super) const fn word<T: ValueEnum>() -> Kind<T> {
                 .collect::<Vec<_>>()
                 .join(" or ")
         },
-        ..one(
+        ..Kind::new(
             Shape::Text,
-            |text| T::from_str(text, false).ok(),
+            One(|text| T::from_str(text, false).ok()),
             name,
             "a choice here",
             "write ",
@@ -266,18 +253,36 @@ const fn text(
     expected: &'static str,
     remedy: &'static str,
 ) -> Kind<String> {
-    one(Shape::Text, parse, String::clone, expected, remedy)
+    Kind::new(Shape::Text, One(parse), String::clone, expected, remedy)
 }
 
-const fn texts(shape: Shape, expected: &'static str, remedy: &'static str) -> Kind<Vec<String>> {
-    let owned = |texts: &[&str]| Some(texts.iter().map(|text| (*text).to_owned()).collect());
-    many(shape, owned, JOINED, expected, remedy)
+const fn list<T: Display>(
+    shape: Shape,
+    parse: fn(&[&str]) -> Option<Vec<T>>,
+    expected: &'static str,
+    remedy: &'static str,
+) -> Kind<Vec<T>> {
+    let joined = |values: &Vec<T>| {
+        let texts: Vec<_> = values.iter().map(T::to_string).collect();
+        texts.join(",")
+    };
+    Kind::new(shape, Many(parse), joined, expected, remedy)
 }
 
-const JOINED: fn(&Vec<String>) -> String = |texts| texts.join(",");
+fn each<T>(texts: &[&str], parse: fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    texts.iter().map(|text| parse(text)).collect()
+}
 
 fn within<const MIN: u64, const MAX: u64>(number: u64) -> Option<u64> {
     (MIN..=MAX).contains(&number).then_some(number)
+}
+
+fn any(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+fn secret(text: &str) -> Option<Secret> {
+    Some(Secret::new(text.to_owned()))
 }
 
 fn printable(text: &str) -> Option<String> {

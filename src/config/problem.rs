@@ -1,12 +1,12 @@
 //! What is wrong or odd in a configuration, all of it at once.
 
-use std::{
-    error::Error,
-    fmt::{self, Display},
-};
+use std::fmt::Display;
+
+use thiserror::Error;
 
 /// Something wrong or odd, and what to do about it; never shows a secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{place}: {found}; {remedy}")]
 pub struct Problem {
     /// The setting, behind the place in its source: `sockd.toml:3:1: server.port`.
     pub place: String,
@@ -15,17 +15,16 @@ pub struct Problem {
 }
 
 /// Everything that is wrong with a configuration, one problem a line.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Error)]
+#[error("{}", lines(.0))]
 pub struct Problems(Vec<Problem>);
 
 impl Problem {
     pub fn new(place: impl Display, found: impl Display, remedy: impl Display) -> Self {
-        let [place, found, remedy] =
-            [&place as &dyn Display, &found, &remedy].map(|part| part.to_string());
         Self {
-            place,
-            found,
-            remedy,
+            place: place.to_string(),
+            found: found.to_string(),
+            remedy: remedy.to_string(),
         }
     }
 }
@@ -56,22 +55,7 @@ impl From<Problem> for Problems {
     }
 }
 
-impl Error for Problems {}
-
-impl Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            place,
-            found,
-            remedy,
-        } = self;
-        write!(f, "{place}: {found}; {remedy}")
-    }
-}
-
-impl Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<_> = self.0.iter().map(Problem::to_string).collect();
-        f.write_str(&lines.join("\n"))
-    }
+fn lines(problems: &[Problem]) -> String {
+    let lines: Vec<_> = problems.iter().map(Problem::to_string).collect();
+    lines.join("\n")
 }

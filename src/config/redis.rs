@@ -96,8 +96,8 @@ impl Resolver<'_> {
             Some(Place::Cluster(settings.get(&key::cluster)?))
         } else {
             let (host, port) = (settings.get(&key::host), settings.get(&key::port));
-            let uses_host = settings.uses_redis();
-            uses_host.then(|| Place::Url(RedisUrl::of_host(&host, port)))
+            let url = || RedisUrl::of_host(&host, port);
+            settings.uses_redis_of_host().then(url).map(Place::Url)
         };
         let (is_tls, remedy) = match &place {
             Some(Place::Sentinels(nodes)) => (
@@ -122,19 +122,12 @@ impl Resolver<'_> {
             Place::Url(url) => url.clone(),
             Place::Sentinels(_) | Place::Cluster(_) => RedisUrl::default(),
         };
-        let database = match in_url.database {
-            Some(in_url) if !self.overrides_url(&[&key::database.key]) => in_url,
-            _ => settings.get(&key::database),
-        };
-        let username = match in_url.username {
-            Some(in_url) if !self.overrides_url(&[&key::username.key]) => Some(in_url),
-            _ => settings.get(&key::username),
-        };
-        let password_keys = [&key::password.key, &key::password_file.key];
-        let password = match in_url.password {
-            Some(in_url) if !self.overrides_url(&password_keys) => Some(in_url),
-            _ => self.secret(&key::password, &key::password_file),
-        };
+        let database = self.unless_overridden(in_url.database, &key::database.key);
+        let database = database.unwrap_or_else(|| settings.get(&key::database));
+        let username = self.unless_overridden(in_url.username, &key::username.key);
+        let username = username.or_else(|| settings.get(&key::username));
+        let password = self.unless_overridden(in_url.password, &key::password.key);
+        let password = password.or_else(|| self.secret(&key::password));
         Some(Redis {
             topology: self.topology(place, database),
             username,
@@ -167,7 +160,7 @@ impl Resolver<'_> {
                     master: settings.get(&key::sentinel_master).unwrap_or_default(),
                     database,
                     username: settings.get(&key::sentinel_username),
-                    password: self.secret(&key::sentinel_password, &key::sentinel_password_file),
+                    password: self.secret(&key::sentinel_password),
                 })
             }
             Place::Cluster(nodes) => {
@@ -219,20 +212,21 @@ impl Resolver<'_> {
         }
     }
 
-    /// Whether one of the settings counts although the URL has the same: the stronger source wins,
-    /// and one that gives both has made a mistake.
-    fn overrides_url(&mut self, keys: &[&Key]) -> bool {
+    /// Returns what the URL has, unless the setting of the same counts: the stronger source wins, and
+    /// one that gives both has made a mistake.
+    fn unless_overridden<T>(&mut self, in_url: Option<T>, key: &Key) -> Option<T> {
+        let in_url = in_url?;
         let rank = |given: &Given| given.origin.rank();
         let url = self.settings.given(&key::url.key);
-        let own = keys.iter().find_map(|key| self.settings.given(key));
+        let own = self.settings.deciding(key);
         let (Some(own), Some(url)) = (own, url) else {
-            return false;
+            return Some(in_url);
         };
         if rank(own) == rank(url) {
             let found = format_args!("the redis.url at {} has one too", url.origin);
             self.blame(own.key, found, "keep one");
         }
-        rank(own) >= rank(url)
+        (rank(own) < rank(url)).then_some(in_url)
     }
 
     /// Whether the nodes are reached over TLS; the first of them speaks for all.

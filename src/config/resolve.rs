@@ -59,7 +59,7 @@ impl Settings {
     pub fn resolve(&self) -> Result<Loaded, Problems> {
         self.resolved(|resolver| {
             let auth = resolver.auth();
-            resolver.require(&internal::secret.key, &internal::secret_file.key);
+            resolver.require(&internal::secret.key);
             let config = Config {
                 server: Server::of(self),
                 server_tls: resolver.tls(
@@ -79,12 +79,12 @@ impl Settings {
                         Some(&internal::tls_client_ca_file),
                     ),
                     proxy_protocol: self.get(&internal::proxy_protocol),
-                    secrets: resolver.internal_secrets(),
+                    secrets: resolver.bearers(&internal::secret, &internal::previous_secrets),
                     max_body: self.get(&internal::max_body),
                     concurrency: self.get(&internal::concurrency),
                 },
                 metrics: Metrics {
-                    secret: resolver.bearer((&metrics::secret, &metrics::secret_file)),
+                    secret: resolver.bearer(&metrics::secret),
                     public: self.get(&metrics::public),
                 },
                 events: self.get(&events::supported),
@@ -97,11 +97,10 @@ impl Settings {
             let mut warnings = self.notes.clone();
             warnings.extend(self.idle_socket_settings());
             warnings.extend(advice::warnings(&config));
-            let rows = self.rows();
             Loaded {
                 config,
                 warnings,
-                rows,
+                rows: self.rows(),
             }
         })
     }
@@ -173,12 +172,13 @@ impl Settings {
     }
 
     fn listening(&self) -> String {
-        let (host, port) = match self.internal_listener() {
-            Some(unix @ InternalListener::Unix(_)) => return unix.to_string(),
-            Some(InternalListener::Tcp { host, port }) => (host, port),
-            None => return self.listening_for_clients(),
-        };
-        callable(self.is_given(&internal::tls_cert_file.key), &host, port)
+        match self.internal_listener() {
+            Some(InternalListener::Tcp { host, port }) => {
+                callable(self.is_given(&internal::tls_cert_file.key), &host, port)
+            }
+            Some(unix) => unix.to_string(),
+            None => self.listening_for_clients(),
+        }
     }
 
     fn listening_for_clients(&self) -> String {
@@ -263,19 +263,13 @@ impl Resolver<'_> {
 
     fn auth(&mut self) -> Auth {
         let settings = self.settings;
-        let previous = [
-            &auth::previous_secrets.key,
-            &auth::previous_secret_files.key,
-        ];
-        if !settings.has_jwks() || previous.iter().any(|key| settings.is_given(key)) {
-            self.require(&auth::secret.key, &auth::secret_file.key);
+        let previous = settings.deciding(&auth::previous_secrets.key);
+        if !settings.has_jwks() || previous.is_some() {
+            self.require(&auth::secret.key);
         }
         self.check_algorithms();
         Auth {
-            secrets: self.secrets(
-                (&auth::secret, &auth::secret_file),
-                (&auth::previous_secrets, &auth::previous_secret_files),
-            ),
+            secrets: self.secrets(&auth::secret, &auth::previous_secrets),
             jwks: self.jwks(),
             algorithms: settings.algorithms(),
             user_claim: settings.get(&auth::user_claim),
@@ -292,7 +286,7 @@ impl Resolver<'_> {
         Endpoint {
             url: url.unwrap_or_else(|| settings.listening()),
             clients: settings.clients(),
-            secrets: self.internal_secrets(),
+            secrets: self.bearers(&internal::secret, &internal::previous_secrets),
             tls: self.command_tls(),
         }
     }

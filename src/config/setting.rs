@@ -2,10 +2,9 @@
 //! types of the table of settings, so that a setting is found by its name at compile time.
 
 use super::{
-    kind::{Kind, Read, Refusal, Shape},
+    kind::{Kind, Read, Refusal, Shape, Value},
     problem::Problems,
     source::Origin,
-    value::Value,
 };
 
 /// A setting with values of type `T`, which is an `F` once the default is filled in.
@@ -35,7 +34,7 @@ pub(super) struct Key {
     pub(super) subject: &'static str,
     pub(super) way: &'static str,
     /// Reads a value; `None` for a blank one.
-    pub(super) read: fn(&Value) -> Result<Option<Read>, Refusal>,
+    pub(super) read: fn(Value<'_>) -> Result<Option<Read>, Refusal>,
 }
 
 /// The way of a setting that names the file of a secret.
@@ -73,7 +72,7 @@ impl Key {
     pub(super) fn default(&self) -> Option<String> {
         match self.fallback {
             Fallback::Is(text) | Fallback::WithRedis(text) => {
-                let read = (self.read)(&Value::Text(text.to_owned())).ok()??;
+                let read = (self.read)(Value::Text(text)).ok()??;
                 Some(read.shown)
             }
             Fallback::Unset(_) => None,
@@ -83,19 +82,18 @@ impl Key {
     /// Takes what a source gives; a blank value changes nothing.
     pub(super) fn take(
         &'static self,
-        value: &Value,
+        value: Value<'_>,
         origin: Origin,
         problems: &mut Problems,
     ) -> Option<Given> {
         let key = self;
-        match (self.read)(value) {
-            Ok(read) => Some(Given {
-                key,
-                read: read?,
-                origin,
-            }),
-            Err(refusal) => Some(self.refuse(origin, refusal, problems)),
-        }
+        Some(match (self.read)(value) {
+            Ok(read) => {
+                let read = read?;
+                Given { key, read, origin }
+            }
+            Err(refusal) => self.refuse(origin, refusal, problems),
+        })
     }
 
     /// Reports a value that cannot be read; the setting counts as given all the same.
@@ -128,6 +126,11 @@ impl Given {
     /// The place in the source, and the setting, for problems.
     pub(super) fn place(&self) -> String {
         format!("{}: {}", self.origin.place(), self.key.path)
+    }
+
+    /// Returns the value; `None` if it could not be read, or is of another type.
+    pub(super) fn value<T: Clone + 'static>(&self) -> Option<T> {
+        self.read.value.as_ref()?.downcast_ref().cloned()
     }
 
     /// Whether the value could not be read.

@@ -11,11 +11,11 @@ use serde::Serialize;
 use super::{
     environment::Environment,
     file::File,
+    kind::Value,
     problem::{Problem, Problems},
     setting::{Fallback, Given, Key, Setting},
     source::{Origin, Sources},
     table::{SETTINGS, WHERE_REDIS_IS, find, redis},
-    value::Value,
 };
 
 /// The values that hold, not yet resolved.
@@ -85,14 +85,11 @@ pub fn load(sources: &Sources) -> Result<Settings, Problems> {
 }
 
 fn from_flags(sources: &Sources, problems: &mut Problems) -> Vec<Given> {
-    let mut given = Vec::new();
-    for flag in &sources.flags {
-        let origin = Origin::Flag { name: flag.name };
+    let given = sources.flags.iter().filter_map(|flag| {
         let key = find(flag.key).expect("a flag gives a setting");
-        let value = Value::Text(flag.value.clone());
-        given.extend(key.take(&value, origin, problems));
-    }
-    given
+        key.take(Value::Text(&flag.value), Origin::Flag(flag.name), problems)
+    });
+    given.collect()
 }
 
 /// Reports settings that one source gives in two ways.
@@ -135,8 +132,7 @@ impl Settings {
 
     /// Returns every setting in the order of the example file, with the value that holds.
     pub fn rows(&self) -> Vec<Row> {
-        let places = [&redis::url.key, &redis::sentinels.key, &redis::cluster.key];
-        let uses_host = self.uses_redis() && !places.iter().any(|key| self.is_given(key));
+        let uses_host = self.uses_redis_of_host();
         let row = |key: &'static Key| {
             let given = self.given(key);
             let is_unused = matches!(key.fallback, Fallback::WithRedis(_)) && !uses_host;
@@ -170,14 +166,24 @@ impl Settings {
 
     /// Whether sessions are kept in Redis.
     pub fn uses_redis(&self) -> bool {
-        let others = [
+        let keys = [
+            &redis::url.key,
             &redis::database.key,
             &redis::username.key,
             &redis::password.key,
-            &redis::password_file.key,
         ];
-        let is_place = |given: &Given| given.key.subject == WHERE_REDIS_IS;
-        self.given.iter().any(is_place) || others.iter().any(|key| self.is_given(key))
+        keys.iter().any(|key| self.deciding(key).is_some())
+    }
+
+    /// Whether the host and port say where Redis is.
+    pub(super) fn uses_redis_of_host(&self) -> bool {
+        let others = [&redis::url.key, &redis::sentinels.key, &redis::cluster.key];
+        self.uses_redis() && !others.iter().any(|key| self.is_given(key))
+    }
+
+    /// Returns what a source gives for the setting or one of its rivals.
+    pub(super) fn deciding(&self, key: &Key) -> Option<&Given> {
+        self.given.iter().find(|given| given.decides(key))
     }
 
     pub(super) fn given(&self, key: &Key) -> Option<&Given> {
@@ -191,16 +197,14 @@ impl Settings {
     /// Returns what a source gives for the setting, or its default; also if what is given could not
     /// be read.
     pub(super) fn get<T: Clone + 'static, F>(&self, setting: &Setting<T, F>) -> F {
-        let given = self.given(&setting.key);
-        let value = given.and_then(|given| given.read.value.as_ref()?.downcast_ref().cloned());
+        let value = self.given(&setting.key).and_then(Given::value);
         (setting.settle)(value, &setting.kind)
     }
 
     /// Returns the folder that a path given there is relative to: the file's own, or else the
     /// working directory.
     pub(super) fn base(&self, key: &Key) -> PathBuf {
-        let given = self.given(key);
-        match given.map(|given| &given.origin) {
+        match self.given(key).map(|given| &given.origin) {
             Some(Origin::File { file, .. }) => {
                 let file = self.directory.join(file);
                 file.parent().unwrap_or(&self.directory).to_owned()

@@ -68,16 +68,12 @@ pub(super) enum Origin {
         line: usize,
         column: usize,
     },
-    Environment {
-        name: String,
-    },
+    Environment(String),
     DotEnv {
         name: String,
         line: usize,
     },
-    Flag {
-        name: &'static str,
-    },
+    Flag(&'static str),
 }
 
 impl Origin {
@@ -85,16 +81,20 @@ impl Origin {
     pub(super) fn rank(&self) -> u8 {
         match self {
             Self::File { .. } => 1,
-            Self::Environment { name } | Self::DotEnv { name, .. } => {
-                if name.starts_with("SOCKD_") { 3 } else { 2 }
+            Self::Environment(name) | Self::DotEnv { name, .. } => {
+                if name.starts_with("SOCKD_") {
+                    3
+                } else {
+                    2
+                }
             }
-            Self::Flag { .. } => 4,
+            Self::Flag(_) => 4,
         }
     }
 
     /// Whether the value comes from the process environment, not from `.env`.
     pub(super) fn is_process(&self) -> bool {
-        matches!(self, Self::Environment { .. })
+        matches!(self, Self::Environment(_))
     }
 
     /// The exact place, for problems; [`Display`](fmt::Display) is the short form for tables.
@@ -111,9 +111,9 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { file, line, .. } => write!(f, "{}:{line}", file.display()),
-            Self::Environment { name } => write!(f, "environment {name}"),
+            Self::Environment(name) => write!(f, "environment {name}"),
             Self::DotEnv { name, .. } => write!(f, ".env {name}"),
-            Self::Flag { name } => write!(f, "flag {name}"),
+            Self::Flag(name) => write!(f, "flag {name}"),
         }
     }
 }

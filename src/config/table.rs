@@ -309,6 +309,12 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
     SETTINGS.iter().copied().find(|key| key.path == path)
 }
 
+/// Returns the setting that names the file of a secret.
+pub(super) fn file_of(secret: &Key) -> Option<&'static Key> {
+    let mut rivals = SETTINGS.iter().copied().filter(|key| key.is_rival(secret));
+    rivals.find(|key| key.way == FILE)
+}
+
 /// Returns the path of the setting that was most likely meant.
 pub(super) fn nearest_path(unknown: &str) -> Option<&'static str> {
     let leaf = unknown.rsplit('.').next().unwrap_or(unknown);
