@@ -9,10 +9,11 @@
 //! ES512 either, and accepts a signature only in its canonical spelling. Unlike Node, sockd refuses
 //! `crit`.
 //!
-//! In reading order: `error` lists the reasons to refuse a token, `claims` judges what it says, `key`
-//! is what verifies a signature, `jwks` a set of keys that an issuer publishes, `mint` makes tokens.
+//! In reading order: `error` lists the reasons to refuse a token, `compact` splits it into its parts,
+//! `claims` judges what it says, `key` verifies signatures, `jwks` is a set of keys that an issuer
+//! publishes, `mint` makes tokens.
 
-/// The text of a key of the tests.
+/// The text of a key file of the tests.
 #[cfg(test)]
 macro_rules! key {
     ($name:literal) => {
@@ -25,6 +26,7 @@ macro_rules! key {
 }
 
 mod claims;
+mod compact;
 mod error;
 pub mod jwks;
 pub mod key;
@@ -37,20 +39,18 @@ use std::{
     time::SystemTime,
 };
 
-use base64::{
-    Engine, alphabet,
-    engine::{
-        DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::URL_SAFE_NO_PAD,
-    },
-};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-pub use self::error::{AuthError, TokenError};
 use self::{
     claims::Claims,
+    compact::{Parts, base64_lenient},
     jwks::{Freshness, Jwks, NoKeySet, set::Mismatch},
     key::VerifyingKey,
+};
+pub use self::{
+    compact::{MAX_TOKEN, is_blank, strip_bearer, trim},
+    error::{AuthError, TokenError},
 };
 use crate::{
     config::{self, Algorithm, AlgorithmFamily},
@@ -58,9 +58,6 @@ use crate::{
     secret::Secret,
     wire::Members,
 };
-
-/// The longest token, in bytes, that is looked at; it bounds the work that a stranger can cause.
-pub const MAX_TOKEN: usize = 64 * 1024;
 
 /// Tells good tokens from bad ones.
 pub struct TokenVerifier {
@@ -93,19 +90,10 @@ impl KeyId {
     }
 }
 
-/// A token's parts as they were sent.
-struct Parts<'a> {
-    header: &'a str,
-    payload: &'a str,
-    /// Header and payload, which are signed.
-    message: &'a str,
-    signature: &'a str,
-}
-
-/// What a token's header says of its key.
+/// What a token's header says about its key.
 struct Header {
     algorithm: Algorithm,
-    /// `None` also for one that is no text.
+    /// `None` also if it is not a string.
     kid: Option<String>,
 }
 
@@ -117,7 +105,7 @@ impl TokenVerifier {
         Self::with(auth, ids, jwks)
     }
 
-    /// A verifier that takes the place of this one, and keeps its key set and the formats of ids.
+    /// Returns a verifier that replaces this one, with the same key set and formats of ids.
     ///
     /// # Errors
     /// As for [`Self::new`].
@@ -161,7 +149,7 @@ impl TokenVerifier {
         self.keys.iter().any(|(known, _)| *known == key)
     }
 
-    /// The key set, which somebody has to [`run`](Jwks::run) or [`load`](Jwks::load).
+    /// The key set; it is empty until it [`run`](Jwks::run)s or is [`load`](Jwks::load)ed.
     pub fn jwks(&self) -> Option<&Arc<Jwks>> {
         self.jwks.as_ref()
     }
@@ -174,8 +162,8 @@ impl TokenVerifier {
         self.jwks.as_ref().map_or(Ok(()), |jwks| jwks.check())
     }
 
-    /// The user of a token whose signature is good, though it may be refused for something else, such as
-    /// its age. For operators only: it lets nobody in.
+    /// The user of a token whose signature is valid, even if it is refused for another reason such as
+    /// its age. For traces only: it admits no client.
     pub fn user_of(&self, token: &str) -> Option<UserId> {
         let parts = Parts::of(token).ok()?;
         let header = self.header(parts.header).ok()?;
@@ -184,11 +172,11 @@ impl TokenVerifier {
     }
 
     /// Judges a token at the time `now`, in whole seconds since the epoch ([`unix_time`]), with the
-    /// keys at hand.
+    /// keys that are loaded.
     ///
     /// # Errors
-    /// The first reason to refuse it. A token that no key can save is refused for what it is, whether
-    /// its key is known or not.
+    /// The first reason to refuse it. A token that is refused with any key is refused for that reason,
+    /// whether its key is known or not.
     pub fn verify(&self, token: &str, now: u64) -> Result<Identity, TokenError> {
         let parts = Parts::of(token)?;
         let header = self.header(parts.header)?;
@@ -266,7 +254,7 @@ impl TokenVerifier {
         Ok(Some(*signer))
     }
 
-    /// Reads a header, if its algorithm is allowed.
+    /// Reads a header whose algorithm is allowed.
     fn header(&self, base64: &str) -> Result<Header, TokenError> {
         let bytes = base64_lenient(base64).ok_or(TokenError::Malformed)?;
         // Node reads the header as Latin-1, so that it need not be UTF-8.
@@ -286,7 +274,7 @@ impl TokenVerifier {
             return Err(TokenError::Critical);
         }
         let is_for_set = self.jwks.is_some() && algorithm.family() != AlgorithmFamily::Hmac;
-        // A key set is UTF-8.
+        // Key identifiers in a set are UTF-8.
         let text = std::str::from_utf8(&bytes).ok().filter(|_| is_for_set);
         let kid = text.and_then(|text| Some(self::members(text)?.text("kid")?.into_owned()));
         Ok(Header { algorithm, kid })
@@ -301,61 +289,11 @@ impl fmt::Debug for TokenVerifier {
     }
 }
 
-impl<'a> Parts<'a> {
-    fn of(token: &'a str) -> Result<Self, TokenError> {
-        if token.len() > MAX_TOKEN {
-            return Err(TokenError::TooLong);
-        }
-        let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
-        let (header, payload) = message.split_once('.').ok_or(TokenError::Malformed)?;
-        if [header, payload].iter().any(|part| part.is_empty())
-            || ![header, payload, signature].into_iter().all(is_base64url)
-        {
-            return Err(TokenError::Malformed);
-        }
-        if signature.is_empty() {
-            return Err(TokenError::Unsigned);
-        }
-        Ok(Self {
-            header,
-            payload,
-            message,
-            signature,
-        })
-    }
-}
-
-/// The whole seconds since the epoch, which is what tokens are judged by.
+/// Whole seconds since the Unix epoch.
 pub fn unix_time() -> u64 {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |elapsed| elapsed.as_secs())
-}
-
-/// Trims a text and takes `Bearer` and the blanks after it off, in any case; a lone `Bearer` stays.
-pub fn strip_bearer(raw: &str) -> &str {
-    const SCHEME: &str = "bearer";
-    let text = trim(raw);
-    match text.split_at_checked(SCHEME.len()) {
-        Some((scheme, rest))
-            if scheme.eq_ignore_ascii_case(SCHEME) && rest.starts_with(is_blank) =>
-        {
-            rest.trim_start_matches(is_blank)
-        }
-        _ => text,
-    }
-}
-
-/// Trims as JavaScript's `trim` does.
-pub fn trim(text: &str) -> &str {
-    text.trim_matches(is_blank)
-}
-
-/// What `\s` and `trim` take for a blank in JavaScript (ECMA-262, WhiteSpace and LineTerminator).
-pub fn is_blank(c: char) -> bool {
-    const NEXT_LINE: char = '\u{85}';
-    const BYTE_ORDER_MARK: char = '\u{feff}';
-    (c.is_whitespace() && c != NEXT_LINE) || c == BYTE_ORDER_MARK
 }
 
 fn members(json: &str) -> Option<Members<'_>> {
@@ -367,35 +305,10 @@ fn string(raw: &RawValue) -> Option<String> {
     serde_json::from_str(raw.get()).ok()
 }
 
-/// The algorithms among the names; an unknown name verifies nothing.
+/// The algorithms that the names stand for; unknown names are left out.
 fn known(names: &[impl AsRef<str>]) -> Vec<Algorithm> {
     let names = names.iter().map(AsRef::as_ref);
     names.filter_map(|name| name.parse().ok()).collect()
-}
-
-fn is_base64url(part: &str) -> bool {
-    part.bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-}
-
-fn base64_encode(bytes: impl AsRef<[u8]>) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-/// Decodes as Node does: bits that fill no byte are dropped.
-fn base64_lenient(text: &str) -> Option<Vec<u8>> {
-    const ENGINE: GeneralPurpose = GeneralPurpose::new(
-        &alphabet::URL_SAFE,
-        GeneralPurposeConfig::new()
-            .with_decode_allow_trailing_bits(true)
-            .with_decode_padding_mode(DecodePaddingMode::RequireNone),
-    );
-    let text = if text.len() % 4 == 1 {
-        &text[..text.len() - 1]
-    } else {
-        text
-    };
-    ENGINE.decode(text).ok()
 }
 
 #[cfg(test)]

@@ -7,8 +7,6 @@ mod tls;
 mod way;
 
 use std::{
-    error::Error,
-    io,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -23,9 +21,9 @@ use serde_json::value::RawValue;
 
 use self::address::Address;
 pub use self::{
-    error::{Call, ClientError},
+    error::{Call, ClientError, is_tls_error},
     lines::Lines,
-    tls::{Tls, is_tls_error},
+    tls::Tls,
     way::Way,
 };
 use crate::{
@@ -34,7 +32,7 @@ use crate::{
     wire::{
         DrainAnswer, DrainRequest, EmitAnswer, EmitRequest, ForceLogoutRequest, KickRequest,
         LogoutAnswer, LogoutReason, ReloadAnswer, SessionRemovedAnswer, SessionsAnswer, Share,
-        StatusAnswer, UserAnswer, unix_path,
+        StatusAnswer, UserAnswer,
     },
 };
 
@@ -302,7 +300,7 @@ impl Client {
         let response = self.answer(call, request).await?;
         let status = response.status();
         let body = response.bytes().await;
-        let body = body.map_err(|source| self.no_answer(call, source))?;
+        let body = body.map_err(|source| ClientError::of_request(call, self.url(), source))?;
         serde_json::from_slice(&body).map_err(|_| self.unintelligible(status))
     }
 
@@ -313,7 +311,8 @@ impl Client {
         request: reqwest::RequestBuilder,
     ) -> Result<reqwest::Response, ClientError> {
         let response = self.send(&request).await;
-        let response = response.map_err(|source| self.no_answer(call, source))?;
+        let response =
+            response.map_err(|source| ClientError::of_request(call, self.url(), source))?;
         let status = response.status();
         if status == StatusCode::UNAUTHORIZED {
             return Err(ClientError::Unauthorized(self.url().to_owned()));
@@ -322,7 +321,7 @@ impl Client {
             return Ok(response);
         }
         let body = response.bytes().await;
-        let body = body.map_err(|source| self.no_answer(call, source))?;
+        let body = body.map_err(|source| ClientError::of_request(call, self.url(), source))?;
         let ErrorBody { error, problems } =
             serde_json::from_slice(&body).map_err(|_| self.unintelligible(status))?;
         if !problems.is_empty() {
@@ -337,19 +336,6 @@ impl Client {
             status: status.as_u16(),
             code: printable(&error),
         })
-    }
-
-    fn no_answer(&self, call: Call, source: reqwest::Error) -> ClientError {
-        let (url, source) = (self.url().to_owned(), source.without_url());
-        if unix_path(&url).is_some() && is_permission_denied(&source) {
-            ClientError::NotAllowed { url, source }
-        } else if is_tls_error(&source) {
-            ClientError::Untrusted { url, source }
-        } else if source.is_connect() {
-            ClientError::Unreachable { url, source }
-        } else {
-            ClientError::NoAnswer { url, call, source }
-        }
     }
 
     fn unintelligible(&self, status: StatusCode) -> ClientError {
@@ -384,18 +370,6 @@ struct ErrorBody {
 fn printable(code: &str) -> String {
     let visible = code.chars().filter(char::is_ascii_graphic);
     visible.take(64).collect()
-}
-
-/// Whether the system forbids this user to connect.
-fn is_permission_denied(error: &reqwest::Error) -> bool {
-    let mut source: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = source {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return error.kind() == io::ErrorKind::PermissionDenied;
-        }
-        source = error.source();
-    }
-    false
 }
 
 #[cfg(test)]

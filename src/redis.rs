@@ -1,19 +1,20 @@
-//! Redis: how to connect, and a command connection that comes back by itself.
+//! Redis: how to connect, and a command connection that is reopened when it is lost.
 //!
-//! `connection` is what commands go over, whichever way Redis is run; `sentinel` and `cluster` find
-//! the servers; `names` says what the bus channels are called, `output_limit` how large an event can be.
-//! If connecting fails, `refusal` knows the remedy, and `probe` finds out what listens there instead.
+//! `connection` runs commands, however Redis is deployed; `sentinel` and `cluster` find the servers;
+//! `names` has the names of the bus channels, `output_limit` how large an event can be.
+//! If connecting fails, `refusal` knows the remedy, `grants` the ACL rules, and `probe` finds out what
+//! listens there instead.
 
 pub mod cluster;
 pub mod connection;
 pub mod dialer;
+pub mod grants;
 mod link;
 pub mod names;
 pub mod output_limit;
 mod probe;
-mod sentinel;
-
 pub mod refusal;
+mod sentinel;
 
 use std::{
     io,
@@ -30,18 +31,21 @@ use ::redis::{
 use thiserror::Error;
 use tokio::time::timeout;
 
-use self::refusal::{Grants, Refusal, said};
 pub use self::{
     connection::Connection,
     dialer::{Dial, Dialer},
     link::{Backoff, Demoted, Link, Lost, NotConnected, View, watch_over},
+};
+use self::{
+    grants::Grants,
+    refusal::{Refusal, said},
 };
 use crate::{
     config::{self, Topology},
     secret::Secret,
 };
 
-/// An error of the redis crate, in one line and in the words of Redis.
+/// An error of the redis crate, in one line and as Redis sent it.
 #[derive(Debug, Error)]
 #[error("{}", said(.0))]
 pub struct DriverError(pub RedisError);
@@ -81,7 +85,7 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// Explains a failed connection; if the error alone is not enough, probes the server.
+    /// Explains a failed connection; if the error does not say enough, probes the server.
     async fn explained(url: &str, config: &config::Redis, error: &RedisError) -> Self {
         let refusal = refusal_of(url, error);
         let probed = match refusal {
@@ -104,7 +108,7 @@ impl ConnectError {
         }
     }
 
-    /// What the server at the URL, or the way to it, has said.
+    /// An error of the server at the URL, or of the connection to it.
     fn new(url: &str, config: &config::Redis, error: &RedisError) -> Self {
         let refusal = refusal_of(url, error);
         let url = url.to_owned();
@@ -148,12 +152,12 @@ impl ConnectError {
         }
     }
 
-    /// Whether Redis, or what the URL names, was not there or did not answer.
+    /// Whether Redis could not be reached or did not answer.
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::NotMaster { .. })
     }
 
-    /// Whether Redis wants another user or password.
+    /// Whether Redis requires another user or password.
     pub fn is_unauthorized(&self) -> bool {
         use Refusal::{Command, NoPassword, Password};
         let Self::Refused { refusal, .. } = self else {
@@ -170,7 +174,7 @@ fn refusal_of(url: &str, error: &RedisError) -> Option<Refusal> {
     }
 }
 
-/// Opens one connection, to the present master or to all masters of a Cluster.
+/// Opens one connection, to the current master or to all masters of a Cluster.
 ///
 /// # Errors
 /// A URL or a certificate that cannot be read, or a Redis that does not answer in time or refuses.
@@ -180,7 +184,7 @@ pub async fn connect(config: &config::Redis) -> Result<Connection, ConnectError>
 }
 
 /// Opens one connection whose out-of-band messages go to `on_push`, which must not block, and whose
-/// commands may take so long, or as long as [`watch_over`] finds the connection alive.
+/// commands may take this long, or as long as [`watch_over`] finds the connection alive.
 ///
 /// # Errors
 /// Those of [`connect`].
@@ -270,7 +274,8 @@ fn options(
         .set_push_sender(on_push)
 }
 
-/// Whoever named the server may not know yet that it was demoted, or came back as a replica.
+/// The Sentinel or URL that named the server may be out of date: it may have been demoted, or have come
+/// back as a replica.
 async fn open_master(
     config: &config::Redis,
     url: &str,
@@ -343,7 +348,7 @@ fn with_settings(
         .set_tcp_settings(tcp_settings())
 }
 
-/// A link that was cut without a word must not outlive the watchdog by minutes.
+/// A connection that was cut silently must not outlive the watchdog by minutes.
 fn tcp_settings() -> TcpSettings {
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(10));
     TcpSettings::default()

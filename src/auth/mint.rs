@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::{
-    base64_encode,
+    compact::base64_encode,
     key::{KeyError, SigningKey},
 };
 use crate::{
@@ -32,7 +32,7 @@ pub struct Claims<'a> {
     pub issued_at: u64,
     /// `None`: the token never expires.
     pub ttl: Option<Duration>,
-    /// Further claims, which override all others, so that bad tokens can be made on purpose.
+    /// More claims, which override all others, so that bad tokens can be made on purpose.
     pub extra: &'a Map<String, Value>,
 }
 
@@ -101,7 +101,7 @@ fn fitting(key: &Secret, preferred: &[Algorithm]) -> Result<SigningKey, KeyError
     found.unwrap_or(Err(KeyError::Unsupported))
 }
 
-/// Whole seconds where they are exact, as other issuers write them.
+/// Whole seconds as integers, as other issuers write them.
 fn expiry(issued_at: u64, ttl: Duration) -> Value {
     if ttl.subsec_nanos() == 0 {
         issued_at.saturating_add(ttl.as_secs()).into()

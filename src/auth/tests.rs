@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::*;
+use super::{compact::base64_encode, *};
 use crate::{config::OnExpiry, id::IdFormat, secret::Secret};
 
 pub(super) const NOW: u64 = 1_700_000_000;
@@ -42,7 +42,7 @@ fn hs256() -> TokenVerifier {
     verifier(&auth(&["secret"], &["HS256"]))
 }
 
-/// A token with this header and payload to the letter, signed with HMAC-SHA-256.
+/// A token with exactly this header and payload, signed with HMAC-SHA-256.
 pub(super) fn signed(secret: &str, header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
     let message = format!("{}.{}", base64_encode(header), base64_encode(payload));
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.as_bytes());
@@ -59,7 +59,7 @@ fn with_payload(payload: impl AsRef<[u8]>) -> String {
     signed("secret", r#"{"alg":"HS256","typ":"JWT"}"#, payload)
 }
 
-/// A payload whose further members are given as JSON text, which ends with a comma.
+/// A payload that begins with these members, as JSON text that ends with a comma.
 fn with_claims(members: &str) -> String {
     with_payload(format!(
         r#"{{{members}"user_id":"{USER}","session_id":"{SESSION}"}}"#
@@ -190,7 +190,7 @@ fn a_payload_must_be_an_object_with_two_strings_of_the_right_form() {
         let verdict = hs256().verify(&with_payload(payload.to_string()), NOW);
         assert!(verdict.is_err(), "{payload}");
     }
-    // Node replaces what is not UTF-8, which only harms a claim that holds it.
+    // Node replaces bytes that are not UTF-8, which affects only the claim that has them.
     let mut latin1 =
         format!(r#"{{"user_id":"{USER}","session_id":"{SESSION}","name":""#).into_bytes();
     latin1.extend_from_slice(b"J\xfcrg\"}");

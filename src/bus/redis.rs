@@ -45,7 +45,7 @@ use crate::{
     error::chain,
     id::{NodeId, UserId},
     metrics::BUS_MESSAGES_DROPPED,
-    redis::{Connection, Link, View, names::ChannelNames, refusal::Grants},
+    redis::{Connection, Link, View, grants::Grants, names::ChannelNames},
     wire::{NodeMessage, OwnEvents, Publication, UserMessage},
 };
 

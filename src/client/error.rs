@@ -1,8 +1,10 @@
 //! Why a call failed, and what to do about it.
 
-use std::{io, path::PathBuf};
+use std::{error::Error as StdError, io, iter, path::PathBuf};
 
 use thiserror::Error;
+
+use crate::wire::unix_path;
 
 /// What a node is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +110,20 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Why a request got no answer.
+    pub(super) fn of_request(call: Call, url: &str, error: reqwest::Error) -> Self {
+        let (url, source) = (url.to_owned(), error.without_url());
+        if unix_path(&url).is_some() && is_permission_denied(&source) {
+            Self::NotAllowed { url, source }
+        } else if is_tls_error(&source) {
+            Self::Untrusted { url, source }
+        } else if source.is_connect() {
+            Self::Unreachable { url, source }
+        } else {
+            Self::NoAnswer { url, call, source }
+        }
+    }
+
     /// Whether no answer came, so that other calls will probably fail in the same way.
     pub fn is_unreachable(&self) -> bool {
         matches!(
@@ -195,6 +211,31 @@ fn remedy(call: Call, code: &str) -> &'static str {
         "TOO_MANY_TRACES" => ": as many traces run there as may; end one, or ask another node",
         _ => "; its log says more",
     }
+}
+
+/// Whether there is no TLS connection. A node refuses the certificate of a command only after the command
+/// has sent its request, but before it looks at it.
+pub fn is_tls_error(error: &reqwest::Error) -> bool {
+    causes(error).any(|cause| cause.is::<rustls::Error>())
+}
+
+/// Whether the system forbids this user to connect.
+fn is_permission_denied(error: &reqwest::Error) -> bool {
+    let mut causes = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes
+        .next()
+        .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+/// Returns the error and all its causes.
+fn causes<'e>(error: &'e reqwest::Error) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
+    let first: &'e (dyn StdError + 'static) = error;
+    iter::successors(Some(first), |error| {
+        let error: &'e (dyn StdError + 'static) = *error;
+        // The source of an I/O error is that of the error in it.
+        let inner = error.downcast_ref().and_then(io::Error::get_ref);
+        inner.map_or_else(|| error.source(), |inner| Some(inner))
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What the commands trust over https, and what they show.
 
-use std::{error::Error, fs, io, path::Path};
+use std::{fs, path::Path};
 
 use reqwest::{Certificate, ClientBuilder, Identity};
 
@@ -56,23 +56,6 @@ impl Tls {
             None => builder,
         }
     }
-}
-
-/// Whether there is no TLS connection. A node refuses the certificate of a command only once that has
-/// sent its request, but before it looks at it.
-pub fn is_tls_error(error: &reqwest::Error) -> bool {
-    let mut source: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = source {
-        if error.is::<rustls::Error>() {
-            return true;
-        }
-        // The source of an I/O error is that of the error in it.
-        source = match error.downcast_ref::<io::Error>().map(io::Error::get_ref) {
-            Some(Some(inner)) => Some(inner),
-            _ => error.source(),
-        };
-    }
-    false
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ClientError> {

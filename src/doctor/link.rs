@@ -20,9 +20,10 @@ use crate::{
         ConnectError, Connection,
         cluster::connect_to_masters,
         connect,
+        grants::Grants,
         names::ChannelNames,
         output_limit::OutputLimit,
-        refusal::{Grants, Refusal, said},
+        refusal::{Refusal, said},
     },
 };
 

@@ -9,8 +9,9 @@ use crate::{
     bus::redis::Subscriber,
     redis::{
         Connection,
+        grants::Grants,
         names::ChannelNames,
-        refusal::{Grants, Refusal, said},
+        refusal::{Refusal, said},
     },
 };
 

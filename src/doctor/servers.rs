@@ -12,7 +12,8 @@ use crate::{
     config::Topology,
     redis::{
         Connection,
-        refusal::{Grants, Refusal, said},
+        grants::Grants,
+        refusal::{Refusal, said},
     },
 };
 

@@ -1,4 +1,4 @@
-//! What Redis says when it refuses, and what an operator can do about it.
+//! Why Redis refuses, by its error texts, and what an operator can do about it.
 //!
 //! The texts are those of Redis 6.2 to 7.4 and of Valkey, which name the same refusals in different
 //! words; the errors of TLS are those of rustls.
@@ -7,48 +7,9 @@ use std::borrow::Cow;
 
 use ::redis::RedisError;
 
-use crate::config;
+use super::grants::Grants;
 
-/// The ACL rules that cover all of sockd's own keys and channels, and the user that needs them.
-#[derive(Debug, Clone)]
-pub struct Grants {
-    pub user: String,
-    /// `~socket:active_session:*`
-    pub keys: String,
-    /// `&sockd:*`
-    pub channels: String,
-    in_cluster: bool,
-}
-
-impl Grants {
-    pub fn new(redis: &config::Redis, key_prefix: &str) -> Self {
-        Self {
-            user: redis.username.clone().unwrap_or("default".to_owned()),
-            keys: format!("~{}*", escape_glob(key_prefix)),
-            channels: format!("&{}*", escape_glob(&redis.channel_prefix)),
-            in_cluster: redis.topology.is_cluster(),
-        }
-    }
-
-    /// The command that an administrator of Redis gives the rules with.
-    pub fn command(&self, rules: &str) -> String {
-        format!("ACL SETUSER {} {rules}", self.user)
-    }
-
-    /// What Redis said, and what to do about it.
-    pub fn explain(&self, error: &RedisError) -> String {
-        match Refusal::of(error) {
-            Some(refusal) => {
-                let said = said(error);
-                format!("{}; {}", said.trim_end_matches('.'), refusal.remedy(self))
-            }
-            None if error.is_timeout() => "Redis did not answer in time".to_owned(),
-            None => said(error),
-        }
-    }
-}
-
-/// Why Redis, or the way to it, says no; told apart by what helps.
+/// Why Redis, or the connection to it, refuses; one variant per remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// The ACL does not let the user run a command; older versions do not say which.
@@ -59,7 +20,7 @@ pub enum Refusal {
     Channels,
     /// There is no such user, or it has another password.
     Password,
-    /// A password is asked for and none was given.
+    /// A password is required and none was given.
     NoPassword,
     ReadOnly,
     Full,
@@ -68,11 +29,11 @@ pub enum Refusal {
     Loading,
     MasterDown,
     NoSuchDatabase,
-    /// TLS: an authority that we do not trust has signed the certificate.
+    /// TLS: the certificate is signed by an authority that is not trusted.
     UnknownAuthority,
     /// TLS: the certificate is for another name.
     OtherName,
-    /// TLS: a client certificate is asked for, or another one.
+    /// TLS: a client certificate is required, or a different one.
     ClientCertificate,
     NotTls,
     /// TLS: the certificate is invalid for another reason, such as expiry.
@@ -87,7 +48,7 @@ pub enum Refusal {
     TooManyClients,
     /// Protected mode: only loopback connections are accepted.
     Protected,
-    /// A Cluster node does not serve the slot, or nobody does.
+    /// A Cluster node does not serve the slot, or no node does.
     Slots,
     /// Cluster mode is off.
     NoCluster,
@@ -99,7 +60,7 @@ pub enum Refusal {
     TlsOnly,
     /// It closes the connection at HELLO, but not at PING.
     HungUpAtHello,
-    /// The other end hung up at once, as a Redis that speaks only TLS does.
+    /// The other end hung up immediately, as a Redis that speaks only TLS does.
     HungUp,
     /// Nothing listens there.
     Absent,
@@ -109,14 +70,14 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// `None` for what Redis did not answer, such as a link that was cut, and for answers that are
-    /// no refusals.
+    /// `None` for errors that Redis did not send, such as a lost connection, and for replies that are not
+    /// refusals.
     pub fn of(error: &RedisError) -> Option<Self> {
         let is_answer = error.code().is_some() || error.clone().into_server_errors().is_some();
         is_answer.then(|| Self::read(&said(error)))?
     }
 
-    /// The same for an error while connecting, when a cut link tells something as well.
+    /// The same for an error while connecting, when a lost connection is meaningful too.
     pub fn of_connecting(error: &RedisError) -> Option<Self> {
         Self::read(&said(error))
     }
@@ -137,7 +98,7 @@ impl Refusal {
                 _ => Self::Unknown(Some(command.to_owned())),
             });
         }
-        // A script's own refusals stand behind other words, so all are looked for anywhere.
+        // In an error of a script the refusal follows other words, so the whole text is searched.
         const SIGNS: [(&str, Refusal); 42] = [
             ("can't run this command", Refusal::Command(None)),
             ("access one of the keys", Refusal::Keys),
@@ -189,7 +150,7 @@ impl Refusal {
         sign.map(|(_, refusal)| refusal.clone())
     }
 
-    /// What to do about it, to follow what was said.
+    /// What to do about it; follows the text of the error.
     pub fn remedy(&self, grants: &Grants) -> Cow<'static, str> {
         let grant = |rules: &str| format!("grant it: {}", grants.command(rules)).into();
         match self {
@@ -235,7 +196,7 @@ impl Refusal {
     }
 }
 
-/// Returns an error in the words of Redis, if they come from Redis; always one line.
+/// Returns the text of an error, as Redis sent it if it did; always one line.
 pub fn said(error: &RedisError) -> String {
     let answers = error.clone().into_server_errors();
     let text = match answers.as_deref().and_then(<[_]>::first) {
@@ -264,36 +225,9 @@ fn unknown_command(text: &str) -> Option<&str> {
     (!command.is_empty()).then_some(command)
 }
 
-/// The text as a glob pattern that matches only it, as Redis reads patterns.
-pub fn escape_glob(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len());
-    for c in text.chars() {
-        if matches!(c, '*' | '?' | '[' | ']' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
-
-    #[test]
-    fn silence_is_told_in_words_of_its_own() {
-        let grants = Grants {
-            user: "default".to_owned(),
-            keys: String::new(),
-            channels: String::new(),
-            in_cluster: false,
-        };
-        let silence = io::Error::from(io::ErrorKind::TimedOut);
-        let told = grants.explain(&silence.into());
-        assert_eq!(told, "Redis did not answer in time");
-    }
 
     #[test]
     fn refusals_are_known_in_the_words_of_every_version() {
@@ -424,11 +358,5 @@ mod tests {
             assert_eq!(Refusal::read(text), Some(expected), "{text}");
         }
         assert_eq!(Refusal::read("WRONGTYPE Operation against a key"), None);
-    }
-
-    #[test]
-    fn a_prefix_with_glob_characters_matches_itself_alone() {
-        assert_eq!(escape_glob(r"a*[b]?\:"), r"a\*\[b\]\?\\:");
-        assert_eq!(escape_glob("socket:active:"), "socket:active:");
     }
 }

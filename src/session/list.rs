@@ -15,8 +15,8 @@ use crate::{
         ConnectError, Connection,
         cluster::connect_to_masters,
         connect,
+        grants::escape_glob,
         names::{ChannelNames, NEWS},
-        refusal::escape_glob,
     },
     wire::SessionRow,
 };
@@ -63,7 +63,7 @@ impl ListError {
         }
     }
 
-    /// Whether Redis wants another user or password.
+    /// Whether Redis requires another user or password.
     pub fn is_unauthorized(&self) -> bool {
         match self {
             Self::Connect(error) => error.is_unauthorized(),
@@ -161,7 +161,7 @@ impl SessionList {
             ttl.arg(&key);
             [::redis::Cmd::get(&key), ttl]
         };
-        // A key of another type fails alone, and not the whole page.
+        // A key of another type fails on its own, not the whole page.
         let answers = self.connection.each(users.iter().flat_map(of).collect());
         let answers = answers.await?;
         let channels: Vec<_> = users.iter().map(|user| self.names.user(user)).collect();

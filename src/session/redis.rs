@@ -10,10 +10,7 @@ use super::{Claim, Expiry, Found, SessionError};
 use crate::{
     id::{SessionId, UserId},
     metrics::{Histogram, REDIS_COMMAND_DURATION},
-    redis::{
-        Connection, Link, names,
-        refusal::{Grants, Refusal},
-    },
+    redis::{Connection, Link, grants::Grants, names, refusal::Refusal},
     wire::Publication,
 };
 
@@ -208,7 +205,7 @@ impl RedisSessions {
     ) -> Result<Vec<Option<SessionId>>, SessionError> {
         let mut connection = self.link.connection().await?;
         let get = |user| ::redis::Cmd::get(self.key(user));
-        // A key of another type fails alone, and not the whole chunk.
+        // A key of another type fails on its own, not the whole chunk.
         let stored = connection.each(users.iter().map(get).collect()).await?;
         let active = stored.into_iter().zip(users).map(|(stored, user)| {
             let stored = match stored {
@@ -308,7 +305,7 @@ impl RedisSessions {
 }
 
 /// Returns the number of nodes told, of which the script knows `told`. While a slot of a Cluster
-/// moves, a key may be where the channel is not yet, and the script tells nobody.
+/// moves, a key may be on a node that does not have the channel yet, so the script reaches no node.
 async fn tell_again(
     connection: &mut Connection,
     announcement: &Publication,

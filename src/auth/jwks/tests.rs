@@ -1,4 +1,4 @@
-//! Tokens against a set that comes, changes and fails. Time is tokio's own, and the source a file.
+//! Tokens and a key set that appears, changes and fails. The clock is tokio's, and the source is a file.
 
 use std::fs;
 
@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     auth::{
-        AuthError, Identity, TokenError, TokenVerifier, base64_encode,
+        AuthError, Identity, TokenError, TokenVerifier,
+        compact::base64_encode,
         key::SigningKey,
         mint::{Claims, TokenMinter},
         tests::{NOW, SESSION, USER, auth, formats, signed},
@@ -71,7 +72,7 @@ impl Scene {
     }
 }
 
-/// A token signed with this key, with more in its header and its payload.
+/// A token signed with this key, with these members in its header and its payload.
 fn token(pem: &str, algorithm: Algorithm, header: &Value, extra: &Value) -> String {
     let name = format!("{algorithm:?}");
     let auth = auth(&[], &[&name]);
@@ -139,7 +140,7 @@ async fn what_a_header_says_beside_its_kid_has_no_effect() {
     ] {
         assert_eq!(scene.verify(&rs256(&header)), Err(expected), "{header}");
     }
-    // A stranger's token that brings its own key, by any of the ways.
+    // An attacker's token that carries its own key, in each possible way.
     let stranger = aws_lc_rs::signature::Ed25519KeyPair::generate().unwrap();
     let pem = pem::encode(&pem::Pem::new(
         "PRIVATE KEY",
@@ -169,7 +170,7 @@ async fn a_public_key_is_never_the_secret_of_an_hmac() {
                 let token = signed(secret, header, payload);
                 let verdict = scene.verify(&token);
                 assert!(verdict.is_err(), "{secret} {kid} {algorithms:?}");
-                // No HMAC token makes the set be read.
+                // An HMAC token never causes a read.
                 assert!(!verdict.unwrap_err().lacks_key());
             }
         }
@@ -229,7 +230,7 @@ async fn without_a_set_only_tokens_that_no_key_saves_are_refused_for_what_they_a
         rs256(&json!({ "crit": [] })),
         claiming(&json!({})).rsplit_once('.').unwrap().0.to_owned() + ".",
     ] {
-        // At once, though no task ever reads the set.
+        // Immediately, although no task reads the set.
         let began = Instant::now();
         let error = scene.verify_by(&bad).await.unwrap_err();
         assert!(!error.is_temporary(), "{error}");
@@ -254,10 +255,10 @@ async fn tokens_wait_for_the_first_set_and_then_for_a_newer_one() {
     let running = tokio::spawn(scene.jwks().clone().run());
     assert!(scene.verify_by(&early).await.is_ok());
     assert_eq!(scene.verifier.check(), Ok(()));
-    // Used at once, without having been published before.
+    // Used immediately, without having been published before.
     scene.publish(&[rsa("a"), p256("b")]);
     assert!(scene.verify_by(&es256("b")).await.is_ok());
-    // A moment later the same is refused without a wait, until the set is read for another reason.
+    // A moment later such a token is refused without waiting, until the set is read for another reason.
     scene.publish(&[rsa("a"), p256("b"), p256("c")]);
     let unknown = scene.verify_by(&es256("c")).await;
     assert_eq!(unknown, Err(TokenError::UnknownKey("c".into())));
@@ -268,7 +269,7 @@ async fn tokens_wait_for_the_first_set_and_then_for_a_newer_one() {
     let renewed = progress.wait_for(|progress| progress.ended > ended).await;
     drop(renewed.unwrap());
     assert!(scene.verify(&es256("c")).is_ok());
-    // While the source fails, the last set stays, and nothing is certain of unknown keys.
+    // While the source fails, the last set stays, and unknown keys cannot be judged.
     fs::remove_file(scene.directory.path().join("jwks.json")).unwrap();
     scene.jwks().reload();
     let failed = progress.wait_for(|progress| progress.failure.is_some());
