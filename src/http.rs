@@ -54,7 +54,7 @@ use crate::{
     wire::{ErrorBody, ErrorCode},
 };
 
-/// Everything that is answered outside the Socket.IO endpoint.
+/// All routes outside the Socket.IO endpoint.
 #[derive(Clone)]
 pub struct Api {
     router: Router,
@@ -75,7 +75,7 @@ struct Context {
     /// How long emits took that reached every node, and those that may not have.
     complete: Histogram,
     partial: Histogram,
-    /// Whether the log has said that a scraper was refused.
+    /// Whether it was logged that a scraper was refused.
     refused_metrics: Once,
     started: Instant,
     carrier: Carrier,
@@ -139,7 +139,7 @@ impl Api {
         }
         let router = router
             .fallback(not_found)
-            // Express, whose callers these are, knows no 405.
+            // As Express: its callers do not expect 405.
             .method_not_allowed_fallback(not_found)
             .with_state(context.clone());
         Self {
@@ -149,14 +149,14 @@ impl Api {
         }
     }
 
-    /// The answer to a request that is not served on any route, the Socket.IO endpoint included:
-    /// one without a valid `Host`, and with `--dev` one for another host than this machine.
+    /// The response to a request that no route serves, including the Socket.IO endpoint: one without a
+    /// valid `Host`, and with `--dev` one for a host other than this machine.
     pub fn refusal<B>(&self, request: &Request<B>) -> Option<Response> {
         let code = host::check(request, self.context.dev.is_some()).err()?;
         Some(name_charset(Error::from(code).into_response()))
     }
 
-    /// Answers a request. An internal one starts at once, and is carried out even if the returned
+    /// Handles a request. An internal one starts immediately, and runs to its end even if the returned
     /// future is dropped.
     pub fn serve(
         &self,
@@ -198,7 +198,7 @@ impl Context {
         Ok(self.current.load().verifier.check()?)
     }
 
-    /// What meters are told when they are read.
+    /// The figures that are taken at the moment when metrics are read.
     fn present(&self, is_ready: bool) -> Present {
         Present {
             sockets: self.node.hub().count(),
@@ -213,8 +213,8 @@ async fn route(router: Router, request: Request<Body>) -> Response {
     response
 }
 
-/// The address in lower case and without a slash at its end, as Express matches routes. A user's id in
-/// it keeps its spelling.
+/// The path in lower case and without a trailing slash, as Express matches routes. A user's id in it
+/// keeps its case.
 fn canonical(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
     let stem = path.strip_suffix('/').filter(|rest| !rest.is_empty());
@@ -237,13 +237,13 @@ async fn not_found() -> Error {
     ErrorCode::NotFound.into()
 }
 
-/// The process is running.
+/// Always ok while the process runs.
 async fn health() -> impl IntoResponse {
     Json(json!({ "ok": true }))
 }
 
-/// Whether the node does its work: it hears its users' channels, can judge tokens, and does not drain.
-/// The reason why not names servers, users and files, so it is shown only to callers with a secret.
+/// Whether the node is ready: it is subscribed to its users' channels, can judge tokens, and is not
+/// draining. The reason why not names servers, users and files, so only callers with a secret see it.
 async fn readiness(State(context): State<Arc<Context>>, headers: HeaderMap) -> Response {
     match context.check_readiness() {
         Ok(()) => Json(json!({ "ok": true })).into_response(),
@@ -261,7 +261,7 @@ async fn readiness(State(context): State<Arc<Context>>, headers: HeaderMap) -> R
     }
 }
 
-/// Why the node cannot do its work.
+/// Why the node is not ready.
 #[derive(Debug, Error)]
 enum Unready {
     #[error(transparent)]
@@ -270,7 +270,7 @@ enum Unready {
     Keys(#[from] NoKeySet),
 }
 
-/// The answer of a node that is not ready, and for an operator the reason.
+/// The response of a node that is not ready, with the reason for an operator.
 #[derive(Serialize)]
 struct NotReady {
     #[serde(flatten)]
@@ -309,7 +309,7 @@ async fn render_metrics(
     Ok((content_type, text))
 }
 
-/// Callers of the TypeScript server saw JSON with its charset.
+/// Content type as the TypeScript server sent it, with the charset.
 fn name_charset(mut response: Response) -> Response {
     let json = HeaderValue::from_static("application/json");
     if let Some(found) = response.headers_mut().get_mut(header::CONTENT_TYPE)

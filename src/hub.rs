@@ -2,14 +2,14 @@
 //!
 //! A handshake is registered before its session is checked, so that a change of session in between
 //! is noticed. Its socket is then *admitted* (its session is proven, events wait until its client
-//! knows), and at last *live*.
+//! has been told), and finally *live*.
 //!
-//! The map only finds users. Each has a lock and an order of its own. While it is held, at most a
-//! batch of sockets is written to; only a judgement looks at all of them, and compares their
-//! sessions. So what many sockets of one user cost, other users do not feel.
+//! The map only finds users. Each user has its own lock and order. While the lock is held, at most a
+//! batch of sockets is written to; only a judgement visits all of them, to compare their sessions. So a
+//! user with many sockets does not slow down other users.
 //!
-//! In reading order: `handshake` is a socket's way in, `user` the order of what happens to one user's
-//! `sockets`, with a `backlog` of events where there are many, and `judgement` sends sockets away.
+//! In reading order: `handshake` admits a socket, `user` keeps the order of what happens to one user's
+//! `sockets`, with a `backlog` of events if there are many, and `judgement` dismisses sockets.
 
 mod backlog;
 mod handshake;
@@ -53,19 +53,18 @@ const TURN: usize = 16;
 /// they order the walk through all users.
 const SHARDS: usize = 256;
 
-/// The way to one client.
+/// The connection to one client.
 pub trait Outlet: Send + Sync + 'static {
-    /// Sends an event; `false` if the client is gone. The outlet deals with clients that cannot keep
-    /// up.
+    /// Sends an event; `false` if the client is gone. The outlet handles clients that read too slowly.
     fn send(&self, event: &Event) -> bool;
 
-    /// Ends the connection because events for the client were lost; it has to connect again.
+    /// Ends the connection because events for the client were lost; the client must connect again.
     fn overrun(&self);
 
-    /// Tells the client why it has to go, and closes its connection; `false` if it is gone already.
+    /// Tells the client why it is dismissed, and closes its connection; `false` if it is gone already.
     fn dismiss(&self, farewell: &Farewell) -> bool;
 
-    /// What operators may want to know; `None` if the client is gone.
+    /// Details for operators; `None` if the client is gone.
     fn about(&self) -> Option<About>;
 }
 
@@ -91,15 +90,15 @@ pub struct Hub {
     users: DashMap<ById, (), IdHasher>,
     /// How many sockets are in.
     count: AtomicUsize,
-    /// How often all handshakes were asked to check again.
+    /// How often all handshakes were asked to check their sessions again.
     doubts: AtomicU64,
     lifecycle: Lifecycle,
 }
 
-/// A user who is found by an id that is stored only in the user.
+/// A user, hashed by its id, so that the id is stored only once.
 struct ById(Arc<User>);
 
-/// What the hub knows of a user who has sockets here.
+/// What the hub knows about a user with sockets here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Presence {
     pub user: UserId,
@@ -198,7 +197,7 @@ impl Hub {
         self.find(user)?.holding()
     }
 
-    /// Notes that the other nodes were told of this holding.
+    /// Records that the other nodes were told of this holding.
     pub fn told(&self, holding: &Holding) {
         if let Some(user) = self.find(&holding.user) {
             user.told(holding);

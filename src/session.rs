@@ -24,7 +24,7 @@ pub enum SessionStore {
 /// The outcome of a session's claim to be the active one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// There was none; now it is this one, and and this many nodes were told.
+    /// There was none; now it is this one, and this many nodes were told.
     Adopted { told: usize },
     /// It has just become this one, and so many nodes were told again.
     New { told: usize },
@@ -103,7 +103,7 @@ impl SessionStore {
     /// Makes the session the active one, whatever was there; returns how many nodes were told.
     ///
     /// # Errors
-    /// The store cannot be reached, or refuses, and then nothing has changed and nobody was told.
+    /// The store cannot be reached, or refuses; nothing has changed then, and no node was told.
     pub async fn replace(
         &self,
         user: &UserId,

@@ -11,7 +11,7 @@ use crate::{
     wire::Members,
 };
 
-/// What claims have to be.
+/// What the claims of a token must be.
 #[derive(Debug)]
 pub(super) struct Claims {
     user_claim: String,
@@ -61,7 +61,7 @@ impl Claims {
         })
     }
 
-    /// The user that a payload names, whatever else is wrong with it.
+    /// The user that a payload names, even if the rest of it is wrong.
     pub(super) fn user(&self, payload: &[u8]) -> Option<UserId> {
         let payload = String::from_utf8_lossy(payload);
         let user = id_claim(&members(&payload)?, &self.user_claim, &self.ids.user).ok()?;
@@ -128,7 +128,7 @@ fn verify_times(claims: &Members<'_>, now: u64) -> Result<Option<u64>, TokenErro
     }
 }
 
-/// Reads a number as JavaScript does: too many digits round, and too large is infinite.
+/// Reads a number as JavaScript does: extra digits are rounded, and a number too large is infinite.
 fn number(claims: &Members<'_>, name: &'static str) -> Result<Option<f64>, TokenError> {
     let Some(raw) = claims.get(name) else {
         return Ok(None);

@@ -11,7 +11,7 @@ use crate::{
     id::InvalidId,
 };
 
-/// A configuration that tokens cannot be verified with.
+/// Why a configuration cannot verify tokens.
 #[derive(Debug, Error)]
 pub enum AuthError {
     #[error("not set")]
@@ -112,7 +112,7 @@ impl TokenError {
         )
     }
 
-    /// Whether the token was not judged, and may turn out to be good later.
+    /// Whether the token could not be judged, and may be accepted later.
     pub fn is_temporary(&self) -> bool {
         *self == Self::NoKeySet
     }

@@ -2,8 +2,8 @@
 //!
 //! `source` reads a document, `set` judges the keys in it. Tokens are verified with the set that was
 //! read last; while the source fails, the last good set stays. A token whose key is not in the set
-//! makes the task read it at once, but no more often than every [`COOL_DOWN`], however many such
-//! tokens come: anyone who can connect can make up any number of key identifiers.
+//! makes the task read it immediately, but at most once per [`COOL_DOWN`]: any client can make up any
+//! number of key identifiers.
 
 pub mod set;
 mod source;
@@ -30,10 +30,10 @@ use crate::{
     metrics::{Counter, JWKS_KEYS, JWKS_LAST_SUCCESS, JWKS_READS, JWKS_SKIPPED_KEYS, Level},
 };
 
-/// The least time between two readings for unknown keys: a flood of them costs the issuer 6 requests a
-/// minute and node, and meanwhile a key that was never published before its use waits 10 s at most.
+/// The least time between two reads for unknown keys: a flood of them costs the issuer 6 requests a
+/// minute per node, and a key that is used before it was published waits 10 s at most.
 const COOL_DOWN: Duration = Duration::from_secs(10);
-/// How soon a failed reading is tried again while there is a set, and while there is none.
+/// How soon a failed read is retried while there is a set, and while there is none.
 const RETRY: Duration = Duration::from_secs(30);
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 
@@ -43,24 +43,24 @@ pub struct Jwks {
     set: ArcSwapOption<KeySet>,
     /// A token has come whose key is unknown.
     wanted: Notify,
-    /// An operator wants the set to be read now.
+    /// An operator has asked for the set to be read now.
     reload: Notify,
     progress: watch::Sender<Progress>,
 }
 
-/// How the readings went.
+/// How the reads went.
 #[derive(Debug, Default)]
 struct Progress {
-    /// When the last for an unknown key began.
+    /// When the last read for an unknown key began.
     wanted_at: Option<Instant>,
-    /// How many have ended.
+    /// How many reads have ended.
     ended: u64,
     is_reading: bool,
-    /// Why the last that ended has failed.
+    /// Why the last one failed, if it did.
     failure: Option<String>,
 }
 
-/// How new the set is that a token was not verified with.
+/// How new the set is that failed to verify a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Freshness {
     /// It was read for an unknown key a moment ago.
@@ -88,12 +88,12 @@ pub enum JwksError {
     Set { place: String, source: SetError },
 }
 
-/// There has been no set yet.
+/// No set has been read yet.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NoKeySet {
     #[error("the key set was not read yet")]
     NotRead,
-    /// Why the last reading failed.
+    /// Why the last read failed.
     #[error("{0}")]
     Failed(String),
 }
@@ -116,10 +116,10 @@ impl JwksError {
 }
 
 impl Jwks {
-    /// Reads nothing yet.
+    /// Does not read the set yet.
     pub fn new(config: config::Jwks) -> Self {
         let progress = Progress {
-            // The first reading begins with the task, and early tokens wait for it.
+            // The task begins with a read, and early tokens wait for it.
             is_reading: true,
             ..Progress::default()
         };
@@ -203,8 +203,8 @@ impl Jwks {
         self.set.load()
     }
 
-    /// Makes the set as new as it may be for a token whose key is not in it: waits for the reading
-    /// under way, or for one that begins now, unless the last such one began a moment ago.
+    /// Refreshes the set for a token whose key is not in it: waits for the read under way, or for one that
+    /// begins now, unless the last such read began less than [`COOL_DOWN`] ago.
     pub(super) async fn freshen(&self, deadline: Instant) -> Freshness {
         let mut progress = self.progress.subscribe();
         let ended = {
@@ -239,7 +239,7 @@ impl Jwks {
             tokio::select! {
                 () = sleep_until(due) => return false,
                 () = self.reload.notified() => return false,
-                // Several may have wanted what the last reading was for.
+                // Several callers may have asked for the last read.
                 () = self.wanted.notified() => {
                     if self.progress.borrow().is_rested() {
                         return true;
@@ -269,7 +269,7 @@ impl Jwks {
         });
     }
 
-    /// Logs what is new about the set, and uses it.
+    /// Logs what has changed in the set, and uses it.
     fn replace(&self, set: KeySet) {
         let last = self.set.load();
         let keys = set.to_string();
@@ -309,11 +309,11 @@ impl Progress {
     }
 }
 
-/// What Prometheus is told.
+/// The metrics of the key set.
 struct Meters {
     keys: Level,
     skipped: Level,
-    /// The age of the set is the time since then.
+    /// When the set was read; its age is the time since then.
     last_success: Level,
     succeeded: Counter,
     failed: Counter,

@@ -25,9 +25,9 @@ use crate::{
 
 /// The shortest RSA key, in bits, that may verify or sign (NIST SP 800-131A).
 const MIN_RSA_BITS: usize = 2048;
-/// The longest one that the cryptography verifies with.
+/// The longest RSA key that the cryptography library verifies with.
 const MAX_RSA_BITS: usize = 8192;
-/// The longest public exponent, in bytes; that of nearly every key is 65,537.
+/// The longest public exponent, in bytes; nearly every key has 65,537.
 const MAX_RSA_EXPONENT: usize = 4;
 const CERTIFICATE: &str = "CERTIFICATE";
 
@@ -99,7 +99,7 @@ impl VerifyingKey {
         self.algorithms.contains(&algorithm)
     }
 
-    /// Whether the signature, in base64url, is this key's over the message.
+    /// Whether this key made the signature (base64url) over the message.
     pub(super) fn verifies(&self, algorithm: Algorithm, message: &str, signature: &str) -> bool {
         self.fits(algorithm)
             && crypto::verify(signature, message.as_bytes(), &self.key, algorithm).unwrap_or(false)
@@ -138,10 +138,10 @@ impl SigningKey {
     }
 }
 
-/// Returns the first wanted key of a PEM text, and skips what may precede it, such as EC PARAMETERS.
+/// Returns the first wanted key of a PEM text, and skips other blocks before it, such as EC PARAMETERS.
 fn read_key(secret: &Secret, is_wanted: fn(&Pem) -> bool) -> Result<Pem, KeyError> {
     let text = secret.expose();
-    // Environment files and container definitions carry a PEM on one line with \n spelled out.
+    // Environment files and container definitions often hold a PEM on one line, with \n for line breaks.
     let text = if text.contains('\n') {
         Cow::Borrowed(text)
     } else {
@@ -257,7 +257,7 @@ fn fitting(key: &DecodingKey) -> Result<Vec<Algorithm>, KeyError> {
     Ok(algorithms)
 }
 
-/// The length of the modulus; `None` for a key that no signature can fit, or every one.
+/// The length of the modulus; `None` for a key that would accept no signature, or every one.
 fn rsa_bits(key: &DecodingKey) -> Option<usize> {
     let AlgorithmParameters::RSA(parameters) = Jwk::from_decoding_key(key, None).ok()?.algorithm
     else {
@@ -271,7 +271,7 @@ fn rsa_bits(key: &DecodingKey) -> Option<usize> {
     Some(modulus.len() * 8 - usize::try_from(leading).ok()?)
 }
 
-/// An odd number, without zeros before it, which would make a key look longer than it is.
+/// An odd number without leading zeros, which would make a key look longer than it is.
 fn odd(base64: &str) -> Option<Vec<u8>> {
     let mut bytes = URL_SAFE_NO_PAD.decode(base64).ok()?;
     let start = bytes.iter().position(|byte| *byte != 0)?;

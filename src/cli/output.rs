@@ -120,7 +120,7 @@ pub(super) fn result(
     results.finish()
 }
 
-/// Prints a line on another thread, so that a signal ends the command also while nobody reads stdout.
+/// Prints a line on another thread, so that a signal can end the command while nothing reads stdout.
 ///
 /// # Errors
 /// Writing to stdout failed.

@@ -106,7 +106,7 @@ async fn watch(args: &StatusArgs, client: &Client, first: StatusAnswer) -> Resul
         output::print(text(args, &now, before.as_ref())?).await?;
         before = now.ok();
         tick.tick().await;
-        // A node that restarts is there again soon.
+        // A node that restarts is back soon.
         now = client.status(args.all).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Warnings about a configuration that works, but probably not as intended.
+//! Warnings about configurations that work, but probably not as intended.
 
 use url::Url;
 
@@ -9,7 +9,7 @@ const ALGORITHMS: &str = "auth.algorithms";
 /// The shortest HMAC key for HS256, in bytes (RFC 7518, section 3.2).
 const MIN_HMAC_KEY: usize = 32;
 
-/// Returns the oddities, none of which stops the server from starting.
+/// Returns the warnings; none of them keeps the server from starting.
 pub(super) fn warnings(config: &Config) -> Vec<Problem> {
     let mut warnings = Vec::new();
     algorithms(&config.auth, &mut warnings);

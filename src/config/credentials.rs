@@ -103,7 +103,7 @@ impl Resolver<'_> {
             .collect()
     }
 
-    /// Returns the paths of a certificate and its key, of which neither is of use alone.
+    /// Returns the paths of a certificate and its key; one without the other is a mistake.
     pub(super) fn identity(
         &mut self,
         certificate: &Optional<String>,

@@ -35,7 +35,7 @@ impl Environment {
                 name: name.clone(),
                 line,
             };
-            // What bytes that are not UTF-8 were replaced with.
+            // The replacement for bytes that are not UTF-8.
             let text = Some(value).filter(|text| !text.contains('\u{fffd}'));
             variables.insert(name, Variable { text, origin });
         }
@@ -66,8 +66,8 @@ impl Environment {
         self.settings(|key| vec![key.variable()], problems)
     }
 
-    /// Reads the settings given by familiar variables, except those that `own` decides: a variable
-    /// that is overruled is not even looked at.
+    /// Reads the settings given by familiar variables, except those that `own` decides: a variable that is
+    /// overridden is not even parsed.
     pub(super) fn familiar(
         &self,
         own: &[Given],
@@ -165,7 +165,7 @@ impl Environment {
         Some(key.refuse(origin.clone(), refusal, problems))
     }
 
-    /// Reports a `SOCKD_X__Y` that is no setting, and warns of a `SOCKD_X_Y` that was meant as one.
+    /// Reports a `SOCKD_X__Y` that is not a setting, and warns of a `SOCKD_X_Y` that was meant as one.
     pub(super) fn check_names(&self, problems: &mut Problems, notes: &mut Vec<Problem>) {
         let known: BTreeSet<String> = SETTINGS.iter().map(|key| key.variable()).collect();
         for (name, Variable { text, origin }) in &self.variables {

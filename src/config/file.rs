@@ -1,4 +1,4 @@
-//! `sockd.toml`: how it is found, and what it gives, with the place of every value.
+//! `sockd.toml`: where it is, and the values in it, with the place of each.
 
 use std::{
     fs, io,
@@ -69,7 +69,7 @@ impl File {
         }
     }
 
-    /// Reads every setting in the file; what is unknown or wrong becomes a problem.
+    /// Reads every setting in the file; unknown keys and wrong values become problems.
     ///
     /// # Errors
     /// A file that is not TOML.
@@ -109,7 +109,7 @@ impl File {
         Ok(given)
     }
 
-    /// Where a byte is: lines and columns are counted from 1, and columns are characters.
+    /// The place of a byte: lines and columns are counted from 1, and columns in characters.
     fn origin(&self, byte: usize) -> Origin {
         let before = self.text.get(..byte).unwrap_or(&self.text);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);

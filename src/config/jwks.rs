@@ -1,4 +1,4 @@
-//! Where the key set of tokens is, and which algorithms it brings.
+//! Where the key set of tokens is, and which algorithms it implies.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::wire::is_loopback;
 
-/// A JSON Web Key Set (RFC 7517), read again and again.
+/// A JSON Web Key Set (RFC 7517), read at intervals.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Jwks {
     pub source: JwksSource,
@@ -28,8 +28,8 @@ pub enum JwksSource {
     },
 }
 
-/// What a secret beside a key set verifies where no algorithms are given; the set verifies every
-/// public-key algorithm, as its keys say which of them they are for.
+/// What a secret beside a key set verifies if no algorithms are given. The set verifies every public-key
+/// algorithm, as its keys say which ones they are for.
 const WITH_SECRET: &str = "HS256";
 
 impl Settings {
@@ -71,7 +71,7 @@ impl Resolver<'_> {
         })
     }
 
-    /// Reports algorithms that need a secret where only a key set is given.
+    /// Reports algorithms that need a secret if only a key set is given.
     pub(super) fn check_algorithms(&mut self) {
         let settings = self.settings;
         if !settings.has_jwks() || settings.has_secret() {
@@ -108,7 +108,7 @@ pub(super) fn parse_url(text: &str) -> Option<Url> {
     (is_safe && is_bare && url.fragment().is_none()).then_some(url)
 }
 
-/// Whether it signs and verifies with the same secret.
+/// Whether the algorithm signs and verifies with the same secret.
 pub(super) fn is_hmac(name: &str) -> bool {
     let algorithm: Option<Algorithm> = name.parse().ok();
     algorithm.is_some_and(|algorithm| algorithm.family() == AlgorithmFamily::Hmac)

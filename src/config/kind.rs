@@ -1,4 +1,4 @@
-//! How the values of one kind are read from text and from TOML, and how they are shown.
+//! How values of one kind are read from text and from TOML, and how they are shown.
 
 use std::{any::Any, sync::Arc};
 
@@ -15,7 +15,7 @@ pub(super) struct Kind<T> {
     /// What to write instead; `choices` completes it.
     pub(super) remedy: &'static str,
     pub(super) choices: fn() -> String,
-    /// Whether nothing in quotes or brackets is a value; an empty variable never is.
+    /// Whether empty quotes or brackets are a value; an empty variable never is.
     pub(super) takes_nothing: bool,
     /// Whether no message may quote a value that was refused.
     pub(super) is_secret: bool,
@@ -28,7 +28,7 @@ pub(super) enum Parse<T> {
     Many(fn(&[&str]) -> Option<T>),
 }
 
-/// How values stand in TOML.
+/// How values are written in TOML.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     Text,
@@ -47,16 +47,16 @@ pub(super) enum Value<'v> {
     Toml(&'v DeValue<'v>),
 }
 
-/// What was read, of the type of its setting; shows nothing of a secret.
+/// A value of the type of its setting; shows nothing of a secret.
 #[derive(Debug, Clone)]
 pub(super) struct Read {
     /// `None`: it could not be read, which is a problem already.
     pub(super) value: Option<Arc<dyn Any + Send + Sync>>,
-    /// For people, as a variable would give it.
+    /// As a variable would give it, for people.
     pub(super) shown: String,
 }
 
-/// What a value is not, quoting it unless it is secret, and what to write instead.
+/// Why a value was refused, quoting it unless it is secret, and what to write instead.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) found: String,

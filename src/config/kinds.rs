@@ -294,8 +294,8 @@ pub(super) fn is_host(text: &str) -> bool {
     text.parse::<IpAddr>().is_ok() || text.bytes().all(is_part)
 }
 
-/// An address, or a network whose address has no bits behind its prefix: otherwise, one of both is
-/// probably a mistake.
+/// An address, or a network whose address has no bits after its prefix: such bits are probably a
+/// mistake.
 fn network(text: &str) -> Option<IpNet> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Some(address.to_canonical().into());

@@ -19,7 +19,7 @@ pub struct TlsFiles {
     pub section: &'static str,
     pub certificate: PathBuf,
     pub key: PathBuf,
-    /// Who has to have issued the certificates of peers; `None` asks them for none.
+    /// The authority that must have issued the certificates of peers; `None` requires none.
     pub client_authority: Option<PathBuf>,
 }
 
@@ -52,7 +52,7 @@ impl fmt::Display for InternalListener {
 }
 
 /// Reads `127.0.0.1:3001`, `[::1]:3001`, `localhost:3001` or `unix:/run/sockd/internal.sock`; who may
-/// connect to a unix socket is for other settings to say.
+/// connect to a unix socket is decided by other settings.
 pub(super) fn parse(text: &str) -> Option<InternalListener> {
     if let Some(path) = unix_path(text) {
         let is_path = !path.chars().any(char::is_control);

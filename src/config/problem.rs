@@ -1,20 +1,20 @@
-//! What is wrong or odd in a configuration, all of it at once.
+//! Mistakes and warnings in a configuration, all of them at once.
 
 use std::fmt::Display;
 
 use thiserror::Error;
 
-/// Something wrong or odd, and what to do about it; never shows a secret.
+/// A mistake or a warning, and the remedy; never shows a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{place}: {found}; {remedy}")]
 pub struct Problem {
-    /// The setting, behind the place in its source: `sockd.toml:3:1: server.port`.
+    /// The place in the source, then the setting: `sockd.toml:3:1: server.port`.
     pub place: String,
     pub found: String,
     pub remedy: String,
 }
 
-/// Everything that is wrong with a configuration, one problem a line.
+/// All mistakes in a configuration, one per line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Error)]
 #[error("{}", lines(.0))]
 pub struct Problems(Vec<Problem>);

@@ -1,4 +1,4 @@
-//! How to reach Redis: where it is, how it is deployed, and with which credentials.
+//! How to reach Redis: its addresses, how it is deployed, and the credentials.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -73,7 +73,7 @@ impl fmt::Display for Topology {
     }
 }
 
-/// Where the operator said that Redis is.
+/// The addresses that the settings give.
 enum Place {
     Url(RedisUrl),
     Sentinels(Vec<String>),
@@ -81,7 +81,7 @@ enum Place {
 }
 
 impl Resolver<'_> {
-    /// How to reach Redis; `None` if no setting says that there is one.
+    /// How to reach Redis; `None` if no setting names one.
     pub(super) fn redis(&mut self) -> Option<Redis> {
         let settings = self.settings;
         let tls_ca_file = self.path(&key::tls_ca_file);
@@ -240,7 +240,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Whether a part of the key chooses its slot.
+/// Whether the key has a hash tag, which chooses its slot.
 fn has_tag(key: &str) -> bool {
     let after_brace = key.split_once('{').map(|(_, rest)| rest);
     let tag = after_brace.and_then(|rest| rest.split_once('}'));

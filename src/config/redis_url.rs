@@ -16,7 +16,7 @@ pub(super) struct RedisUrl {
 }
 
 impl RedisUrl {
-    /// `None` for what is no Redis URL; the text may hold a password, so no error quotes it.
+    /// `None` if it is not a Redis URL; the text may hold a password, so no error quotes it.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok()?;
         if url.fragment().is_some() {
@@ -30,7 +30,7 @@ impl RedisUrl {
         }
     }
 
-    /// As the operator wrote it, without the password.
+    /// As it was written, without the password.
     pub(super) fn redacted(&self) -> String {
         let url = self.with_database(self.database.unwrap_or(0));
         let user = self.username.as_deref().unwrap_or_default();

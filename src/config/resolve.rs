@@ -1,4 +1,4 @@
-//! From the values that hold to what the process and the commands use.
+//! From the effective values to what the process and the commands use.
 
 use std::{fmt::Display, net::IpAddr};
 
@@ -17,26 +17,26 @@ use crate::{
     wire::unix_path,
 };
 
-/// A configuration that can be served, and what is odd about it.
+/// A valid configuration, and warnings about it.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub config: Config,
-    /// What works, but probably not as intended.
+    /// Warnings about what works, but probably not as intended.
     pub warnings: Vec<Problem>,
-    /// What the values look like, to compare them.
+    /// The values as shown, to compare them.
     pub(super) rows: Vec<Row>,
 }
 
 /// How the commands reach the server of this configuration.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    /// SOCKD_URL, or else where the server answers internal routes, such as `http://127.0.0.1:3000`
-    /// or `unix:/run/sockd/internal.sock`; one that listens everywhere is called on the loopback.
+    /// SOCKD_URL, or else where the server has its internal routes, such as `http://127.0.0.1:3000` or
+    /// `unix:/run/sockd/internal.sock`; a server on all addresses is called on the loopback address.
     pub url: String,
     /// Where clients connect: the same, unless the internal routes have a listener of their own.
     pub clients: String,
-    /// The secrets of the internal routes that are configured here, the newest first. A node that has
-    /// not read its configuration again still knows only an older one.
+    /// The configured secrets of the internal routes, the newest first. A node that has not reloaded its
+    /// configuration still knows only an older one.
     pub secrets: Vec<Secret>,
     pub tls: CommandTls,
 }
@@ -129,8 +129,8 @@ impl Settings {
         self.resolved(|resolver| resolver.endpoint(url))
     }
 
-    /// As [`Self::endpoint`], whatever is wrong with other settings: a running server does not depend
-    /// on what they are now.
+    /// As [`Self::endpoint`], but ignores mistakes in other settings: a running server does not depend on
+    /// their current values.
     ///
     /// # Errors
     /// All mistakes, if one of them hides the address or a secret.
@@ -206,7 +206,7 @@ impl Settings {
         Some(listener)
     }
 
-    /// Warns of settings for a unix socket that is not there.
+    /// Warns of settings for a unix socket if none is configured.
     fn idle_socket_settings(&self) -> impl Iterator<Item = Problem> {
         let has_socket = matches!(self.get(&internal::listen), Some(InternalListener::Unix(_)));
         let keys = [&internal::socket_mode.key, &internal::socket_group.key];
@@ -247,7 +247,7 @@ impl From<Vec<String>> for Cors {
     }
 }
 
-/// Collects what is wrong with the values together.
+/// Resolves settings, and collects the problems of values that do not fit together.
 pub(super) struct Resolver<'s> {
     pub(super) settings: &'s Settings,
     pub(super) problems: Problems,
@@ -292,7 +292,7 @@ impl Resolver<'_> {
     }
 }
 
-/// How commands on this machine call what listens there.
+/// The URL by which commands on this machine call a listener.
 fn callable(is_tls: bool, host: &str, port: u16) -> String {
     let is_unspecified = host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
     let host = if is_unspecified { "127.0.0.1" } else { host };

@@ -30,21 +30,21 @@ pub(super) struct Key {
     pub(super) fallback: Fallback,
     /// Its variables besides the `SOCKD_` one; the first that is not blank wins.
     pub(super) familiar: &'static [&'static str],
-    /// What it decides, for itself or together with its rivals, and which of several ways it is.
+    /// What it decides, on its own or as one of several `way`s that exclude each other.
     pub(super) subject: &'static str,
     pub(super) way: &'static str,
     /// Reads a value; `None` for a blank one.
     pub(super) read: fn(Value<'_>) -> Result<Option<Read>, Refusal>,
 }
 
-/// The way of a setting that names the file of a secret.
+/// The `way` of a setting that names the file of a secret.
 pub(super) const FILE: &str = "file";
 
-/// What holds when no source gives a value.
+/// The value when no source gives one.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Fallback {
     Is(&'static str),
-    /// Holds when another setting says that Redis is used.
+    /// The default if another setting says that Redis is used.
     WithRedis(&'static str),
     /// Nothing; the text is an example in TOML.
     Unset(&'static str),
@@ -56,14 +56,14 @@ impl Key {
         format!("SOCKD_{}__{}", self.section, self.name).to_uppercase()
     }
 
-    /// The variable that a person would set: the familiar one if there is one.
+    /// The variable to suggest: the familiar one if there is one.
     pub(super) fn familiar_variable(&self) -> String {
         let familiar = self.familiar.first().map(|name| (*name).to_owned());
         familiar.unwrap_or_else(|| self.variable())
     }
 
-    /// Whether both say the same in different ways. A source may give one of them, and the way that
-    /// a stronger source chooses makes the other void in a weaker one.
+    /// Whether both decide the same in different ways. A source may give only one of them, and the way that
+    /// a stronger source chooses overrides the other in a weaker one.
     pub(super) fn is_rival(&self, other: &Self) -> bool {
         self.subject == other.subject && self.way != other.way
     }
@@ -138,7 +138,7 @@ impl Given {
         self.read.value.is_none()
     }
 
-    /// Whether this says what the setting would say.
+    /// Whether this decides what the setting would decide.
     pub(super) fn decides(&self, key: &Key) -> bool {
         self.key.path == key.path || self.key.is_rival(key)
     }

@@ -1,4 +1,4 @@
-//! The values that hold: what all sources give, the strongest first.
+//! The effective values: what all sources give, the strongest first.
 
 use std::{
     collections::BTreeSet,
@@ -18,12 +18,12 @@ use super::{
     table::{SETTINGS, WHERE_REDIS_IS, find, redis},
 };
 
-/// The values that hold, not yet resolved.
+/// The effective values, not yet resolved.
 #[derive(Debug, Clone)]
 pub struct Settings {
     given: Vec<Given>,
     pub(super) problems: Problems,
-    /// What is odd but works.
+    /// Warnings about the sources.
     pub(super) notes: Vec<Problem>,
     /// The server of SOCKD_URL, which commands call.
     pub(super) instance: Option<String>,
@@ -45,8 +45,8 @@ pub struct Row {
 
 /// Reads all sources and keeps the strongest value of every setting.
 ///
-/// Mistakes in single values are kept, and reported by whatever is resolved from the settings,
-/// together with what else is wrong then, so that nobody fixes one only to be told of the next.
+/// Mistakes in single values are kept, and reported together with whatever else is wrong when the
+/// settings are resolved, so that all can be fixed at once.
 ///
 /// # Errors
 /// A configuration file that is missing or is not TOML: without it, nothing else is certain.
@@ -130,7 +130,7 @@ impl Settings {
         self.file.as_deref()
     }
 
-    /// Returns every setting in the order of the example file, with the value that holds.
+    /// Returns every setting in the order of the example file, with its effective value.
     pub fn rows(&self) -> Vec<Row> {
         let uses_host = self.uses_redis_of_host();
         let row = |key: &'static Key| {
@@ -151,7 +151,7 @@ impl Settings {
         SETTINGS.iter().copied().map(row).collect()
     }
 
-    /// What is odd in the sources but works.
+    /// Warnings about the sources.
     pub fn notes(&self) -> &[Problem] {
         &self.notes
     }

@@ -60,7 +60,7 @@ pub struct Flag {
     pub value: String,
 }
 
-/// Where one value was read.
+/// The place where a value was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Origin {
     File {
@@ -77,7 +77,7 @@ pub(super) enum Origin {
 }
 
 impl Origin {
-    /// How strong the source is: of two, the greater wins.
+    /// The precedence of the source: the greater one wins.
     pub(super) fn rank(&self) -> u8 {
         match self {
             Self::File { .. } => 1,

@@ -26,7 +26,7 @@ struct Start {
 }
 
 impl Start {
-    /// With nothing at all.
+    /// With no settings.
     fn bare() -> Self {
         let directory = TempDir::new().expect("a folder for temporary files");
         let sources = Sources {
@@ -79,7 +79,7 @@ impl Start {
         loaded.unwrap_or_else(|problems| panic!("{problems}"))
     }
 
-    /// What is odd, a text each.
+    /// The warnings, one text each.
     fn warnings(&self) -> Vec<String> {
         let warnings = self.loaded().warnings;
         warnings.iter().map(ToString::to_string).collect()
@@ -89,7 +89,7 @@ impl Start {
         self.loaded().config
     }
 
-    /// What is wrong, a line each.
+    /// The problems, one line each.
     fn problems(&self) -> String {
         let resolved = self.load().and_then(|settings| settings.resolve());
         resolved.expect_err("a problem").to_string()

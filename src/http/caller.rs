@@ -12,7 +12,7 @@ const BROWSER_HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("sec-ch-ua"),
 ];
 
-/// Lets in callers that are no browsers and know the secret; before any body is read.
+/// Admits callers that are not browsers and know the secret; called before any body is read.
 ///
 /// # Errors
 /// Why the caller is refused.
@@ -40,13 +40,13 @@ pub(super) fn knows_one_of<'a>(
     else {
         return false;
     };
-    // All are compared, so that the time does not tell which one is close.
+    // All are compared, so that the time does not reveal which one matches.
     secrets
         .into_iter()
         .fold(false, |found, secret| found | secret.matches(given))
 }
 
-/// The text behind `Bearer`, its scheme in any case and with any blanks around (RFC 6750).
+/// The text after `Bearer`, which may be in any case and have blanks around it (RFC 6750).
 fn bearer(value: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(value).ok()?.trim();
     let (scheme, secret) = text.split_once([' ', '\t'])?;

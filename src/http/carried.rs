@@ -1,4 +1,4 @@
-//! Requests that are carried out to their end, whatever becomes of their callers.
+//! Requests that run to their end even if their callers hang up.
 
 use std::{
     future::Future,
@@ -20,8 +20,8 @@ use tokio::{
 use super::error::Error;
 use crate::{lifecycle::Lifecycle, metrics::INTERNAL_OVERLOADED, wire::ErrorCode};
 
-/// How long a request waits for a place. With the 3 s that Redis may take, an answer comes in less
-/// than 10 s.
+/// How long a request waits for a place. With the 3 s that Redis may take, the response comes within
+/// 10 s.
 const WAIT: Duration = Duration::from_secs(5);
 
 /// Limits how many requests run at once; a drain waits for them.
@@ -51,9 +51,9 @@ impl Carrier {
         self.max - self.places.available_permits()
     }
 
-    /// Does the work and returns its answer. The work is done even if the returned future is dropped,
-    /// polled or not. Only where there is no place for it does it start later, while that future is
-    /// polled, and its body stays unread until then.
+    /// Does the work and returns its response. The work is done even if the returned future is dropped,
+    /// polled or not. If there is no place, the work starts later, when the future is polled, and the
+    /// body stays unread until then.
     pub(super) fn carry_out(&self, work: Work) -> impl Future<Output = Response> + Send + use<> {
         let carried = |place, lifecycle| Carried {
             work: Some(Placed {
@@ -62,8 +62,8 @@ impl Carrier {
             }),
             lifecycle,
         };
-        // Now, since hyper may drop what is returned here before it is polled: as soon as a caller
-        // has hung up.
+        // Starts now, since hyper may drop the returned future before it polls it, as soon as a caller
+        // hangs up.
         if let Ok(place) = self.places.clone().try_acquire_owned() {
             return Either::Left(carried(place, self.lifecycle.clone()));
         }
@@ -100,7 +100,7 @@ struct Placed {
 impl Future for Placed {
     type Output = Response;
 
-    /// A panic is answered like any other failure.
+    /// A panic gets the response of any other failure.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
         let poll = || self.work.as_mut().poll(context);
         catch_unwind(AssertUnwindSafe(poll))
@@ -123,7 +123,7 @@ impl Future for Carried {
 
 impl Drop for Carried {
     fn drop(&mut self) {
-        // Without a runtime the process is at its end.
+        // Without a runtime the process is ending.
         if let (Some(work), Ok(_)) = (self.work.take(), Handle::try_current()) {
             self.lifecycle.spawn_awaited(work.map(drop));
         }

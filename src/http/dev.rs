@@ -1,4 +1,4 @@
-//! The page of `sockd serve --dev`, and what its buttons call. Not there without `--dev`.
+//! The page of `sockd serve --dev`, and the routes that its buttons call. Without `--dev` there is none.
 
 use std::sync::Arc;
 
@@ -29,8 +29,8 @@ pub struct Dev {
     pub token: String,
     /// How a terminal calls this program.
     pub program: String,
-    /// The line that gives a terminal the secret and the address of this run; the page puts its own
-    /// address where `{origin}` stands, since no port is known before it is taken.
+    /// The line that gives a terminal the secret and the address of this run. The page replaces
+    /// `{origin}` with its own address, since the port is not known before it is bound.
     pub setup: String,
 }
 
@@ -44,7 +44,7 @@ pub(super) fn routes(router: Router<Arc<Context>>) -> Router<Arc<Context>> {
 
 async fn page(State(context): State<Arc<Context>>) -> impl IntoResponse {
     let dev = serde_json::to_string(&context.dev).unwrap_or_default();
-    // Nothing in a script element may look like its end.
+    // Nothing in a script element may look like its closing tag.
     let page = PAGE.replace("__SOCKD_DEV__", &dev.replace('<', "\\u003c"));
     ([(header::CACHE_CONTROL, "no-store")], Html(page))
 }
@@ -112,7 +112,7 @@ async fn make_active(
     }))
 }
 
-/// Pages of other sites that the developer has open must not press the buttons.
+/// Pages of other sites that the developer has open must not call these routes.
 fn of_this_page<'a>(context: &'a Context, headers: &HeaderMap) -> Result<&'a Dev, ErrorCode> {
     let foreign = headers
         .get("sec-fetch-site")

@@ -18,7 +18,7 @@ use crate::{
     wire::{DrainAnswer, ErrorCode, LONGEST_SPREAD, Members, Share},
 };
 
-/// What closing the connections is spread over, unless the caller says otherwise.
+/// The time over which connections are closed, unless the caller gives another.
 const OVER: Duration = Duration::from_secs(30);
 
 pub(super) async fn drain(
@@ -46,8 +46,8 @@ pub(super) async fn drain(
     Ok(Json(answer?))
 }
 
-/// A share has to be given: a body that says nothing, such as one of another content type, must not move
-/// all clients.
+/// The share is required: an empty body, such as one of another content type, must not move all
+/// clients.
 fn parse(members: &Members<'_>) -> Result<(Share, Duration), ErrorCode> {
     let number = |key| Some(members.get(key)?.get().parse::<f64>());
     let share = number("share").and_then(Result::ok);

@@ -1,4 +1,4 @@
-//! How a request that failed is answered: the code, and nothing of what went wrong inside.
+//! The response to a request that failed: an error code, and no details of what went wrong inside.
 
 use axum::{
     Json,

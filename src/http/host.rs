@@ -7,8 +7,8 @@ use http::{HeaderMap, Request, Version, header, uri::Authority};
 use crate::wire::ErrorCode;
 
 /// Refuses a request that names no host, or more than one (RFC 9112, 3.2), and with `only_local` one
-/// that names another host than this machine. A page of another site can make its own name lead here
-/// (DNS rebinding), but not call itself `localhost`.
+/// that names a host other than this machine. A page of another site can make its own name resolve to
+/// this machine (DNS rebinding), but it cannot use the name `localhost`.
 ///
 /// # Errors
 /// Why it is refused.
@@ -56,7 +56,7 @@ fn is_host_and_port(authority: &Authority) -> bool {
 /// Whether a host is `localhost` or a loopback address, with any port and in the spellings that
 /// browsers send.
 fn is_local(authority: &Authority) -> bool {
-    // A user before the host may look like one.
+    // The user name before the host may look like a host.
     if !is_host_and_port(authority) {
         return false;
     }

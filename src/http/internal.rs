@@ -41,7 +41,7 @@ pub(super) fn is_logged<B>(request: &Request<B>) -> bool {
     request.uri().path() != "/internal/emit" || tracing::enabled!(tracing::Level::DEBUG)
 }
 
-/// Answers a request of a caller who was let in.
+/// Handles a request of an authenticated caller.
 pub(super) async fn answer(context: Arc<Context>, request: Request<Unread>) -> Response {
     let started = Instant::now();
     let (
@@ -57,7 +57,7 @@ pub(super) async fn answer(context: Arc<Context>, request: Request<Unread>) -> R
         ("POST", "/internal/emit") => emit(&context, started, &headers, body)
             .await
             .into_response(),
-        // Rare requests are in a box, so that they do not make each emit larger.
+        // Rare requests are boxed, so that they do not enlarge the future of each emit.
         ("POST", "/internal/force-logout") => Box::pin(force_logout(&context, &headers, body))
             .await
             .into_response(),
@@ -118,7 +118,7 @@ async fn emit(
         let name = name.and_then(|text| current.events.parse(&text));
         let (name, position) = name.ok_or(ErrorCode::InvalidEvent)?;
         let payload = members.get("payload").unwrap_or(RawValue::NULL);
-        // A large body and its copy need not both wait for Redis.
+        // The body ends here, so that a large one and its copy do not both wait for Redis.
         (user, Event::new(name, payload.get()), position)
     };
     current.emits[position].inc();
@@ -143,8 +143,7 @@ async fn emit(
     }
 }
 
-/// What nearly every caller is told, so it is not composed for each: an [`EmitAnswer`] with nothing but
-/// `ok`.
+/// The response to nearly every emit, serialized once: an [`EmitAnswer`] with only `ok`.
 fn emitted() -> Response {
     let mut response = Response::new(r#"{"ok":true}"#.into());
     let json = HeaderValue::from_static("application/json");
@@ -194,7 +193,7 @@ async fn kick(
         let invalidates_session = match given(&members, "invalidateSession") {
             None | Some("false") => false,
             Some("true") => true,
-            // A caller that means yes must not be told that all is well.
+            // A caller that means `true` must not get a success.
             Some(_) => return Err(ErrorCode::InvalidInvalidateSession.into()),
         };
         (user, reason, invalidates_session)
@@ -238,11 +237,11 @@ fn logged_out(
     }))
 }
 
-/// `POST /internal/reload`: reads the configuration again. What has changed, and what is wrong, is for
-/// callers that ask.
+/// `POST /internal/reload`: reads the configuration again. Only callers that prefer a representation
+/// are told what has changed or what is wrong.
 async fn reload(context: &Context, headers: &HeaderMap) -> Result<Response, Error> {
     let (request, answer) = oneshot::channel();
-    // The reloader has ended only if the process is about to end.
+    // The reloader ends only when the process is about to end.
     if context.reloads.send(request).await.is_err() {
         return Err(ErrorCode::Draining.into());
     }
@@ -322,7 +321,7 @@ pub(super) async fn read(
 /// becomes U+FFFD.
 pub(super) fn text_of(bytes: &[u8]) -> Cow<'_, str> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    // Looks at several bytes at once, where the lossy way looks at each.
+    // Checks several bytes at once, while the lossy conversion checks each.
     std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
@@ -354,7 +353,7 @@ fn id<'a>(members: &Members<'a>, key: &str, format: &IdFormat) -> Option<Cow<'a,
     members.text(key).or_else(of_number)
 }
 
-/// Whether the caller wants more than the TypeScript server answered (RFC 7240, 4.2).
+/// Whether the caller wants more than the TypeScript server returned (RFC 7240, 4.2).
 fn prefers_representation(headers: &HeaderMap) -> bool {
     preference(headers, "return").is_some_and(|form| form.eq_ignore_ascii_case("representation"))
 }

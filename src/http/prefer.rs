@@ -4,8 +4,8 @@ use http::{HeaderMap, HeaderName};
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
-/// The value of the preference, unquoted, where it is given; empty for one without a value. Of one
-/// that is given more than once the first counts.
+/// Returns the value of the preference, unquoted, if it is given; empty for one without a value. If it
+/// is given more than once, the first counts.
 pub(super) fn preference(headers: &HeaderMap, name: &str) -> Option<String> {
     let lines = headers.get_all(PREFER).into_iter();
     let mut preferences = lines.flat_map(|line| preferences(line.as_bytes()));
@@ -28,7 +28,7 @@ fn preferences(line: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
         .collect()
 }
 
-/// The parts between the separators that stand outside of quotes; at least one.
+/// The parts between separators outside quotes; at least one.
 fn split(text: &[u8], separator: u8) -> Vec<&[u8]> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     text.split(|byte| {
@@ -42,7 +42,7 @@ fn split(text: &[u8], separator: u8) -> Vec<&[u8]> {
     .collect()
 }
 
-/// A token as it is, or the text of a quoted string.
+/// A token unchanged, or the text of a quoted string.
 fn unquoted(value: &[u8]) -> Vec<u8> {
     let Some(quoted) = value
         .strip_prefix(b"\"")

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tracing::Span;
 
 const NAME: HeaderName = HeaderName::from_static("x-request-id");
-/// Longer than any id in use, and short enough for every log line.
+/// Longer than ids in common use, and short enough for a log line.
 const LONGEST: usize = 128;
 
 /// Decides the id of a request, which stays in its headers, and returns the span that puts the id
@@ -32,7 +32,7 @@ pub(super) fn tell(request: &HeaderMap, response: &mut HeaderMap) {
     }
 }
 
-/// Whether an id can stand in a log line and a header as it is.
+/// Whether an id can be written to a log line and a header unchanged.
 fn is_sane(id: &HeaderValue) -> bool {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:=+/@;".contains(byte);
     let id = id.as_bytes();

@@ -24,11 +24,11 @@ const PREFIX: &str = "/internal/users/";
 /// The same with the id in the query, which can carry any: libraries and proxies take the users `.` and
 /// `..` out of a path however they are encoded, and may change `/`, `;` and `%`.
 const BY_QUERY: &str = "/internal/user";
-/// Pieces of a trace that wait for its caller, beside the lines that wait for them.
+/// Chunks of a trace that wait for its caller, besides the lines that wait to become chunks.
 const CHUNKS: usize = 2;
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Where the id stands in a path that is in lower case.
+/// Where the id is in a path, which is in lower case.
 pub(super) fn id_in(path: &str) -> Option<Range<usize>> {
     let rest = path.strip_prefix(PREFIX)?;
     let length = rest.find('/').unwrap_or(rest.len());
@@ -87,7 +87,7 @@ pub(super) fn trace(context: &Context, id: Id<'_>, query: &Query<'_>) -> Result<
     let headers = [
         (header::CONTENT_TYPE, "application/x-ndjson"),
         (header::CACHE_CONTROL, "no-store"),
-        // nginx would keep lines back.
+        // Otherwise nginx buffers the lines.
         (X_ACCEL_BUFFERING, "no"),
     ];
     Ok((headers, Body::from_stream(lines)).into_response())

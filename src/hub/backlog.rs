@@ -1,4 +1,4 @@
-//! Events that wait, weighed in bytes.
+//! Queued events, limited by their bytes.
 
 use std::collections::VecDeque;
 
@@ -7,8 +7,8 @@ use crate::{
     wire::Event,
 };
 
-/// Bytes that may wait for one user, and for one client that does not know yet that it is in: room
-/// for a busy second, and a tenth of what the worst client may cost.
+/// Bytes that may be queued for one user, and for one client that has not been told yet that it is in:
+/// room for a busy second, and a tenth of what the worst client may cost.
 const LIMIT: usize = 4 * 1024 * 1024;
 
 /// Events in their order.
@@ -18,7 +18,7 @@ pub(super) struct Backlog {
     weight: usize,
 }
 
-/// What waits in one place of the order.
+/// One entry of the queue.
 pub(super) struct Entry {
     pub(super) number: u64,
     /// `None` in place of events that did not fit, the last of which had this number.
@@ -26,8 +26,8 @@ pub(super) struct Entry {
 }
 
 impl Backlog {
-    /// Adds an event. A single one always fits, whatever its size. One that does not fit is counted
-    /// and replaced by a note of the loss.
+    /// Adds an event. A single event always fits, whatever its size. One that does not fit is counted,
+    /// and a note of the loss takes its place.
     pub(super) fn push(&mut self, number: u64, event: &Event) {
         if self.weight > 0 && self.weight + weight(event) > LIMIT {
             EVENTS_DROPPED.inc();
@@ -102,7 +102,7 @@ mod tests {
         let entry = backlog.pop().unwrap();
         assert_eq!((entry.number, entry.event.is_some()), (1, true));
         assert_eq!(backlog.weight, 0);
-        // There is room again, but those who miss an event come first.
+        // There is room again, but the note of the loss comes first.
         backlog.push(6, &small);
         let numbers = std::iter::from_fn(|| backlog.pop());
         let numbers = numbers.map(|entry| (entry.number, entry.event.is_some()));

@@ -1,4 +1,4 @@
-//! Sockets on their way in, and those that are in.
+//! Sockets in their handshake, and sockets that are in.
 
 use std::sync::Arc;
 
@@ -27,7 +27,8 @@ impl Handshake {
         &self.user.id
     }
 
-    /// The session is proven. Events wait from now on until [`Lease::activate`].
+    /// Admits the socket, whose session is proven. Events are queued from now on until
+    /// [`Lease::activate`].
     ///
     /// # Errors
     /// Why the socket is not in.
@@ -80,7 +81,7 @@ impl Lease {
         &self.user.id
     }
 
-    /// The client knows that it is in: it gets what has waited, and events from now on.
+    /// The client has been told that it is in: it gets the queued events, and all later ones.
     ///
     /// # Errors
     /// The socket was revoked in the meantime; the caller dismisses it.

@@ -1,4 +1,4 @@
-//! Sockets whose session is in question, and those that have to go.
+//! Sockets whose session is in doubt, and those that must go.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio::task::yield_now;
 use super::{Farewell, Hub, TURN, sockets::Socket, user::User};
 use crate::{id::SessionId, wire::LogoutReason};
 
-/// Sockets whose session is in question; the user's events wait until it is dropped.
+/// Sockets whose session is in doubt; the user's events are queued until this is dropped.
 pub struct Judgement {
     pub(super) hub: Arc<Hub>,
     pub(super) user: Arc<User>,
@@ -15,8 +15,7 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// Revokes the judged sockets of other sessions than this one: they get nothing more except the
-    /// reason.
+    /// Revokes the judged sockets of other sessions than this one: they get nothing more but the reason.
     pub fn keep(&self, session: &SessionId, reason: LogoutReason) -> Revoked {
         self.user.keep(&self.hub, self.number, session, reason)
     }

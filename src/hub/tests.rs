@@ -5,7 +5,7 @@ use crate::id::EventName;
 
 const REPLACED: LogoutReason = LogoutReason::SESSION_REPLACED;
 
-/// A client that notes what it hears.
+/// A client that records what it receives.
 #[derive(Default)]
 struct Ear(Mutex<Vec<String>>);
 
@@ -94,11 +94,11 @@ fn a_user_has_as_many_sockets_of_a_session_as_may_be() {
     assert!(is_full(enter(&hub, "a").0, 2));
     drop(first);
     let _third = live(&hub, "a");
-    // Those of the session before have to go, whether they are told yet or not.
+    // The sockets of the previous session must go, whether they have been told yet or not.
     let _newer = live(&hub, "b");
     let _another = live(&hub, "b");
     assert!(is_full(enter(&hub, "b").0, 2));
-    // Handshakes that are under way take nobody's place.
+    // Handshakes under way do not count as sockets.
     let hub = self::hub();
     let (one, other) = (enter(&hub, "a").0, enter(&hub, "a").0);
     let _lease = admit(other);
@@ -188,12 +188,12 @@ fn a_handshake_under_way_is_asked_to_check_again() {
 fn a_handshake_of_the_announced_session_need_not_check_again() {
     let hub = hub();
     let (handshake, _) = enter(&hub, "new");
-    // However often: an adopter's own announcement comes back to it.
+    // Any number of times: an adopter's own announcement comes back to it.
     for _ in 0..3 {
         assert!(hub.judge(&user(), &session("new")).is_none());
     }
     admit(handshake);
-    // Unless another was announced as well, in whatever order.
+    // Unless another session was announced too, in any order.
     let (handshake, _) = enter(&hub, "new");
     hub.judge(&user(), &session("other"));
     hub.judge(&user(), &session("new"));
@@ -296,7 +296,7 @@ fn a_client_whose_waiting_events_were_dropped_is_disconnected() {
         let payload = format!("\"{}\"", "x".repeat(3 * 1024 * 1024));
         Event::new(EventName::try_from("large").unwrap(), &payload)
     };
-    // While the client does not know that it is in.
+    // While the client has not been told yet that it is in.
     let (handshake, ear) = enter(&hub, "a");
     let lease = admit(handshake);
     hub.deliver(&user(), &large);
@@ -305,7 +305,7 @@ fn a_client_whose_waiting_events_were_dropped_is_disconnected() {
     lease.activate().unwrap();
     assert_eq!(ear.heard(), ["large", "overrun"]);
 
-    // While its session is judged; whoever joins after the loss has missed nothing.
+    // Only while its session is judged; a client that joins after the loss has missed nothing.
     let (_old, _) = live(&hub, "old");
     let judgement = hub.judge(&user(), &session("a")).unwrap();
     hub.deliver(&user(), &large);

@@ -29,7 +29,7 @@ pub(super) struct User {
 /// A socket's session, and the way to its client.
 pub(super) type Seat = (SessionId, Arc<dyn Outlet>);
 
-/// What could have changed a session before it was last checked.
+/// Events that could have changed a session since it was last checked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
     /// Announcements of sessions of the user.
@@ -40,9 +40,9 @@ pub(super) struct Known {
 
 /// Why a socket is not admitted.
 pub(super) enum Denied {
-    /// The session may have changed since it was checked; with what is known now.
+    /// The session may have changed since it was checked; carries what is known now.
     Doubted(Known),
-    /// There are as many sockets of the session as there may be.
+    /// The session has as many sockets as it may have.
     Full,
 }
 
@@ -123,7 +123,7 @@ impl User {
         Ok(number)
     }
 
-    /// Sends what waits for the socket.
+    /// Sends the events queued for the socket.
     ///
     /// # Errors
     /// The socket is revoked.
@@ -259,7 +259,7 @@ impl User {
         })
     }
 
-    /// The other nodes know of this holding.
+    /// Records that the other nodes were told of this holding.
     pub(super) fn told(&self, holding: &Holding) {
         if let Some(newest) = &mut self.lock().newest
             && newest.admitted == holding.found_before

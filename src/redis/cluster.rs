@@ -13,11 +13,11 @@ use super::{
 };
 use crate::config::{self, Topology};
 
-/// How often a command is sent again that a node has sent elsewhere or could not take. It follows a
-/// slot that moves, where the library's ASKING may be taken up by another command that it has sent
-/// over the same connection; the time for one command bounds it all.
+/// How often a command is retried that a node redirected or could not take. The retries follow a slot
+/// that moves, where the library's ASKING may be used up by another command on the same connection.
+/// The timeout of one command bounds them all.
 const RETRIES: u32 = 16;
-/// The pauses between these, in milliseconds.
+/// The pauses between retries, in milliseconds.
 const SHORTEST_RETRY_PAUSE: u64 = 20;
 const LONGEST_RETRY_PAUSE: u64 = 200;
 
@@ -61,7 +61,7 @@ pub(super) async fn connect(
     let client = builder.build().map_err(failed)?;
     match client.get_async_connection().await {
         Ok(connection) => Ok(connection),
-        // The library says little about many nodes; asking them one by one says more.
+        // The library's error for several nodes says little, so each node is asked on its own.
         Err(error) => match Refusal::of_connecting(&error) {
             None | Some(Refusal::HungUp | Refusal::NotRedis) => {
                 let explained = SlotMap::read(config, nodes).await.err();
@@ -97,7 +97,7 @@ pub async fn connect_to_masters(config: &config::Redis) -> Result<Vec<Connection
 /// Opens a connection to one master.
 ///
 /// # Errors
-/// It cannot be reached, or is a replica: which would take subscriptions too, but is not counted.
+/// It cannot be reached, or is a replica, which would accept subscriptions but is not counted.
 pub async fn connect_to_master(
     config: &config::Redis,
     url: &str,
@@ -116,7 +116,7 @@ pub struct SlotMap {
 }
 
 impl SlotMap {
-    /// Asks the nodes, and believes the first that answers.
+    /// Asks the nodes, and uses the first reply.
     ///
     /// # Errors
     /// None of them can be reached.
@@ -180,13 +180,13 @@ impl SlotMap {
         Ok(slots)
     }
 
-    /// The URL of the slot's master; `None` if nobody serves it.
+    /// The URL of the slot's master; `None` if no node serves it.
     pub fn owner(&self, slot: Slot) -> Option<&str> {
         let owner = *self.owners.get(&slot)?;
         Some(&self.masters[owner])
     }
 
-    /// A node said that the slot is served by the one at `host:port`.
+    /// Records a redirection: the node at `host:port` serves the slot.
     pub fn assign(&mut self, slot: Slot, address: &str) {
         let owner = self.place_of(address);
         self.owners.insert(slot, owner);

@@ -19,12 +19,12 @@ pub enum Connection {
     Cluster(ClusterConnection),
 }
 
-/// What became of a sign of life that was asked for.
+/// The result of a check whether the server lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pulse {
     Beats,
     Missed,
-    /// The server lives, but as a replica, where nothing can be written.
+    /// The server lives, but is a replica, where nothing can be written.
     Demoted,
 }
 
@@ -55,7 +55,7 @@ impl Connection {
         }
     }
 
-    /// Runs commands on one key each, all at once; one that Redis refuses fails alone.
+    /// Runs commands on one key each, all at once; if Redis refuses one, the others still succeed.
     ///
     /// # Errors
     /// Redis cannot be reached.
@@ -132,13 +132,13 @@ impl Connection {
         match is_replica {
             Err(error) if error.is_io_error() || error.is_timeout() => Pulse::Missed,
             Ok(true) => Pulse::Demoted,
-            // An error that Redis itself tells, such as BUSY, is a sign of life.
+            // An error that Redis itself returns, such as BUSY, is a sign of life.
             _ => Pulse::Beats,
         }
     }
 }
 
-/// Whether the server is a replica. HELLO tells, and unlike ROLE no ACL can forbid it
+/// Whether the server is a replica. HELLO says so, and unlike ROLE no ACL can forbid it
 /// (<https://redis.io/docs/latest/commands/hello/>).
 pub(super) async fn is_replica(server: &mut MultiplexedConnection) -> RedisResult<bool> {
     let hello = ::redis::cmd("HELLO");

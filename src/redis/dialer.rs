@@ -10,11 +10,11 @@ pub enum Dialer {
     /// Over the network of this machine.
     #[default]
     Network,
-    /// Over another one, such as the one of a simulation.
+    /// Over another network, such as that of a simulation.
     Given(Arc<dyn Dial>),
 }
 
-/// A network that is not the one of this machine. Only a standalone Redis can be reached over it.
+/// A network other than this machine's. Only a standalone Redis can be reached over it.
 pub trait Dial: fmt::Debug + Send + Sync + 'static {
     /// Opens a stream to the server at the URL.
     fn dial(&self, url: &str) -> Dialing;

@@ -1,4 +1,4 @@
-//! A connection for commands that comes back by itself.
+//! A connection for commands that is reopened when it is lost.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,15 +19,15 @@ use crate::{
 
 /// The first pause between two attempts to connect; it doubles up to [`LONGEST_PAUSE`].
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-/// The longest pause: with an attempt that hangs before it, Redis is found again within seconds.
+/// The longest pause: even after an attempt that hangs, Redis is found again within seconds.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often an idle connection is asked whether it lives.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
-/// Pings without an answer after which a connection is given up: a frozen Redis keeps its
-/// connections, a cut link does not get them back.
+/// Unanswered pings after which a connection is dropped: a frozen Redis keeps its connections, but after
+/// a network cut they do not recover.
 const LOST_PINGS: u32 = 3;
 
-/// Pauses between attempts: doubling, with jitter so that many nodes do not come back as one.
+/// Pauses between attempts: doubling, with jitter so that many nodes do not reconnect at once.
 #[derive(Debug)]
 pub struct Backoff {
     attempts: u32,
@@ -57,9 +57,9 @@ impl Backoff {
 #[derive(Debug, Clone)]
 pub struct Link {
     state: watch::Receiver<State>,
-    /// When another connection was last asked for.
+    /// When a replacement was last requested.
     renewal: watch::Sender<Option<Instant>>,
-    /// Those who wait for a connection get it in turn.
+    /// Callers that wait for a connection get it in turn.
     turn: Arc<Mutex<()>>,
     pub config: Arc<config::Redis>,
     pub dialer: Dialer,
@@ -67,31 +67,31 @@ pub struct Link {
 
 #[derive(Debug, Default)]
 struct State {
-    /// With the time since when it is there.
+    /// With the time since which it is connected.
     connection: Option<(Connection, Instant)>,
     /// How many connections there have been.
     number: u64,
-    /// The last server that was there was a replica, and no master has been found since. It can be
-    /// read, so the connection serves, but what is written or published there may reach nobody.
+    /// The last server found was a replica, and no master has been found since. It can be read, so the
+    /// connection is used, but what is written or published there may reach no other node.
     is_demoted: bool,
 }
 
-/// The link at one moment.
+/// A snapshot of the link.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     pub connection: Option<&'a Connection>,
     /// Which connection it is, or was if it is lost; a later one has a higher number.
     pub number: u64,
-    /// Whether it leads to a replica: others may be using its master already.
+    /// Whether it leads to a replica: other nodes may be using its master already.
     pub is_demoted: bool,
 }
 
-/// There was no connection to Redis within the time that the caller had.
+/// There was no connection to Redis before the caller's deadline.
 #[derive(Debug, Error)]
 #[error("no connection to Redis")]
 pub struct NotConnected;
 
-/// Redis is there, but not as a master.
+/// Redis is reachable, but is not a master.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "Redis at {at} is a replica, so sockd keeps looking for the master: wait for the failover to \
@@ -108,7 +108,7 @@ impl Demoted {
 }
 
 impl Link {
-    /// Starts to connect at once, and stays connected until the process ends.
+    /// Starts to connect immediately, and stays connected until the process ends.
     pub fn start(config: config::Redis, dialer: Dialer, lifecycle: &Lifecycle) -> Self {
         let config = Arc::new(config);
         let (publish, state) = watch::channel(State::default());
@@ -124,7 +124,7 @@ impl Link {
         }
     }
 
-    /// Replaces the connection, which works but leads to the wrong servers; it serves until then.
+    /// Replaces the connection, which works but leads to the wrong servers; it is used until then.
     pub fn renew(&self) {
         self.renewal.send_replace(Some(Instant::now()));
     }
@@ -149,7 +149,7 @@ impl Link {
             .ok_or(NotConnected)
     }
 
-    /// Reads all of it at one moment. The link does not change meanwhile, so `read` must be short.
+    /// Reads a snapshot. The link is locked meanwhile, so `read` must be short.
     pub fn view<T>(&self, read: impl FnOnce(View<'_>) -> T) -> T {
         let state = self.state.borrow();
         read(View {
@@ -165,7 +165,7 @@ impl Link {
     }
 
     /// # Errors
-    /// The server is a replica: others may be using its master already.
+    /// The server is a replica: other nodes may be using its master already.
     pub fn check_role(&self) -> Result<(), Demoted> {
         if self.view(|link| link.is_demoted) {
             return Err(self.demoted());
@@ -173,7 +173,7 @@ impl Link {
         Ok(())
     }
 
-    /// What [`Self::check_role`] says of a replica.
+    /// What [`Self::check_role`] says about a replica.
     pub fn demoted(&self) -> Demoted {
         Demoted::at(self.config.topology.to_string())
     }
@@ -244,7 +244,7 @@ async fn supervise(
                             });
                             lost.why()
                         }
-                        // It serves until there is a new one.
+                        // It is used until there is a new one.
                         _ = renewal.wait_for(|asked| *asked > Some(since)) => {
                             "its view of the servers is outdated"
                         }
@@ -268,7 +268,7 @@ async fn supervise(
     }
 }
 
-/// Logs why there is no master, unless that is what was said last.
+/// Logs why there is no master, unless the last line already said so.
 fn tell_once(told: &mut String, why: String) {
     if why != *told {
         tracing::warn!(why, "cannot connect to Redis, retrying");
@@ -294,9 +294,9 @@ impl Lost {
     }
 }
 
-/// Resolves when the connection is lost, to how: its `end` was told, its signs of life stay away for
-/// longer than the `limit` several times over, or it leads to a replica. With a `successor`, a replica
-/// is not left before that one has found a master.
+/// Resolves when the connection is lost, and returns how: its `end` was reported, several pings in a row
+/// had no answer within the `limit`, or it leads to a replica. With a `successor`, a replica is kept
+/// until that one has found a master.
 pub async fn watch_over(
     mut connection: Connection,
     limit: Duration,
@@ -305,7 +305,7 @@ pub async fn watch_over(
 ) -> Lost {
     let mut tick = tokio::time::interval(PING_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The library's connection to a Cluster can stand still by itself when slots move under load.
+    // The library's connection to a Cluster can stall on its own when slots move under load.
     let tolerated = if connection.is_cluster() {
         1
     } else {

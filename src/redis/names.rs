@@ -1,10 +1,11 @@
-//! What the bus channels are called, and the keys that are no sessions.
+//! The names of the bus channels, and of the keys that are no sessions.
 
 use std::fmt::Display;
 
 use crate::config;
 
-/// The names of the channels. A user's is `sockd:user:ID`; ours begin with an `@`, as no room does.
+/// The names of the channels. A user's is `sockd:user:ID`; those of nodes begin with an `@`, as no room
+/// does.
 ///
 /// In a Cluster a user's is `sockd:user:{socket:active_session:ID}`: what the braces enclose is the
 /// session's key, so that both are in one slot and can be changed and told of in one step
@@ -40,12 +41,12 @@ impl ChannelNames {
         }
     }
 
-    /// The channel on which a user's events come.
+    /// The channel of a user's events.
     pub fn user(&self, user: impl Display) -> String {
         format!("{}{user}{}", self.users, self.users_end)
     }
 
-    /// Whose channel it is, if it is a user's.
+    /// The user whose channel it is, if it is a user's.
     pub fn user_of<'a>(&self, channel: &'a str) -> Option<&'a str> {
         channel
             .strip_prefix(&self.users)?
@@ -67,7 +68,7 @@ impl ChannelNames {
         &self.nobody
     }
 
-    /// A channel that only this node hears; each number falls into another slot of a Cluster.
+    /// A channel to which only this node subscribes; each number is in another slot of a Cluster.
     pub fn canary(&self, node: impl Display, number: u32) -> String {
         format!("{}{{{number}}}:{node}", self.canaries)
     }

@@ -2,8 +2,8 @@
 //! class of `client-output-buffer-limit`
 //! (<https://redis.io/docs/latest/develop/reference/clients/#output-buffer-limits>).
 //!
-//! PUBLISH counts a larger event as received, but nobody receives it: Redis closes the connection of
-//! each node that has subscribed.
+//! PUBLISH counts a larger event as received, but no node receives it: Redis closes the connection of
+//! each subscriber.
 
 use std::collections::HashMap;
 

@@ -14,14 +14,14 @@ use url::Url;
 
 use super::refusal::Refusal;
 
-/// How long to read before writing; a server that speaks first does so at once.
+/// How long to read before writing; a server that speaks first does so immediately.
 const GREETING: Duration = Duration::from_millis(200);
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 /// How many characters of a response to show.
 const LONGEST: usize = 64;
 
-/// Returns what the server at the URL says, and the refusal that it means; `None` if that does not
-/// explain anything or takes longer than the limit.
+/// Returns what the server at the URL says, and the refusal that it means; `None` if that explains
+/// nothing or takes longer than the limit.
 pub(super) async fn look(url: &str, limit: Duration) -> Option<(String, Refusal)> {
     let url = Url::parse(url).ok()?;
     let is_tls = url.scheme() == "rediss";
@@ -46,7 +46,7 @@ async fn listen_and_ask(host: &str, port: u16) -> Option<Vec<u8>> {
 }
 
 fn explain(heard: &[u8], is_tls: bool) -> Option<(String, Refusal)> {
-    // A record of TLS: an alert, or part of a handshake (RFC 8446, section 5.1).
+    // A TLS record: an alert, or part of a handshake (RFC 8446, section 5.1).
     if matches!(heard, [0x15 | 0x16, 3, ..]) {
         let refusal = (!is_tls).then_some(Refusal::TlsOnly)?;
         return Some(("it speaks TLS".to_owned(), refusal));

@@ -1,4 +1,4 @@
-//! Who the master is, as the Sentinels say
+//! The master that the Sentinels name
 //! (<https://redis.io/docs/latest/develop/reference/sentinel-clients/>).
 
 use std::collections::HashMap;
@@ -9,8 +9,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use super::{ConnectError, client};
 use crate::config;
 
-/// The URL of the master that most Sentinels name, as soon as that is certain: one that was cut
-/// off may still name the master of yesterday.
+/// The URL of the master that most Sentinels name, as soon as there is a majority: a Sentinel that is cut
+/// off may still name an old master.
 ///
 /// # Errors
 /// No Sentinel can be reached, or none knows the master.

@@ -20,7 +20,7 @@ mod trace;
 
 use crate::support::{sockd::Sockd, websocket::WebSocket};
 
-/// A URL where nothing answers: nobody may listen on port 1 of this address.
+/// A URL where nothing answers: nothing listens on port 1 of this address.
 const NOWHERE: &str = "http://127.0.0.1:1";
 
 /// Emits one more event to the user, and sees that nothing else has come before it.

@@ -1,4 +1,4 @@
-//! Who gets in, for how long, and who has to leave: tokens, sessions, force-logout and kick.
+//! Who is admitted, for how long, and who must leave: tokens, sessions, force-logout and kick.
 
 mod expiry;
 mod force_logout;

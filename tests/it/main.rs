@@ -5,7 +5,7 @@
 //!
 //! - [`protocol`]: Socket.IO, byte for byte: opening, packets, upgrades, limits, and its oracles.
 //! - [`clients`]: stock Socket.IO clients and a browser, as applications use them.
-//! - [`login`]: who gets in, and who has to leave: tokens, sessions, force-logout.
+//! - [`login`]: who is admitted, and who must leave: tokens, sessions, force-logout.
 //! - [`api`]: the internal routes, health and metrics, as backends call them.
 //! - [`redis`]: Redis in each form, its outages and refusals, and several nodes on one Redis.
 //! - [`faults`]: Redis, the network and nodes fail under load, and nothing is lost silently.

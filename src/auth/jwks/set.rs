@@ -50,14 +50,14 @@ pub enum SetError {
     NoneUsable(Vec<Skipped>),
 }
 
-/// Why no key of a set has verified a token.
+/// Why no key of a set verifies a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::auth) enum Mismatch {
-    /// The set does not have the key. A newer one may.
+    /// The set does not have the key; a newer set may.
     UnknownKey,
     /// The key that the token names cannot be used with its algorithm.
     Algorithm,
-    /// The key that the token names has not signed it.
+    /// The token is not signed with the key that it names.
     Signature,
 }
 
@@ -124,7 +124,7 @@ impl KeySet {
     /// Whether a key of the set, and of the `kid` if there is one, has signed the message.
     ///
     /// # Errors
-    /// Why none has. Several keys may share a `kid`, and one without may be any.
+    /// Why none has. Several keys may share a `kid`, and a key without one matches any token.
     pub(in crate::auth) fn verify(
         &self,
         kid: Option<&str>,
@@ -178,7 +178,7 @@ impl fmt::Debug for KeySet {
     }
 }
 
-/// Lists keys that were skipped, with their reasons, in one line.
+/// Lists the skipped keys with their reasons, in one line.
 pub fn list(skipped: &[Skipped]) -> String {
     const SHOWN: usize = 5;
     let texts = skipped.iter().take(SHOWN);
@@ -192,7 +192,7 @@ pub fn list(skipped: &[Skipped]) -> String {
     format!("{}{more}", texts.join("; "))
 }
 
-/// A `kid` as people see it: quoted, and not too long.
+/// A `kid` for messages: quoted, and shortened if it is long.
 pub(in crate::auth) fn shown(kid: &str) -> String {
     let short: String = kid.chars().take(MAX_SHOWN).collect();
     let mark = if short.len() < kid.len() { "…" } else { "" };

@@ -17,9 +17,9 @@ use url::Url;
 
 use crate::{config::JwksSource, wire::is_loopback};
 
-/// The longest document, in bytes: hundreds of keys, and nothing that fills memory.
+/// The longest document, in bytes: room for hundreds of keys, but not enough to fill memory.
 const MAX_LENGTH: usize = 256 * 1024;
-/// How long one reading may take in all, from the look-up of the name to the last byte.
+/// How long one read may take in all, from the DNS look-up to the last byte.
 const LIMIT: Duration = Duration::from_secs(5);
 const MAX_REDIRECTS: usize = 3;
 
@@ -99,7 +99,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, SourceError> {
         path: path.to_owned(),
         source,
     };
-    // Opening a pipe could wait for ever.
+    // Opening a pipe could block forever.
     if !fs::metadata(path).map_err(failed)?.is_file() {
         return Err(SourceError::NotAFile(path.to_owned()));
     }
@@ -142,8 +142,8 @@ async fn body(response: &mut Response) -> Result<Vec<u8>, SourceError> {
     }
 }
 
-/// Makes a client for one request: sets are read rarely, the system's authorities are much to keep in
-/// memory, and they may change.
+/// Makes a client for one request: sets are read rarely, and the system's certificate authorities take
+/// much memory and may change.
 fn client(url: &Url, ca_file: Option<&Path>) -> Result<Client, SourceError> {
     let mut builder = Client::builder().user_agent(concat!("sockd/", env!("CARGO_PKG_VERSION")));
     builder = if url.scheme() == "https" {
@@ -187,14 +187,14 @@ fn not_sent(error: &reqwest::Error) -> SourceError {
     }
 }
 
-/// The error that the others are about.
+/// The innermost cause.
 fn cause(error: &reqwest::Error) -> String {
     let first: &(dyn StdError + 'static) = error;
     let last = successors(Some(first), |error| (*error).source()).last();
     last.unwrap_or(first).to_string()
 }
 
-/// Runs what may block on another thread.
+/// Runs blocking work on another thread.
 async fn in_background<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
 ) -> Result<T, SourceError> {

@@ -103,7 +103,7 @@ fn algorithms_of_type(parameters: &AlgorithmParameters) -> Result<&[Algorithm], 
     }
 }
 
-/// Leaves out the position, which is one in the key and not in the set.
+/// Leaves out the position, which counts from the start of the key, not of the set.
 fn not_a_key(error: &serde_json::Error) -> SkipReason {
     let text = error.to_string();
     let text = text.split(" at line ").next().unwrap_or_default();

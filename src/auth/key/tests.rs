@@ -75,9 +75,9 @@ fn a_key_that_would_verify_nothing_is_an_error() {
         (key!("rsa1024.pem"), KeyError::Unsupported),
         (key!("es512.pub.pem"), KeyError::Unsupported),
         (key!("es512.pem"), KeyError::Unsupported),
-        // Its points have the length of those of P-256.
+        // Its points are as long as those of P-256.
         (key!("secp256k1.pub.pem"), KeyError::Unsupported),
-        // jsonwebtoken takes the kind of the issuer's key for that of the certified one.
+        // jsonwebtoken reports the kind of the issuer's key, not of the certified one.
         (key!("rsa.by-ed25519.crt.pem"), KeyError::Certificate),
     ] {
         assert_eq!(verifies(pem), Err(expected), "{pem}");

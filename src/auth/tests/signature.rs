@@ -37,7 +37,7 @@ fn a_signature_counts_only_in_its_canonical_spelling() {
     };
     let token = minter.mint(&claims).unwrap();
     assert!(verifier(&auth).verify(&token, NOW).is_ok());
-    // 256 bytes leave four bits of the last character without a meaning: A, Q, g or w, and no B.
+    // In 256 bytes, four bits of the last character are unused: it is A, Q, g or w, but never B.
     let last = token.chars().last().unwrap();
     let next = char::from(u8::try_from(last).unwrap() + 1);
     let respelled = format!("{}{next}", &token[..token.len() - 1]);
@@ -61,7 +61,7 @@ fn an_algorithm_that_is_not_allowed_is_refused() {
             "{header} {verdict:?}"
         );
     }
-    // Known to RFC 7518, configured, and still not supported.
+    // Defined by RFC 7518 and configured, but not supported.
     let es512 = verifier(&auth(&["secret"], &["ES512", "HS256"]));
     let verdict = es512.verify(&with_header(r#"{"alg":"ES512"}"#), NOW);
     assert!(matches!(
@@ -139,7 +139,7 @@ fn the_compact_form_is_read_as_strictly_as_node_does() {
     ] {
         assert_eq!(hs256().verify(&token, NOW), Err(expected), "{token:.80}");
     }
-    // 32 bytes of HMAC leave two bits of the last character without a meaning.
+    // In 32 bytes of HMAC, two bits of the last character are unused.
     let last = signature.chars().last().unwrap();
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let at = alphabet.find(last).unwrap();

@@ -44,7 +44,7 @@ async fn many_sockets_are_written_to_in_turns_and_each_hears_all_in_order() {
     assert_eq!(hub.deliver(&user(), &event("first")), MANY);
     let at_once = heard_by(&ears);
     assert!((1..=TURN).contains(&at_once), "{at_once}");
-    // Whoever comes now gets what comes from now on, and leavers keep nobody from hearing.
+    // New sockets get events from now on, and sockets that leave keep none from the others.
     let (_late_lease, late) = live(&hub, "a");
     assert_eq!(hub.deliver(&user(), &event("second")), MANY + 1);
     assert_eq!(heard_by(&ears), at_once);
@@ -154,7 +154,7 @@ async fn come_and_go_on_many_threads() {
                 let threads: Vec<_> = threads.collect();
                 let mut random = Random(seed + round * 10 + 9);
                 for number in 1..=EVENTS {
-                    // Of no session that there is, so that handshakes are in doubt too.
+                    // Of a session that no socket has, so that handshakes are in doubt too.
                     let judgement =
                         (random.next(0..=20) == 0).then(|| hub.judge(&user(), &session("other")));
                     sent.store(number, Ordering::SeqCst);
@@ -180,7 +180,7 @@ async fn come_and_go_on_many_threads() {
             check_run(seed, &ear, &admitted);
             drop(lease);
         }
-        // The task may still have to find that everybody has left.
+        // The task may still have to find that all sockets have left.
         while !hub.users.is_empty() {
             yield_now().await;
         }

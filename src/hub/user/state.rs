@@ -1,4 +1,4 @@
-//! What one user's sockets are, and what is under way for them.
+//! The state of one user: its sockets, and what is under way for them.
 
 use std::collections::BTreeMap;
 

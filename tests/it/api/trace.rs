@@ -135,7 +135,7 @@ async fn what_happens_to_the_user_is_told_in_order_and_nothing_of_others() {
             (&json!(1), &json!(16))
         );
 
-        // Refusals: another session, a token that has expired, and one that nobody has signed.
+        // Refusals: another session, a token that has expired, and one with a wrong signature.
         assert!(
             WebSocket::try_join(sockd.address(), &user, &jwt::session())
                 .await
@@ -193,7 +193,7 @@ async fn what_happens_to_the_user_is_told_in_order_and_nothing_of_others() {
         drop(WebSocket::join(sockd.address(), &user, &session).await);
         let lines = trace.says(&["joined", "ended"]).await;
         assert_eq!(lines[1]["why"], "connection_lost");
-        // An event that nobody gets is told all the same.
+        // An event that no socket gets is traced too.
         loop {
             sockd.emit(&user, "profile:update", &payload).await;
             if trace.until("emitted").await["nodes"] == 0 {

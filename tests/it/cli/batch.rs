@@ -285,7 +285,7 @@ async fn an_interrupted_batch_keeps_every_line_that_was_not_sent() {
         .expect("stderr is open");
         assert!(first.starts_with("interrupted by SIG"), "{first}");
         sockd.signal("CONT");
-        // Stdin stays open: nobody may have to close it.
+        // Stdin stays open: the command must not wait for its end.
         let mut rest = String::new();
         within(PATIENCE, "the end", told.read_to_string(&mut rest))
             .await

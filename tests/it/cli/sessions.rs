@@ -180,7 +180,7 @@ async fn sessions_in_memory_are_listed_by_their_node() {
     );
     assert_eq!(listed[&other]["online"], json!(0));
 
-    // Without a Redis there is nobody else to ask.
+    // Without Redis there is no other place to ask.
     let done = shell
         .run(&[&LS[..], &["--json", "--user", &other]].concat())
         .await;

@@ -213,7 +213,7 @@ impl Book {
             .any(|strain| strain.from - BEFORE_STRAIN <= to && from <= strain.to + AFTER_STRAIN)
     }
 
-    /// When somebody first began to replace the session of this life.
+    /// When a caller first began to replace the session of this life.
     pub fn doomed(&self, life: &Life) -> Option<Instant> {
         let newer = self
             .logouts

@@ -96,7 +96,7 @@ async fn a_socket_that_reads_nothing_is_closed_in_time_as_well() {
     .await;
     // It polls no more: the session itself has to go.
     let start = Instant::now();
-    // A POST looks whether the session is there, and reads nothing of what waits.
+    // A POST checks that the connection exists, and reads nothing of what is queued.
     while polling.post("3".to_owned()).await.status() == 200 {
         assert!(start.elapsed() < PATIENCE, "the session lives on");
     }

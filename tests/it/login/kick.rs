@@ -89,7 +89,7 @@ async fn with_the_session_invalidated_no_old_token_gets_in() {
             assert!((604_790..=604_800).contains(&redis.ttl(&user)));
             assert!(!sockd.log().text().contains(&stored));
         }
-        // A user who has no session yet cannot adopt one either, until the next login.
+        // A user without a session cannot adopt one either, until the next login.
         let offline = jwt::user();
         let body = json!({ "userId": offline, "invalidateSession": true });
         assert_eq!(kick(&sockd, &body).await, 0);

@@ -167,7 +167,7 @@ async fn what_is_not_tls_is_closed_soon_and_counted() {
     assert!(began.elapsed() < Duration::from_secs(5));
     // A balancer that only looks whether the port is open is not counted.
     drop(RawConnection::open(sockd.address()).await);
-    // A handshake that gets stuck, a client that hangs up, and one that trusts somebody else.
+    // A handshake that gets stuck, a client that hangs up, and one that trusts another authority.
     let mut stuck = RawConnection::open(sockd.address()).await;
     stuck.send(&[0x16, 3, 1, 2]).await;
     assert_eq!(stuck.read_to_end(PATIENCE).await, "");

@@ -1,4 +1,4 @@
-//! CONNECT and what comes after it: one namespace, one socket, and events that nobody asked for.
+//! CONNECT and what follows it: one namespace, one socket, and events that sockd ignores.
 
 use serde_json::{Value, json};
 

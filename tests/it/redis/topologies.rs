@@ -197,7 +197,10 @@ async fn emit_and_ask(node: &Sockd, user: &str) -> Value {
 const COUNTED: &str = r#"42["account:update",null]"#;
 
 /// Prints how long something took.
-#[expect(clippy::print_stderr, reason = "figures for whoever runs the tests")]
+#[expect(
+    clippy::print_stderr,
+    reason = "figures for the person who runs the tests"
+)]
 fn tell(what: &str, since: Instant) {
     eprintln!("{what}: {:.2} s", since.elapsed().as_secs_f64());
 }

@@ -90,7 +90,7 @@ impl Shell {
         done
     }
 
-    /// Runs `sockd` with a stdout that nobody reads any more.
+    /// Runs `sockd` with a stdout whose reader has gone.
     pub async fn run_unread(&self, arguments: &[&str]) -> Done {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);

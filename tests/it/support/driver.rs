@@ -20,7 +20,7 @@ pub struct Driver {
     child: Child,
     commands: Option<ChildStdin>,
     lines: UnboundedReceiver<Value>,
-    /// What clients have reported that nobody has asked for yet.
+    /// Reports of clients that no test has asked for yet.
     ready: HashMap<String, VecDeque<Value>>,
     /// What the driver said when it was ready.
     pub greeting: Value,
@@ -142,7 +142,7 @@ impl Driver {
         }
     }
 
-    /// What a client has reported that nobody has asked for, as far as it has been read.
+    /// Reports of a client that no test has asked for, as far as they have been read.
     pub fn unread(&self, id: &str) -> Vec<Value> {
         let unread = self.ready.get(id);
         unread.map_or(Vec::new(), |reports| reports.iter().cloned().collect())

@@ -78,8 +78,8 @@ pub fn signal(pid: u32, name: &str) {
     assert!(is_sent, "cannot send SIG{name} to {pid}");
 }
 
-/// A port that is free, and that nobody else takes: it is below those that the system gives to
-/// whoever asks for any, and each is given once in a run.
+/// A free port that no other process takes: it is below the range that the system hands out for port 0,
+/// and each is given out once in a run.
 pub fn free_port() -> u16 {
     static NEXT: LazyLock<AtomicU16> =
         LazyLock::new(|| AtomicU16::new((std::process::id() % 10_000) as u16));

@@ -191,7 +191,7 @@ impl Redis {
         );
     }
 
-    /// Starts it again on another port, where nobody can have taken its own meanwhile, with its data
+    /// Starts it again on another port, since its own may have been taken meanwhile, with its data
     /// if it kept any and with more arguments; does not wait until it answers.
     pub fn begin_restart(&mut self, arguments: &[&str]) {
         let more = arguments.iter().map(|&argument| argument.to_owned());

@@ -411,7 +411,7 @@ impl Sockd {
 impl Drop for Sockd {
     #[expect(
         clippy::print_stderr,
-        reason = "whoever reads the failure needs the log"
+        reason = "the log is needed to understand the failure"
     )]
     fn drop(&mut self) {
         self.child.kill().ok();

@@ -35,7 +35,7 @@ fn set(keys: &[Value]) -> KeySet {
     KeySet::parse(&document(keys)).unwrap()
 }
 
-/// Why a set of this key alone cannot be used.
+/// Why a set with only this key cannot be used.
 fn skipped(key: &Value) -> SkipReason {
     match KeySet::parse(&document(std::slice::from_ref(key))) {
         Err(SetError::NoneUsable(mut skipped)) => skipped.remove(0).reason,
@@ -103,7 +103,7 @@ fn the_alg_of_a_key_is_the_only_one_that_it_verifies() {
 fn keys_that_must_not_verify_tokens_are_skipped_with_the_reason() {
     let rsa = |more: Value| jwk(RSA.1, &more);
     let zeros = |pem: &str, zeros: usize| {
-        // Zeros before the modulus make a short key look long.
+        // Leading zeros in the modulus make a short key look long.
         let n = jwk(pem, &json!({}))["n"].as_str().unwrap().to_owned();
         let modulus = URL_SAFE_NO_PAD.decode(n).unwrap();
         let n = URL_SAFE_NO_PAD.encode([vec![0; zeros], modulus].concat());
@@ -250,21 +250,21 @@ fn keys_may_share_a_kid_or_have_none() {
         verify(&[jwk(RSA.1, &kid)], Some("a")),
         Err(Mismatch::Algorithm)
     );
-    // A key without kid may be any, also a new one that is not there yet.
+    // A key without kid matches any token, also one whose key is not in the set yet.
     let nameless = json!({});
     assert_eq!(verify(&[jwk(P256.1, &nameless)], Some("a")), Ok(()));
     for kid in [Some("a"), None] {
         let verdict = verify(&[stranger(&nameless)], kid);
         assert_eq!(verdict, Err(Mismatch::UnknownKey), "{kid:?}");
     }
-    // An empty kid is a kid.
+    // An empty kid counts as a kid.
     let empty = json!({ "kid": "" });
     assert_eq!(verify(&[jwk(P256.1, &empty)], Some("")), Ok(()));
     assert_eq!(
         verify(&[jwk(P256.1, &empty)], Some("a")),
         Err(Mismatch::UnknownKey)
     );
-    // How many are tried is bounded.
+    // The number of keys tried is bounded.
     let mut many = vec![stranger(&nameless); MAX_TRIES];
     many.push(jwk(P256.1, &nameless));
     assert_eq!(verify(&many, None), Err(Mismatch::UnknownKey));

@@ -79,7 +79,7 @@ async fn the_node_is_asked_whatever_mistakes_the_file_has() {
     let mistakes = [
         "sockd.toml:4:8: unknown key limits.handshakess; did you mean limits.handshakes?",
         "sockd.toml:5:5: log.level: 5 is not a log filter",
-        // Only whoever serves with it reads this file.
+        // Only a node that serves with it reads this file.
         "sockd.toml:6:7: redis.tls_ca_file: \"no.pem\" not found",
     ];
     node.write(&settings(NEW_SECRET, INTERNAL_SECRET, &wrong));

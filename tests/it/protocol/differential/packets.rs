@@ -43,7 +43,7 @@ pub const COUNTS: &[&str] = &[
 /// A placeholder for an attachment that no event has.
 pub const MISPLACED: &str = r#"{"_placeholder":true,"num":99}"#;
 
-/// Packets that end a connection, or do nothing, or are for nobody.
+/// Packets that end a connection, or do nothing, or have no addressee.
 pub const ODD: &[&str] = &[
     "2",
     "3",
@@ -337,7 +337,7 @@ pub const FRAMES: &[(u8, &[u8])] = &[
     (0x89, b""),
     (0x89, b"a ping"),
     (0x8a, b"a pong that nobody asked for"),
-    // An opcode, and a bit, that nobody knows.
+    // An opcode and a bit that are not defined.
     (0x83, b"x"),
     (0xc1, b"40"),
     // A control frame in pieces, or of more than 125 bytes.

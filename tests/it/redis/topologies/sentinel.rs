@@ -59,7 +59,7 @@ async fn a_promoted_replica_is_found_after_the_master_was_killed() {
     within(limit, "all that two nodes do", everything_works([&a, &b])).await;
     tell("Sentinel: everything works after the promotion", promoted);
 
-    // The old master comes back as a master, and is made a replica; nobody follows it.
+    // The old master comes back as a master, and is made a replica; no node follows it.
     sentinels.servers[0].restart().await;
     // On a busy machine Sentinels fall into TILT, and do nothing for 30 s.
     eventually(4 * PATIENCE, "its demotion", || async {
@@ -76,7 +76,7 @@ async fn a_demoted_master_is_left_although_its_connections_stay_open() {
     let (a, b) = (sentinels.sockd().await, sentinels.sockd().await);
     let mut pair = Pair::join([&a, &b]).await;
 
-    // By hand, so that nobody hangs up on us as a Sentinel would: only the role tells.
+    // By hand, so that no connection is closed as a Sentinel would do: only the role shows it.
     let demoted = Instant::now();
     let old = &sentinels.servers[0];
     old.replicaof("127.0.0.1", &sentinels.servers[1].port.to_string());
