@@ -39,7 +39,7 @@ pub use self::{
     advice::named_secrets,
     example::example,
     jwks::{Jwks, JwksSource},
-    listen::{CommandTls, InternalListener, TlsFiles, UnixSocket},
+    listen::{ClientTls, InternalListener, TlsFiles, UnixSocket},
     problem::{Problem, Problems},
     redis::{Redis, Sentinel, Topology},
     resolve::{Endpoint, Loaded, SessionStorage},

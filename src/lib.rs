@@ -3,13 +3,13 @@
 //! The crate's map, in reading order:
 //!
 //! 1. [`error`], [`id`], [`label`], [`secret`], [`wire`]: the domain's types; no I/O.
-//! 2. [`config`]: the settings, resolved; [`metrics`] counts; [`lifecycle`] shuts down in order.
+//! 2. [`config`]: the settings, resolved; [`metrics`] counts; [`lifecycle`] ends the process and
+//!    its connections in order.
 //! 3. [`auth`] verifies tokens, [`redis`] connects, [`telemetry`] logs, [`trace`] shows operators what
 //!    happens to a user, [`tls`] reads certificates, [`open_files`] divides the limit of open files,
 //!    [`stream`] is what HTTP is read from.
 //! 4. [`session`] knows each user's active session, [`bus`] reaches the other nodes, [`hub`] holds
-//!    this process's sockets, [`reload`] the settings that can be replaced while it runs, [`moving`]
-//!    asks for connections to be moved to other nodes.
+//!    this process's sockets, [`reload`] the settings that can be replaced while it runs.
 //! 5. [`node`]: the use cases, on top of these three: admit, emit, force-logout, enforce, sweep.
 //! 6. [`gateway`] lets Socket.IO clients in, [`http`] lets backends in.
 //! 7. [`server`] assembles a process; [`doctor`] checks what one would depend on; [`client`]
@@ -36,7 +36,6 @@ pub mod id;
 pub mod label;
 pub mod lifecycle;
 pub mod metrics;
-pub mod moving;
 pub mod node;
 pub mod open_files;
 pub mod redis;

@@ -1,4 +1,4 @@
-//! How the process ends: signals, the drain, and the tasks that must not outlive it.
+//! How the process and its connections end: signals, drains, and the tasks that must not outlive it.
 
 use std::{
     future::{Future, poll_fn},
@@ -9,10 +9,27 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::Poll,
+    time::Duration,
 };
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::wire::{DrainAnswer, Share};
+
+/// Asks the gateway to close the oldest connections, so that their clients come back on other nodes. It
+/// replaces what is left of the previous request.
+#[derive(Debug)]
+pub struct MoveRequest {
+    pub share: Share,
+    /// The time over which to close them.
+    pub over: Duration,
+    /// Dropped without an answer if the node is shutting down.
+    pub answer: oneshot::Sender<DrainAnswer>,
+}
 
 /// Tracks the tasks of the process, and ends them in stages.
 #[derive(Debug, Clone, Default)]

@@ -314,14 +314,14 @@ fn client(
 }
 
 fn certificates(config: &config::Redis) -> Result<TlsCertificates, ConnectError> {
-    let client_tls = match &config.tls_client_files {
+    let client_tls = match &config.tls.identity {
         Some((cert, key)) => Some(ClientTlsConfig {
             client_cert: read(cert)?,
             client_key: read(key)?,
         }),
         None => None,
     };
-    let root_cert = config.tls_ca_file.as_deref().map(read).transpose()?;
+    let root_cert = config.tls.authorities.as_deref().map(read).transpose()?;
     Ok(TlsCertificates {
         client_tls,
         root_cert,

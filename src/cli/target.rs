@@ -8,7 +8,7 @@ use clap::Args;
 use super::{Context, failure::Failure, input::read_secret};
 use crate::{
     client::{Client, Tls, Way},
-    config::{CommandTls, Endpoint, Problems, Settings},
+    config::{ClientTls, Endpoint, Problems, Settings},
 };
 
 /// The options of all commands that call a node.
@@ -102,9 +102,9 @@ impl Target {
 
 /// How to speak TLS with the node at a URL that is given, if the configuration says so. It may have
 /// mistakes: the command does not depend on it.
-fn despite_mistakes(context: &Context, url: &str) -> CommandTls {
+fn despite_mistakes(context: &Context, url: &str) -> ClientTls {
     if !url.trim_start().starts_with("https:") {
-        return CommandTls::default();
+        return ClientTls::default();
     }
     let settings = context.settings(Vec::new()).ok();
     let endpoint = settings.and_then(|settings| {
@@ -112,17 +112,14 @@ fn despite_mistakes(context: &Context, url: &str) -> CommandTls {
             .endpoint_despite_mistakes(Some(url.to_owned()))
             .ok()
     });
-    endpoint.map_or_else(CommandTls::default, |endpoint| endpoint.tls)
+    endpoint.map_or_else(ClientTls::default, |endpoint| endpoint.tls)
 }
 
-fn read(tls: &CommandTls) -> Result<Tls, Failure> {
-    let CommandTls {
-        authorities,
-        identity,
-    } = tls;
-    let identity = identity.as_ref();
-    let identity = identity.map(|(certificate, key)| (certificate.as_path(), key.as_path()));
-    Ok(Tls::read(authorities.as_deref(), identity)?)
+fn read(tls: &ClientTls) -> Result<Tls, Failure> {
+    Ok(Tls::read(
+        tls.authorities.as_deref(),
+        tls.identity.as_ref(),
+    )?)
 }
 
 fn no_secret() -> Failure {

@@ -1,6 +1,9 @@
 //! What the commands trust over https, and what they show.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use reqwest::{Certificate, ClientBuilder, Identity};
 
@@ -21,7 +24,7 @@ impl Tls {
     /// A file that cannot be read, or does not hold what it should.
     pub fn read(
         authorities: Option<&Path>,
-        identity: Option<(&Path, &Path)>,
+        identity: Option<&(PathBuf, PathBuf)>,
     ) -> Result<Self, ClientError> {
         let authorities = match authorities {
             Some(path) => {

@@ -42,24 +42,26 @@ fn algorithms(auth: &Auth, warnings: &mut Vec<Problem>) {
     let known = auth.algorithms.iter().filter(|name| is_known(name));
     let hmac: Vec<bool> = known.map(|name| is_hmac(name)).collect();
     let listed = auth.algorithms.join(", ");
-    if auth.jwks.is_some() && !hmac.contains(&false) {
-        let found =
-            format_args!("none of {listed} can use the key set, so that it verifies nothing");
-        let remedy = "list RS256, PS256, ES256 or EdDSA, or leave auth.algorithms out";
-        warnings.push(Problem::new(ALGORITHMS, found, remedy));
+    if auth.jwks.is_some() {
+        let mut idle = |what: &str, remedy: &str| {
+            let found =
+                format_args!("none of {listed} can use {what}, so that it verifies nothing");
+            warnings.push(Problem::new(ALGORITHMS, found, remedy));
+        };
+        if !hmac.contains(&false) {
+            idle(
+                "the key set",
+                "list RS256, PS256, ES256 or EdDSA, or leave auth.algorithms out",
+            );
+        }
+        if !auth.secrets.is_empty() && !hmac.contains(&true) {
+            idle("auth.secret", "list HS256 too, or remove the secret");
+        }
+        return;
     }
     let Some(secret) = auth.secrets.first() else {
         return;
     };
-    if auth.jwks.is_some() {
-        if !hmac.contains(&true) {
-            let found =
-                format_args!("none of {listed} can use auth.secret, so that it verifies nothing");
-            let remedy = "list HS256 too, or remove the secret";
-            warnings.push(Problem::new(ALGORITHMS, found, remedy));
-        }
-        return;
-    }
     let (key, fitting) = if secret.is_pem() {
         ("a PEM key", "RS256, PS256, ES256 or EdDSA")
     } else {

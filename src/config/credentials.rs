@@ -10,10 +10,10 @@ use std::{
 use bytesize::ByteSize;
 
 use super::{
-    CommandTls, TlsFiles,
+    ClientTls, TlsFiles,
     resolve::Resolver,
     setting::{Key, Optional},
-    table::{file_of, internal},
+    table::file_of,
 };
 use crate::secret::Secret;
 
@@ -104,10 +104,9 @@ impl Resolver<'_> {
     }
 
     /// Returns the paths of a certificate and its key; one without the other is a mistake.
-    pub(super) fn identity(
+    fn identity(
         &mut self,
-        certificate: &Optional<String>,
-        key: &Optional<String>,
+        (certificate, key): (&Optional<String>, &Optional<String>),
     ) -> Option<(PathBuf, PathBuf)> {
         for (given, other) in [(certificate, key), (key, certificate)] {
             if !self.settings.is_given(&other.key) {
@@ -125,7 +124,7 @@ impl Resolver<'_> {
         (certificate, key): (&Optional<String>, &Optional<String>),
         client_authority: Option<&Optional<String>>,
     ) -> Option<TlsFiles> {
-        let identity = self.identity(certificate, key);
+        let identity = self.identity((certificate, key));
         if let Some(authority) = client_authority.filter(|_| identity.is_none()) {
             let remedy = format_args!("set {}", certificate.key.path);
             self.blame(&authority.key, "has no effect without TLS", remedy);
@@ -140,11 +139,14 @@ impl Resolver<'_> {
         })
     }
 
-    /// How commands speak TLS.
-    pub(super) fn command_tls(&mut self) -> CommandTls {
-        CommandTls {
-            authorities: self.path(&internal::command_ca_file),
-            identity: self.identity(&internal::command_cert_file, &internal::command_key_file),
+    pub(super) fn client_tls(
+        &mut self,
+        authorities: &Optional<String>,
+        identity: (&Optional<String>, &Optional<String>),
+    ) -> ClientTls {
+        ClientTls {
+            authorities: self.path(authorities),
+            identity: self.identity(identity),
         }
     }
 

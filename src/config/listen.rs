@@ -23,12 +23,12 @@ pub struct TlsFiles {
     pub client_authority: Option<PathBuf>,
 }
 
-/// How commands speak TLS, in PEM.
+/// The files with which commands, and sockd as a client of Redis, speak TLS, all in PEM.
 #[derive(Debug, Clone, Default)]
-pub struct CommandTls {
-    /// Trusted besides the system's authorities.
+pub struct ClientTls {
+    /// The certificate authorities to trust.
     pub authorities: Option<PathBuf>,
-    /// The certificate that is shown, and its key.
+    /// The certificate to show, and its key.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 

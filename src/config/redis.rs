@@ -1,8 +1,9 @@
 //! How to reach Redis: its addresses, how it is deployed, and the credentials.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, time::Duration};
 
 use super::{
+    ClientTls,
     redis_url::RedisUrl,
     resolve::Resolver,
     setting::{Given, Key},
@@ -16,10 +17,8 @@ pub struct Redis {
     pub topology: Topology,
     pub username: Option<String>,
     pub password: Option<Secret>,
-    /// A PEM file with the certificate authorities to trust instead of the system's.
-    pub tls_ca_file: Option<PathBuf>,
-    /// PEM files with the client certificate for Redis and its key.
-    pub tls_client_files: Option<(PathBuf, PathBuf)>,
+    /// Its authorities are trusted instead of the system's.
+    pub tls: ClientTls,
     /// The prefix of all bus channels.
     pub channel_prefix: String,
     pub connect_timeout: Duration,
@@ -84,8 +83,7 @@ impl Resolver<'_> {
     /// How to reach Redis; `None` if no setting names one.
     pub(super) fn redis(&mut self) -> Option<Redis> {
         let settings = self.settings;
-        let tls_ca_file = self.path(&key::tls_ca_file);
-        let tls_client_files = self.identity(&key::tls_cert_file, &key::tls_key_file);
+        let tls = self.client_tls(&key::tls_ca_file, (&key::tls_cert_file, &key::tls_key_file));
 
         // A place that cannot be read is a problem already; whether it meant TLS is unknown.
         let place = if settings.is_given(&key::url.key) {
@@ -132,8 +130,7 @@ impl Resolver<'_> {
             topology: self.topology(place, database),
             username,
             password,
-            tls_ca_file,
-            tls_client_files,
+            tls,
             channel_prefix: settings.get(&key::channel_prefix),
             connect_timeout: settings.get(&key::connect_timeout),
             command_timeout: settings.get(&key::command_timeout),

@@ -3,8 +3,8 @@
 use std::{fmt::Display, net::IpAddr};
 
 use super::{
-    Auth, CommandTls, Config, Cors, Internal, InternalListener, Limits, Log, Metrics, Redis,
-    Server, Sessions, SocketIo, UnixSocket, advice,
+    Auth, ClientTls, Config, Cors, Internal, InternalListener, Limits, Log, Metrics, Redis, Server,
+    Sessions, SocketIo, UnixSocket, advice,
     listen::host_and_port,
     problem::{Problem, Problems},
     setting::{Given, Key},
@@ -38,7 +38,8 @@ pub struct Endpoint {
     /// The configured secrets of the internal routes, the newest first. A node that has not reloaded its
     /// configuration still knows only an older one.
     pub secrets: Vec<Secret>,
-    pub tls: CommandTls,
+    /// Its authorities are trusted besides the system's.
+    pub tls: ClientTls,
 }
 
 /// Where sessions are kept, for the commands that read them.
@@ -287,7 +288,10 @@ impl Resolver<'_> {
             url: url.unwrap_or_else(|| settings.listening()),
             clients: settings.clients(),
             secrets: self.bearers(&internal::secret, &internal::previous_secrets),
-            tls: self.command_tls(),
+            tls: self.client_tls(
+                &internal::command_ca_file,
+                (&internal::command_cert_file, &internal::command_key_file),
+            ),
         }
     }
 }

@@ -68,7 +68,7 @@ impl Key {
         self.subject == other.subject && self.way != other.way
     }
 
-    /// The default as people see it.
+    /// The default as it is shown.
     pub(super) fn default(&self) -> Option<String> {
         match self.fallback {
             Fallback::Is(text) | Fallback::WithRedis(text) => {

@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{Gateway, connection::Ending, registry::Sid};
 use crate::{
-    moving::MoveRequest,
+    lifecycle::MoveRequest,
     wire::{DrainAnswer, Share},
 };
 

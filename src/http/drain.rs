@@ -12,7 +12,7 @@ use super::{
     internal::{read, text_of},
 };
 use crate::{
-    moving::MoveRequest,
+    lifecycle::MoveRequest,
     stream::body::Unread,
     telemetry::AUDIT,
     wire::{DrainAnswer, ErrorCode, LONGEST_SPREAD, Members, Share},

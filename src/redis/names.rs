@@ -100,7 +100,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::{Redis, Topology},
+        config::{ClientTls, Redis, Topology},
         id::UserId,
     };
 
@@ -109,8 +109,7 @@ mod tests {
             topology,
             username: None,
             password: None,
-            tls_ca_file: None,
-            tls_client_files: None,
+            tls: ClientTls::default(),
             channel_prefix: "sockd:".to_owned(),
             connect_timeout: Duration::ZERO,
             command_timeout: Duration::ZERO,

@@ -159,7 +159,7 @@ fn tls_files_are_checked() {
     );
     let start = start.toml("[redis]\nurl = \"rediss://r\"\ntls_ca_file = \"ca.pem\"");
     let ca = start.directory.path().join("ca.pem");
-    assert_eq!(redis(start).tls_ca_file, Some(ca));
+    assert_eq!(redis(start).tls.authorities, Some(ca));
     let start = Start::new()
         .file("ca.pem", "")
         .env("SOCKD_REDIS__TLS_CA_FILE", "ca.pem");
