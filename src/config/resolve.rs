@@ -49,7 +49,6 @@ pub struct SessionStorage {
     pub redis: Option<Redis>,
     pub sessions: Sessions,
     pub room_prefix: String,
-    pub ids: IdFormats,
 }
 
 impl Settings {
@@ -159,7 +158,6 @@ impl Settings {
             redis: resolver.redis(),
             sessions: Sessions::of(self),
             room_prefix: self.get(&rooms::prefix),
-            ids: self.id_formats(),
         })
     }
 
