@@ -19,7 +19,8 @@ pub(super) struct Kind<T> {
     pub(super) takes_nothing: bool,
     /// Whether no message may quote a value that was refused.
     pub(super) is_secret: bool,
-    pub(super) trims: bool,
+    /// Whether blanks around it are part of it.
+    pub(super) keeps_blanks: bool,
 }
 
 pub(super) enum Parse<T> {
@@ -80,7 +81,7 @@ impl<T> Kind<T> {
             choices: String::new,
             takes_nothing: false,
             is_secret: false,
-            trims: true,
+            keeps_blanks: false,
         }
     }
 
@@ -93,7 +94,13 @@ impl<T> Kind<T> {
     /// Reads a value; `None` for a blank one, which counts as not given.
     fn parse(&self, value: Value<'_>) -> Result<Option<T>, Refusal> {
         let parsed = self.parts(value).and_then(|parts| {
-            let trim = |part| if self.trims { str::trim(part) } else { part };
+            let trim = |part| {
+                if self.keeps_blanks {
+                    part
+                } else {
+                    str::trim(part)
+                }
+            };
             let parts = parts.iter().map(|part| trim(part));
             let parts: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
             if parts.is_empty() && !self.takes(value) {

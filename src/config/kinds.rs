@@ -23,140 +23,71 @@ use crate::{
     secret::Secret,
 };
 
-pub(super) const TEXT: Kind<String> = text(
-    printable,
-    "a text without control characters",
-    "write it in quotes",
-);
-pub(super) const PATH: Kind<String> = text(printable, "a file's path", "write it in quotes");
-pub(super) const PREFIX: Kind<String> = Kind {
-    takes_nothing: true,
-    ..TEXT
-};
-pub(super) const HOST: Kind<String> = text(
-    |text| is_host(text).then(|| text.to_owned()),
-    "an address or a host name",
-    "give the port and the like on their own",
-);
-pub(super) const LISTEN: Kind<InternalListener> = Kind::new(
-    Shape::Text,
-    One(listen::parse),
-    InternalListener::to_string,
-    "an address to listen on",
-    "write for example \"127.0.0.1:3001\", \"[::1]:3001\" or \"unix:/run/sockd/internal.sock\"",
-);
-pub(super) const MODE: Kind<u32> = Kind::new(
-    Shape::Text,
-    One(listen::parse_mode),
-    |mode| format!("{mode:04o}"),
-    "permission bits in octal that let the owner read and write",
-    "write for example \"0660\", in quotes",
-);
-pub(super) const LOG_FILTER: Kind<String> = text(
-    log_filter,
-    "a log filter",
-    "write error, warn, info, debug or trace, or for example \"info,sockd=debug\"",
-);
-pub(super) const PATHS: Kind<Vec<String>> = list(
-    Shape::List,
-    |texts| each(texts, any),
-    "a list of files' paths",
-    "write for example [\"old.key\"]",
-);
-pub(super) const ALGORITHMS: Kind<Vec<String>> = list(
-    Shape::List,
-    |texts| each(texts, any),
-    "a list of texts",
-    "write for example [\"HS256\"]",
-);
-/// The values that a claim may have.
-pub(super) const TEXTS: Kind<Vec<String>> = list(
-    Shape::ListOrText,
-    |texts| each(texts, printable),
-    "a text or a list of texts",
-    "write for example [\"https://auth.example.com\"]",
-);
-pub(super) const ORIGINS: Kind<Vec<String>> = list(
-    Shape::ListOrText,
-    |texts| each(texts, origin),
-    "an origin or a list of them",
-    "write for example \"https://app.example.com\"",
-);
-pub(super) const NETWORKS: Kind<Vec<IpNet>> = list(
-    Shape::List,
-    |texts| each(texts, network),
-    "a list of addresses and networks",
-    "write for example [\"127.0.0.1\", \"10.0.0.0/8\", \"2001:db8::/32\"]",
-);
-pub(super) const CHARSET: Kind<Charset> = Kind::new(
-    Shape::Text,
-    One(|text| Charset::try_from(text).ok()),
-    |charset| charset.as_str().to_owned(),
-    "characters and ranges",
-    "write for example \"a-zA-Z0-9_.-\"",
-);
-pub(super) const BOOLEAN: Kind<bool> = Kind::new(
-    Shape::Boolean,
-    One(|text| text.parse().ok()),
-    bool::to_string,
-    "true or false",
-    "write one of them, in the file without quotes",
-);
-pub(super) const EVENTS: Kind<SupportedEvents> = Kind {
-    takes_nothing: true,
-    ..Kind::new(
-        Shape::List,
-        Many(|texts| SupportedEvents::new(texts.iter().copied()).ok()),
-        |events| events.patterns().collect::<Vec<_>>().join(","),
-        "a list of event names",
-        "write for example [\"profile:update\", \"order:*\"]",
-    )
-};
-pub(super) const JWKS_URL: Kind<Url> = Kind {
-    is_secret: true,
-    ..Kind::new(
-        Shape::Text,
-        One(jwks::parse_url),
-        Url::to_string,
+/// Defines kinds: how a value is written in TOML, read from text and shown; then what a value that was
+/// refused is not, what to write instead, and which of the flags of [`Kind`] are set.
+macro_rules! kinds {
+    ($($NAME:ident: $T:ty = $Shape:ident, $read:expr, $show:expr;
+        $expected:literal, $remedy:literal $(, $flag:ident)*;
+    )*) => {
+        $(pub(super) const $NAME: Kind<$T> = Kind {
+            $($flag: true,)*
+            ..Kind::new(Shape::$Shape, $read, $show, $expected, $remedy)
+        };)*
+    };
+}
+
+kinds! {
+    TEXT: String = Text, One(printable), String::clone;
+        "a text without control characters", "write it in quotes";
+    PREFIX: String = Text, One(printable), String::clone;
+        "a text without control characters", "write it in quotes", takes_nothing;
+    PATH: String = Text, One(printable), String::clone;
+        "a file's path", "write it in quotes";
+    PATHS: Vec<String> = List, Many(|texts| each(texts, any)), |list| joined(list);
+        "a list of files' paths", "write for example [\"old.key\"]";
+    HOST: String = Text, One(host), String::clone;
+        "an address or a host name", "give the port and the like on their own";
+    LISTEN: InternalListener = Text, One(listen::parse), InternalListener::to_string;
+        "an address to listen on",
+        "write for example \"127.0.0.1:3001\", \"[::1]:3001\" or \"unix:/run/sockd/internal.sock\"";
+    MODE: u32 = Text, One(listen::parse_mode), |mode| format!("{mode:04o}");
+        "permission bits in octal that let the owner read and write",
+        "write for example \"0660\", in quotes";
+    LOG_FILTER: String = Text, One(log_filter), String::clone;
+        "a log filter",
+        "write error, warn, info, debug or trace, or for example \"info,sockd=debug\"";
+    ALGORITHMS: Vec<String> = List, Many(|texts| each(texts, any)), |list| joined(list);
+        "a list of texts", "write for example [\"HS256\"]";
+    // The values that a claim may have.
+    TEXTS: Vec<String> = ListOrText, Many(|texts| each(texts, printable)), |list| joined(list);
+        "a text or a list of texts", "write for example [\"https://auth.example.com\"]";
+    ORIGINS: Vec<String> = ListOrText, Many(|texts| each(texts, origin)), |list| joined(list);
+        "an origin or a list of them", "write for example \"https://app.example.com\"";
+    NETWORKS: Vec<IpNet> = List, Many(|texts| each(texts, network)), |list| joined(list);
+        "a list of addresses and networks",
+        "write for example [\"127.0.0.1\", \"10.0.0.0/8\", \"2001:db8::/32\"]";
+    CHARSET: Charset = Text, One(|text| text.try_into().ok()), |charset| charset.as_str().to_owned();
+        "characters and ranges", "write for example \"a-zA-Z0-9_.-\"";
+    BOOLEAN: bool = Boolean, One(|text| text.parse().ok()), bool::to_string;
+        "true or false", "write one of them, in the file without quotes";
+    EVENTS: SupportedEvents = List, Many(events), |events| events.patterns().collect::<Vec<_>>().join(",");
+        "a list of event names", "write for example [\"profile:update\", \"order:*\"]", takes_nothing;
+    JWKS_URL: Url = Text, One(jwks::parse_url), Url::to_string;
         "the URL of a key set",
         "write https:// without a user or password, such as \
          \"https://auth.example.com/.well-known/jwks.json\"; http:// is accepted only on this machine",
-    )
-};
-pub(super) const REDIS_URL: Kind<RedisUrl> = Kind {
-    is_secret: true,
-    ..Kind::new(
-        Shape::Text,
-        One(RedisUrl::parse),
-        RedisUrl::redacted,
+        is_secret;
+    REDIS_URL: RedisUrl = Text, One(RedisUrl::parse), RedisUrl::redacted;
         "a Redis URL",
         "write redis://, rediss:// or redis+unix:// such as \"redis://host:6379/0\", \
          with special characters of a password as %XX",
-    )
-};
-pub(super) const SECRET: Kind<Secret> = Kind {
-    is_secret: true,
-    trims: false,
-    ..Kind::new(
-        Shape::Text,
-        One(secret),
-        |_| REDACTED.to_owned(),
-        "a text",
-        "write it in quotes",
-    )
-};
-pub(super) const SECRETS: Kind<Vec<Secret>> = Kind {
-    takes_nothing: true,
-    is_secret: true,
-    trims: false,
-    ..Kind::new(
-        Shape::List,
-        Many(|texts| each(texts, secret)),
-        |_| REDACTED.to_owned(),
-        "a list of texts",
-        "write for example [\"...\"]",
-    )
-};
+        is_secret;
+    SECRET: Secret = Text, One(secret), |_| REDACTED.to_owned();
+        "a text", "write it in quotes", is_secret, keeps_blanks;
+    SECRETS: Vec<Secret> = List, Many(|texts| each(texts, secret)), |_| REDACTED.to_owned();
+        "a list of texts", "write for example [\"...\"]", is_secret, keeps_blanks, takes_nothing;
+}
+
 const REDACTED: &str = "(redacted)";
 
 /// `host:port` of some nodes, read as `redis://host:port`.
@@ -164,9 +95,10 @@ pub(super) const fn nodes<const PORT: u16>() -> Kind<Vec<String>> {
     Kind {
         choices: || format!("[\"10.0.0.1:{PORT}\"], and passwords elsewhere"),
         is_secret: true,
-        ..list(
+        ..Kind::new(
             Shape::List,
-            |texts| each(texts, |text| RedisUrl::node(text, PORT)),
+            Many(|texts| each(texts, |text| RedisUrl::node(text, PORT))),
+            |list| joined(list),
             "a list of hosts with ports",
             "write for example ",
         )
@@ -248,27 +180,6 @@ pub(super) const fn word<T: ValueEnum>() -> Kind<T> {
     }
 }
 
-const fn text(
-    parse: fn(&str) -> Option<String>,
-    expected: &'static str,
-    remedy: &'static str,
-) -> Kind<String> {
-    Kind::new(Shape::Text, One(parse), String::clone, expected, remedy)
-}
-
-const fn list<T: Display>(
-    shape: Shape,
-    parse: fn(&[&str]) -> Option<Vec<T>>,
-    expected: &'static str,
-    remedy: &'static str,
-) -> Kind<Vec<T>> {
-    let joined = |values: &Vec<T>| {
-        let texts: Vec<_> = values.iter().map(T::to_string).collect();
-        texts.join(",")
-    };
-    Kind::new(shape, Many(parse), joined, expected, remedy)
-}
-
 fn each<T>(texts: &[&str], parse: fn(&str) -> Option<T>) -> Option<Vec<T>> {
     texts.iter().map(|text| parse(text)).collect()
 }
@@ -277,12 +188,25 @@ fn within<const MIN: u64, const MAX: u64>(number: u64) -> Option<u64> {
     (MIN..=MAX).contains(&number).then_some(number)
 }
 
+fn joined<T: Display>(values: &[T]) -> String {
+    let texts: Vec<_> = values.iter().map(T::to_string).collect();
+    texts.join(",")
+}
+
 fn any(text: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
 fn secret(text: &str) -> Option<Secret> {
     Some(Secret::new(text.to_owned()))
+}
+
+fn events(patterns: &[&str]) -> Option<SupportedEvents> {
+    SupportedEvents::new(patterns.iter().copied()).ok()
+}
+
+fn host(text: &str) -> Option<String> {
+    is_host(text).then(|| text.to_owned())
 }
 
 fn printable(text: &str) -> Option<String> {
