@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::{driver::Driver, jwt, sockd::Sockd};
 
-/// A stock client on the transports that it is told to use.
+/// A stock client that uses these transports.
 #[derive(Debug, Clone)]
 struct Client {
     id: String,

@@ -16,7 +16,7 @@ use crate::support::polling::Polling;
 async fn polling_is_dismissed(polling: &mut Polling, why: &str) {
     assert_eq!(polling.packet().await, why);
     assert_eq!(polling.packet().await, "41");
-    // A client that polls on is told to close, or that its session is unknown by now.
+    // If the client polls again, it is told to close, or that its session is unknown.
     match polling.next().await {
         Ok(packet) => assert_eq!(packet, "1"),
         Err(refused) => assert!(refused.contains("Session ID unknown"), "{refused}"),

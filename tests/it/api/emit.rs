@@ -164,12 +164,12 @@ async fn no_event_is_lost_or_doubled_or_late_over_an_upgrade() {
             }
         };
         let upgrading = async {
-            // Some events go by before the upgrade, some in the middle and the rest behind it.
+            // Some events are sent before the upgrade, some during it and the rest after it.
             while heard.len() < 3 + round {
                 heard.push(polling.packet().await);
             }
             let mut socket = probe(address, &polling).await;
-            // A client stops to poll when its last poll was answered.
+            // A client stops polling when its last poll has returned.
             heard.extend(polling.left_over());
             let last_poll = polling.poll().await.text().await.expect("a body");
             let packets = last_poll

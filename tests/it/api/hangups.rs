@@ -1,4 +1,4 @@
-//! Callers of the internal routes that hang up or half-close before they are answered.
+//! Callers of the internal routes that hang up or half-close before the response.
 
 use std::{
     collections::BTreeSet,
@@ -25,7 +25,7 @@ enum Leaving {
     Resets,
 }
 
-/// How the length of a body is told.
+/// How the length of a body is given.
 #[derive(Debug, Clone, Copy)]
 enum Framing {
     Length,
@@ -245,7 +245,7 @@ async fn an_incomplete_request_holds_no_slot() {
 async fn a_client_that_hangs_up_while_it_polls_is_noticed() {
     let sockd = Sockd::start().await;
     let polling = Polling::join(sockd.address(), &jwt::user(), &jwt::session()).await;
-    // The first poll may be answered at once, with a ping.
+    // The first poll may return immediately, with a ping.
     for _ in 0..2 {
         let path = polling.url.split_once("/socket.io").expect("a path").1;
         let mut connection = RawConnection::open(sockd.address()).await;

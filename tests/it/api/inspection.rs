@@ -105,7 +105,7 @@ async fn each_socket_is_listed_with_its_transport_address_and_age() {
         let drift = age(&again).abs_diff(age(&since));
         assert!(drift < Duration::from_secs(1), "{again} {since}");
 
-        // Ends and dismissals are seen at once.
+        // Ends and dismissals are visible immediately.
         sockd.force_logout(&user, &jwt::session()).await;
         let gone = inspect(&sockd, &user).await;
         assert_eq!(gone["sockets"], json!([]), "{gone}");

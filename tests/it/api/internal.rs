@@ -31,7 +31,7 @@ fn post(sockd: &Sockd, path: &str, body: impl Into<reqwest::Body>) -> RequestBui
         .body(body)
 }
 
-/// The status and the body of an answer, after a look at what all of them have in common.
+/// The status and the body of a response, after checking what all responses have in common.
 async fn answer(request: RequestBuilder) -> (u16, String) {
     let answer = request.send().await.expect("the server answers");
     let headers = answer.headers().clone();

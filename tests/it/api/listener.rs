@@ -41,7 +41,7 @@ fn is_socket(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
 }
 
-/// Starts a server that fails with this text, beside what is in the folder.
+/// Starts a server that fails with this text, next to what is in the folder.
 async fn fails_in(folder: &TempDir, builder: Builder, remedy: &str) {
     let (status, text) = builder.fails_in(folder).await;
     assert_eq!(status.code(), Some(1), "{text}");
@@ -174,7 +174,7 @@ async fn the_socket_has_the_permission_bits_and_the_group_of_the_configuration()
     ] {
         let folder = folder();
         let mut builder = at("unix:internal.sock")
-            // They hold whatever the umask is.
+            // They apply whatever the umask is.
             .prelude("umask 0002")
             .env("SOCKD_INTERNAL__SOCKET_GROUP", given);
         if let Some(mode) = mode {
@@ -357,7 +357,7 @@ async fn a_drain_leaves_callers_and_probes_their_listener_until_the_end() {
             body.len()
         ))
         .await;
-        // It was accepted before this one, which is answered.
+        // It was accepted before this one, which gets a response.
         assert!(sockd.is_ready_now().await);
         sockd.signal("TERM");
         client.closed(PATIENCE).await;

@@ -167,7 +167,7 @@ async fn a_server_that_dies_in_the_middle_costs_no_event_and_doubles_none() {
     let mut child = shell.spawn(&["emit", "--batch", "-", "--failed", "left"]);
     write(&mut child, &lines(&user, 0..100)).await;
     expect_numbers(&mut socket, 0..99).await;
-    // The answer to the last of them may be on its way; the next one is asked for after it.
+    // The response to the last of them may be on its way; the next request follows it.
     expect_numbers(&mut socket, 99..100).await;
     sockd.kill().await;
     write(&mut child, &lines(&user, 100..300)).await;

@@ -156,7 +156,7 @@ async fn a_url_is_taken_from_the_flag_then_the_variable_then_the_configuration()
         .ok();
     let stderr = shell.run(&emit).await.fails(3);
     assert!(stderr.contains(NOWHERE), "{stderr}");
-    // Where the server listens: on its port, whatever the host.
+    // The server listens on its port, whatever the host.
     for host in ["", "::", "0.0.0.0", "127.0.0.1"] {
         let toml = format!("[server]\nport = {port}\nhost = \"{host}\"");
         let shell = Shell::at(&sockd)
@@ -271,7 +271,7 @@ async fn other_servers_are_told_apart_from_a_node() {
         let stranger = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.expect("a connection");
             let mut request = Vec::new();
-            // Whole, since what is left unread would reset the connection under the answer.
+            // Read whole, since unread bytes would reset the connection before the response is read.
             while !request.ends_with(b"}") {
                 stream.read_buf(&mut request).await.expect("a request");
             }

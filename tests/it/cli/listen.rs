@@ -278,7 +278,7 @@ async fn a_listener_comes_back_after_a_lost_connection_unless_told_not_to() {
     listening.says("listening as").await;
     sockd.emit(&user, "profile:update", &json!(1)).await;
     assert!(listening.line().await.ends_with("  profile:update  1"));
-    // A drain closes transports, and clients come back.
+    // A drain closes transports, and clients reconnect.
     assert_eq!(sockd.drain().await, Some(0));
     listening.says("trying again in").await;
     sockd.restart().await;

@@ -21,7 +21,7 @@ fn claims(token: &str) -> Value {
     serde_json::from_slice(&json).expect("JSON")
 }
 
-/// What a client is told that joins with this token.
+/// The response to a client that joins with this token.
 async fn handshake(sockd: &Sockd, token: &str) -> String {
     let mut socket = WebSocket::open(sockd.address()).await;
     socket.packet().await;

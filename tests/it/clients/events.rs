@@ -155,7 +155,7 @@ async fn events_keep_their_order_while_a_client_upgrades() {
     }
 }
 
-/// What a client hears until it has upgraded and heard more.
+/// The events that a client gets until it has upgraded and got more.
 async fn numbers_around_the_upgrade(crowd: &mut Crowd, client: &Client) -> Vec<u64> {
     let mut heard = Vec::new();
     let mut has_upgraded = client.is_python();
@@ -185,7 +185,7 @@ async fn events_from_clients_are_ignored() {
     let (mut crowd, clients) = Crowd::join(&sockd, &user, &session).await;
     let options = json!({ "auth": { "token": jwt::token(&user, &session) } });
     let mut senders = every_client();
-    // It may forget its last packets when it is told to disconnect.
+    // It may lose its last packets when it is told to disconnect.
     senders.retain(|sender| !sender.is_python() || sender.transports != POLLING);
     for sender in &mut senders {
         sender.id = format!("{} sending", sender.id);

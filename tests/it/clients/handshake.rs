@@ -75,7 +75,7 @@ async fn a_token_is_taken_from_auth_from_a_header_and_from_the_query() {
 
 #[tokio::test]
 async fn a_refusal_is_the_message_of_connect_error_and_final() {
-    // Version 3 stays on its connection, and would come back when that ends.
+    // Version 3 keeps its connection, and would reconnect when it ends.
     let sockd = Sockd::builder().env("SOCKD_SOCKETIO__CONNECT_TIMEOUT", "5m");
     let sockd = sockd.start().await;
     let user = jwt::user();

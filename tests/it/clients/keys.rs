@@ -14,7 +14,7 @@ use crate::support::{
 async fn stock_clients_get_in_by_published_keys_and_again_after_the_source_was_away() {
     let key = Key::rs256("a");
     let issuer = Issuer::start(&[]).await;
-    // Version 3 keeps its connection after a refusal, and would come back when that ends.
+    // Version 3 keeps its connection after a refusal, and would reconnect when it ends.
     let builder = Sockd::builder()
         .without("JWT_SECRET")
         .env("SOCKD_AUTH__JWKS_URL", issuer.url())

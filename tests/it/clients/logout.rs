@@ -19,7 +19,7 @@ async fn a_replaced_session_is_told_and_stays_away() {
     let (mut crowd, clients) = Crowd::join(&sockd, &user, &session).await;
     let told = sockd.force_logout(&user, &jwt::session()).await;
     assert_eq!(told, clients.len() as u64);
-    // Not for those who have been told to go.
+    // Not for sockets that have been dismissed.
     sockd.emit(&user, "profile:update", &json!("secret")).await;
     let reason = json!({ "reason": "SESSION_REPLACED" });
     for client in &clients {
@@ -81,7 +81,7 @@ async fn a_logout_during_upgrades_misses_no_client() {
         for client in &clients {
             told += u64::from(is_told(&mut crowd, client).await);
         }
-        // One that was on its way in is told as well, and not counted.
+        // A socket in its handshake is told too, but not counted.
         assert!(counted > 0 && counted <= told, "{counted} of {told}");
         eventually(PATIENCE, "the end of all sockets", || async {
             sockd.figure("sockd_sockets").await == 0.0
@@ -120,7 +120,7 @@ async fn the_session_that_stays_notices_nothing() {
     let (user, session) = (jwt::user(), jwt::session());
     let (mut crowd, clients) = Crowd::join(&sockd, &user, &session).await;
     assert_eq!(sockd.force_logout(&user, &session).await, 0);
-    // An event of that name is no more than an event.
+    // An event of that name is only an event.
     let reason = json!({ "reason": "by emit" });
     sockd.emit(&user, "auth:logout", &reason).await;
     sockd.emit(&user, "profile:update", &json!(1)).await;

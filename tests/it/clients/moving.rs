@@ -1,4 +1,4 @@
-//! Stock clients that are moved: they lose their transport and come back by themselves.
+//! Stock clients that are moved: they lose their transport and reconnect by themselves.
 
 use std::{fs, sync::Arc};
 

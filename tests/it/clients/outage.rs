@@ -44,7 +44,7 @@ async fn come_back(mut crowd: Crowd, clients: &[Client], sockd: &mut Sockd, user
 #[tokio::test]
 async fn while_redis_is_away_no_client_gets_in_and_none_is_dropped() {
     let mut redis = Redis::start().await;
-    // Version 3 keeps its connection after a refusal, and would come back when that ends.
+    // Version 3 keeps its connection after a refusal, and would reconnect when it ends.
     let sockd = Sockd::builder().env("SOCKD_SOCKETIO__CONNECT_TIMEOUT", "5m");
     let sockd = sockd.redis(&redis).start().await;
     sockd.is_ready(PATIENCE).await;

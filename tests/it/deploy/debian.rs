@@ -97,7 +97,7 @@ impl Machine {
         }
     }
 
-    /// The installed program starts with the installed configuration, answers and drains.
+    /// The installed program starts with the installed configuration, serves requests and drains.
     async fn serves(&self, settings: &Path) {
         let directory = Arc::new(tempfile::tempdir().expect("a temporary directory"));
         let builder = Sockd::builder()

@@ -197,7 +197,7 @@ async fn a_user_of_any_id_is_reached_directly_and_through_nginx() {
     }
 }
 
-/// Clients join and hear events through the proxy, internal routes stay closed, and the clients of a
+/// Clients join and get events through the proxy, internal routes stay closed, and the clients of a
 /// node that goes are back on the other one.
 async fn clients_are_served(proxy: Proxy, mut nodes: [Sockd; 2]) {
     inside_is_closed(&proxy).await;

@@ -1,4 +1,4 @@
-//! Records what was sent, answered and received, and when, without judging it.
+//! Records what was sent, returned and received, and when, without judging it.
 
 use std::{
     sync::{Mutex, MutexGuard},
@@ -31,7 +31,7 @@ pub struct Event {
     pub sender: usize,
     pub node: usize,
     pub sent: Instant,
-    /// When, and with which status; `None` where no answer came.
+    /// When, and with which status; `None` if no response came.
     pub answer: Option<(Instant, u16)>,
 }
 
@@ -55,7 +55,7 @@ pub struct Logout {
     pub user: usize,
     pub session: usize,
     pub sent: Instant,
-    /// When it was answered 200.
+    /// When it returned 200.
     pub done: Option<Instant>,
 }
 
@@ -64,7 +64,7 @@ pub struct Sample {
     pub node: usize,
     pub asked: Instant,
     pub answered: Instant,
-    /// 0 where nothing answered.
+    /// 0 if no response came.
     pub status: u16,
     pub reason: String,
 }
@@ -72,9 +72,9 @@ pub struct Sample {
 /// How a node is hit by a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hit {
-    /// It cannot work until the fault is over, and has to say so.
+    /// It cannot work until the fault is over, and must say so.
     Deaf,
-    /// It loses something that it can replace at once.
+    /// It loses something that it can replace immediately.
     Blip,
     /// The process ends.
     Gone,
@@ -95,7 +95,7 @@ pub struct Outage {
 pub struct Strain {
     pub from: Instant,
     pub to: Instant,
-    /// Noticed in an answer of Redis, which a fault may delay as well.
+    /// Noticed in a reply of Redis, which a fault may delay too.
     pub of_redis: bool,
 }
 

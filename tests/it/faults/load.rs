@@ -20,9 +20,9 @@ use crate::support::{http, sockd::INTERNAL_SECRET};
 const EMIT_PACE: Duration = Duration::from_millis(40);
 /// Between two replaced sessions.
 const REPLACE_PACE: Duration = Duration::from_millis(100);
-/// Between two looks at one node's readiness.
+/// Between two checks of one node's readiness.
 const SAMPLE_PACE: Duration = Duration::from_millis(50);
-/// Longer than a node may take to answer anything.
+/// Longer than a node may take for any response.
 const NO_ANSWER: Duration = Duration::from_secs(5);
 
 /// A sender of events, one after the other.
@@ -65,7 +65,7 @@ impl Sender {
         }
     }
 
-    /// Emits one event and records the answer; returns the event's number.
+    /// Emits one event and records the response; returns the event's number.
     pub async fn emit(self, scene: &Shared, user: usize, node: usize) -> usize {
         let event = scene.ledger.sent(user, self.number(), node);
         let body = json!({
@@ -80,7 +80,7 @@ impl Sender {
     }
 }
 
-/// Makes a new session of one busy user after the other, as backends do: until it is answered 200.
+/// Replaces the session of one busy user after the other, as backends do: repeated until it returns 200.
 pub async fn replace_forever(scene: &Shared) {
     for turn in 0.. {
         scene.is_on().await;
@@ -148,7 +148,7 @@ async fn ping(port: u16) -> io::Result<()> {
     redis.read_u8().await.map(drop)
 }
 
-/// The status of the answer, if there was one.
+/// The status of the response, if there was one.
 async fn post(scene: &Shared, node: usize, path: &str, body: &Value) -> Option<u16> {
     let url = format!("http://{}{path}", scene.address(node));
     let request = scene.client.post(url).bearer_auth(INTERNAL_SECRET);

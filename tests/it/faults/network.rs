@@ -94,7 +94,7 @@ async fn a_short_silence_leaves_no_dead_link_behind() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_network_makes_nobody_deaf() {
     let scene = Scene::start().await;
-    // No fault: every emit has to work, and both nodes have to be ready all the time.
+    // No fault: every emit must succeed, and both nodes must be ready all the time.
     scene.turns(&BOTH, Weather::Slow(Duration::from_millis(100)));
     scene.lasts(6).await;
     scene.turns(&BOTH, Weather::Fair);

@@ -1,4 +1,4 @@
-//! The users and their sockets, which come back whenever they are closed.
+//! The users and their sockets, which reconnect whenever they are closed.
 
 use std::{
     net::SocketAddr,
@@ -22,7 +22,7 @@ pub const BUSY: usize = 8;
 pub const IDLE: usize = 4;
 /// Every so many users have a socket that polls as well.
 const POLLING: usize = 4;
-/// How long a client waits before it tries to come back.
+/// How long a client waits before it reconnects.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Longer than any scene.
 const EVER: Duration = Duration::from_secs(600);
@@ -85,15 +85,15 @@ pub fn seats() -> Vec<Seat> {
 }
 
 impl Seat {
-    /// Joins, records what arrives, and comes back whenever it is dismissed or closed.
+    /// Joins, records what arrives, and reconnects whenever it is dismissed or closed.
     pub async fn be_taken(self, scene: Arc<Shared>) {
         let user = &scene.users[self.user];
-        // Clients that were told to go, and wait for their connections to be closed.
+        // Clients that were dismissed, and wait for their connections to be closed.
         let mut leaving = JoinSet::new();
         let mut told_to_go = None;
         loop {
             let (number, session) = user.session();
-            // As with stock clients, a dismissed one comes back only after a new login.
+            // As with stock clients, a dismissed one reconnects only after a new login.
             if told_to_go >= Some(number) {
                 sleep(PAUSE).await;
                 continue;

@@ -141,7 +141,7 @@ fn events_for_others(book: &Book) -> Vec<String> {
         .collect()
 }
 
-/// Events of one sender, who awaits each answer before the next, keep their order.
+/// Events of one sender, which waits for each response before the next, keep their order.
 fn events_out_of_order(book: &Book) -> Vec<String> {
     let mut problems = Vec::new();
     for life in &book.lives {

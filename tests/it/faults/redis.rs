@@ -9,7 +9,7 @@ use super::{
     scene::{BOTH, Scene},
 };
 
-/// Everything that was answered is on the disk.
+/// Every write that was confirmed is on the disk.
 const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -48,7 +48,7 @@ async fn redis_comes_back_and_needs_seconds_to_load_its_data() {
         .expect("SAVE works");
     scene.hits(&BOTH, Hit::Deaf);
     scene.redis.kill();
-    // While it loads, it takes subscriptions and publishes, but tells no keys.
+    // While it loads, it accepts subscriptions and publishes, but reads no keys.
     let slowly = [
         "--key-load-delay",
         "8000",
@@ -107,7 +107,7 @@ async fn redis_is_held_up_for_a_moment_and_costs_no_subscription() {
     let scene = Scene::start().await;
     let before = subscribers(&scene);
     scene.hits(&BOTH, Hit::Deaf);
-    // Long enough for events to be given up, and to come back after all.
+    // Long enough for events to be given up, and then to arrive anyway.
     pause(&scene, "2000");
     scene.lasts(2).await;
     scene.heals().await;

@@ -172,7 +172,7 @@ impl Scene {
         assert!(self.redis.is_up().await, "Redis did not come back");
     }
 
-    /// Starts Redis again, which may need its time before it answers.
+    /// Starts Redis again, which may need some time before it responds.
     pub fn redis_begins_to_return(&mut self, arguments: &[&str]) {
         self.redis.begin_restart(arguments);
         self.shared

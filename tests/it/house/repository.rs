@@ -74,7 +74,7 @@ fn every_name_of_the_last_release_still_exists() {
     assert!(gone.is_empty(), "these need an alias: {gone:?}");
 }
 
-/// Every key with its value, as `config show` tells them with this file, which is without mistakes.
+/// Every key with its value, as `config show` prints them with this file, which has no mistakes.
 fn shown(file: &str) -> Vec<(String, serde_json::Value)> {
     let directory = tempfile::tempdir().expect("a temporary directory");
     fs::write(directory.path().join("sockd.toml"), file).expect("a file");

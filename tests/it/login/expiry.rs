@@ -94,7 +94,7 @@ async fn a_socket_that_reads_nothing_is_closed_in_time_as_well() {
         sockets().await.as_deref() == Some("sockd_sockets 1")
     })
     .await;
-    // It polls no more: the session itself has to go.
+    // It no longer polls: the session itself must end.
     let start = Instant::now();
     // A POST checks that the connection exists, and reads nothing of what is queued.
     while polling.post("3".to_owned()).await.status() == 200 {
@@ -138,7 +138,7 @@ async fn a_socket_whose_token_expires_in_centuries_stays() {
     for expires_at in [9e15, 1e300, 4_294_967_296.0] {
         lasting.push(join(expires_at).await);
     }
-    // Once a token that expired has ended its socket, sockd has looked at the others as well.
+    // Once an expired token has ended its socket, sockd has checked the others too.
     let mut expiring = join((now().as_secs() + SOON) as f64).await;
     assert_eq!(expiring.packet().await, EXPIRED);
     sockd.emit(&user, "profile:update", &json!(1)).await;

@@ -1,4 +1,4 @@
-//! Where a handshake looks for the token, and in which order.
+//! Where a handshake finds the token, and in which order.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ const IN: &str = "in";
 const MISSING: &str = "TOKEN_MISSING";
 const INVALID: &str = "TOKEN_INVALID";
 
-/// What a CONNECT with this payload is answered: `in`, or why not. Both transports say the same.
+/// The response to a CONNECT with this payload: `in`, or why not. Both transports return the same.
 pub(crate) async fn verdict(
     sockd: &Sockd,
     query: &str,

@@ -37,7 +37,7 @@ async fn ready(builder: Builder) -> Sockd {
     sockd
 }
 
-/// What a client with this token is answered: `in`, or why not.
+/// The response to a client with this token: `in`, or why not.
 async fn judge(sockd: &Sockd, token: &str) -> String {
     let mut socket = WebSocket::open(sockd.address()).await;
     socket.packet().await;
@@ -64,7 +64,7 @@ fn count(sockd: &Sockd, words: &str) -> usize {
     log.lines().filter(|line| line.contains(words)).count()
 }
 
-/// Asserts that so many lines with the words come, and no more.
+/// Asserts that exactly this many lines with the words come.
 async fn is_logged(sockd: &Sockd, words: &str, times: usize) {
     eventually(PATIENCE, words, async || count(sockd, words) >= times).await;
     assert_eq!(count(sockd, words), times, "{words}");

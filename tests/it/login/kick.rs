@@ -277,7 +277,7 @@ async fn a_kick_that_a_node_does_not_confirm_is_not_called_done() {
     let sockd = Sockd::with_redis(&redis).await;
     let (user, session) = (jwt::user(), jwt::session());
     let mut socket = WebSocket::join(sockd.address(), &user, &session).await;
-    // A node that receives messages, and is too busy to answer.
+    // A node that receives messages, but is too busy to respond.
     let (stays, goes) = oneshot::channel::<()>();
     let channel = format!("sockd:user:{user}");
     let mut connection = redis.connection();

@@ -18,7 +18,7 @@ const DELAY: Duration = Duration::from_millis(50);
 /// There is a second between two sweeps; the rest is for a slow link and a busy machine.
 const SWEPT: Duration = Duration::from_secs(5);
 
-/// A node with users whose sessions have to be renewed every fourth part of the TTL.
+/// A node with users whose sessions must be renewed every quarter of the TTL.
 struct Scene {
     redis: Redis,
     network: Proxy,

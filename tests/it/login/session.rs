@@ -45,7 +45,7 @@ async fn another_session_is_refused_and_leaves_no_trace() {
     assert!(redis.ttl(&user) <= 100);
 }
 
-/// What a CONNECT of the session is answered.
+/// The response to a CONNECT of the session.
 async fn answer(sockd: &Sockd, user: &str, session: &str) -> String {
     let mut socket = WebSocket::open(sockd.address()).await;
     socket.packet().await;

@@ -48,7 +48,7 @@ async fn address(sockd: &Sockd, preamble: &[u8], headers: &str) -> String {
     address.split(' ').next().unwrap_or_default().to_owned()
 }
 
-/// A connection that begins like this is closed without an answer, and counted.
+/// A connection that begins like this is closed without a response, and counted.
 async fn is_refused(sockd: &Sockd, preamble: &[u8], listener: &str, why: &str) {
     let name =
         format!("sockd_proxy_protocol_refusals_total{{listener=\"{listener}\",why=\"{why}\"}}");

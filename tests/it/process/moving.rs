@@ -1,4 +1,4 @@
-//! Connections that a running node closes so that their clients come back elsewhere.
+//! Connections that a running node closes so that their clients reconnect to other nodes.
 
 use serde_json::{Value, json};
 

@@ -108,7 +108,7 @@ impl Node {
         (status, answer.json().await.expect("JSON"))
     }
 
-    /// What a CONNECT with a token that this secret has signed is answered.
+    /// The response to a CONNECT whose token is signed with this secret.
     async fn connect(&self, secret: &str) -> (WebSocket, String) {
         let mut socket = WebSocket::open(self.sockd.address()).await;
         socket.packet().await;

@@ -41,7 +41,7 @@ async fn clients_lose_their_transport_and_are_not_told_to_stay_away() {
         let polling = Polling::join(sockd.address(), &user, &session).await;
         let poll = tokio::spawn(http::client().get(&polling.url).send());
         sockd.signal(signal);
-        // Not a packet, above all no `41`: after that a client would not come back by itself.
+        // No packet, above all no `41`: after that a client does not reconnect by itself.
         websocket.closed(PATIENCE).await;
         if let Ok(answer) = poll.await.expect("it does not panic") {
             let packets = answer.text().await.unwrap_or_default();

@@ -196,7 +196,7 @@ async fn without_redis_at_the_start_the_server_listens_and_says_that_it_is_not_r
         http::get(&format!("{}/readyz", sockd.url())).await.status(),
         503
     );
-    // What is wrong with a token is told all the same.
+    // The reason why a token is refused is still logged.
     for (token, refusal) in [
         ("rubbish".to_owned(), "TOKEN_INVALID"),
         (String::new(), "TOKEN_MISSING"),
@@ -231,7 +231,7 @@ async fn a_handshake_right_after_the_start_waits_for_the_first_connection() {
         let sockd = Sockd::builder().redis(&redis).start().await;
         WebSocket::join(sockd.address(), &jwt::user(), &jwt::session()).await;
     }
-    // Redis answers nothing until the client has asked.
+    // Redis sends nothing before the client does.
     redis.freeze();
     let sockd = Sockd::builder().redis(&redis).start().await;
     let mut socket = WebSocket::open(sockd.address()).await;

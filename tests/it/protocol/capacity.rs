@@ -19,13 +19,13 @@ const OVERLOADED: &str = r#"{"ok":false,"error":"OVERLOADED"}"#;
 const OPEN: &str =
     "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nhost: sockd\r\norigin: http://a\r\n\r\n";
 
-/// The status of the answer to a new client that polls.
+/// The status of the response to a new client that polls.
 async fn status(sockd: &Sockd) -> u16 {
     let url = format!("{}/socket.io/?EIO=4&transport=polling", sockd.url());
     http::get(&url).await.status().as_u16()
 }
 
-/// New clients are refused on both transports, with an answer that browsers may read.
+/// New clients are refused on both transports, with a response that browsers may read.
 async fn refuses(sockd: &Sockd, limit: &str) {
     let before = refusals(sockd, limit).await;
     let url = format!("{}/socket.io/?EIO=4&transport=polling", sockd.url());

@@ -1,4 +1,4 @@
-//! Which pages of other origins may read the answers of the Socket.IO endpoint.
+//! Which pages of other origins may read the responses of the Socket.IO endpoint.
 
 use reqwest::{Method, Response, header::HeaderMap};
 
@@ -10,7 +10,7 @@ const POLLING: &str = "?EIO=4&transport=polling";
 
 async fn ask(sockd: &Sockd, method: Method, query: &str, headers: &[(&str, &str)]) -> Response {
     let url = format!("{}/socket.io/{query}", sockd.url());
-    // A CONNECT, so that the next poll is answered at once.
+    // A CONNECT, so that the next poll returns immediately.
     let body = if method == Method::POST { "40" } else { "" };
     let mut request = http::client().request(method, url).body(body);
     for (name, value) in headers {

@@ -35,13 +35,13 @@ const SEEDS: u64 = 200;
 const SEEDS_WITH_REDIS: u64 = 40;
 const ALSO: [u64; 3] = [401, 493, 1706];
 const SEEDS_WITH_HEARTBEAT: u64 = 40;
-/// The interval of pings, and how long an answer may take: long enough for a busy machine.
+/// The interval of pings, and how long a pong may take: long enough for a busy machine.
 const HEARTBEAT: (Duration, Duration) = (Duration::from_millis(300), Duration::from_millis(1_500));
 /// Longer than any conversation.
 const NEVER: Duration = Duration::from_secs(300);
 /// Conversations at a time.
 const AT_ONCE: usize = 32;
-/// How often a difference has to recur: one that a busy machine causes does not.
+/// How often a difference must recur: one that a busy machine causes does not.
 const REPLAYS: usize = 2;
 /// Differences that are reported in full.
 const TOLD: usize = 5;

@@ -15,7 +15,7 @@ use crate::support::{
 const POLLING: &str = "EIO=4&transport=polling";
 const WEBSOCKET: &str = "EIO=4&transport=websocket";
 
-/// The answer to a request whose head is sent as it stands.
+/// The response to a request whose head is sent unchanged.
 async fn ask(sockd: &Sockd, request_line: &str, headers: &[&str]) -> String {
     let mut connection = RawConnection::open(sockd.address()).await;
     let headers: String = headers
@@ -27,7 +27,7 @@ async fn ask(sockd: &Sockd, request_line: &str, headers: &[&str]) -> String {
     connection.read_answer().await
 }
 
-/// The values of a header in an answer.
+/// The values of a header in a response.
 fn header<'a>(answer: &'a str, name: &str) -> Vec<&'a str> {
     let head = answer.split("\r\n\r\n").next().unwrap_or_default();
     let fields = head.lines().filter_map(|line| line.split_once(':'));
@@ -209,7 +209,7 @@ async fn packets_of_one_poll_are_separated_by_a_record_separator() {
     assert_eq!(headers["content-type"], "text/plain; charset=UTF-8");
     assert_eq!(headers["cache-control"], "no-store");
     let body = answer.text().await.expect("a body");
-    // The first ping comes with the answer to the CONNECT, or behind it.
+    // The first ping comes with the response to the CONNECT, or after it.
     let events: Vec<_> = body
         .split('\u{1e}')
         .filter(|packet| *packet != "2")

@@ -25,7 +25,7 @@ fn sid_of(packet: &str, head: &str) -> String {
     packet["sid"].as_str().expect("a sid").to_owned()
 }
 
-/// The connection ends, on whatever transport it was, with nothing but an event before.
+/// The connection ends on either transport, with only an event before.
 async fn ends(sockd: &Sockd, packets: &str) {
     let (user, session) = (jwt::user(), jwt::session());
     let mut websocket = WebSocket::join(sockd.address(), &user, &session).await;
@@ -231,7 +231,7 @@ async fn a_client_that_closes_its_session_releases_its_poll() {
     let (user, session) = (jwt::user(), jwt::session());
     let polling = Polling::join(sockd.address(), &user, &session).await;
     let close = async {
-        // A CONNECT too many is not answered: it only takes the poll's time to arrive.
+        // One CONNECT too many gets no response: the poll only gives it time to arrive.
         polling.send(&connect(&user, &session)).await;
         polling.send("1").await;
     };
@@ -246,7 +246,7 @@ async fn a_client_that_closes_its_session_releases_its_poll() {
     .await;
 }
 
-/// The answer to an upgrade whose head has these lines on top.
+/// The response to an upgrade whose head has these additional lines.
 async fn upgrade(sockd: &Sockd, lines: &[&str]) -> String {
     let mut connection = RawConnection::open(sockd.address()).await;
     let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();

@@ -19,7 +19,7 @@ use crate::support::{
 /// Strangers at a time.
 const CROWD: usize = 24;
 
-/// For `SOCKD_GARBAGE_SECONDS`, by the seed of `SOCKD_SEED`, which a failure tells.
+/// For `SOCKD_GARBAGE_SECONDS`, with the seed of `SOCKD_SEED`, which a failure prints.
 #[tokio::test]
 async fn garbage_leaves_the_server_serving_and_its_memory_where_it_was() {
     let seconds = std::env::var("SOCKD_GARBAGE_SECONDS").map_or(10, |seconds| {
@@ -121,7 +121,7 @@ async fn strew(sockd: &Sockd, seed: u64, time: Duration) {
 async fn intrude(sockd: &Sockd, chance: &mut Rng) {
     let is_websocket = chance.usize(..2) == 0;
     let mut stream = RawConnection::open(sockd.address()).await;
-    // Frames come right behind the request, or in place of it.
+    // Frames follow directly after the request, or replace it.
     if is_websocket && chance.usize(..4) > 0 && !stream.try_send(upgrade("")).await {
         return;
     }

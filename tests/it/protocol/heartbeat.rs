@@ -1,4 +1,4 @@
-//! Pings, and the end of clients that do not answer them.
+//! Pings, and how clients that do not answer them are closed.
 
 use std::time::{Duration, Instant};
 

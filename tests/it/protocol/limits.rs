@@ -67,7 +67,7 @@ async fn a_post_at_the_limit_is_accepted_and_a_byte_more_is_413() {
         assert_eq!(answer.headers()["access-control-allow-origin"], "*");
         let body = answer.text().await.expect("a body");
         assert_eq!(body, r#"{"ok":false,"error":"PAYLOAD_TOO_LARGE"}"#);
-        // The session goes on.
+        // The session continues.
         polling.send(&event(100)).await;
     }
 }

@@ -20,7 +20,7 @@ fn assert_is_welcome(answer: &str) {
     assert_eq!(answer, format!(r#"40{{"sid":"{sid}"}}"#));
 }
 
-/// Everything that the server has to say about what was sent comes before this event.
+/// All that the server sends in response to earlier packets comes before this event.
 async fn assert_nothing_before_an_event(sockd: &Sockd, user: &str, socket: &mut WebSocket) {
     sockd.emit(user, "profile:update", &json!("marker")).await;
     assert_eq!(socket.packet().await, r#"42["profile:update","marker"]"#);

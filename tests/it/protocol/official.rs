@@ -54,7 +54,7 @@ const EXPECTED_FAILURES: [(&str, &str); 0] = [];
 /// How often a case on the list is tried, since some fail only where a ping is fast enough.
 const TRIES: usize = 20;
 
-/// Declares the cases of a suite: the title of each there, and the function that tells it here,
+/// Declares the cases of a suite: the title of each there, and the function that runs it here,
 /// which becomes a test of the same name.
 macro_rules! cases {
     ($($title:literal => $case:ident,)+) => {

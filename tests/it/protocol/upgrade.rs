@@ -34,7 +34,7 @@ async fn an_upgrade_in_the_middle_of_a_stream_of_events_loses_none_and_keeps_the
         }
         let query = format!("&sid={}", polling.sid);
         let mut websocket = WebSocket::open_with(sockd.address(), &query, &[]).await;
-        // As stock clients do, polls go on until the server has answered the probe.
+        // As with stock clients, polls continue until the server has answered the probe.
         websocket.send("2probe").await;
         assert_eq!(websocket.packet().await, "3probe");
         for packet in polling.left_over() {
@@ -186,7 +186,7 @@ async fn an_upgrade_abandoned_after_its_probe_leaves_polling_as_it_was() {
         let mut websocket = WebSocket::open_with(sockd.address(), &query, &[]).await;
         websocket.send("2probe").await;
         assert_eq!(websocket.packet().await, "3probe");
-        // The way back is free already, and polls end at once.
+        // The polling transport has been released, so polls return immediately.
         assert_eq!(polling.poll().await.text().await.expect("a body"), "6");
         match last {
             Some(last) => websocket.send(last).await,

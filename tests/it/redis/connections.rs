@@ -62,7 +62,7 @@ async fn assert_works(redis: &Redis, settings: Settings<'_>, database: u8) {
     examined.assert("canary", "ok", &[]);
 }
 
-/// The text under a user's key, whatever keeps sockd from reading it.
+/// The text under a user's key, even if sockd cannot read it.
 fn stored(redis: &Redis, database: u8, user: &str) -> Option<String> {
     let mut connection = redis.connection();
     cmd("SELECT")
@@ -82,7 +82,7 @@ async fn assert_refused(settings: Settings<'_>, exit: i32, words: &[&str]) {
     })
     .await;
     let is_told = |line: &str| words.iter().all(|word| line.contains(word));
-    // The log's reader may be a moment behind.
+    // The reader of the log may lag a little.
     eventually(
         PATIENCE,
         &format!("a log line with {words:?}"),

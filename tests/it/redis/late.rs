@@ -20,7 +20,7 @@ use crate::support::{
     websocket::{WebSocket, is_dismissed},
 };
 
-/// An emit is answered within 1.5 s whatever Redis does; the rest is for a loaded machine.
+/// An emit returns within 1.5 s whatever Redis does; the rest is for a loaded machine.
 const ANSWERED: Duration = Duration::from_millis(2_000);
 
 /// An event that has not come back after this is late.
@@ -80,7 +80,7 @@ impl Scene {
         emit
     }
 
-    /// How often the user's session was looked at.
+    /// How often the user's session was read.
     fn looks(&self) -> usize {
         self.monitor.count(&["\"GET\"", &self.user])
     }
@@ -150,7 +150,7 @@ async fn a_later_event_does_not_pass_one_that_is_late() {
     scene.proxy.turn(ECHOES);
     let started = Instant::now();
     let late = scene.send("late").await;
-    // Answered behind it on the same connection, so that Redis' answer to it has come, too.
+    // Redis replies to these after the first, on the same connection, so that reply has come too.
     while started.elapsed() < LATE / 2 {
         answered(emit(&scene.sockd, &nobody, "none")).await;
     }
@@ -161,7 +161,7 @@ async fn a_later_event_does_not_pass_one_that_is_late() {
         .proxy
         .turn(Weather::Held(Which::All, Direction::FromRedis));
     scene.monitor.sees(&["\"GET\"", &scene.user]).await;
-    // Both come back while the first still waits for the look at the session.
+    // Both come back while the first still waits for the session to be read.
     scene.proxy.turn(ANSWERS);
     for payload in ["late", "later"] {
         assert_eq!(socket.packet().await, event(payload));
@@ -180,7 +180,7 @@ async fn events_of_many_callers_come_once_and_share_their_looks_at_the_session()
     let callers = 20;
     let calling = (0..callers).map(|caller| {
         let (scene, other) = (&scene, &other);
-        // Each awaits its answer before it goes on.
+        // Each waits for its response before it continues.
         async move {
             for turn in 0..3 {
                 let payload = format!("{caller}:{turn}");
@@ -237,7 +237,7 @@ async fn a_late_event_reaches_no_session_that_another_node_has_replaced() {
     let leaves = jwt::user();
     let mut replaced = WebSocket::join(scene.sockd.address(), &leaves, &scene.session).await;
     scene.proxy.turn(ECHOES);
-    // The node is told, but does not hear it yet.
+    // The message is published, but the node has not received it yet.
     other.force_logout(&leaves, &jwt::session()).await;
     let emits = [emit(&scene.sockd, &leaves, "late"), scene.emit("late")];
     for emit in emits {

@@ -20,7 +20,7 @@ struct Peer {
 
 #[derive(Clone, Copy)]
 enum Manner {
-    /// Writes this at once and closes without reading.
+    /// Writes this immediately and closes without reading.
     TurnsAway(&'static [u8]),
     /// Reads once, writes this and closes.
     Answers(&'static [u8]),

@@ -1,4 +1,4 @@
-//! Several nodes on one Redis, and nodes that cannot hear each other for a while.
+//! Several nodes on one Redis, and nodes that are cut off from each other for a while.
 
 use std::time::Duration;
 
@@ -171,7 +171,7 @@ async fn a_node_that_was_deaf_catches_up_on_logouts_before_it_receives_events() 
     hearing.force_logout(&user, &jwt::session()).await;
     query(&redis, &["ACL", "SETUSER", "node", "+subscribe"]);
     let emitting = async {
-        // Into the very moment in which it begins to hear again.
+        // At the moment when its subscriptions come back.
         loop {
             hearing.emit(&user, "profile:update", &json!(1)).await;
             if http::get(&format!("{}/readyz", deaf.url())).await.status() == 200 {

@@ -12,7 +12,7 @@ use crate::support::{
     websocket::{Came, WebSocket, is_dismissed},
 };
 
-/// What needs Redis is answered within 3 s; the rest is for a loaded machine.
+/// Requests that need Redis return within 3 s; the rest is for a loaded machine.
 const ANSWERED: Duration = Duration::from_millis(4_000);
 const UNAVAILABLE: &str = r#"44{"message":"AUTH_UNAVAILABLE"}"#;
 const EVENT: &str = r#"42["profile:update",1]"#;
@@ -148,7 +148,7 @@ async fn an_emit_without_redis_says_whether_others_may_have_missed_it() {
     assert_eq!(socket.packet().await, EVENT);
 }
 
-/// Waits until the node has said hello once more, and has seen who heard it.
+/// Waits until the node has sent another hello, and has counted who received it.
 async fn says_hello(redis: &Redis) {
     let published = || {
         let statistics: String = redis::cmd("INFO")
@@ -164,7 +164,7 @@ async fn says_hello(redis: &Redis) {
         let calls = calls.and_then(|rest| rest.split(',').next());
         calls.map_or(0, |calls| calls.parse::<u64>().expect("a number"))
     };
-    // The first may be under way already; the second is said when the first has come back.
+    // The first may be under way already; the second is sent after the first has come back.
     let enough = published() + 2;
     eventually(PATIENCE, "a hello", || async { published() >= enough }).await;
 }

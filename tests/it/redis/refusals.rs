@@ -1,4 +1,4 @@
-//! Redis answers with errors: what still works, and what sockd reports.
+//! Redis returns errors: what still works, and what sockd reports.
 
 mod acl;
 mod changes;
@@ -15,9 +15,9 @@ use crate::support::{
 
 const UNAVAILABLE: &str = r#"44{"message":"AUTH_UNAVAILABLE"}"#;
 const MISMATCH: &str = r#"44{"message":"SESSION_MISMATCH"}"#;
-/// Within 3 s everything is answered while Redis is away; a little more on a loaded machine.
+/// While Redis is away, every request returns within 3 s; a little more on a loaded machine.
 const ANSWERED: Duration = Duration::from_secs(5);
-/// Within 5 s `/readyz` has to tell; a little more on a loaded machine.
+/// `/readyz` must change within 5 s; a little more on a loaded machine.
 const NOTICED: Duration = Duration::from_secs(8);
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn a_read_only_redis_still_lets_the_active_session_in() {
         async || redis.lead(),
         ["is a replica", "point redis.url to its master"],
         "writes",
-        // Others may be at the master already, and hear nothing of it.
+        // Other nodes may be at the master already, and get none of it.
         503,
     )
     .await;
@@ -113,7 +113,7 @@ async fn an_acl_that_allows_only_reads_still_lets_the_active_session_in() {
     .await;
 }
 
-/// Breaks Redis and mends it again; between the two reading has to be enough where it can be.
+/// Breaks Redis and repairs it; in between, whatever only reads must work.
 async fn still_lets_the_active_session_in(
     redis: &Redis,
     damage: impl AsyncFnOnce(),
@@ -223,7 +223,7 @@ async fn a_wrong_password_is_named_and_sockd_goes_on_once_it_is_right() {
 
 #[tokio::test]
 async fn a_redis_that_is_loading_is_not_taken_for_one_without_sessions() {
-    // Each key takes 50 ms to load, and Redis looks at its connections after each.
+    // Each key takes 50 ms to load, and Redis serves its connections after each.
     let slow =
         "--key-load-delay 50000 --loading-process-events-interval-bytes 1024 --rdbcompression no";
     let mut redis = Redis::start_with(&slow.split(' ').collect::<Vec<_>>()).await;
@@ -231,7 +231,7 @@ async fn a_redis_that_is_loading_is_not_taken_for_one_without_sessions() {
     for number in 0..300 {
         redis.run(&["SET", &format!("other:{number}"), &"x".repeat(2_048)]);
     }
-    // No sweep does what the way back from an outage has to do.
+    // No sweep may do the work of the recovery.
     let builder = Sockd::builder().redis(&redis);
     let sockd = builder
         .env("SOCKD_SESSIONS__SWEEP_INTERVAL", "1h")
@@ -239,7 +239,7 @@ async fn a_redis_that_is_loading_is_not_taken_for_one_without_sessions() {
         .await;
     sockd.is_ready(PATIENCE).await;
     let mut replaced = WebSocket::join(sockd.address(), &user, &session).await;
-    // Nobody tells the node that the session was replaced.
+    // The node is not told that the session was replaced.
     let session = jwt::session();
     redis.store(&user, &format!("\"{session}\""), 1_000);
     redis.run(&["SAVE"]);
@@ -282,7 +282,7 @@ async fn assert_unavailable(sockd: &Sockd, user: &str) {
     assert_eq!(body, r#"{"ok":false,"error":"REDIS_UNAVAILABLE"}"#);
 }
 
-/// Writes until Redis takes no more, then leaves it no room to breathe.
+/// Writes until Redis is full, then lowers its limit below what it uses.
 fn fill(redis: &Redis) {
     let mut connection = redis.connection();
     set(redis, "maxmemory", "5mb");

@@ -156,7 +156,7 @@ async fn everything_works_for(user: String, nodes: [&Sockd; 2]) {
 }
 
 /// A user's key is lost and no server takes a write: a force-logout is refused on either node, and no
-/// socket hears of it.
+/// socket gets it.
 async fn a_refused_logout_touches_nobody(nodes: [&Sockd; 2], servers: &mut [redis::Connection]) {
     let mut pair = Pair::join(nodes).await;
     for server in &mut *servers {
@@ -181,7 +181,7 @@ async fn a_refused_logout_touches_nobody(nodes: [&Sockd; 2], servers: &mut [redi
     pair.log_out(nodes[0]).await;
 }
 
-/// The answer to an emit that prefers a representation.
+/// The response to an emit that prefers a representation.
 async fn emit_and_ask(node: &Sockd, user: &str) -> Value {
     let body = json!({ "userId": user, "event": "account:update", "payload": null });
     let request = http::client()

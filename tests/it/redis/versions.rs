@@ -311,7 +311,7 @@ impl Neighbour {
         }
     }
 
-    /// Publishes to the channel, which a node must hear.
+    /// Publishes to the channel, to which a node must be subscribed.
     fn say(&self, channel: &str, message: &[u8]) {
         let mut connection = self.redis.connection();
         let ours: Vec<String> = redis::cmd("PUBSUB")

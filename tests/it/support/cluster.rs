@@ -109,7 +109,7 @@ impl Node {
 
     /// Has the replica take the place of its master in good order; waits until it has.
     pub async fn fail_over(&self) {
-        // Refused while the nodes have not heard enough of each other.
+        // Refused while the nodes do not know each other well enough.
         eventually(PATIENCE, "the beginning of a failover", || async {
             let mut failover = redis::cmd("CLUSTER");
             failover.arg("FAILOVER");
@@ -119,7 +119,7 @@ impl Node {
         eventually(PATIENCE, "a new master", || async { self.is_master() }).await;
     }
 
-    /// Freezes it: connections stay, and nothing is answered.
+    /// Freezes it: connections stay, and there are no replies.
     pub fn freeze(&self) {
         self.process.signal("STOP");
     }
@@ -138,7 +138,7 @@ impl Node {
         counts.1
     }
 
-    /// What the node answers to `CLUSTER …`.
+    /// The node's reply to `CLUSTER …`.
     pub fn cluster<T: redis::FromRedisValue>(&self, arguments: &[&str]) -> T {
         let mut connection = self.connection();
         let mut command = redis::cmd("CLUSTER");
@@ -266,7 +266,7 @@ impl Cluster {
         builder.env("SOCKD_REDIS__CLUSTER", self.addresses())
     }
 
-    /// A server that hears it already.
+    /// A server that is subscribed to it already.
     pub async fn sockd(&self) -> Sockd {
         let sockd = self.configure(Sockd::builder()).start().await;
         sockd.is_ready(PATIENCE).await;

@@ -1,4 +1,4 @@
-//! The built binary as an operator runs it: a command, and what it answers.
+//! The built binary as an operator runs it: a command, and its output.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +26,7 @@ pub struct Shell {
     environment: BTreeMap<String, String>,
 }
 
-/// What a command answered.
+/// The output of a command.
 #[derive(Debug)]
 pub struct Done {
     pub code: Option<i32>,
@@ -137,7 +137,7 @@ impl Shell {
     }
 }
 
-/// What the process answers by its end; a secret of the tests is never part of it.
+/// The output and exit code of the process; a secret of the tests is never part of it.
 pub async fn finished(child: Child) -> Done {
     let output = within(
         3 * PATIENCE,

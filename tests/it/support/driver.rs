@@ -75,7 +75,7 @@ impl Driver {
             ready: HashMap::new(),
             greeting: Value::Null,
         };
-        // Chromium takes its time where others start at once as well.
+        // Chromium is slow to start when other programs start at the same time.
         driver.greeting = within(3 * PATIENCE, "the driver's start", driver.line()).await;
         assert_eq!(driver.greeting["on"], "ready", "{}", driver.greeting);
         driver
@@ -98,7 +98,7 @@ impl Driver {
         writeln!(commands, "{command}").expect("the driver reads");
     }
 
-    /// The arguments of a client's next event, whenever its connect and upgrade are told.
+    /// The arguments of a client's next event, skipping reports of its connect and upgrade.
     pub async fn event(&mut self, id: &str) -> Value {
         loop {
             let report = self.next(id).await;
@@ -113,7 +113,7 @@ impl Driver {
         }
     }
 
-    /// The next that a client reports, whatever others say meanwhile.
+    /// The next report of a client, whatever others report meanwhile.
     pub async fn next(&mut self, id: &str) -> Value {
         loop {
             if let Some(report) = self.ready.get_mut(id).and_then(VecDeque::pop_front) {

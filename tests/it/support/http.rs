@@ -73,7 +73,7 @@ impl RawConnection {
         self.stream.write_all(bytes.as_ref()).await.is_ok()
     }
 
-    /// Says that nothing more will be sent; answers can still be read.
+    /// Half-closes the connection: nothing more will be sent, but responses can still be read.
     pub async fn half_close(&mut self) {
         self.stream
             .shutdown()
@@ -133,7 +133,7 @@ impl RawConnection {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// One answer: its head, and a body of the announced length.
+    /// One response: its head, and a body of the announced length.
     pub async fn read_answer(&mut self) -> String {
         within(PATIENCE, "an answer", async {
             let mut bytes = Vec::new();

@@ -149,7 +149,7 @@ pub enum Answer {
     Body(String),
     /// These bytes, and the connection is closed.
     Raw(String),
-    /// The connection is closed without an answer.
+    /// The connection is closed without a response.
     HangUp,
     /// A head, and then a byte now and then.
     Drip,
@@ -168,7 +168,7 @@ pub struct Issuer {
 struct State {
     answer: Mutex<Answer>,
     requests: watch::Sender<usize>,
-    /// Whether answers are held back.
+    /// Whether responses are held back.
     is_held: watch::Sender<bool>,
 }
 
@@ -231,7 +231,7 @@ impl Issuer {
         *self.state.answer.lock().expect("it is whole") = answer;
     }
 
-    /// Holds answers back until it is called with `false`.
+    /// Holds responses back until it is called with `false`.
     pub fn hold(&self, is_held: bool) {
         self.state.is_held.send_replace(is_held);
     }

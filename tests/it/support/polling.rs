@@ -83,7 +83,7 @@ impl Polling {
         }
     }
 
-    /// Sends a CONNECT with the token in its payload; returns the answer.
+    /// Sends a CONNECT with the token in its payload; returns the response.
     pub async fn connect(&mut self, token: &str) -> String {
         self.send(&jwt::connect(token)).await;
         self.packet().await
@@ -113,7 +113,7 @@ impl Polling {
         request.body(packets).send().await
     }
 
-    /// One poll, as it is answered.
+    /// One poll, as it returns.
     pub async fn poll(&self) -> reqwest::Response {
         self.try_poll().await.expect("the server answers")
     }

@@ -28,7 +28,7 @@ impl Process {
         Self(started.unwrap_or_else(|error| panic!("{program} {missing}: {error}")))
     }
 
-    /// Kills it at once, as a machine that fails would.
+    /// Kills it, as a failing machine would.
     pub fn kill(&mut self) {
         self.0.kill().expect("the test's own program can be killed");
         self.0.wait().expect("it can be waited for");
@@ -117,7 +117,7 @@ pub fn trusting_redis(builder: Builder) -> Builder {
     builder.env("SOCKD_REDIS__TLS_CA_FILE", authority)
 }
 
-/// A connection to the server at the port, if there is one that answers.
+/// A connection to the server at the port, if one accepts it.
 pub fn redis_at(port: u16) -> Option<redis::Connection> {
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).expect("a Redis URL");
     client

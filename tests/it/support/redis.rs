@@ -200,7 +200,7 @@ impl Redis {
         self.child = spawn(&self.program, self.port, &self.directory, &arguments);
     }
 
-    /// Freezes it: connections stay and are accepted, and nothing is answered.
+    /// Freezes it: connections stay and are accepted, and there are no replies.
     pub fn freeze(&self) {
         signal(self.child.id(), "STOP");
     }
@@ -253,7 +253,7 @@ fn spawn(program: &Path, port: u16, directory: &TempDir, arguments: &[String]) -
         .expect("redis-server starts; where it is missing: apt-get install redis-server, or run tests/run")
 }
 
-/// Waits until the users' channel is heard by so many nodes.
+/// Waits until this many nodes are subscribed to the users' channel.
 pub async fn heard_by(redis: &Redis, user: &str, nodes: usize) {
     eventually(PATIENCE, "the channel's subscriptions", || async {
         let channel = format!("sockd:user:{user}");

@@ -74,7 +74,7 @@ impl Server {
         self.try_connection().expect("the test's server accepts")
     }
 
-    /// `master` or `slave`, if it answers.
+    /// `master` or `slave`, if it responds.
     pub fn role(&self) -> Option<String> {
         let role: Vec<Value> = redis::cmd("ROLE").query(&mut self.try_connection()?).ok()?;
         redis::from_redis_value_ref(role.first()?).ok()

@@ -115,7 +115,7 @@ impl Builder {
         self.fails_in(&directory).await
     }
 
-    /// The same, beside what is in the directory.
+    /// The same, next to what is in the directory.
     pub async fn fails_in(self, directory: &TempDir) -> (ExitStatus, String) {
         let mut command = tokio::process::Command::from(self.command(directory));
         let output = command.kill_on_drop(true).output();

@@ -134,7 +134,7 @@ impl WebSocket {
         }
     }
 
-    /// Sends a CONNECT with the token in its payload; returns the answer.
+    /// Sends a CONNECT with the token in its payload; returns the response.
     pub async fn connect(&mut self, token: &str) -> String {
         self.send(jwt::connect(token)).await;
         self.packet().await

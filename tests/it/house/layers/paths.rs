@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, iter::Peekable, str::FromStr};
 
 use proc_macro2::{TokenStream, TokenTree, token_stream::IntoIter};
 
-/// A path as far as it can be told from its tokens.
+/// A path as far as its tokens show it.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NamedPath {
     /// Written with a leading `::`, so that it can only be another crate's.
@@ -50,7 +50,7 @@ fn collect(stream: TokenStream, inside: &[String], paths: &mut BTreeSet<NamedPat
             }
             TokenTree::Punct(punct) if punct.as_char() == ':' && is_colon(&mut tokens) => {
                 tokens.next();
-                // After `>` it goes on with what a type is, not with a crate.
+                // After `>` comes an item of a type, not a crate.
                 let is_foreign = before != ">";
                 let mut tree = Tree::new(is_foreign, inside);
                 if let Some(TokenTree::Ident(first)) = tokens.peek() {

@@ -14,7 +14,7 @@ use crate::support::{
     sockd::{Builder, Sockd},
 };
 
-/// Why the server is not ready, as an operator is told.
+/// Why the server is not ready, as operators see it.
 async fn reason(sockd: &Sockd) -> String {
     let answer = sockd.get("/readyz").await;
     assert_eq!(answer.status(), 503);
@@ -108,7 +108,7 @@ async fn the_last_good_set_stays_whatever_the_source_does() {
         assert_eq!(unknown, UNAVAILABLE, "{why}");
     }
     assert_eq!(sockd.figure("sockd_jwks_keys").await, 1.0);
-    // It comes back, and what was unknown meanwhile is known.
+    // It comes back, and keys that were unknown meanwhile are known.
     let new = Key::es256("b");
     issuer.publish(&[new.jwk()]);
     comes_to(&sockd, &new.token(), "in").await;
@@ -151,7 +151,7 @@ async fn a_file_is_read_again_when_it_has_changed() {
     let directory = std::sync::Arc::new(tempfile::tempdir().expect("a temporary directory"));
     let path = directory.path().join("jwks.json");
     let publish = |keys: &[Value]| {
-        // As Kubernetes does it: another file takes its place at once.
+        // As Kubernetes does it: another file replaces it atomically.
         let new = directory.path().join("new.json");
         fs::write(&new, document(keys)).expect("a file");
         fs::rename(new, &path).expect("a file");

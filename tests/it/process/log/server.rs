@@ -151,7 +151,7 @@ impl Server {
         dropped(&self.url()).await
     }
 
-    /// Makes the server log until it drops lines. Every request is answered.
+    /// Makes the server log until it drops lines. Every request gets a response.
     pub async fn overflow(&self) {
         let client = http::client();
         within(3 * PATIENCE, "a line that is dropped", async {

@@ -40,7 +40,7 @@ async fn a_mistake_keeps_all_of_the_old_and_every_mistake_is_named() {
     }
     let kept = "the new configuration has mistakes, keeping the old one by=\"SIGHUP\"";
     node.logs(kept, 1).await;
-    // A caller that asks for nothing more is told that it failed, and no path.
+    // A caller without a preference learns only that it failed, and no paths.
     let answer = node
         .post("/internal/reload", INTERNAL_SECRET, &json!({}))
         .await;

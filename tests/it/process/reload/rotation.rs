@@ -95,7 +95,7 @@ async fn the_node_is_asked_whatever_mistakes_the_file_has() {
     assert!(json.stdout.contains("did you mean limits.handshakes?"));
 }
 
-/// Such as a pipe, which a process substitution leaves behind.
+/// Such as a pipe, as a shell's process substitution makes it.
 #[tokio::test]
 async fn a_file_that_cannot_be_read_now_does_not_hold_up_later_reloads() {
     let node = Node::start_apart("").await;

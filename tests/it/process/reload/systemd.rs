@@ -1,4 +1,4 @@
-//! What systemd is told.
+//! The notifications that systemd gets.
 
 use tokio::net::UnixDatagram;
 
@@ -26,7 +26,7 @@ impl Systemd {
         String::from_utf8(buffer[..length].to_vec()).expect("UTF-8")
     }
 
-    /// Takes what is told around a reload; returns the time at which it began.
+    /// Reads the notifications of a reload; returns the time at which it began.
     async fn reload(&self) -> u64 {
         let begun = self.told().await;
         let time = begun.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");

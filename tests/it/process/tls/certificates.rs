@@ -94,7 +94,7 @@ async fn a_renewed_certificate_is_picked_up_under_open_connections() {
     assert!((8.5..9.5).contains(&days), "{days}");
     assert!(sockd.log().text().contains("the certificate expires soon"));
 
-    // A mistake changes nothing, and is told.
+    // A mistake changes nothing, and is reported.
     fs::copy(
         fixture("client.key.pem"),
         folder.path().join("server.key.pem"),

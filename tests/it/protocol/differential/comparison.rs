@@ -57,7 +57,7 @@ pub fn compare(steps: &[Step], node: Vec<Vec<Seen>>, sockd: Vec<Vec<Seen>>) -> C
     comparison
 }
 
-/// Applies the rules; returns what is left, and whether the comparison goes on.
+/// Applies the rules; returns what is left, and whether the comparison continues.
 fn allow(
     step: Option<&Step>,
     before: &Before,
@@ -102,7 +102,7 @@ impl Before {
 }
 
 impl Seen {
-    /// Whether the client is not connected any more.
+    /// Whether the client is no longer connected.
     pub fn is_end(&self) -> bool {
         self.what.starts_with("poll: ") || self.what.starts_with("Closed(") || self.what == "Cut"
     }

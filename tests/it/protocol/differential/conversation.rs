@@ -17,7 +17,7 @@ pub enum Step {
     Upgrade(usize, Upgrade),
     Request(usize, Request),
     Leave(usize, Leaving),
-    /// From now on a poll is pending at the server, until it is answered.
+    /// From now on a poll is pending at the server, until it returns.
     Wait(usize),
     Frames(usize, Frames),
     /// The client waits for a ping, and answers it.
@@ -89,9 +89,9 @@ pub enum Auth {
 #[derive(Debug, Clone)]
 pub enum Upgrade {
     Whole,
-    /// A poll is pending and has to be released.
+    /// A poll is pending and must be released.
     WithPoll,
-    /// The probe and the upgrade packet without waiting for the answer.
+    /// The probe and the upgrade packet without waiting for the response.
     InOneBreath,
     /// An event comes between the answered probe and the upgrade packet.
     EventBetween,

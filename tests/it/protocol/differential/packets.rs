@@ -155,7 +155,7 @@ pub const PAYLOADS: &[&str] = &[
 
 pub const NAMES: &[&str] = &["profile:update", "account:update", "auth:logout"];
 
-/// The payload of a CONNECT beside whose token stands something that needs JavaScript.
+/// The payload of a CONNECT with something besides the token that needs JavaScript.
 pub const BESIDE: &[&str] = &[
     r#""name":"Ann""#,
     r#""name":"Ann\ud83d""#,
@@ -280,7 +280,7 @@ pub const UPGRADE_QUERIES: &[&str] = &[
     "EIO=4",
 ];
 
-/// The headers of a request that opens a WebSocket, and what comes behind them.
+/// The headers of a request that opens a WebSocket, and what follows them.
 macro_rules! websocket {
     ($($behind:literal)?) => {
         concat!(

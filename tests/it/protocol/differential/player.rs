@@ -68,7 +68,7 @@ struct Player {
 struct Client {
     sid: String,
     link: Link,
-    /// A poll that the server has not answered yet.
+    /// A poll whose response has not come yet.
     poll: Option<Exchange>,
     joined: bool,
     /// The server has said goodbye: nothing but the end may follow.
@@ -204,7 +204,7 @@ impl Player {
         self.seen.push(Seen { who: '*', what });
     }
 
-    /// Requests that are answered after the server has read what was sent before.
+    /// Requests whose response comes after the server has read what was sent before.
     async fn round_trip(&self) {
         for _ in 0..2 {
             let request = Exchange::begin(self.address, "GET /nowhere", "").await;

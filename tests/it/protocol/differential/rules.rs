@@ -1,7 +1,7 @@
 //! What sockd may do otherwise than the server in Node, and why.
 //!
 //! Each rule's name is a row of the table in docs/moving-from-typescript.md, and each row of that table is a
-//! rule. A rule that the fixed seeds do not meet has to go.
+//! rule. A rule that no fixed seed needs must be removed.
 
 use std::slice;
 
@@ -252,7 +252,7 @@ fn requests_upgrade(step: Option<&Step>, by: impl Fn(&str, &str) -> bool) -> boo
     matches!(step, Some(Step::UpgradeRequest(query, headers)) if by(query, headers))
 }
 
-/// Removes what a stranger is answered, if it begins as said on either side.
+/// Removes the response to an unknown sid, if it begins like this on either side.
 fn drop_answers(pair: &mut Pair, node: &str, sockd: &[&str]) {
     let begins = |seen: &[Seen], with: &str| matches!(seen, [seen] if seen.what.starts_with(with));
     if begins(&pair.node, node) && sockd.iter().any(|with| begins(&pair.sockd, with)) {

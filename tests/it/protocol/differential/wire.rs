@@ -1,4 +1,4 @@
-//! HTTP and WebSocket for the conversations: requests that are answered later or never, and
+//! HTTP and WebSocket for the conversations: requests whose responses come later or never, and
 //! connections that end in every way.
 
 use std::{net::SocketAddr, time::Duration};
@@ -60,7 +60,7 @@ impl Exchange {
         self.answer().await
     }
 
-    /// What the server answers; nothing if it hangs up instead, or takes too long.
+    /// The server's response; nothing if it hangs up instead, or takes too long.
     pub async fn answer(mut self) -> Option<Answer> {
         let mut bytes = Vec::new();
         let read = timeout(LIMIT, self.stream.read_to_end(&mut bytes)).await;

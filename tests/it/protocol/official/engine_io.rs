@@ -184,7 +184,7 @@ async fn several_packets_go_each_way_in_one_payload() {
     assert_eq!(poll(&polling).await, payload);
 }
 
-/// A client that joined by polling; a poll brought the answer to its CONNECT and nothing else.
+/// A client that joined by polling; a poll returned the response to its CONNECT and nothing else.
 async fn join(sockd: &Sockd, user: &str, session: &str) -> Polling {
     let polling = Polling::open(sockd.address()).await;
     let connect = jwt::connect(&jwt::token(user, session));
@@ -261,7 +261,7 @@ async fn an_unreadable_message_ends_the_session() {
     closes(&mut websocket).await;
 }
 
-/// The connection ends, whatever comes before: the suites wait for nothing else.
+/// The connection ends, whatever comes before; the suites check nothing else.
 pub async fn closes(websocket: &mut WebSocket) {
     while !matches!(websocket.next(PATIENCE).await, Came::Closed(_)) {}
 }
@@ -373,7 +373,7 @@ async fn polls_are_refused_after_the_upgrade() {
     let sockd = Sockd::start().await;
     let user = jwt::user();
     let (polling, mut websocket, _) = upgrade(&sockd, &user).await;
-    // The packet that completes the upgrade may be read after a poll that is sent behind it.
+    // The packet that completes the upgrade may be read after a poll that is sent after it.
     assert_hears(&sockd, &user, &mut websocket).await;
     assert_eq!(polling.poll().await.status(), 400);
     assert_hears(&sockd, &user, &mut websocket).await;

@@ -170,7 +170,7 @@ async fn a_planned_failover_is_followed_at_once() {
     a.is_ready(RECOVERY).await;
     b.is_ready(RECOVERY).await;
     for pair in &mut pairs {
-        // A node may still publish at the old master, and tells the caller that it cannot know.
+        // A node may still publish at the old master; it then reports that it does not know the outcome.
         for node in [&a, &b] {
             let counted = async || emit_and_ask(node, &pair.user).await["nodes"] == 2;
             eventually(RECOVERY, "a true count", counted).await;
@@ -295,7 +295,7 @@ async fn a_force_logout_reaches_both_nodes_while_the_slot_is_on_its_way() {
     }
 }
 
-/// Waits until both nodes hear the user's channel at that master.
+/// Waits until both nodes are subscribed to the user's channel at that master.
 async fn is_heard_at(cluster: &Cluster, master: usize, user: &str) {
     eventually(RECOVERY, "the channel's subscriptions", || async {
         cluster.nodes[master].subscribers(&channel(user)) == 2

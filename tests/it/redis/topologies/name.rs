@@ -1,4 +1,4 @@
-//! One Redis behind a name, as with a failover by DNS: the name moves to another server, and the old
+//! One Redis behind a DNS name, as with a failover by DNS: the name moves to another server, and the old
 //! one lives on as its replica.
 
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ struct Scene {
 
 impl Scene {
     async fn start() -> Self {
-        // Without a pause for replicas that may want the same.
+        // A full sync starts without waiting for more replicas.
         let at_once = ["--repl-diskless-sync-delay", "0"];
         let start = || Redis::start_with(&at_once);
         let (old, new) = (start().await, start().await);
@@ -159,7 +159,7 @@ async fn a_node_whose_name_has_not_moved_serves_the_active_sessions_and_promises
     scene.heals(pair).await;
 }
 
-/// While the names lead to a replica: no change of session, no event that is answered 200.
+/// While the names lead to a replica: no session changes, and no emit returns 200.
 async fn stays_unavailable(scene: &Scene, pair: &Pair) {
     for node in scene.nodes() {
         node.is_not_ready(RECOVERY, &["is a replica"]).await;
@@ -229,7 +229,7 @@ async fn every_event_that_a_node_with_the_old_name_answers_200_reaches_the_other
     assert!(promised[0] >= 50, "{promised:?}");
     for number in promised {
         let event = format!(r#"42["profile:update",{number}]"#);
-        // One that was answered 503 may have arrived all the same.
+        // An emit that returned 503 may have arrived anyway.
         while socket.packet().await != event {}
     }
 }

@@ -42,7 +42,7 @@ async fn a_cluster_is_reached_over_tls() {
     cluster.nodes[master + 3].fail_over().await;
     a.is_ready(RECOVERY).await;
     b.is_ready(RECOVERY).await;
-    // A node may still publish at the old master, and tells the caller that it cannot know.
+    // A node may still publish at the old master; it then reports that it does not know the outcome.
     for node in [&a, &b] {
         let counted = async || emit_and_ask(node, &pair.user).await["nodes"] == 2;
         eventually(RECOVERY, "a true count", counted).await;

@@ -12,7 +12,7 @@ use crate::protocol::differential::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Until {
     Marker,
-    /// The answer to a CONNECT.
+    /// The response to a CONNECT.
     Answer,
     Ping,
     End,

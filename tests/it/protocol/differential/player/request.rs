@@ -1,4 +1,4 @@
-//! Requests beside the usual ones, and how clients leave.
+//! Requests other than the usual ones, and how clients leave.
 
 use serde_json::Value;
 use tokio::time::Instant;
