@@ -180,7 +180,12 @@ fn kicked_are_gone(told: &Told, wrongs: &mut Vec<String>) {
         };
         let (from, to) = (kick.started - BEFORE, answered + AFTER);
         // What is stored is made up for, so a node that is not ready itself does not wait for all others.
-        let limit = answered + if kick.invalidates { LATE } else { Duration::ZERO };
+        let limit = answered
+            + if kick.invalidates {
+                LATE
+            } else {
+                Duration::ZERO
+            };
         // A master that was replaced and does not know it tells only the nodes that it still has, and
         // what it stores is lost.
         if told.has_lost(from, answered) {
