@@ -118,7 +118,9 @@ async fn after_a_scale_out_a_drain_of_half_moves_half_of_the_clients() {
             .await;
         sent += 1;
         let (here, there) = (sockets(&pair.first).await, sockets(&second).await);
-        if here + there == CLIENTS && there >= CLIENTS / 3 {
+        let log = pair.first.log().text();
+        let is_done = log.contains("closed connections for sockd drain closing=6");
+        if is_done && here + there == CLIENTS && there >= CLIENTS / 3 {
             break;
         }
         assert!(sent < 100_000, "{here} and {there} sockets");
