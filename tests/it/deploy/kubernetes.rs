@@ -155,7 +155,9 @@ async fn a_pod_is_served_as_the_manifests_say() {
     );
     assert_eq!(annotations["prometheus.io/port"], port_text(&port));
 
-    let node = builder.env("PORT", "0").start().await;
+    // The tests find the address in a log of text.
+    let builder = builder.env("PORT", "0").env("SOCKD_LOG__FORMAT", "text");
+    let node = builder.start().await;
     node.is_ready(PATIENCE).await;
     let path = |probe: &str| {
         let path = container[probe]["httpGet"]["path"].as_str();
