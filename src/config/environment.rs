@@ -12,7 +12,7 @@ use super::{
     kind::{Refusal, Shape, Value},
     problem::{Problem, Problems},
     setting::{FILE, Given, Key},
-    source::{Origin, Sources},
+    source::{Origin, Sources, is_out_of_sight},
     table::{self, SETTINGS, file_of, nearest},
 };
 
@@ -199,10 +199,12 @@ fn is_service_link(text: &str) -> bool {
 
 /// Reads `.env`; a folder of that name, such as a Python environment, is ignored.
 fn read_dotenv(sources: &Sources, problems: &mut Problems) -> Vec<dotenv::Assignment> {
-    match fs::read(sources.directory.join(".env")) {
+    let path = sources.directory.join(".env");
+    match fs::read(&path) {
         Ok(bytes) => dotenv::parse(&String::from_utf8_lossy(&bytes)),
         Err(error) => {
-            if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) {
+            let is_absent = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory);
+            if !is_absent && !is_out_of_sight(&path, &error) {
                 let found = format_args!("cannot be read: {error}");
                 problems.add(".env", found, "make it readable or remove it");
             }

@@ -16,7 +16,7 @@ use super::{
     kind::Value,
     problem::{Problem, Problems},
     setting::Given,
-    source::{Origin, Sources},
+    source::{Origin, Sources, is_out_of_sight},
     table::{SETTINGS, find, nearest, nearest_path},
 };
 
@@ -48,10 +48,19 @@ impl File {
                 Problem::new(given_by, found, "create it or name another").into()
             });
         }
-        match Self::open(&sources.directory, Path::new("sockd.toml"))? {
+        match Self::open_if_visible(&sources.directory, Path::new("sockd.toml"))? {
             Some(file) => Ok(Some(file)),
             None if sources.system_file.as_os_str().is_empty() => Ok(None),
             None => Self::open(&sources.directory, &sources.system_file),
+        }
+    }
+
+    /// The same, but a folder that this user may not look into counts as empty.
+    fn open_if_visible(directory: &Path, name: &Path) -> Result<Option<Self>, Problems> {
+        let path = directory.join(name);
+        match fs::File::open(&path) {
+            Err(error) if is_out_of_sight(&path, &error) => Ok(None),
+            _ => Self::open(directory, name),
         }
     }
 

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     env,
     ffi::OsString,
-    fmt,
+    fmt, fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -48,6 +48,13 @@ impl Sources {
             flags,
         })
     }
+}
+
+/// Whether a file that cannot be read is in a folder that this user may not look into, such as with
+/// `sudo -u sockd` in one's own home.
+pub(super) fn is_out_of_sight(path: &Path, error: &io::Error) -> bool {
+    let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    is_denied(error) && fs::symlink_metadata(path).is_err_and(|error| is_denied(&error))
 }
 
 /// A setting given on the command line.

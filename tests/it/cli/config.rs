@@ -1,6 +1,6 @@
 //! `sockd config`: what holds, where it came from, and all that is wrong with it.
 
-use std::net::TcpListener;
+use std::{fs, net::TcpListener, os::unix::fs::MetadataExt, process::Command};
 
 use serde_json::{Value, json};
 
@@ -142,6 +142,49 @@ nothing_like_it = 1
         "{done:?}"
     );
     assert!(done.stderr.contains("unknown key server.prt"), "{done:?}");
+}
+
+/// As `sudo -u sockd` in one's own home. What such a user may see and not read is a mistake.
+#[test]
+fn a_folder_that_may_not_be_looked_into_counts_as_empty() {
+    // Root may look into everything, so it becomes somebody else. The program may be out of sight too.
+    const AS_ANOTHER: &str = r#"
+        cd "$1" && exec 3< "$0" && chmod "$3" sockd.toml .env && chmod "$2" . || exit 9
+        if [ "$(id -u)" = 0 ]; then
+            setpriv --reuid 65534 --regid 65534 --clear-groups /proc/self/fd/3 config check
+        else
+            /proc/self/fd/3 config check
+        fi
+        code=$?
+        chmod 700 "$1"
+        exit $code
+    "#;
+    let is_root = fs::metadata("/proc/self").expect("this process").uid() == 0;
+    let modes = if is_root { ["700", "600"] } else { ["0", "0"] };
+    for (folder, file, code, complaint) in [
+        (modes[0], "644", 0, ""),
+        (
+            "755",
+            modes[1],
+            2,
+            "sockd.toml: cannot be read: Permission denied",
+        ),
+    ] {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        fs::write(directory.path().join("sockd.toml"), "[server]\nport = 1\n").expect("a file");
+        fs::write(directory.path().join(".env"), "PORT=2\n").expect("a file");
+        let checked = Command::new("sh")
+            .args(["-c", AS_ANOTHER, env!("CARGO_BIN_EXE_sockd")])
+            .arg(directory.path())
+            .args([folder, file])
+            .env("JWT_SECRET", jwt::SECRET)
+            .env("INTERNAL_SECRET", INTERNAL_SECRET)
+            .output()
+            .expect("sh starts");
+        let stderr = String::from_utf8_lossy(&checked.stderr);
+        assert_eq!(checked.status.code(), Some(code), "{stderr}");
+        assert!(stderr.contains(complaint), "{stderr}");
+    }
 }
 
 #[tokio::test]
