@@ -20,11 +20,13 @@ use crate::support::{
 };
 
 const STAND_IN: &str = "tests/it/house/commands/stand-in";
-const PLAYED: [&str; 7] = [
+const PLAYED: [&str; 9] = [
     "apt",
     "cargo",
     "curl",
+    "scp",
     "sockd",
+    "ssh",
     "sudo",
     "systemctl",
     "useradd",
