@@ -14,7 +14,7 @@ use std::{fs, path::Path};
 
 use tempfile::TempDir;
 
-use super::{Config, Flag, Loaded, Problems, Settings, Sources, load};
+use super::{Config, Flag, Loaded, Problems, Redis, Settings, Sources, load};
 
 const JWT_SECRET: &str = "an-hmac-secret-of-some-forty-bytes-in-all";
 const INTERNAL_SECRET: &str = "an-internal-secret-that-nobody-may-see";
@@ -87,6 +87,10 @@ impl Start {
 
     fn config(&self) -> Config {
         self.loaded().config
+    }
+
+    fn redis(&self) -> Redis {
+        self.config().redis.expect("Redis is configured")
     }
 
     /// The problems, one line each.

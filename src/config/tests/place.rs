@@ -4,7 +4,7 @@ use super::*;
 
 /// Where Redis is, and what is warned of.
 fn place(start: &Start) -> (String, Vec<String>) {
-    let redis = start.config().redis.expect("Redis is configured");
+    let redis = start.redis();
     (redis.topology.to_string(), start.warnings())
 }
 
@@ -19,7 +19,7 @@ fn redis_url_means_that_redis() {
             "environment REDIS_URL".into()
         )
     );
-    let redis = start.config().redis.expect("Redis is configured");
+    let redis = start.redis();
     assert_eq!(redis.username.as_deref(), Some("u"));
     let start = Start::new().file(".env", "REDIS_URL=redis://r");
     assert_eq!(place(&start).0, "redis://r:6379");
@@ -35,7 +35,7 @@ fn the_password_may_stand_beside_redis_url_but_not_twice() {
     let start = Start::new()
         .env("REDIS_URL", "redis://r")
         .env("REDIS_PASS", "p");
-    let redis = start.config().redis.expect("Redis is configured");
+    let redis = start.redis();
     assert_eq!(redis.password.expect("a password").expose(), "p");
     assert_eq!(
         start.env("REDIS_URL", "redis://:other@r").problems(),

@@ -7,17 +7,6 @@ use std::path::PathBuf;
 use super::*;
 
 #[test]
-fn defaults_hold_when_nothing_is_given() {
-    let config = Start::new().config();
-    assert_eq!(config.server.host, "::");
-    assert_eq!(config.server.port, 3000);
-    assert_eq!(config.sessions.ttl.as_secs(), 604_800);
-    assert_eq!(config.socketio.max_payload, 1_000_000);
-    assert_eq!(config.auth.algorithms, ["HS256"]);
-    assert!(config.redis.is_none());
-}
-
-#[test]
 fn each_source_goes_over_those_below_it() {
     let origin = |start: &Start| start.row("server.port");
     let start = Start::new();

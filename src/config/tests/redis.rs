@@ -1,11 +1,7 @@
 //! Redis or memory, and where Redis is.
 
 use super::*;
-use crate::config::{Redis, Topology};
-
-fn redis(start: Start) -> Redis {
-    start.config().redis.expect("Redis is configured")
-}
+use crate::config::Topology;
 
 fn url(redis: &Redis) -> &str {
     match &redis.topology {
@@ -27,10 +23,10 @@ fn any_one_variable_means_redis_with_defaults_for_the_rest() {
         ("REDIS_HOST", "::1", "redis://[::1]:6379"),
         ("SOCKD_REDIS__DATABASE", "2", "redis://127.0.0.1:6379/2"),
     ] {
-        assert_eq!(self::url(&redis(Start::new().env(name, value))), url);
+        assert_eq!(self::url(&Start::new().env(name, value).redis()), url);
     }
     assert_eq!(
-        password(&redis(Start::new().env("REDIS_PASS", "p"))),
+        password(&Start::new().env("REDIS_PASS", "p").redis()),
         Some("p")
     );
 }
@@ -72,7 +68,7 @@ fn credentials_are_taken_out_of_the_url() {
             Some("p&"),
         ),
     ] {
-        let redis = redis(Start::new().env("SOCKD_REDIS__URL", given));
+        let redis = Start::new().env("SOCKD_REDIS__URL", given).redis();
         assert_eq!(self::url(&redis), url);
         assert_eq!(redis.username.as_deref(), user);
         assert_eq!(password(&redis), pass);
@@ -104,11 +100,8 @@ fn what_is_no_redis_url_is_refused_and_not_shown() {
 #[test]
 fn keys_add_to_a_url_and_the_stronger_source_wins() {
     let start = Start::new().toml("[redis]\nurl = \"redis://u:in-url@r/1\"");
-    let stronger = redis(
-        start
-            .env("REDIS_PASS", "p")
-            .env("SOCKD_REDIS__DATABASE", "4"),
-    );
+    let start = start.env("REDIS_PASS", "p");
+    let stronger = start.env("SOCKD_REDIS__DATABASE", "4").redis();
     assert_eq!(
         (url(&stronger), password(&stronger)),
         ("redis://r:6379/4", Some("p"))
@@ -116,7 +109,7 @@ fn keys_add_to_a_url_and_the_stronger_source_wins() {
     assert_eq!(stronger.username.as_deref(), Some("u"));
 
     let start = Start::new().env("SOCKD_REDIS__URL", "redis://:in-url@r");
-    let weaker = redis(start.env("REDIS_PASS", "p"));
+    let weaker = start.env("REDIS_PASS", "p").redis();
     assert_eq!(password(&weaker), Some("in-url"));
 
     let start = Start::new().toml("[redis]\nurl = \"redis://:in-url@r\"\npassword = \"p\"");
@@ -132,7 +125,7 @@ fn own_url_makes_the_familiar_host_and_port_void() {
         .env("SOCKD_REDIS__URL", "redis://r")
         .env("REDIS_HOST", "elsewhere")
         .env("REDIS_PORT", "tcp://10.0.0.1:6379");
-    assert_eq!(url(&redis(start)), "redis://r:6379");
+    assert_eq!(url(&start.redis()), "redis://r:6379");
 }
 
 #[test]
@@ -140,7 +133,7 @@ fn a_stronger_host_makes_the_url_of_the_file_void() {
     let start = Start::new()
         .toml("[redis]\nurl = \"redis://:p@r/1\"")
         .env("REDIS_HOST", "other");
-    let redis = redis(start);
+    let redis = start.redis();
     assert_eq!(
         (url(&redis), password(&redis)),
         ("redis://other:6379", None)
@@ -159,7 +152,7 @@ fn tls_files_are_checked() {
     );
     let start = start.toml("[redis]\nurl = \"rediss://r\"\ntls_ca_file = \"ca.pem\"");
     let ca = start.directory.path().join("ca.pem");
-    assert_eq!(redis(start).tls.authorities, Some(ca));
+    assert_eq!(start.redis().tls.authorities, Some(ca));
     let start = Start::new()
         .file("ca.pem", "")
         .env("SOCKD_REDIS__TLS_CA_FILE", "ca.pem");

@@ -204,7 +204,7 @@ fn a_running_server_is_found_if_no_mistake_hides_it() {
 }
 
 #[test]
-fn the_client_asks_where_the_internal_routes_are() {
+fn commands_call_the_internal_routes_or_else_the_port_of_clients() {
     let listening = |listen: &str| {
         let toml = format!("internal.listen = {listen:?}");
         let start = Start::new().file("folder/sockd.toml", toml);
@@ -219,6 +219,15 @@ fn the_client_asks_where_the_internal_routes_are() {
     assert_eq!(listening("localhost:1"), "http://localhost:1");
     assert_eq!(listening("unix:/run/s.sock"), "unix:/run/s.sock");
     assert_eq!(listening("unix:s.sock"), "unix:FOLDER/s.sock");
+    for (host, url) in [
+        ("::", "http://127.0.0.1:3000"),
+        ("0.0.0.0", "http://127.0.0.1:3000"),
+        ("::1", "http://[::1]:3000"),
+        ("localhost", "http://localhost:3000"),
+    ] {
+        let settings = Start::new().env("SOCKD_SERVER__HOST", host).settings();
+        assert_eq!(settings.endpoint(None).expect("a client").url, url);
+    }
 }
 
 #[test]
@@ -237,19 +246,6 @@ fn settings_of_a_socket_without_one_are_warned_of() {
     assert_eq!(warnings("127.0.0.1:3001"), 2);
     assert_eq!(warnings(""), 2);
     assert_eq!(warnings("unix:/run/s.sock"), 0);
-}
-
-#[test]
-fn the_client_asks_on_the_loopback_when_the_server_listens_everywhere() {
-    for (host, url) in [
-        ("::", "http://127.0.0.1:3000"),
-        ("0.0.0.0", "http://127.0.0.1:3000"),
-        ("::1", "http://[::1]:3000"),
-        ("localhost", "http://localhost:3000"),
-    ] {
-        let settings = Start::new().env("SOCKD_SERVER__HOST", host).settings();
-        assert_eq!(settings.endpoint(None).expect("a client").url, url);
-    }
 }
 
 #[test]

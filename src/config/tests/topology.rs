@@ -1,11 +1,7 @@
 //! Sentinels and Clusters, and what contradicts them.
 
 use super::*;
-use crate::config::{Redis, Sentinel, Topology};
-
-fn redis(start: Start) -> Redis {
-    start.config().redis.expect("Redis is configured")
-}
+use crate::config::{Sentinel, Topology};
 
 #[test]
 fn sentinels_are_asked_for_the_master_by_name() {
@@ -15,7 +11,7 @@ fn sentinels_are_asked_for_the_master_by_name() {
          password = \"p\"\ndatabase = 3",
     );
     assert_eq!(start.row("redis.host").0, None);
-    let redis = redis(start);
+    let redis = start.redis();
     assert_eq!(redis.password.expect("a password").expose(), "p");
     let Topology::Sentinel(Sentinel {
         sentinels,
@@ -39,24 +35,10 @@ fn sentinels_are_asked_for_the_master_by_name() {
 #[test]
 fn a_cluster_is_found_by_some_of_its_nodes() {
     let start = Start::new().env("SOCKD_REDIS__CLUSTER", "rediss://a, rediss://b:1");
-    let Topology::Cluster { nodes } = redis(start).topology else {
+    let Topology::Cluster { nodes } = start.redis().topology else {
         panic!("no Cluster");
     };
     assert_eq!(nodes, ["rediss://a:6379", "rediss://b:1"]);
-}
-
-#[test]
-fn a_stronger_source_chooses_another_place() {
-    let start = Start::new()
-        .toml("[redis]\nsentinels = [\"a\"]\nsentinel_master = \"m\"")
-        .env("SOCKD_REDIS__CLUSTER", "b");
-    assert!(redis(start).topology.is_cluster());
-    let start = Start::new()
-        .toml("[redis]\ncluster = [\"a\"]")
-        .env("REDIS_HOST", "b");
-    assert!(
-        matches!(redis(start).topology, Topology::Standalone { url } if url == "redis://b:6379")
-    );
 }
 
 #[test]
@@ -124,5 +106,5 @@ fn contradictions_are_problems_with_a_remedy() {
     }
     let tagged = Start::new()
         .toml("[redis]\ncluster = [\"a\"]\n[sessions]\nkey_prefix = \"{app}:session:\"");
-    assert!(redis(tagged).topology.is_cluster());
+    assert!(tagged.redis().topology.is_cluster());
 }
