@@ -12,7 +12,6 @@ mod kick;
 mod listen;
 mod man;
 mod output;
-mod random;
 mod reload;
 mod serve;
 mod sessions;
@@ -20,7 +19,6 @@ mod status;
 mod target;
 mod token;
 mod trace;
-mod unanswered;
 
 use std::{path::PathBuf, process::ExitCode};
 

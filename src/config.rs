@@ -8,11 +8,10 @@
 //! 2. `file`, `environment` (with `dotenv`) and the flags each give what they say of settings;
 //!    `source` says where a value was read, and `problem` collects mistakes.
 //! 3. `settings` keeps the strongest value of each setting, with its origin.
-//! 4. `resolve`, with `credentials`, `redis` and `jwks`, makes the `Config`; `advice` warns of what works but probably
-//!    not as intended. `changes` compares two, and `example` writes the commented file.
+//! 4. `resolve`, with `credentials`, `redis` and `jwks`, makes the `Config`; `advice` warns of what works
+//!    but probably not as intended, and `example` writes the commented file.
 
 mod advice;
-mod changes;
 mod credentials;
 mod dotenv;
 mod environment;

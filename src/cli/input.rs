@@ -1,4 +1,4 @@
-//! What commands read: files and stdin.
+//! What commands read: files, stdin and randomness.
 
 use std::{
     io::{self, Read},
@@ -34,4 +34,14 @@ pub(super) fn read_text(path: &Path) -> anyhow::Result<String> {
             path.display()
         )
     })
+}
+
+/// Returns as many random bytes as a strong secret has.
+///
+/// # Errors
+/// The system's random source failed.
+pub(super) fn random() -> anyhow::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).context("failed to read the system's random source")?;
+    Ok(bytes)
 }

@@ -25,7 +25,8 @@ use self::{
 use super::{
     Context,
     failure::{Exit, Failure},
-    output, random,
+    input::random,
+    output,
     target::Target,
 };
 use crate::lifecycle::Signals;
@@ -167,7 +168,7 @@ impl Listener<'_> {
             if self.args.once || !error.is_temporary() {
                 return Err(error.into());
             }
-            let delay = backoff(attempts, random::bytes()?);
+            let delay = backoff(attempts, random()?);
             attempts += 1;
             let seconds = delay.as_secs_f64();
             output::note(format_args!("{error}; trying again in {seconds:.1} s"));

@@ -16,7 +16,9 @@ use tokio::task::spawn_blocking;
 use super::failure::Failure;
 use crate::{
     config::Problems,
+    id::NodeId,
     telemetry::{self, wants_colour},
+    wire::Answered,
 };
 
 /// A result that could not be written to stdout.
@@ -239,6 +241,20 @@ pub(super) fn table<const COLUMNS: usize>(
 /// Text of a server that is safe to print: an unknown one could send escape sequences.
 pub(super) fn visible(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
+}
+
+/// Why a node has not answered, in words; `None` if it has.
+pub(super) fn unanswered(node: &NodeId, release: &str, answered: Answered) -> Option<String> {
+    let why = match answered {
+        Answered::Yes => return None,
+        Answered::TimedOut => "does not answer in time".to_owned(),
+        Answered::Unreachable => "cannot be reached over Redis".to_owned(),
+        Answered::TooOld => {
+            let release = visible(release);
+            format!("of release {release} does not know the question, upgrade it")
+        }
+    };
+    Some(format!("node {} {why}", visible(node.as_str())))
 }
 
 /// A span of time in its two largest units: `6d 23h`, `59m 3s`.

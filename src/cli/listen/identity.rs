@@ -11,7 +11,12 @@ use crate::{
         self,
         mint::{Claims, TokenMinter},
     },
-    cli::{Context, failure::Failure, input::read_secret, random, sessions},
+    cli::{
+        Context,
+        failure::Failure,
+        input::{random, read_secret},
+        sessions,
+    },
     id::{IdFormats, SessionId, UserId},
     secret::Secret,
 };
@@ -91,7 +96,7 @@ async fn session(
     user: &UserId,
 ) -> Result<SessionId, Failure> {
     if args.new_session {
-        let session = ids.generate_session(random::bytes()?);
+        let session = ids.generate_session(random()?);
         return session.map_err(|error| {
             Failure::usage(
                 anyhow!(error).context("no session can be made up; give one with --session"),

@@ -18,7 +18,7 @@ use crate::{
         self,
         mint::{Claims, TokenMinter},
     },
-    cli::{failure::Failure, output, random},
+    cli::{failure::Failure, input::random, output},
     config::{Config, Flag, Loaded, Sources, load},
     http::Dev,
     id::{IdFormats, SessionId, UserId},
@@ -94,7 +94,7 @@ struct LoggedIn {
 
 impl LoggedIn {
     fn generate(config: &Config) -> anyhow::Result<Self> {
-        let user = config.ids.generate_user(random::bytes()?)?;
+        let user = config.ids.generate_user(random()?)?;
         let session = generate_session(&config.ids)?;
         let key = config
             .auth
@@ -139,11 +139,11 @@ impl LoggedIn {
 }
 
 fn generate_session(ids: &IdFormats) -> anyhow::Result<SessionId> {
-    Ok(ids.generate_session(random::bytes()?)?)
+    Ok(ids.generate_session(random()?)?)
 }
 
 fn random_hex() -> anyhow::Result<String> {
-    let bytes = random::bytes()?;
+    let bytes = random()?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

@@ -8,7 +8,6 @@ use crate::{
         failure::{Exit, Failure},
         output::{self, Results},
         target::Target,
-        unanswered::unanswered,
     },
     id::UserId,
     wire::{SessionReport, UserAnswer},
@@ -126,7 +125,7 @@ fn missing(answer: &UserAnswer) -> Vec<String> {
         ));
     }
     missing.extend(answer.nodes.iter().filter_map(|asked| {
-        let why = unanswered(&asked.node, &asked.release, asked.answered)?;
+        let why = output::unanswered(&asked.node, &asked.release, asked.answered)?;
         Some(format!("{why}; its sockets are missing"))
     }));
     missing

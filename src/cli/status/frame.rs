@@ -6,10 +6,7 @@ use indicatif::{BinaryBytes, HumanCount};
 
 use super::{Node, Status, rates::Rates};
 use crate::{
-    cli::{
-        output::{self, Colour, paint},
-        unanswered::unanswered,
-    },
+    cli::output::{self, Colour, paint},
     wire::{Figures, LimitStatus, NodeStatus, RedisStatus},
 };
 
@@ -30,7 +27,7 @@ pub(super) fn frame(status: &Status<'_>) -> String {
 fn block(node: &Node<'_>) -> String {
     let row = node.row;
     let Some(status) = &row.status else {
-        let why = unanswered(&row.node, &row.release, row.answered);
+        let why = output::unanswered(&row.node, &row.release, row.answered);
         return why.unwrap_or_else(|| format!("node {} does not say how it is", row.node));
     };
     let mut text = String::new();

@@ -19,9 +19,8 @@ use crate::{
     cli::{
         Context,
         failure::Failure,
-        input::read_secret,
+        input::{random, read_secret},
         output::{self, Results},
-        random,
     },
     config::{ALGORITHMS, Algorithm, Flag},
     id::{IdFormats, InvalidId, SessionId, UserId},
@@ -186,11 +185,11 @@ impl Minting {
     fn ids(&self) -> Result<(UserId, SessionId), Failure> {
         let user = match &self.user {
             Some(user) => user.clone(),
-            None => generated(self.ids.generate_user(random::bytes()?))?,
+            None => generated(self.ids.generate_user(random()?))?,
         };
         let session = match &self.session {
             Some(session) => session.clone(),
-            None => generated(self.ids.generate_session(random::bytes()?))?,
+            None => generated(self.ids.generate_session(random()?))?,
         };
         Ok((user, session))
     }
