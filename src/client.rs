@@ -38,7 +38,7 @@ use crate::{
 
 /// A host that does not accept a connection within this time counts as unreachable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// sockd answers within 10 s even while Redis hangs; the rest is for a slow network.
+/// sockd responds within 10 s even while Redis hangs; the rest is for a slow network.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Calls the internal routes of one node.
@@ -55,7 +55,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the node at the URL, which may have a path when it is behind a proxy, or at a
+    /// A client of the node at the URL, which may have a path if it is behind a proxy, or at a
     /// unix socket (`unix:/path`). Of several secrets each is tried until the node accepts one: while
     /// a secret is being replaced, the node may still run with the previous one.
     ///
@@ -181,7 +181,7 @@ impl Client {
         Ok(Lines::new(self.url().to_owned(), response))
     }
 
-    /// Returns how the node is, and if `all` are asked each other as well.
+    /// Returns the status of the node, or with `all` of every node.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -267,7 +267,7 @@ impl Client {
     }
 
     /// Sends the request with one secret after the other until the node accepts one. A node that
-    /// refuses the secret has not looked at the request.
+    /// refuses the secret has not read the request.
     async fn send(
         &self,
         request: &reqwest::RequestBuilder,

@@ -131,7 +131,7 @@ impl Diagnosis {
         self.findings.push(finding);
     }
 
-    /// The warnings that `sockd config check` prints as well.
+    /// The warnings that `sockd config check` prints too.
     fn settings(&mut self, warnings: &[Problem]) {
         if warnings.is_empty() {
             self.add(Finding::ok("settings", "no warnings"));

@@ -3,7 +3,7 @@
 //! Every metric is an entry of the one table below: what it means, its kind, its name and its labels.
 //! To add one, add an entry, and a line to `docs/metrics.md`, which a test compares with `/metrics`.
 //! Units are seconds and bytes. Label values come from sockd or its configuration, never from clients
-//! or callers, so that nobody can create series.
+//! or callers, so that no client can create series.
 //!
 //! Code that updates a labelled metric looks its series up once, at the start, so that it shows 0 until
 //! something happens. The others cost an atomic addition each, and a histogram four.

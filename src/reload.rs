@@ -34,7 +34,7 @@ const RELOADED: [&str; 11] = [
 pub fn is_reloaded(key: &str) -> bool {
     let section = key.split_once('.').map_or(key, |(section, _)| section);
     let is_reloaded = RELOADED.contains(&section) || RELOADED.contains(&key);
-    // A key set is read again by itself, and where it is stays.
+    // A key set is reread on its own schedule, and its source does not change.
     is_reloaded && !key.starts_with("auth.jwks_")
 }
 
@@ -52,7 +52,7 @@ pub struct Reloadable {
     pub metrics: Metrics,
     /// A connection keeps those that held when it was opened.
     pub limits: Arc<Limits>,
-    /// It holds for open connections too, from their next ping on.
+    /// It applies to open connections too, from their next ping on.
     pub max_connection_age: Option<Duration>,
 }
 
@@ -64,7 +64,7 @@ impl Reloadable {
         Ok(Self::with(config, verifier))
     }
 
-    /// A snapshot that takes the place of this one. Ids look as before, and the key set stays.
+    /// A snapshot that replaces this one, with the same formats of ids and the same key set.
     ///
     /// # Errors
     /// A key that cannot be used, or none that is left.
@@ -113,7 +113,7 @@ impl Current {
     }
 }
 
-/// Asks the server to reload, and takes the answer.
+/// Asks the server to reload, with a channel for the answer.
 pub type ReloadRequest = oneshot::Sender<Result<ReloadAnswer, ReloadError>>;
 
 /// Why nothing was reloaded; everything is as it was.

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes ownership of the text, so that no second copy of it stays behind.
+    /// Takes ownership of the text, so that no second copy of it is left in memory.
     pub fn new(value: String) -> Self {
         Self(Zeroizing::new(value))
     }

@@ -27,10 +27,10 @@ use crate::{
 
 /// How often the files are read again.
 const REFRESH: Duration = Duration::from_secs(10);
-/// How long before its end a certificate is warned of: more than the weekend on which nobody looks, and
-/// less than the third of 90 days at which ACME clients renew.
+/// How long before it expires a certificate is warned of: more than an unattended weekend, and less than
+/// the third of 90 days at which ACME clients renew.
 pub const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
-/// Only HTTP/1.1 is spoken behind TLS.
+/// Only HTTP/1.1 is offered over TLS.
 const ALPN: &[u8] = b"http/1.1";
 
 /// Why a file of a listener cannot be used.
@@ -78,7 +78,7 @@ impl From<TlsError> for Problem {
 /// What the files held when they were read.
 pub struct Loaded {
     config: Arc<ServerConfig>,
-    /// When the certificate ends, as a Unix time; `None` if that cannot be told.
+    /// When the certificate expires, as a Unix time; `None` if that is not known.
     pub expires_at: Option<i64>,
     /// A digest of all files.
     digest: Vec<u8>,
@@ -138,7 +138,7 @@ impl Loaded {
         })
     }
 
-    /// How long the certificate still holds; `None` if it does not, or that cannot be told.
+    /// How long the certificate is still valid; `None` if it is not, or that is not known.
     pub fn remains(&self) -> Option<Duration> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)

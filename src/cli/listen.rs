@@ -124,7 +124,7 @@ pub(super) async fn run(args: ListenArgs, context: &Context) -> Result<(), Failu
     done
 }
 
-/// Resolves when the time is over, or on SIGINT or SIGTERM.
+/// Resolves at the timeout, or on SIGINT or SIGTERM.
 async fn stop(mut signals: Signals, timeout: Option<Duration>) {
     let timeout = async {
         match timeout {

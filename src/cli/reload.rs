@@ -53,7 +53,7 @@ pub(super) async fn run(args: ReloadArgs, context: &Context) -> Result<(), Failu
 }
 
 /// Asks the node even if the configuration has mistakes: it finds more of them than can be seen from
-/// here, and its log and metrics have to tell of the attempt.
+/// here, and its log and metrics must record the attempt.
 async fn ask(target: &Target, context: &Context) -> Result<ReloadAnswer, Failure> {
     let (client, mistakes) = match target.client(context) {
         Ok(client) => (client, None),

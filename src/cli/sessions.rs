@@ -248,7 +248,7 @@ struct Table {
     widths: Option<(usize, usize)>,
 }
 
-/// A row of a table. Anything may stand in Redis, control sequences for the terminal too.
+/// A row of a table. Redis may hold anything, including control sequences for the terminal.
 struct Row {
     user: String,
     session: String,

@@ -13,7 +13,7 @@ pub(super) struct Address {
     pub(super) shown: String,
     /// With a slash at the end of its path, so that routes can be appended.
     pub(super) base: Url,
-    /// The unix socket to connect to, whatever the host of the URL.
+    /// The unix socket to connect to; the host of the URL is then ignored.
     pub(super) socket: Option<PathBuf>,
 }
 
@@ -23,7 +23,7 @@ impl Address {
         let trimmed = text.trim();
         let socket = unix_path(trimmed).map(PathBuf::from);
         let url = match socket {
-            // A node with `--dev` answers only requests to this machine.
+            // A node with `--dev` accepts only requests to this machine.
             Some(_) => "http://localhost/",
             None => trimmed,
         };

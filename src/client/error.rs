@@ -110,7 +110,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Why a request got no answer.
+    /// Why a request got no response.
     pub(super) fn of_request(call: Call, url: &str, error: reqwest::Error) -> Self {
         let (url, source) = (url.to_owned(), error.without_url());
         if unix_path(&url).is_some() && is_permission_denied(&source) {
@@ -124,7 +124,7 @@ impl ClientError {
         }
     }
 
-    /// Whether no answer came, so that other calls will probably fail in the same way.
+    /// Whether no response came, so that other calls will probably fail in the same way.
     pub fn is_unreachable(&self) -> bool {
         matches!(
             self,
@@ -135,7 +135,7 @@ impl ClientError {
         )
     }
 
-    /// Whether it is the answer of a node that accepted the secret.
+    /// Whether it is a response of a node that accepted the secret.
     pub fn is_of_node(&self) -> bool {
         matches!(self, Self::Refused { .. } | Self::Mistakes { .. })
     }
@@ -147,7 +147,7 @@ impl ClientError {
             Self::NoAnswer { .. } => true,
             // The sockets of the node that answered have the event; others may not.
             Self::Refused { code, .. } => code == BUS_UNAVAILABLE,
-            // A proxy may have lost the answer, or the server may not be sockd.
+            // A proxy may have lost the response, or the server may not be sockd.
             Self::Unintelligible { status, .. } => *status < 400 || *status >= 500,
             Self::Url(_)
             | Self::Secret(_)

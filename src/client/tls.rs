@@ -21,7 +21,7 @@ impl Tls {
     /// Reads authorities, and a certificate with its key, all in PEM.
     ///
     /// # Errors
-    /// A file that cannot be read, or does not hold what it should.
+    /// A file that cannot be read, or has the wrong content.
     pub fn read(
         authorities: Option<&Path>,
         identity: Option<&(PathBuf, PathBuf)>,

@@ -1,4 +1,4 @@
-//! The certificates that a server would show, and how long they hold.
+//! The certificates that a server would show, and how long they are valid.
 
 use super::Finding;
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 
 const CHECK: &str = "certificate";
 
-/// Nothing where no listener speaks TLS.
+/// Returns nothing if no listener speaks TLS.
 pub(super) fn examine(config: &Config) -> impl Iterator<Item = Finding> {
     let files = [&config.server_tls, &config.internal.tls];
     files.into_iter().flatten().map(examine_files)

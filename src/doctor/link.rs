@@ -236,7 +236,7 @@ async fn latency(commands: &mut Connection) -> Finding {
     for _ in 0..PINGS {
         let started = Instant::now();
         let answer = cmd("PING").query_async::<Value>(commands).await;
-        // A refusal of PING is an answer, too.
+        // A refusal of PING is a reply too.
         if let Err(error) = answer
             && error.code().is_none()
         {

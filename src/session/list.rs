@@ -21,7 +21,7 @@ use crate::{
     wire::SessionRow,
 };
 
-/// How many keys Redis looks at per SCAN: enough that round trips do not count, few enough that
+/// How many keys Redis reads per SCAN: enough that round trips do not matter, few enough that
 /// other commands are not held up.
 const PAGE: usize = 1_000;
 
@@ -41,7 +41,7 @@ pub struct SessionList {
 #[derive(Debug)]
 pub struct Page {
     pub rows: Vec<SessionRow>,
-    /// About how many keys, of sessions and others, Redis has looked at.
+    /// About how many keys, of sessions and others, Redis has read.
     pub scanned: u64,
 }
 
@@ -118,7 +118,7 @@ impl SessionList {
     }
 
     /// The next sessions, in no order; `None` after the last. A session is listed once, unless
-    /// Redis tells it again after a great many others.
+    /// Redis returns it again after a great many others.
     ///
     /// # Errors
     /// Redis fails.
@@ -188,7 +188,7 @@ impl SessionList {
     }
 }
 
-/// What TTL answers for a key that never expires, and for one that is not there (any more).
+/// What TTL returns for a key that never expires, and for one that does not exist (any more).
 const NO_EXPIRY: i64 = -1;
 const GONE: i64 = -2;
 

@@ -14,7 +14,7 @@ use crate::id::{SessionId, UserId};
 #[derive(Debug)]
 pub struct MemorySessions {
     pub(super) ttl: Duration,
-    /// Ordered, so that a listing can go on where it stopped.
+    /// Ordered, so that a listing can continue where it stopped.
     active: Mutex<BTreeMap<UserId, Active>>,
 }
 

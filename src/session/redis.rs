@@ -20,8 +20,8 @@ static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("rene
 
 /// The error code of Redis for a key that holds something other than text.
 const WRONG_TYPE: &str = "WRONGTYPE";
-/// For how many seconds after a change of session whoever is let in has to wait for the answers of the nodes: longer
-/// than these may take.
+/// For how many seconds after a change of session an admitted client waits for the answers of the
+/// nodes: longer than these may take.
 const NEWS_SECONDS: u64 = 2;
 /// How often a claim is retried when the key changes between two of its steps.
 const CLAIM_ATTEMPTS: usize = 5;
@@ -62,7 +62,7 @@ impl RedisSessions {
         }
     }
 
-    /// Adds the remedy to what Redis has refused, and looks for the master if a replica refused it.
+    /// Adds the remedy to an error of Redis, and looks for the master if a replica refused.
     pub(super) fn explain(&self, error: SessionError) -> SessionError {
         let SessionError::Redis(error) = error else {
             return error;
@@ -193,7 +193,7 @@ impl RedisSessions {
         tell_again(&mut connection, announcement, told).await
     }
 
-    /// By EXPIRE, which deletes at once without time, so that no other command need be allowed.
+    /// By EXPIRE, which deletes immediately with a time of 0, so that no other command need be allowed.
     pub(super) async fn remove(&self, user: &UserId) -> Result<bool, SessionError> {
         let mut connection = self.writable().await?;
         Ok(connection.expire(self.key(user), 0).await?)
@@ -241,7 +241,7 @@ impl RedisSessions {
         let seconds = seconds.and_then(|value| ::redis::from_redis_value::<i64>(value).ok());
         let expiry = match seconds {
             None => Expiry::Unknown,
-            // The key has gone in between.
+            // The key was removed in between.
             Some(-2) => return Ok(Found::None),
             Some(seconds) => u64::try_from(seconds).map_or(Expiry::Never, |seconds| {
                 Expiry::In(Duration::from_secs(seconds))

@@ -112,7 +112,7 @@ pub(super) async fn run(args: EmitArgs, context: &Context) -> Result<(), Failure
     Ok(told?)
 }
 
-/// The input and its progress, in bytes where the length is known.
+/// The input and its progress, in bytes if the length is known.
 fn open(path: &Path) -> anyhow::Result<(Box<dyn BufRead + Send>, ProgressBar)> {
     if path == Path::new("-") {
         let progress = output::spinner("{spinner} {msg}");
@@ -281,7 +281,7 @@ impl Stop {
     }
 }
 
-/// The first signal stops sending and keeps the lines that were not sent; the second exits at once.
+/// The first signal stops sending and keeps the lines that were not sent; the second exits immediately.
 async fn interrupt(mut signals: Signals, stop: Arc<Stop>) {
     const EXIT_CODE: i32 = 130;
     let signal = signals.next().await;

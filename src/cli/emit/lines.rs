@@ -17,7 +17,7 @@ use crate::id::{EventName, IdFormat, UserId};
 /// The longest line, in bytes; no node accepts a payload nearly as long.
 const MAX_LINE: usize = 16 * 1024 * 1024;
 
-/// One line as it stands in the input.
+/// One line of the input, unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Line {
     /// Counted from 1, blank lines included.

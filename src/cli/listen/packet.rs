@@ -89,7 +89,7 @@ fn event(text: &str) -> Result<Event, serde_json::Error> {
     })
 }
 
-/// The same JSON without its line breaks and tabs, which can only stand between its tokens.
+/// The same JSON without its line breaks and tabs, which can be only between its tokens.
 fn one_line(json: &RawValue) -> Box<RawValue> {
     let text = json.get();
     if !text.contains(['\n', '\r', '\t']) {

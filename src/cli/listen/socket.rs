@@ -133,7 +133,7 @@ impl Dialer {
             is_plain && is_web && url.port() != Some(0)
         });
         let Some(mut endpoint) = parsed else {
-            // What stands before an @ may be a password.
+            // The text before an @ may be a password.
             let shown = url.rsplit('@').next().unwrap_or_default();
             return Err(SocketError::Url(shown.to_owned()));
         };
@@ -242,7 +242,7 @@ impl Socket {
     /// The next event.
     ///
     /// # Errors
-    /// Why no more comes; see [`SocketError`].
+    /// Why there are no more packets; see [`SocketError`].
     pub(super) async fn next(&mut self) -> Result<Event, SocketError> {
         loop {
             match self.packet().await? {

@@ -112,7 +112,7 @@ fn session(session: &SessionReport) -> String {
     }
 }
 
-/// What the answer lacks, and why.
+/// What the response lacks, and why.
 fn missing(answer: &UserAnswer) -> Vec<String> {
     let mut missing = Vec::new();
     if answer.session == SessionReport::Unknown {

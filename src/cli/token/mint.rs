@@ -181,7 +181,7 @@ impl Minting {
         })
     }
 
-    /// The user and the session, generated where they were not given.
+    /// The user and the session, generated if they were not given.
     fn ids(&self) -> Result<(UserId, SessionId), Failure> {
         let user = match &self.user {
             Some(user) => user.clone(),
