@@ -95,6 +95,10 @@ fn text(line: &str) -> String {
     let mut text = format!("{at}  {node}  {what:15}");
     for (key, value) in &members {
         let value = match value {
+            // An id could look like more fields, which two blanks part.
+            Value::String(text) if text.contains("  ") || text.starts_with(['"', ' ']) => {
+                format!("{text:?}")
+            }
             Value::String(text) => text.clone(),
             Value::Null => continue,
             other => other.to_string(),
@@ -117,5 +121,10 @@ mod tests {
             "T  01234567  refused          n=1  reason=A  why=[2Jx"
         );
         assert_eq!(text("\u{1b}no json"), "no json");
+        let line = r#"{"at":"T","node":"n","what":"began","user":"x  reason=\"a\"","why":"a b"}"#;
+        assert_eq!(
+            text(line),
+            r#"T  n  began            user="x  reason=\"a\""  why=a b"#
+        );
     }
 }
