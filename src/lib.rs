@@ -2,7 +2,8 @@
 //!
 //! The crate's map, in reading order:
 //!
-//! 1. [`error`], [`id`], [`label`], [`secret`], [`wire`]: the domain's types; no I/O.
+//! 1. [`error`], [`id`], [`label`], [`secret`], [`wire`]: the domain's types; no I/O. [`file`] reads
+//!    the files that operators name.
 //! 2. [`config`]: the settings, resolved; [`metrics`] counts; [`lifecycle`] ends the process and
 //!    its connections in order.
 //! 3. [`auth`] verifies tokens, [`redis`] connects, [`telemetry`] logs, [`trace`] shows operators what
@@ -29,6 +30,7 @@ pub mod client;
 pub mod config;
 pub mod doctor;
 pub mod error;
+pub mod file;
 pub mod gateway;
 pub mod http;
 pub mod hub;

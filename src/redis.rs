@@ -42,6 +42,7 @@ use self::{
 };
 use crate::{
     config::{self, Topology},
+    file,
     secret::Secret,
 };
 
@@ -366,7 +367,7 @@ fn host_and_port(host: &str, port: u16) -> String {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConnectError> {
-    std::fs::read(path).map_err(|source| ConnectError::File {
+    file::read(path, file::LONGEST).map_err(|source| ConnectError::File {
         path: path.to_owned(),
         source,
     })

@@ -1,7 +1,10 @@
 //! The certificates that listeners show, and what they ask of their peers.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
-    fs, io,
+    io,
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -17,11 +20,15 @@ use rustls::{
 };
 use simple_asn1::ASN1Block;
 use thiserror::Error;
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::{
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
 
 use crate::{
     config::{Problem, TlsFiles},
     error::chain,
+    file::{self, READ_LIMIT},
     metrics::{Counter, Level, TLS_CERTIFICATE_EXPIRY, TLS_CERTIFICATE_READS},
 };
 
@@ -59,7 +66,7 @@ enum Fault {
 impl From<TlsError> for Problem {
     fn from(TlsError { setting, fault }: TlsError) -> Self {
         let remedy = match &fault {
-            Fault::Unreadable(..) => "let sockd's user read it",
+            Fault::Unreadable(..) => "name a file that sockd's user may read",
             Fault::NoCertificate(_) => {
                 "name the file with the certificate and its intermediates (fullchain.pem)"
             }
@@ -193,30 +200,51 @@ impl Certificates {
     /// Looks at the files every few seconds, and replaces the certificate when they have changed and can
     /// be used. What cannot is logged once.
     pub async fn run(self: Arc<Self>) {
-        let mut complaint = String::new();
+        let files = self.files.clone();
+        self.watch(move || Loaded::read(&files)).await;
+    }
+
+    async fn watch(&self, read: impl Fn() -> Result<Loaded, TlsError> + Clone + Send + 'static) {
+        let mut complaint = None;
+        // With `None`, all is well again.
+        let mut complain = |error: Option<String>| {
+            if error != complaint
+                && let Some(error) = &error
+            {
+                self.failed.inc();
+                let listener = self.files.section;
+                tracing::error!(
+                    listener,
+                    error,
+                    "a certificate cannot be used, keeping the old one"
+                );
+            }
+            complaint = error;
+        };
         loop {
             sleep(REFRESH).await;
-            let certificates = self.clone();
-            // The files may be on a network.
-            match spawn_blocking(move || Loaded::read(&certificates.files)).await {
+            let mut reading = spawn_blocking(read.clone());
+            let read = match timeout(READ_LIMIT, &mut reading).await {
+                Ok(read) => read,
+                Err(_) => {
+                    complain(Some(format!(
+                        "its files were not read within {READ_LIMIT:?}; see that their disk answers"
+                    )));
+                    // Another look would get stuck as well.
+                    reading.await
+                }
+            };
+            match read {
                 Ok(Ok(loaded)) => {
-                    complaint.clear();
+                    complain(None);
                     self.replace(loaded);
                 }
-                Ok(Err(error)) => {
-                    let error = Problem::from(error).to_string();
-                    if error != complaint {
-                        self.failed.inc();
-                        let listener = self.files.section;
-                        tracing::error!(
-                            listener,
-                            error,
-                            "a certificate cannot be used, keeping the old one"
-                        );
-                        complaint = error;
-                    }
+                Ok(Err(error)) => complain(Some(Problem::from(error).to_string())),
+                // Its text, which the log has, need not be the same each time.
+                Err(_) => {
+                    let error = "reading its files panicked; report that as a fault of sockd";
+                    complain(Some(error.to_owned()));
                 }
-                Err(_) => {}
             }
         }
     }
@@ -259,7 +287,7 @@ impl File {
     fn read(files: &TlsFiles, name: &str, path: &Path) -> Result<Self, TlsError> {
         let setting = format!("{}.{name}", files.section);
         let shown = path.display().to_string();
-        match fs::read(path) {
+        match file::read(path, file::LONGEST) {
             Ok(text) => Ok(Self {
                 setting,
                 shown,

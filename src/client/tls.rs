@@ -1,13 +1,11 @@
 //! What the commands trust over https, and what they show.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use reqwest::{Certificate, ClientBuilder, Identity};
 
 use super::ClientError;
+use crate::file;
 
 /// The files of a configuration, read.
 #[derive(Debug, Clone, Default)]
@@ -62,7 +60,7 @@ impl Tls {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ClientError> {
-    fs::read(path).map_err(|source| ClientError::File {
+    file::read(path, file::LONGEST).map_err(|source| ClientError::File {
         path: path.to_owned(),
         source,
     })

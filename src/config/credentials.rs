@@ -1,13 +1,6 @@
 //! Secrets, certificates and keys, which may be in files of their own.
 
-use std::{
-    fmt::Display,
-    fs,
-    io::{self, Read},
-    path::{Path, PathBuf},
-};
-
-use bytesize::ByteSize;
+use std::{fmt::Display, io, path::PathBuf};
 
 use super::{
     ClientTls, TlsFiles,
@@ -15,7 +8,7 @@ use super::{
     setting::{Key, Optional},
     table::file_of,
 };
-use crate::secret::Secret;
+use crate::{file, secret::Secret};
 
 /// The longest file with a secret or a key, in bytes; another file was probably meant.
 const MAX_SECRET_FILE: u64 = 64 * 1_024;
@@ -151,25 +144,31 @@ impl Resolver<'_> {
     }
 
     /// Returns the absolute path of a file that must exist, such as a certificate.
-    pub(super) fn path(&mut self, file: &Optional<String>) -> Option<PathBuf> {
-        let text = self.settings.get(file)?;
-        let path = self.settings.base(&file.key).join(&text);
-        if let Err(error) = fs::File::open(&path) {
-            self.blame_file(&file.key, &text, &error, "create it or leave the key out");
+    pub(super) fn path(&mut self, setting: &Optional<String>) -> Option<PathBuf> {
+        let text = self.settings.get(setting)?;
+        let path = self.settings.base(&setting.key).join(&text);
+        if let Err(error) = file::open(&path) {
+            self.blame_file(
+                &setting.key,
+                &text,
+                &error,
+                "create it or leave the key out",
+            );
         }
         Some(path)
     }
 
-    fn secret_in(&mut self, file: &Key, path: &str, remedy: &str) -> Option<Secret> {
-        match read_secret(&self.settings.base(file).join(path)) {
+    fn secret_in(&mut self, key: &Key, path: &str, remedy: &str) -> Option<Secret> {
+        let at = self.settings.base(key).join(path);
+        match file::read_text(&at, MAX_SECRET_FILE) {
             Ok(text) => {
                 if let Some(secret) = Secret::of_file(text) {
                     return Some(secret);
                 }
                 let found = format_args!("{path:?} is empty");
-                self.blame(file, found, "write the secret into it");
+                self.blame(key, found, "write the secret into it");
             }
-            Err(error) => self.blame_file(file, path, &error, remedy),
+            Err(error) => self.blame_file(key, path, &error, remedy),
         }
         None
     }
@@ -179,7 +178,7 @@ impl Resolver<'_> {
             return self.blame(key, format_args!("{path:?} not found"), remedy);
         }
         let found = format_args!("{path:?} cannot be read: {error}");
-        self.blame(key, found, "make it a text that sockd may read");
+        self.blame(key, found, "make it a file of text that sockd may read");
     }
 
     fn missing(&mut self, secret: &Key) {
@@ -201,17 +200,4 @@ impl Resolver<'_> {
         let found = format_args!("not set{blank}");
         self.problems.add(secret.path, found, remedy);
     }
-}
-
-fn read_secret(path: &Path) -> io::Result<String> {
-    // At its full size at once, as growing would leave copies of the secret in memory.
-    let mut bytes = Vec::with_capacity(MAX_SECRET_FILE as usize + 1);
-    let file = fs::File::open(path)?;
-    file.take(MAX_SECRET_FILE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_SECRET_FILE {
-        let text = format!("it has more than {}", ByteSize(MAX_SECRET_FILE));
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
-    }
-    String::from_utf8(bytes)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
-    fs,
     io::ErrorKind,
 };
 
@@ -15,6 +14,7 @@ use super::{
     source::{Origin, Sources, is_out_of_sight},
     table::{self, SETTINGS, file_of, nearest},
 };
+use crate::file;
 
 /// Every variable by name; the process's own overrides that of `.env` even if it is blank.
 pub(super) struct Environment {
@@ -200,7 +200,7 @@ fn is_service_link(text: &str) -> bool {
 /// Reads `.env`; a folder of that name, such as a Python environment, is ignored.
 fn read_dotenv(sources: &Sources, problems: &mut Problems) -> Vec<dotenv::Assignment> {
     let path = sources.directory.join(".env");
-    match fs::read(&path) {
+    match file::read(&path, file::LONGEST) {
         Ok(bytes) => dotenv::parse(&String::from_utf8_lossy(&bytes)),
         Err(error) => {
             let is_absent = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory);

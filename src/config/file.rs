@@ -1,7 +1,7 @@
 //! `sockd.toml`: where it is, and the values in it, with the place of each.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -19,6 +19,7 @@ use super::{
     source::{Origin, Sources, is_out_of_sight},
     table::{SETTINGS, find, nearest, nearest_path},
 };
+use crate::file::{LONGEST, open, read_text};
 
 /// The configuration file that was found.
 pub(super) struct File {
@@ -58,14 +59,14 @@ impl File {
     /// The same, but a folder that this user may not look into counts as empty.
     fn open_if_visible(directory: &Path, name: &Path) -> Result<Option<Self>, Problems> {
         let path = directory.join(name);
-        match fs::File::open(&path) {
+        match open(&path) {
             Err(error) if is_out_of_sight(&path, &error) => Ok(None),
             _ => Self::open(directory, name),
         }
     }
 
     fn open(directory: &Path, name: &Path) -> Result<Option<Self>, Problems> {
-        match fs::read_to_string(directory.join(name)) {
+        match read_text(&directory.join(name), LONGEST) {
             Ok(text) => Ok(Some(Self {
                 name: name.into(),
                 text,

@@ -1,6 +1,6 @@
 //! Reads the configuration again, on SIGHUP and for `sockd reload`, and swaps what it can.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use anyhow::anyhow;
 use tokio::{signal::unix::Signal, sync::mpsc, task::spawn_blocking, time::timeout};
@@ -8,6 +8,7 @@ use tokio::{signal::unix::Signal, sync::mpsc, task::spawn_blocking, time::timeou
 use super::systemd;
 use crate::{
     config::{Loaded, Problem, Problems, Sources, load},
+    file::READ_LIMIT,
     lifecycle::Lifecycle,
     metrics::{Counter, RELOADS},
     reload::{Current, ReloadError, ReloadRequest, Reloadable, is_reloaded},
@@ -15,10 +16,6 @@ use crate::{
     tls::{self, Certificates},
     wire::ReloadAnswer,
 };
-
-/// How long the files may take to be read. A pipe that nobody writes into, or a disk that does not answer,
-/// must not hold up later reloads, their callers and the drain.
-const READ_LIMIT: Duration = Duration::from_secs(5);
 
 pub(super) struct Reloader {
     sources: Sources,
@@ -98,7 +95,7 @@ impl Reloader {
         let read = match timeout(READ_LIMIT, reading).await {
             Ok(read) => read.unwrap_or_else(|panic| Err(mistake(panic))),
             Err(_) => Err(mistake(anyhow!(
-                "the configuration was not read within {READ_LIMIT:?}; see that its files, also those of secrets, are no pipes and that their disks answer"
+                "the configuration was not read within {READ_LIMIT:?}; see that the disks of its files, also those of secrets, answer"
             ))),
         };
         let done = read.and_then(|(loaded, next, files)| self.apply(loaded, next, files));

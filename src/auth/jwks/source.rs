@@ -2,8 +2,7 @@
 
 use std::{
     error::Error as StdError,
-    fs::{self, File},
-    io::{self, Read as _},
+    io,
     iter::successors,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -15,7 +14,7 @@ use thiserror::Error;
 use tokio::{task::spawn_blocking, time::timeout};
 use url::Url;
 
-use crate::{config::JwksSource, wire::is_loopback};
+use crate::{config::JwksSource, file, wire::is_loopback};
 
 /// The longest document, in bytes: room for hundreds of keys, but not enough to fill memory.
 const MAX_LENGTH: usize = 256 * 1024;
@@ -36,8 +35,6 @@ pub(super) struct Document {
 pub enum SourceError {
     #[error("{} cannot be read", path.display())]
     File { path: PathBuf, source: io::Error },
-    #[error("{} is not a file", .0.display())]
-    NotAFile(PathBuf),
     #[error("{} is not a PEM file with certificates", .0.display())]
     Authorities(PathBuf),
     #[error("the HTTPS client cannot be set up: {0}")]
@@ -62,8 +59,7 @@ impl SourceError {
     /// What to do about it.
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::File { .. } => "make it readable",
-            Self::NotAFile(_) => "write the key set into one",
+            Self::File { .. } => "make it a file that sockd may read",
             Self::Authorities(_) => "see auth.jwks_ca_file",
             Self::Setup(_) => "see that the system's CA certificates are installed",
             Self::Unreachable(_) | Self::Broken(_) => {
@@ -84,7 +80,7 @@ pub(super) async fn read(source: &JwksSource) -> Result<Document, SourceError> {
         match source {
             JwksSource::File(path) => {
                 let path = path.clone();
-                let bytes = in_background(move || read_file(&path)).await?;
+                let bytes = in_background(move || read_file(&path, MAX_LENGTH as u64)).await?;
                 Ok(Document { bytes, date: None })
             }
             JwksSource::Url { url, ca_file } => fetch(url, ca_file.clone()).await,
@@ -94,23 +90,11 @@ pub(super) async fn read(source: &JwksSource) -> Result<Document, SourceError> {
     read.unwrap_or(Err(SourceError::Timeout))
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, SourceError> {
-    let failed = |source| SourceError::File {
+fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, SourceError> {
+    file::read(path, limit).map_err(|source| SourceError::File {
         path: path.to_owned(),
         source,
-    };
-    // Opening a pipe could block forever.
-    if !fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(SourceError::NotAFile(path.to_owned()));
-    }
-    let file = File::open(path).map_err(failed)?;
-    let mut bytes = Vec::new();
-    let mut bounded = file.take(MAX_LENGTH as u64 + 1);
-    bounded.read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() > MAX_LENGTH {
-        return Err(SourceError::TooLong);
-    }
-    Ok(bytes)
+    })
 }
 
 async fn fetch(url: &Url, ca_file: Option<PathBuf>) -> Result<Document, SourceError> {
@@ -165,10 +149,7 @@ fn client(url: &Url, ca_file: Option<&Path>) -> Result<Client, SourceError> {
 }
 
 fn authorities(path: &Path) -> Result<Vec<Certificate>, SourceError> {
-    let pem = fs::read(path).map_err(|source| SourceError::File {
-        path: path.to_owned(),
-        source,
-    })?;
+    let pem = read_file(path, file::LONGEST)?;
     let authorities = Certificate::from_pem_bundle(&pem).unwrap_or_default();
     if authorities.is_empty() {
         return Err(SourceError::Authorities(path.to_owned()));

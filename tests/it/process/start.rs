@@ -265,3 +265,35 @@ async fn redis_host_by_itself_selects_redis() {
     sockd.is_ready(PATIENCE).await;
     assert!(!sockd.log().text().contains("hunter2"));
 }
+
+/// Whoever opens one waits for a writer.
+#[tokio::test]
+async fn a_pipe_is_refused_wherever_a_file_is_to_be() {
+    for name in [
+        "SOCKD_CONFIG",
+        "SOCKD_AUTH__SECRET_FILE",
+        "SOCKD_AUTH__PREVIOUS_SECRET_FILES",
+        "SOCKD_AUTH__JWKS_FILE",
+        "SOCKD_SERVER__TLS_CERT_FILE",
+        "SOCKD_SERVER__TLS_KEY_FILE",
+        "SOCKD_INTERNAL__SECRET_FILE",
+        "SOCKD_INTERNAL__TLS_CLIENT_CA_FILE",
+        "SOCKD_METRICS__SECRET_FILE",
+        "SOCKD_REDIS__PASSWORD_FILE",
+        "SOCKD_REDIS__TLS_CA_FILE",
+    ] {
+        let builder = match name {
+            "SOCKD_AUTH__SECRET_FILE" | "SOCKD_AUTH__JWKS_FILE" => {
+                Sockd::builder().without("JWT_SECRET")
+            }
+            "SOCKD_INTERNAL__SECRET_FILE" => Sockd::builder().without("INTERNAL_SECRET"),
+            _ => Sockd::builder(),
+        };
+        let builder = builder.prelude("mkfifo pipe").env(name, "pipe");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let (status, text) = builder.env("PATH", path).fails().await;
+        assert!(!status.success(), "{name}: {text}");
+        let expected = "cannot be read: it is a pipe, not a regular file";
+        assert!(text.contains(expected), "{name}: {text}");
+    }
+}

@@ -116,6 +116,20 @@ async fn a_renewed_certificate_is_picked_up_under_open_connections() {
     let failed = r#"sockd_tls_certificate_reads_total{listener="server",result="failed"}"#;
     assert_eq!(sockd.figure(failed).await, 2.0);
 
+    // So does a pipe, for whose writer nobody waits.
+    let key = folder.path().join("server.key.pem");
+    fs::remove_file(&key).expect("it is there");
+    let made = Command::new("mkfifo").arg(&key).status();
+    assert!(made.expect("mkfifo runs").success());
+    eventually(3 * PATIENCE, "the next complaint", async || {
+        sockd
+            .log()
+            .text()
+            .contains("it is a pipe, not a regular file")
+    })
+    .await;
+    fs::remove_file(&key).expect("it is there");
+
     // At once, by a reload.
     fs::copy(
         fixture("server.key.pem"),
