@@ -201,7 +201,14 @@ impl AsyncRead for Stream {
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
-        match this.channel.poll_read(context, buffer) {
+        let read = match this.channel.poll_read(context, buffer) {
+            // Many clients of TLS just hang up, and HTTP tells by itself what is whole (RFC 9112, 9.8).
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Poll::Ready(Ok(()))
+            }
+            read => read,
+        };
+        match read {
             Poll::Ready(Ok(())) if buffer.filled().len() == before => {
                 if this.channel.is_in_handshake() {
                     this.requests.refuse(Refusal::Tls(TlsRefusal::Closed));

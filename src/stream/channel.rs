@@ -77,10 +77,7 @@ impl Channel {
     pub(super) fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(context),
-            Self::Tls(tls) => {
-                tls.finish();
-                Poll::Ready(Ok(()))
-            }
+            Self::Tls(tls) => tls.poll_shutdown(context),
         }
     }
 }

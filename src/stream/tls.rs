@@ -4,6 +4,9 @@
 //! what is sealed goes out at once. Only what does not make up a record yet, and what the socket does not
 //! take, is kept. So an idle connection has the session, and nothing else.
 
+#[cfg(test)]
+mod fuzz;
+mod record;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -25,15 +28,14 @@ use rustls::{
 use socket2::SockRef;
 use tokio_util::either::Either;
 
+use self::record::{LONGEST_PLAINTEXT, LONGEST_RECORD, encode, is_alert};
 pub use self::refusal::TlsRefusal;
 use super::Socket;
 
-/// The longest record on the wire, with its head (RFC 8446, 5.2; RFC 5246, 6.2.3).
-const LONGEST_RECORD: usize = 5 + (16 << 10) + 2_048;
-/// The most plaintext of a record.
-const LONGEST_PLAINTEXT: usize = 16 << 10;
-/// What may be kept of a peer: a handshake message of 64 KiB, the longest that rustls takes, and a record.
-const MOST_KEPT: usize = (64 << 10) + LONGEST_RECORD;
+/// What may be kept of a peer: part of a record, or of a handshake message, which may have as much as the
+/// head of a request. Certificate chains stay below, and a flood of handshakes that never end costs no
+/// more than one of heads.
+const MOST_KEPT: usize = LONGEST_RECORD;
 /// Bytes that are read at once.
 const READ: usize = 32 << 10;
 /// Bytes that a peer may send in a row, after the handshake, without a byte for the application.
@@ -41,8 +43,6 @@ const MOST_IDLE: usize = 64 << 10;
 
 thread_local! {
     static OPENED: RefCell<Vec<u8>> = RefCell::new(vec![0; MOST_KEPT + READ]);
-    /// A record, and a message that may go before it.
-    static SEALED: RefCell<Vec<u8>> = RefCell::new(vec![0; 2 * LONGEST_RECORD]);
     static GATHERED: RefCell<Vec<u8>> = RefCell::new(vec![0; LONGEST_PLAINTEXT]);
 }
 
@@ -63,7 +63,7 @@ pub struct TlsStream {
     has_begun: bool,
     has_ended: bool,
     has_failed: bool,
-    is_finished: bool,
+    is_closed: bool,
 }
 
 impl fmt::Debug for TlsStream {
@@ -94,7 +94,7 @@ impl TlsStream {
             has_begun: false,
             has_ended: false,
             has_failed: false,
-            is_finished: false,
+            is_closed: false,
         }
     }
 
@@ -116,7 +116,11 @@ impl TlsStream {
         self.unsent.is_empty()
     }
 
-    /// Reads some bytes into a buffer that is not empty; 0 at the end. Does the handshake first.
+    /// Reads some bytes into a buffer that is not empty; 0 once the peer has closed its side. Does the
+    /// handshake first.
+    ///
+    /// # Errors
+    /// `UnexpectedEof`: the peer has hung up without closing its side, so that something may be missing.
     pub fn poll_read(
         &mut self,
         context: &mut Context<'_>,
@@ -142,7 +146,7 @@ impl TlsStream {
                     let space = &mut scratch[filled..][..READ];
                     let read = ready!(poll_socket(&self.socket, context, space))?;
                     if read == 0 {
-                        return Poll::Ready(Ok(0));
+                        return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
                     }
                     filled += read;
                     self.idle += read;
@@ -151,9 +155,11 @@ impl TlsStream {
                 let (used, length) = self.step(&mut scratch[..filled], buffer, Seal::Nothing)?;
                 self.has_records = length == buffer.len() && used < filled;
                 self.received = scratch[used..filled].to_vec();
-                // Answers of a handshake; what the socket does not take goes out later.
-                if self.poll_flush(context)?.is_pending() && self.is_handshaking() {
-                    return Poll::Pending;
+                // Answers of a handshake. Once it is over, what the socket does not take goes out later, and
+                // a peer that is gone may have sent something before.
+                let flushed = self.poll_flush(context);
+                if self.is_handshaking() {
+                    ready!(flushed)?;
                 }
                 if length > 0 {
                     self.idle = 0;
@@ -238,14 +244,21 @@ impl TlsStream {
         Ok(())
     }
 
-    /// Tells the peer that nothing more comes, and shuts the write half down. If there is no room for
-    /// that, the peer does not read, and only the socket is shut down.
+    /// Tells the peer that nothing more comes, and shuts the write half down, once all that was written is
+    /// out.
+    pub(super) fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(context))?;
+        self.close();
+        ready!(self.poll_flush(context))?;
+        self.finish();
+        Poll::Ready(Ok(()))
+    }
+
+    /// The same at once. If there is no room for it, the peer does not read, and only the socket is shut
+    /// down.
     pub fn finish(&mut self) {
-        if std::mem::replace(&mut self.is_finished, true) {
-            return;
-        }
         if self.try_flush().is_ok() {
-            self.seal(Seal::Close).ok();
+            self.close();
         }
         let socket = match &self.socket {
             Either::Left(tcp) => SockRef::from(tcp),
@@ -253,6 +266,13 @@ impl TlsStream {
         };
         // It fails only if the peer is gone.
         socket.shutdown(Shutdown::Write).ok();
+    }
+
+    /// Says once that nothing more comes. A session that has failed has said what is wrong instead.
+    fn close(&mut self) {
+        if !std::mem::replace(&mut self.is_closed, true) {
+            self.seal(Seal::Close).ok();
+        }
     }
 
     /// Seals bytes and writes them; keeps what the socket does not take.
@@ -278,15 +298,21 @@ impl TlsStream {
     /// must not be asked again.
     fn fail(&mut self, received: &mut [u8]) {
         self.has_failed = true;
-        let alert = self.session.process_tls_records(received);
-        if let Ok(ConnectionState::EncodeTlsData(mut alert)) = alert.state {
+        loop {
+            let status = self.session.process_tls_records(received);
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else {
+                break;
+            };
+            let begin = self.unsent.len();
             let encoded = encode(&mut self.unsent, |buffer| {
-                alert.encode(buffer).map_err(io::Error::other)
+                data.encode(buffer).map_err(io::Error::other)
             });
-            if encoded.is_ok() {
-                self.try_flush().ok();
+            // Something may come before the alert, such as the beginning of the server's answer.
+            if encoded.is_err() || is_alert(&self.unsent[begin..]) {
+                break;
             }
         }
+        self.try_flush().ok();
     }
 
     /// Lets the session work on what has come until it needs more. Returns how many bytes it has used, and
@@ -365,18 +391,6 @@ impl TlsStream {
             used += discard;
         }
     }
-}
-
-/// Lets the session write to the end of what is to be sent.
-fn encode(
-    unsent: &mut Vec<u8>,
-    write: impl FnOnce(&mut [u8]) -> io::Result<usize>,
-) -> io::Result<()> {
-    SEALED.with_borrow_mut(|sealed| {
-        let length = write(sealed)?;
-        unsent.extend_from_slice(&sealed[..length]);
-        Ok(())
-    })
 }
 
 fn failed(error: rustls::Error) -> io::Error {

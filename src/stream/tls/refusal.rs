@@ -9,7 +9,7 @@ use thiserror::Error;
 pub enum TlsRefusal {
     #[error("it began with something else than TLS")]
     NotTls,
-    #[error("the peer supports no version or cipher suite in common")]
+    #[error("the peer supports no version, cipher suite or protocol (ALPN) in common")]
     Incompatible,
     #[error("the peer does not accept the certificate, or hung up with an alert")]
     Alert,
@@ -52,7 +52,9 @@ impl TlsRefusal {
         let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
         Some(match error {
             rustls::Error::InvalidMessage(_) => Self::NotTls,
-            rustls::Error::PeerIncompatible(_) => Self::Incompatible,
+            rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol => {
+                Self::Incompatible
+            }
             rustls::Error::AlertReceived(_) => Self::Alert,
             rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_) => {
                 Self::ClientCertificate

@@ -20,23 +20,25 @@ fn fixture(name: &str) -> std::path::PathBuf {
         .join(name)
 }
 
-fn stream(socket: UnixStream) -> TlsStream {
+pub(super) fn server_config() -> Arc<ServerConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let certificate = CertificateDer::from_pem_file(fixture("server.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_file(fixture("server.key.pem")).unwrap();
-    let config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)
         .unwrap();
-    TlsStream::new(Either::Right(socket), Arc::new(config))
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(config)
 }
 
-async fn client(
-    socket: UnixStream,
-    version: &'static SupportedProtocolVersion,
-) -> client::TlsStream<UnixStream> {
+fn stream(socket: UnixStream) -> TlsStream {
+    TlsStream::new(Either::Right(socket), server_config())
+}
+
+pub(super) fn client_config(version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     let authority = CertificateDer::from_pem_file(fixture("ca.pem")).unwrap();
     roots.add(authority).unwrap();
@@ -46,8 +48,15 @@ async fn client(
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    Arc::new(config)
+}
+
+async fn client(
+    socket: UnixStream,
+    version: &'static SupportedProtocolVersion,
+) -> client::TlsStream<UnixStream> {
     let name = "localhost".try_into().unwrap();
-    let connector = TlsConnector::from(Arc::new(config));
+    let connector = TlsConnector::from(client_config(version));
     connector.connect(name, socket).await.unwrap()
 }
 
@@ -166,4 +175,55 @@ async fn what_is_not_tls_is_refused_at_once() {
             "{sent:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_client_that_has_no_protocol_in_common_is_told_so() {
+    for version in [&version::TLS12, &version::TLS13] {
+        let mut config = Arc::unwrap_or_clone(client_config(version));
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let name = "localhost".try_into().unwrap();
+        let connector = TlsConnector::from(Arc::new(config));
+        let mut stream = stream(ours);
+        let mut byte = [0];
+        let (read, told) = tokio::join!(
+            poll_fn(|context| stream.poll_read(context, &mut byte)),
+            connector.connect(name, theirs)
+        );
+        let refusal = TlsRefusal::of(&read.unwrap_err());
+        assert_eq!(refusal, Some(TlsRefusal::Incompatible));
+        let told = told.unwrap_err().into_inner().expect("an error of TLS");
+        let alert = rustls::AlertDescription::NoApplicationProtocol;
+        let expected = rustls::Error::AlertReceived(alert);
+        assert_eq!(told.downcast_ref(), Some(&expected), "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_message_without_an_end_is_not_kept() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let mut stream = stream(ours);
+    let read = async {
+        let mut byte = [0];
+        poll_fn(|context| stream.poll_read(context, &mut byte)).await
+    };
+    // A ClientHello that is to have 65,520 bytes.
+    let mut record = vec![0; 5 + LONGEST_PLAINTEXT];
+    record[..9].copy_from_slice(&[0x16, 3, 1, 0x40, 0, 1, 0, 0xff, 0xf0]);
+    let send = async {
+        theirs.write_all(&record).await.unwrap();
+        record[5..9].fill(0);
+        // The first of these is more than is kept.
+        while theirs.write_all(&record).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let read = tokio::select! {
+        read = read => read,
+        () = send => unreachable!("it reads"),
+    };
+    assert_eq!(TlsRefusal::of(&read.unwrap_err()), Some(TlsRefusal::Other));
+    let kept = stream.received.len();
+    assert!(kept <= 2 * LONGEST_RECORD, "{kept}");
 }

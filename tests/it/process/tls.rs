@@ -2,6 +2,7 @@
 //! what goes wrong.
 
 mod certificates;
+mod hostile;
 
 use std::{
     fs,
@@ -65,8 +66,8 @@ fn builder() -> Builder {
         .env("SOCKD_INTERNAL__LISTEN", "127.0.0.1:0")
 }
 
-/// A TLS connection that trusts what is in the PEM.
-async fn connect(address: SocketAddr, authority: &str) -> std::io::Result<TlsStream<TcpStream>> {
+/// A client that trusts what is in the PEM.
+fn client_config(authority: &str) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
         roots
@@ -76,10 +77,23 @@ async fn connect(address: SocketAddr, authority: &str) -> std::io::Result<TlsStr
     let config = ClientConfig::builder()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    Arc::new(config)
+}
+
+fn server_name() -> ServerName<'static> {
+    ServerName::try_from("localhost").expect("a name")
+}
+
+/// A TLS connection that trusts what is in the PEM.
+async fn connect(address: SocketAddr, authority: &str) -> std::io::Result<TlsStream<TcpStream>> {
     let tcp = TcpStream::connect(("127.0.0.1", address.port())).await?;
-    let name = ServerName::try_from("localhost").expect("a name");
-    let connector = TlsConnector::from(Arc::new(config));
-    within(PATIENCE, "a TLS handshake", connector.connect(name, tcp)).await
+    let connector = TlsConnector::from(client_config(authority));
+    within(
+        PATIENCE,
+        "a TLS handshake",
+        connector.connect(server_name(), tcp),
+    )
+    .await
 }
 
 async fn failures(sockd: &Sockd, listener: &str, why: &str) -> f64 {
@@ -220,15 +234,8 @@ async fn a_proxy_protocol_header_comes_before_the_handshake() {
     tcp.write_all(b"PROXY TCP4 198.51.100.1 10.0.0.1 4711 443\r\n")
         .await
         .expect("sent");
-    let mut roots = RootCertStore::empty();
-    let authority = CertificateDer::from_pem_file(fixture("ca.pem")).expect("a PEM");
-    roots.add(authority).expect("an authority");
-    let config = ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from("localhost").expect("a name");
-    let connector = TlsConnector::from(Arc::new(config));
-    let mut stream = connector.connect(name, tcp).await.expect("TLS");
+    let connector = TlsConnector::from(client_config(&text(&fixture("ca.pem"))));
+    let mut stream = connector.connect(server_name(), tcp).await.expect("TLS");
     let (user, session) = (jwt::user(), jwt::session());
     let connect = format!("40{{\"token\":\"{}\"}}", jwt::token(&user, &session));
     stream
