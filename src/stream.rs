@@ -176,7 +176,9 @@ impl Stream {
         }
         match written {
             // The peer no longer reads responses, but requests that it has sent are still to be read.
-            Poll::Ready(Err(error)) if is_gone(&error) => Poll::Ready(Ok(length)),
+            Poll::Ready(Err(error)) if is_gone(&error) && self.requests.outlive_end() => {
+                Poll::Ready(Ok(length))
+            }
             written => written,
         }
     }

@@ -12,7 +12,11 @@ use std::{
 use axum::body::Body;
 use futures_util::future::{Either, FutureExt};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version, header};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body as _, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use tokio::{sync::oneshot, time::timeout};
 
@@ -210,7 +214,9 @@ pub(super) async fn serve(accepted: Accepted, room: Room, bare: Option<Bare>, sh
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 under_way.hold_answer();
             }
-            drop(under_way);
+            if response.body().size_hint().exact().is_none() {
+                response = response.map(|body| Body::new(under_way.stream(body)));
+            }
             Ok::<_, Infallible>(response)
         })
     });

@@ -43,9 +43,16 @@ struct State {
     body: Option<Waker>,
 }
 
-/// A request, from the end of its head until its response is ready.
+/// A request, from the end of its head until its response is ready, or has ended if it is a stream.
 #[derive(Debug)]
 pub struct UnderWay(Requests);
+
+/// The body of a response that is a stream: its request is under way until it ends.
+#[derive(Debug)]
+pub struct ResponseStream<B> {
+    body: B,
+    _under_way: UnderWay,
+}
 
 /// The body of a request, which notices that the input has ended in the middle of it.
 #[derive(Debug)]
@@ -114,6 +121,11 @@ impl Requests {
             body,
             requests: self.clone(),
         }
+    }
+
+    /// Whether the current request, or else the last one, outlives the end of input.
+    pub(super) fn outlive_end(&self) -> bool {
+        self.lock().outlives_end
     }
 
     /// Begins to wait for the next head.
@@ -185,6 +197,41 @@ impl UnderWay {
     /// takes that over can write it together with what follows.
     pub fn hold_answer(&self) {
         self.0.lock().held = Some(Vec::new());
+    }
+
+    /// Goes on while the response is streamed. A stream need not have an end, so it does not outlive that
+    /// of its caller.
+    pub fn stream<B>(self, body: B) -> ResponseStream<B> {
+        let mut state = self.0.lock();
+        state.outlives_end = false;
+        let reader = state.reader.take();
+        drop(state);
+        // The end of input may have been hidden.
+        reader.into_iter().for_each(Waker::wake);
+        ResponseStream {
+            body,
+            _under_way: self,
+        }
+    }
+}
+
+impl<B: Body + Unpin> Body for ResponseStream<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -65,6 +65,19 @@ impl Trace {
         .await
     }
 
+    /// Waits for so many lines, the empty ones included.
+    async fn has_lines(&mut self, count: usize) {
+        within(PATIENCE, "more lines", async {
+            while self.text.lines().count() < count {
+                let chunk = self.response.chunk().await.expect("the node goes on");
+                let chunk = chunk.expect("the trace goes on");
+                self.text
+                    .push_str(std::str::from_utf8(&chunk).expect("whole characters"));
+            }
+        })
+        .await;
+    }
+
     /// The next line that says this; others before it are passed over.
     async fn until(&mut self, what: &str) -> Value {
         loop {
@@ -410,4 +423,35 @@ async fn traces_are_bounded_and_bad_ids_refused() {
     traces.push(Trace::begin(&sockd, &user, "").await);
     let bad = sockd.get("/internal/users/nobody/trace").await;
     assert_eq!(bad.status(), 400);
+}
+
+#[tokio::test]
+async fn a_trace_outlasts_the_time_that_an_idle_connection_has() {
+    let sockd = Sockd::builder()
+        .env("SOCKD_SERVER__KEEP_ALIVE", "1s")
+        .env("SOCKD_SERVER__HEADER_TIMEOUT", "1s")
+        .start()
+        .await;
+    let user = jwt::user();
+    let mut trace = Trace::begin(&sockd, &user, "").await;
+    // An empty one comes each second.
+    trace.has_lines(5).await;
+    sockd.emit(&user, "profile:update", &json!(1)).await;
+    trace.until("emitted").await;
+}
+
+#[tokio::test]
+async fn a_trace_ends_with_its_caller_whatever_else_the_caller_has_sent() {
+    let sockd = Sockd::start().await;
+    let request = format!(
+        "GET /internal/users/{}/trace HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {INTERNAL_SECRET}\r\n\r\n",
+        jwt::user()
+    );
+    for behind in ["", "GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n", "x"] {
+        let mut connection = RawConnection::open(sockd.address()).await;
+        connection.send(format!("{request}{behind}")).await;
+        runs(&sockd, 1.0).await;
+        drop(connection);
+        runs(&sockd, 0.0).await;
+    }
 }
