@@ -234,25 +234,29 @@ pub(super) async fn serve(accepted: Accepted, room: Room, bare: Option<Bare>, sh
         Poll::Ready(()) => Poll::Ready(Ok(())),
         Poll::Pending => repoll.poll(connection.as_mut(), context),
     });
-    if let Some(ended) = lifecycle.until_drained(served).await {
-        if let Some(error) = requests.refused() {
-            shared.preamble.refused(error);
-        }
-        if let Err(error) = ended {
+    let has_ended = match lifecycle.until_drained(served).await {
+        Some(Ok(())) => true,
+        Some(Err(error)) => {
             tracing::debug!(%error, "a connection ended early");
+            true
         }
-        return;
+        None => false,
+    };
+    if !has_ended {
+        // A request that arrives during the drain is told so. The wait is limited because browsers keep
+        // spare connections open that may never send one.
+        let first_request = poll_fn(|context| match connection.as_mut().poll(context) {
+            Poll::Ready(_) => Poll::Ready(false),
+            Poll::Pending if silent.has_ended() => Poll::Ready(true),
+            Poll::Pending => Poll::Pending,
+        });
+        if timeout(config.drain_window, first_request).await == Ok(true) {
+            connection.as_mut().graceful_shutdown();
+            connection.as_mut().await.ok();
+        }
     }
-    // A request that arrives during the drain is told so. The wait is limited because browsers keep
-    // spare connections open that may never send one.
-    let first_request = poll_fn(|context| match connection.as_mut().poll(context) {
-        Poll::Ready(_) => Poll::Ready(false),
-        Poll::Pending if silent.has_ended() => Poll::Ready(true),
-        Poll::Pending => Poll::Pending,
-    });
-    if timeout(config.drain_window, first_request).await == Ok(true) {
-        connection.as_mut().graceful_shutdown();
-        connection.await.ok();
+    if let Some(refusal) = requests.refused() {
+        shared.preamble.refused(refusal);
     }
 }
 

@@ -126,3 +126,35 @@ async fn a_request_is_carried_out_for_a_caller_that_is_gone_before_the_handshake
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_is_refused_during_a_drain_is_counted_as_ever() {
+    let mut sockd = builder()
+        .env("SOCKD_SERVER__PROXY_PROTOCOL", "true")
+        .start_in(folder())
+        .await;
+    let mut connections = Vec::new();
+    for _ in 0..3 {
+        connections.push(RawConnection::open(sockd.address()).await);
+    }
+    // So that all are accepted.
+    eventually(PATIENCE, "the connections", async || {
+        sockd.figure("sockd_unjoined_connections").await == 3.0
+    })
+    .await;
+    sockd.signal("TERM");
+    sockd.logs("draining").await;
+    connections[0].send("GET / HTTP/1.1\r\n\r\n").await;
+    let header = b"PROXY UNKNOWN\r\n";
+    connections[1]
+        .send([&header[..], b"GET / HTTP/1.1\r\n\r\n"].concat())
+        .await;
+    let refused = "sockd_proxy_protocol_refusals_total{listener=\"server\",why=\"missing\"}";
+    eventually(PATIENCE, "the counts", async || {
+        let not_tls = failures(&sockd, "server", "not_tls").await;
+        (sockd.figure(refused).await, not_tls) == (1.0, 1.0)
+    })
+    .await;
+    drop(connections);
+    assert_eq!(sockd.ended(PATIENCE).await.code(), Some(0));
+}
