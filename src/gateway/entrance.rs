@@ -115,15 +115,16 @@ impl Entrance {
         let (identity, admitted) = match admission {
             Ok(admission) => admission,
             Err(refusal) => {
+                let is_told = connection.refuse(refusal);
                 self.trace_refusal(
                     connection,
                     &identity,
                     &auth,
                     credentials.as_deref(),
-                    refusal,
+                    (refusal, is_told),
                 );
                 connection.keep_credentials(credentials);
-                if connection.refuse(refusal) {
+                if is_told {
                     self.count_refusal(connection, refusal, began);
                 }
                 return connection.next_auth();
@@ -163,7 +164,7 @@ impl Entrance {
         identity: &Result<Identity, HandshakeError>,
         auth: &Auth,
         credentials: Option<&Credentials>,
-        refusal: HandshakeError,
+        (refusal, is_told): (HandshakeError, bool),
     ) {
         if !self.traces().is_any() {
             return;
@@ -187,6 +188,7 @@ impl Entrance {
                 reason: refusal.to_string(),
                 why,
                 address: connection.address().map(|address| address.to_string()),
+                gone: !is_told,
             });
         }
     }
@@ -268,16 +270,20 @@ mod tests {
         id::{SessionId, UserId},
     };
 
-    fn token(auth: &AuthConfig) -> String {
-        let user = UserId::try_from("0123456789abcdef01234567").expect("an id");
+    fn user() -> UserId {
+        UserId::try_from("0123456789abcdef01234567").expect("an id")
+    }
+
+    fn token(auth: &AuthConfig, ttl: Option<Duration>) -> String {
+        let user = user();
         let session = "3f2b8c1e-5a4d-4e6f-8a9b-0c1d2e3f4a5b";
         let session = SessionId::try_from(session).expect("an id");
         let minter = TokenMinter::new(auth, &auth.secrets[0], None).expect("a key");
         let claims = Claims {
             user: &user,
             session: &session,
-            issued_at: unix_time(),
-            ttl: None,
+            issued_at: unix_time() - 10,
+            ttl,
             extra: &Map::new(),
         };
         minter.mint(&claims).expect("a token")
@@ -288,7 +294,7 @@ mod tests {
     async fn only_clients_that_are_told_are_counted() {
         let engine = engine();
         let entrance = &engine.entrance;
-        let token = token(&config().auth);
+        let token = token(&config().auth, None);
         let counts = || {
             let refused = entrance.refused.iter();
             let refused = refused.map(|answered| answered.count.get());
@@ -312,6 +318,29 @@ mod tests {
             let after = counts();
             let counted = (after.0 - before.0, after.1 - before.1);
             assert_eq!(counted, (admitted, refused), "{token} {is_gone}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_of_a_client_that_is_gone_is_traced_as_that() {
+        let engine = engine();
+        let entrance = &engine.entrance;
+        let trace = entrance.node.traces().begin(&user(), false);
+        let trace = trace.expect("room");
+        let expired = token(&config().auth, Some(Duration::from_secs(1)));
+        for is_gone in [false, true] {
+            let connection = joining(&engine);
+            if is_gone {
+                connection.end(Ending::Draining);
+            }
+            let auth = Auth {
+                token: Token::new(&expired),
+            };
+            assert_eq!(entrance.answer(&connection, auth).await, None);
+            let lines = trace.queue.take_now(usize::MAX).lines;
+            let refused = lines.iter().find(|line| line.contains("TOKEN_INVALID"));
+            let refused = refused.expect("a refusal");
+            assert_eq!(refused.contains("\"gone\":true"), is_gone, "{refused}");
         }
     }
 }

@@ -38,6 +38,9 @@ pub enum Step<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         why: Option<String>,
         address: Option<String>,
+        /// The client had hung up before it was told.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        gone: bool,
     },
     /// A handshake cannot go on, as the stored session cannot be read.
     SessionUnknown { why: String },
