@@ -405,7 +405,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__drain)
-            opts="-h -V --share --over --json --url --secret-file --proxy --config --help --version"
+            opts="-h -V --share --over --json --url --secret-file --proxy --proxy-protocol --config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -439,7 +439,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__emit)
-            opts="-h -V --batch --concurrency --failed --require-online --json --url --secret-file --proxy --config --help --version"
+            opts="-h -V --batch --concurrency --failed --require-online --json --url --secret-file --proxy --proxy-protocol --config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -477,7 +477,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__force__subcmd__logout)
-            opts="-h -V --json --url --secret-file --proxy --config --help --version"
+            opts="-h -V --json --url --secret-file --proxy --proxy-protocol --config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -853,7 +853,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__kick)
-            opts="-h -V --reason --invalidate-session --json --url --secret-file --proxy --config --help --version"
+            opts="-h -V --reason --invalidate-session --json --url --secret-file --proxy --proxy-protocol --config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -883,7 +883,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__listen)
-            opts="-h -V --token-file --session --new-session --count --timeout --once --json --proxy --url --secret-file --config --help --version"
+            opts="-h -V --token-file --session --new-session --count --timeout --once --json --proxy --proxy-protocol --url --secret-file --config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -947,7 +947,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__reload)
-            opts="-h -V --json --url --secret-file --proxy --config --help --version"
+            opts="-h -V --json --url --secret-file --proxy --proxy-protocol --config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1103,7 +1103,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__sessions__subcmd__ls)
-            opts="-h -V --user --limit --json --proxy --url --secret-file --config --help --version"
+            opts="-h -V --user --limit --json --proxy --proxy-protocol --url --secret-file --config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1137,7 +1137,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__sessions__subcmd__rm)
-            opts="-h -V --json --url --secret-file --proxy --config --help --version"
+            opts="-h -V --json --url --secret-file --proxy --proxy-protocol --config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1163,7 +1163,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__sessions__subcmd__show)
-            opts="-h -V --json --url --secret-file --proxy --config --help --version"
+            opts="-h -V --json --url --secret-file --proxy --proxy-protocol --config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1189,7 +1189,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__status)
-            opts="-h -V --all --watch --interval --json --url --secret-file --proxy --config --help --version"
+            opts="-h -V --all --watch --interval --json --url --secret-file --proxy --proxy-protocol --config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1357,7 +1357,7 @@ _sockd() {
             return 0
             ;;
         sockd__subcmd__trace)
-            opts="-h -V --payloads --timeout --json --url --secret-file --proxy --config --help --version"
+            opts="-h -V --payloads --timeout --json --url --secret-file --proxy --proxy-protocol --config --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -63,6 +63,7 @@ complete -c sockd -n "__fish_sockd_using_subcommand emit" -l config -d 'The conf
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -l require-online -d 'Fail with exit code 5 if the user has no socket'
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -l json -d 'Print the result as JSON'
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -l proxy -d 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
+complete -c sockd -n "__fish_sockd_using_subcommand emit" -l proxy-protocol -d 'Begin connections with a header of the PROXY protocol, as a listener with proxy_protocol demands [default: as configured, but not with --url or SOCKD_URL]'
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand emit" -s V -l version -d 'Print version'
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l url -d 'The node\'s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]' -r
@@ -70,6 +71,7 @@ complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l secret-file
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l json -d 'Print the result as JSON'
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l proxy -d 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
+complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -l proxy-protocol -d 'Begin connections with a header of the PROXY protocol, as a listener with proxy_protocol demands [default: as configured, but not with --url or SOCKD_URL]'
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand force-logout" -s V -l version -d 'Print version'
 complete -c sockd -n "__fish_sockd_using_subcommand kick" -l reason -d 'What the clients are told: 1 to 64 printable ASCII characters [default: KICKED]' -r
@@ -79,6 +81,7 @@ complete -c sockd -n "__fish_sockd_using_subcommand kick" -l config -d 'The conf
 complete -c sockd -n "__fish_sockd_using_subcommand kick" -l invalidate-session -d 'Replace the stored session by one that nobody has, so that tokens of the old one no longer work'
 complete -c sockd -n "__fish_sockd_using_subcommand kick" -l json -d 'Print the result as JSON'
 complete -c sockd -n "__fish_sockd_using_subcommand kick" -l proxy -d 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
+complete -c sockd -n "__fish_sockd_using_subcommand kick" -l proxy-protocol -d 'Begin connections with a header of the PROXY protocol, as a listener with proxy_protocol demands [default: as configured, but not with --url or SOCKD_URL]'
 complete -c sockd -n "__fish_sockd_using_subcommand kick" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand kick" -s V -l version -d 'Print version'
 complete -c sockd -n "__fish_sockd_using_subcommand drain" -l share -d 'The share of the open connections, from 0 to 1' -r
@@ -88,6 +91,7 @@ complete -c sockd -n "__fish_sockd_using_subcommand drain" -l secret-file -d 'A 
 complete -c sockd -n "__fish_sockd_using_subcommand drain" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand drain" -l json -d 'Print the result as JSON'
 complete -c sockd -n "__fish_sockd_using_subcommand drain" -l proxy -d 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
+complete -c sockd -n "__fish_sockd_using_subcommand drain" -l proxy-protocol -d 'Begin connections with a header of the PROXY protocol, as a listener with proxy_protocol demands [default: as configured, but not with --url or SOCKD_URL]'
 complete -c sockd -n "__fish_sockd_using_subcommand drain" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand drain" -s V -l version -d 'Print version'
 complete -c sockd -n "__fish_sockd_using_subcommand reload" -l url -d 'The node\'s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]' -r
@@ -95,6 +99,7 @@ complete -c sockd -n "__fish_sockd_using_subcommand reload" -l secret-file -d 'A
 complete -c sockd -n "__fish_sockd_using_subcommand reload" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand reload" -l json -d 'Print the result as JSON'
 complete -c sockd -n "__fish_sockd_using_subcommand reload" -l proxy -d 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
+complete -c sockd -n "__fish_sockd_using_subcommand reload" -l proxy-protocol -d 'Begin connections with a header of the PROXY protocol, as a listener with proxy_protocol demands [default: as configured, but not with --url or SOCKD_URL]'
 complete -c sockd -n "__fish_sockd_using_subcommand reload" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand reload" -s V -l version -d 'Print version'
 complete -c sockd -n "__fish_sockd_using_subcommand listen" -l token-file -d 'A file with the token to connect with, - for stdin' -r -F
@@ -108,6 +113,7 @@ complete -c sockd -n "__fish_sockd_using_subcommand listen" -l new-session -d 'M
 complete -c sockd -n "__fish_sockd_using_subcommand listen" -l once -d 'Fail when there is no connection, instead of trying again'
 complete -c sockd -n "__fish_sockd_using_subcommand listen" -l json -d 'Print one JSON object per line'
 complete -c sockd -n "__fish_sockd_using_subcommand listen" -l proxy -d 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
+complete -c sockd -n "__fish_sockd_using_subcommand listen" -l proxy-protocol -d 'Begin connections with a header of the PROXY protocol, as a listener with proxy_protocol demands [default: as configured, but not with --url or SOCKD_URL]'
 complete -c sockd -n "__fish_sockd_using_subcommand listen" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand listen" -s V -l version -d 'Print version'
 complete -c sockd -n "__fish_sockd_using_subcommand trace" -l timeout -d 'End after this time, such as 30s or 5m' -r
@@ -117,6 +123,7 @@ complete -c sockd -n "__fish_sockd_using_subcommand trace" -l config -d 'The con
 complete -c sockd -n "__fish_sockd_using_subcommand trace" -l payloads -d 'Show the payloads of events too'
 complete -c sockd -n "__fish_sockd_using_subcommand trace" -l json -d 'Print one JSON object per line'
 complete -c sockd -n "__fish_sockd_using_subcommand trace" -l proxy -d 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
+complete -c sockd -n "__fish_sockd_using_subcommand trace" -l proxy-protocol -d 'Begin connections with a header of the PROXY protocol, as a listener with proxy_protocol demands [default: as configured, but not with --url or SOCKD_URL]'
 complete -c sockd -n "__fish_sockd_using_subcommand trace" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand trace" -s V -l version -d 'Print version'
 complete -c sockd -n "__fish_sockd_using_subcommand token; and not __fish_seen_subcommand_from mint check help" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
@@ -168,6 +175,7 @@ complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_su
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l json -d 'Print one JSON object per line'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l proxy -d 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -l proxy-protocol -d 'Begin connections with a header of the PROXY protocol, as a listener with proxy_protocol demands [default: as configured, but not with --url or SOCKD_URL]'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from ls" -s V -l version -d 'Print version'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from show" -l url -d 'The node\'s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]' -r
@@ -175,6 +183,7 @@ complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_su
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from show" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from show" -l json -d 'Print the result as JSON'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from show" -l proxy -d 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from show" -l proxy-protocol -d 'Begin connections with a header of the PROXY protocol, as a listener with proxy_protocol demands [default: as configured, but not with --url or SOCKD_URL]'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from show" -s V -l version -d 'Print version'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from rm" -l url -d 'The node\'s address, such as http://127.0.0.1:3000 or unix:/run/sockd/internal.sock [default: SOCKD_URL, else where the configuration has the internal routes]' -r
@@ -182,6 +191,7 @@ complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_su
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from rm" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from rm" -l json -d 'Print the result as JSON'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from rm" -l proxy -d 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
+complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from rm" -l proxy-protocol -d 'Begin connections with a header of the PROXY protocol, as a listener with proxy_protocol demands [default: as configured, but not with --url or SOCKD_URL]'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from rm" -s V -l version -d 'Print version'
 complete -c sockd -n "__fish_sockd_using_subcommand sessions; and __fish_seen_subcommand_from help" -f -a "ls" -d 'List the active sessions, from Redis or from a node that keeps them in memory'
@@ -196,6 +206,7 @@ complete -c sockd -n "__fish_sockd_using_subcommand status" -l all -d 'Show ever
 complete -c sockd -n "__fish_sockd_using_subcommand status" -l watch -d 'Show it again and again, until Ctrl-C; with --json as a line each time'
 complete -c sockd -n "__fish_sockd_using_subcommand status" -l json -d 'Print the result as JSON'
 complete -c sockd -n "__fish_sockd_using_subcommand status" -l proxy -d 'Call the node through the proxy that http_proxy, https_proxy, all_proxy and no_proxy name, not directly'
+complete -c sockd -n "__fish_sockd_using_subcommand status" -l proxy-protocol -d 'Begin connections with a header of the PROXY protocol, as a listener with proxy_protocol demands [default: as configured, but not with --url or SOCKD_URL]'
 complete -c sockd -n "__fish_sockd_using_subcommand status" -s h -l help -d 'Print help'
 complete -c sockd -n "__fish_sockd_using_subcommand status" -s V -l version -d 'Print version'
 complete -c sockd -n "__fish_sockd_using_subcommand doctor" -l config -d 'The configuration file [default: SOCKD_CONFIG, else ./sockd.toml, else /etc/sockd/sockd.toml]' -r -F

@@ -3,6 +3,7 @@
 mod address;
 mod error;
 mod lines;
+mod relay;
 mod tls;
 mod way;
 
@@ -20,6 +21,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use self::address::Address;
+pub(crate) use self::relay::Relay;
 pub use self::{
     error::{Call, ClientError, is_tls_error},
     lines::Lines,
@@ -52,6 +54,8 @@ pub struct Client {
     /// Which of them the node accepted last.
     accepted: Arc<AtomicUsize>,
     http: reqwest::Client,
+    /// What `http` connects to, if not to the node.
+    relay: Option<Arc<Relay>>,
 }
 
 impl Client {
@@ -79,6 +83,14 @@ impl Client {
             .default_headers(headers)
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(ANSWER_TIMEOUT);
+        let relay = match way {
+            Way::WithProxyHeader => {
+                let relay = Relay::start(&base, socket.clone()).map_err(ClientError::Relay)?;
+                Some(Arc::new(relay))
+            }
+            Way::Direct | Way::EnvironmentProxy => None,
+        };
+        let socket = relay.as_ref().map(|relay| relay.socket()).or(socket);
         if let Some(socket) = socket {
             builder = builder.unix_socket(socket);
         }
@@ -89,6 +101,7 @@ impl Client {
             authorizations,
             accepted: Arc::default(),
             http,
+            relay,
         })
     }
 
@@ -310,6 +323,10 @@ impl Client {
         call: Call,
         request: reqwest::RequestBuilder,
     ) -> Result<reqwest::Response, ClientError> {
+        if let Some(relay) = &self.relay {
+            let reached = relay.reach(CONNECT_TIMEOUT).await;
+            reached.map_err(|source| ClientError::unreachable(self.url(), source))?;
+        }
         let response = self.send(&request).await;
         let response =
             response.map_err(|source| ClientError::of_request(call, self.url(), source))?;

@@ -128,6 +128,7 @@ impl From<ClientError> for Failure {
             | ClientError::Silent { .. } => Exit::Unreachable,
             ClientError::Unauthorized(_) => Exit::Unauthorized,
             ClientError::Setup(_)
+            | ClientError::Relay(_)
             | ClientError::Refused { .. }
             | ClientError::Unintelligible { .. } => Exit::Failed,
         };

@@ -102,8 +102,8 @@ pub(super) struct ListenArgs {
 
 pub(super) async fn run(args: ListenArgs, context: &Context) -> Result<(), Failure> {
     let identity = Identity::of(&args, context).await?;
-    let (url, tls) = args.target.clients_url(context)?;
-    let dialer = Dialer::new(&url, args.target.way(), &tls)?;
+    let (url, way, tls) = args.target.clients_url(context)?;
+    let dialer = Dialer::new(&url, way, &tls)?;
     let signals = Signals::listen().context("failed to listen for signals")?;
     let mut listener = Listener {
         args: &args,
@@ -285,6 +285,7 @@ impl From<SocketError> for Failure {
                 _ => Exit::Failed,
             },
             SocketError::Setup(_)
+            | SocketError::Relay(_)
             | SocketError::NoSocketIo { .. }
             | SocketError::Disconnected
             | SocketError::Unintelligible(_) => Exit::Failed,

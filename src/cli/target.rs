@@ -27,6 +27,11 @@ pub(super) struct Target {
     /// not directly
     #[arg(long)]
     pub(super) proxy: bool,
+
+    /// Begin connections with a header of the PROXY protocol, as a listener with proxy_protocol demands
+    /// [default: as configured, but not with --url or SOCKD_URL]
+    #[arg(long, conflicts_with = "proxy")]
+    pub(super) proxy_protocol: bool,
 }
 
 impl Target {
@@ -57,45 +62,55 @@ impl Target {
         let given_url = self.url.clone().or_else(|| context.variable("SOCKD_URL"));
         let given_secret = self.secret_file.as_deref().map(read_secret).transpose()?;
         // With both given, the configuration is not read and may even be invalid.
-        let (url, secrets, tls) = match (given_url, given_secret) {
+        let (url, secrets, tls, way) = match (given_url, given_secret) {
             (Some(url), Some(secret)) => {
                 let tls = despite_mistakes(context, &url);
-                (url, vec![secret], tls)
+                (url, vec![secret], tls, self.way(false))
             }
             (url, secret) => {
                 let Endpoint {
-                    url, secrets, tls, ..
+                    url,
+                    proxy_protocol,
+                    secrets,
+                    tls,
+                    ..
                 } = endpoint(&context.settings(Vec::new())?, url)?;
                 let secrets = secret.map_or(secrets, |secret| vec![secret]);
-                (url, secrets, tls)
+                (url, secrets, tls, self.way(proxy_protocol))
             }
         };
         if secrets.is_empty() {
             return Err(no_secret());
         }
-        Ok(Client::new(&url, &secrets, self.way(), &read(&tls)?)?)
+        Ok(Client::new(&url, &secrets, way, &read(&tls)?)?)
     }
 
-    /// The address that clients connect to, and what to trust there.
+    /// The address that clients connect to, how to get there, and what to trust there.
     ///
     /// # Errors
     /// It is not given, and the configuration has mistakes; or the files for TLS cannot be read.
-    pub(super) fn clients_url(&self, context: &Context) -> Result<(String, Tls), Failure> {
-        let (url, tls) = match &self.url {
-            Some(url) => (url.clone(), despite_mistakes(context, url)),
+    pub(super) fn clients_url(&self, context: &Context) -> Result<(String, Way, Tls), Failure> {
+        let (url, way, tls) = match &self.url {
+            Some(url) => (url.clone(), self.way(false), despite_mistakes(context, url)),
             None => {
-                let endpoint = context.settings(Vec::new())?.endpoint(None)?;
-                (endpoint.clients, endpoint.tls)
+                let Endpoint {
+                    clients,
+                    clients_proxy_protocol,
+                    tls,
+                    ..
+                } = context.settings(Vec::new())?.endpoint(None)?;
+                (clients, self.way(clients_proxy_protocol), tls)
             }
         };
-        Ok((url, read(&tls)?))
+        Ok((url, way, read(&tls)?))
     }
 
-    pub(super) fn way(&self) -> Way {
-        if self.proxy {
-            Way::EnvironmentProxy
-        } else {
-            Way::Direct
+    /// How a node is reached whose configuration may demand a header of the PROXY protocol.
+    fn way(&self, proxy_protocol: bool) -> Way {
+        match (self.proxy, self.proxy_protocol || proxy_protocol) {
+            (true, _) => Way::EnvironmentProxy,
+            (false, true) => Way::WithProxyHeader,
+            (false, false) => Way::Direct,
         }
     }
 }

@@ -44,12 +44,16 @@ pub enum ClientError {
     )]
     Setup(#[source] reqwest::Error),
     #[error(
+        "connections cannot begin with a PROXY protocol header on this system; call the node from Linux, or where it demands none"
+    )]
+    Relay(#[source] io::Error),
+    #[error(
         "no answer from {url}; start sockd there, or name another node with --url or SOCKD_URL"
     )]
     Unreachable {
         url: String,
         #[source]
-        source: reqwest::Error,
+        source: Box<dyn StdError + Send + Sync>,
     },
     #[error(
         "this user must not connect to {url}; add it to the socket's group (internal.socket_group), or use sudo"
@@ -57,7 +61,7 @@ pub enum ClientError {
     NotAllowed {
         url: String,
         #[source]
-        source: reqwest::Error,
+        source: Box<dyn StdError + Send + Sync>,
     },
     #[error(
         "no TLS connection with {url}; name its authority in internal.command_ca_file, a host that its certificate is for with --url, and what it asks you to show in internal.command_cert_file"
@@ -75,7 +79,10 @@ pub enum ClientError {
     },
     #[error("{} is not a PEM of what internal.command_ca_file, command_cert_file or command_key_file names; name the right file", .0.display())]
     Tls(PathBuf),
-    #[error("{url} received the request but did not answer; {}", call.if_unanswered())]
+    #[error(
+        "{url} received the request but did not answer; {}; if its listener has proxy_protocol, use --proxy-protocol",
+        call.if_unanswered()
+    )]
     NoAnswer {
         url: String,
         call: Call,
@@ -113,14 +120,23 @@ impl ClientError {
     /// Why a request got no response.
     pub(super) fn of_request(call: Call, url: &str, error: reqwest::Error) -> Self {
         let (url, source) = (url.to_owned(), error.without_url());
-        if unix_path(&url).is_some() && is_permission_denied(&source) {
-            Self::NotAllowed { url, source }
-        } else if is_tls_error(&source) {
+        if is_tls_error(&source) {
             Self::Untrusted { url, source }
         } else if source.is_connect() {
-            Self::Unreachable { url, source }
+            Self::unreachable(&url, source)
         } else {
             Self::NoAnswer { url, call, source }
+        }
+    }
+
+    /// Why there is no connection.
+    pub(super) fn unreachable(url: &str, error: impl StdError + Send + Sync + 'static) -> Self {
+        let (url, is_denied) = (url.to_owned(), is_permission_denied(&error));
+        let source = Box::new(error);
+        if unix_path(&url).is_some() && is_denied {
+            Self::NotAllowed { url, source }
+        } else {
+            Self::Unreachable { url, source }
         }
     }
 
@@ -152,6 +168,7 @@ impl ClientError {
             Self::Url(_)
             | Self::Secret(_)
             | Self::Setup(_)
+            | Self::Relay(_)
             | Self::Unreachable { .. }
             | Self::NotAllowed { .. }
             | Self::Untrusted { .. }
@@ -220,7 +237,7 @@ pub fn is_tls_error(error: &reqwest::Error) -> bool {
 }
 
 /// Whether the system forbids this user to connect.
-fn is_permission_denied(error: &reqwest::Error) -> bool {
+fn is_permission_denied(error: &(dyn StdError + 'static)) -> bool {
     let mut causes = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
     causes
         .next()
@@ -228,9 +245,10 @@ fn is_permission_denied(error: &reqwest::Error) -> bool {
 }
 
 /// Returns the error and all its causes.
-fn causes<'e>(error: &'e reqwest::Error) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
-    let first: &'e (dyn StdError + 'static) = error;
-    iter::successors(Some(first), |error| {
+fn causes<'e>(
+    error: &'e (dyn StdError + 'static),
+) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
+    iter::successors(Some(error), |error| {
         let error: &'e (dyn StdError + 'static) = *error;
         // The source of an I/O error is that of the error in it.
         let inner = error.downcast_ref().and_then(io::Error::get_ref);

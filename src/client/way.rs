@@ -5,11 +5,13 @@ use reqwest::{ClientBuilder, Url, redirect};
 use super::Tls;
 use crate::wire::is_loopback;
 
-/// How a node is reached. Proxies in the environment are mostly meant for the internet, and should
+/// How a node is reached, one way or another. Proxies in the environment are mostly meant for the internet, and should
 /// not see the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     Direct,
+    /// Each connection begins with a header of the PROXY protocol, as the node's listener demands.
+    WithProxyHeader,
     /// Through the proxy in `http_proxy`, `https_proxy` or `all_proxy`, in lower or upper case, except
     /// for hosts in `no_proxy`. A node on this machine is always called directly.
     EnvironmentProxy,
@@ -22,7 +24,7 @@ impl Way {
             .user_agent(concat!("sockd/", env!("CARGO_PKG_VERSION")))
             // A redirect could carry the secret to a stranger.
             .redirect(redirect::Policy::none());
-        if self == Self::Direct || is_loopback(url) {
+        if self != Self::EnvironmentProxy || is_loopback(url) {
             builder = builder.no_proxy();
         }
         if url.scheme() == "http" {

@@ -34,8 +34,13 @@ pub struct Endpoint {
     /// SOCKD_URL, or else where the server has its internal routes, such as `http://127.0.0.1:3000` or
     /// `unix:/run/sockd/internal.sock`; a server on all addresses is called on the loopback address.
     pub url: String,
+    /// Whether a header of the PROXY protocol is demanded there. Nobody knows of a URL that is given: a
+    /// proxy may be there that sends one.
+    pub proxy_protocol: bool,
     /// Where clients connect: the same, unless the internal routes have a listener of their own.
     pub clients: String,
+    /// Whether a header of the PROXY protocol is demanded there.
+    pub clients_proxy_protocol: bool,
     /// The configured secrets of the internal routes, the newest first. A node that has not reloaded its
     /// configuration still knows only an older one.
     pub secrets: Vec<Secret>,
@@ -186,13 +191,17 @@ impl Settings {
         callable(is_tls, &self.get(&server::host), self.get(&server::port))
     }
 
-    fn clients(&self) -> String {
+    /// Where clients connect, and whether a header of the PROXY protocol is demanded there.
+    fn clients(&self) -> (String, bool) {
         let instance = self.instance.as_ref();
         let is_shared =
             |url: &&String| self.internal_listener().is_none() && unix_path(url).is_none();
         match instance.filter(is_shared) {
-            Some(url) => url.clone(),
-            None => self.listening_for_clients(),
+            Some(url) => (url.clone(), false),
+            None => (
+                self.listening_for_clients(),
+                self.get(&server::proxy_protocol),
+            ),
         }
     }
 
@@ -305,9 +314,17 @@ impl Resolver<'_> {
     fn endpoint(&mut self, url: Option<String>) -> Endpoint {
         let settings = self.settings;
         let url = url.or_else(|| settings.instance.clone());
+        let proxy_protocol = match settings.internal_listener() {
+            _ if url.is_some() => false,
+            Some(_) => settings.get(&internal::proxy_protocol),
+            None => settings.get(&server::proxy_protocol),
+        };
+        let (clients, clients_proxy_protocol) = settings.clients();
         Endpoint {
             url: url.unwrap_or_else(|| settings.listening()),
-            clients: settings.clients(),
+            proxy_protocol,
+            clients,
+            clients_proxy_protocol,
             secrets: self.bearers(&internal::secret, &internal::previous_secrets),
             tls: self.client_tls(
                 &internal::command_ca_file,

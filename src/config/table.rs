@@ -170,7 +170,7 @@ super::setting::settings! {
         socket_mode: u32 = MODE, Is("0660");
         /// The unix socket's group, that of the backend's user; unset, it is the group of sockd itself.
         socket_group: String = TEXT, Unset("\"backend\"");
-        /// The same as server.proxy_protocol, for internal.listen; false, as backends and sockd's own commands send no header.
+        /// The same as server.proxy_protocol, for internal.listen; false, as backends send no header; sockd's own commands send one where it is on.
         proxy_protocol: bool = BOOLEAN, Is("false");
         /// Certificate (PEM) of internal.listen, as server.tls_cert_file; unset, as that is mostly this machine or a network that is trusted.
         tls_cert_file: String = PATH, Unset("\"internal.pem\"");

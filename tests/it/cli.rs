@@ -11,6 +11,7 @@ mod kick;
 mod listen;
 mod output;
 mod proxy;
+mod proxy_protocol;
 mod reload;
 mod serve;
 mod sessions;

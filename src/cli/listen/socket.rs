@@ -1,6 +1,6 @@
 //! A Socket.IO client over WebSocket: joins the namespace `/`, and reads events.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use http::{StatusCode, header};
@@ -17,7 +17,7 @@ use tungstenite::{
 
 use super::packet::{Event, Packet};
 use crate::{
-    client::{Tls, Way, is_tls_error},
+    client::{Relay, Tls, Way, is_tls_error},
     secret::Secret,
 };
 
@@ -40,6 +40,10 @@ pub(super) enum SocketError {
         "failed to set up the HTTP client; check that the system's CA certificates are installed"
     )]
     Setup(#[source] reqwest::Error),
+    #[error(
+        "connections cannot begin with a PROXY protocol header on this system; listen from Linux, or where none is demanded"
+    )]
+    Relay(#[source] io::Error),
     #[error("no answer from {url}; start sockd there, or give another address with --url")]
     Unreachable {
         url: String,
@@ -89,6 +93,7 @@ impl SocketError {
             | Self::Silent(_) => true,
             Self::Url(_)
             | Self::Setup(_)
+            | Self::Relay(_)
             | Self::NoSocketIo { .. }
             | Self::Refused { .. }
             | Self::Disconnected
@@ -118,6 +123,8 @@ pub(super) struct Dialer {
     shown: String,
     endpoint: Url,
     http: reqwest::Client,
+    /// What `http` connects to, if not to the server.
+    _relay: Option<Relay>,
 }
 
 impl Dialer {
@@ -141,12 +148,19 @@ impl Dialer {
         let folder = endpoint.path().trim_end_matches('/').to_owned();
         endpoint.set_path(&format!("{folder}/socket.io/"));
         endpoint.set_query(Some("EIO=4&transport=websocket"));
-        let client = way.client(&endpoint, tls);
+        let mut client = way.client(&endpoint, tls);
+        let mut relay = None;
+        if way == Way::WithProxyHeader {
+            let started = Relay::start(&endpoint, None).map_err(SocketError::Relay)?;
+            client = client.unix_socket(started.socket());
+            relay = Some(started);
+        }
         let http = client.build().map_err(SocketError::Setup)?;
         Ok(Self {
             shown,
             endpoint,
             http,
+            _relay: relay,
         })
     }
 
