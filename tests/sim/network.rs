@@ -49,7 +49,7 @@ pub(super) struct Inner {
     down: bool,
     /// By node: nothing passes before then.
     stalled: BTreeMap<usize, Instant>,
-    /// By node, and whether it is for subscriptions: when a link that worked was last stalled.
+    /// By node, and whether it is for subscriptions: when a link that worked was last stalled or lost.
     worked: BTreeMap<(usize, bool), Instant>,
 }
 
@@ -165,8 +165,10 @@ impl Network {
 
     /// Loses everything on these connections from now on, without a word to either side.
     pub(super) fn lose(&self, node: usize, which: Which, direction: Direction) {
+        let now = Instant::now();
         let mut inner = self.inner();
         for id in inner.of(node, which) {
+            inner.note_whether_it_works(node, id, now);
             for way in inner.ways(id, direction) {
                 way.is_lost = true;
             }
@@ -179,16 +181,7 @@ impl Network {
         let until = now + time;
         let mut inner = self.inner();
         for id in inner.of(node, which) {
-            let Connection {
-                ways,
-                is_subscriber,
-                ..
-            } = &inner.connections[id];
-            let is_bad = |way: &Way| way.is_lost || way.stalled.is_some_and(|until| until > now);
-            if !ways.iter().any(is_bad) {
-                let link = (node, *is_subscriber);
-                inner.worked.insert(link, now);
-            }
+            inner.note_whether_it_works(node, id, now);
             for way in inner.ways(id, direction) {
                 // A stall that ends sooner does not end this one.
                 way.stalled = way.stalled.max(Some(until));
@@ -298,6 +291,15 @@ impl Inner {
         let connections = self.connections.iter().enumerate();
         let hit = connections.filter(|(_, connection)| hits(connection));
         hit.map(|(id, _)| id).collect()
+    }
+
+    /// Remembers that the link works until now, if it does.
+    fn note_whether_it_works(&mut self, node: usize, id: ConnectionId, now: Instant) {
+        let connection = &self.connections[id];
+        let is_bad = |way: &Way| way.is_lost || way.stalled.is_some_and(|until| until > now);
+        if !connection.ways.iter().any(is_bad) {
+            self.worked.insert((node, connection.is_subscriber), now);
+        }
     }
 
     fn ways(&mut self, id: ConnectionId, direction: Direction) -> &mut [Way] {

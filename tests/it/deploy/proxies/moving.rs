@@ -117,9 +117,10 @@ async fn after_a_scale_out_a_drain_of_half_moves_half_of_the_clients() {
             .emit(&pair.user, "profile:update", &payload)
             .await;
         sent += 1;
-        let (here, there) = (sockets(&pair.first).await, sockets(&second).await);
+        // Before the counts, so that none is of a socket that is closed later.
         let log = pair.first.log().text();
         let is_done = log.contains("closed connections for sockd drain closing=6");
+        let (here, there) = (sockets(&pair.first).await, sockets(&second).await);
         if is_done && here + there == CLIENTS && there >= CLIENTS / 3 {
             break;
         }
