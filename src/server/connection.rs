@@ -40,6 +40,8 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// Time for a request's head while open files are scarce.
 const SCARCE_HEADER_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long a stream may take to end in a drain: its caller need not read it.
+const STREAM_END: Duration = Duration::from_secs(2);
 /// How long no connection must have been refused before the next refusal is logged.
 const CALM: Duration = Duration::from_secs(60);
 
@@ -252,7 +254,12 @@ pub(super) async fn serve(accepted: Accepted, room: Room, bare: Option<Bare>, sh
         });
         if timeout(config.drain_window, first_request).await == Ok(true) {
             connection.as_mut().graceful_shutdown();
-            connection.as_mut().await.ok();
+            let limit = if requests.is_stream() {
+                STREAM_END
+            } else {
+                Duration::MAX
+            };
+            timeout(limit, connection.as_mut()).await.ok();
         }
     }
     if let Some(refusal) = requests.refused() {

@@ -28,6 +28,8 @@ struct State {
     is_under_way: bool,
     /// Whether the current request, or else the last one, outlives the end of input.
     outlives_end: bool,
+    /// Whether a response was a stream, which ends with the drain; it is then the last one.
+    is_stream: bool,
     /// The answer to an upgrade, which goes out with what follows it.
     held: Option<Vec<u8>>,
     /// Whether the input has ended and hyper does not know.
@@ -76,6 +78,7 @@ impl Requests {
             refused: None,
             is_under_way: false,
             outlives_end: false,
+            is_stream: false,
             held: None,
             has_ended: false,
             is_truncated: false,
@@ -126,6 +129,11 @@ impl Requests {
     /// Whether the current request, or else the last one, outlives the end of input.
     pub(super) fn outlive_end(&self) -> bool {
         self.lock().outlives_end
+    }
+
+    /// Whether a response was a stream.
+    pub fn is_stream(&self) -> bool {
+        self.lock().is_stream
     }
 
     /// Begins to wait for the next head.
@@ -204,6 +212,7 @@ impl UnderWay {
     pub fn stream<B>(self, body: B) -> ResponseStream<B> {
         let mut state = self.0.lock();
         state.outlives_end = false;
+        state.is_stream = true;
         let reader = state.reader.take();
         drop(state);
         // The end of input may have been hidden.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::{io::AsyncWriteExt, net::TcpSocket, time::Instant};
 
 use crate::support::{
     PATIENCE, eventually,
@@ -398,6 +398,31 @@ async fn a_drain_ends_it_and_does_not_wait_for_its_caller() {
     assert!(began.elapsed() < Duration::from_secs(9));
     assert_eq!(trace.until("over").await["why"], "draining");
     assert_eq!(trace.next().await, None);
+}
+
+#[tokio::test]
+async fn a_drain_does_not_wait_for_a_caller_that_reads_nothing() {
+    let mut sockd = Sockd::start().await;
+    let user = jwt::user();
+    let request = format!(
+        "GET /internal/users/{user}/trace?payloads=true HTTP/1.1\r\nHost: x\r\n\
+         Authorization: Bearer {INTERNAL_SECRET}\r\n\r\n"
+    );
+    let socket = TcpSocket::new_v4().expect("a socket");
+    // So that the system takes little.
+    socket.set_recv_buffer_size(2_048).expect("a size");
+    let deaf = socket.connect(sockd.address()).await;
+    let mut deaf = deaf.expect("the server accepts");
+    deaf.write_all(request.as_bytes()).await.expect("sent");
+    runs(&sockd, 1.0).await;
+    let mut socket = WebSocket::join(sockd.address(), &user, &jwt::session()).await;
+    let payload = json!("x".repeat(900_000));
+    for _ in 0..12 {
+        sockd.emit(&user, "profile:update", &payload).await;
+        socket.packet().await;
+    }
+    assert_eq!(sockd.drain().await, Some(0));
+    sockd.log().lacks("the shutdown limit has passed");
 }
 
 #[tokio::test]
