@@ -79,7 +79,11 @@ async fn a_socket_is_told_that_its_token_expired_and_closed_within_five_seconds(
 
 #[tokio::test]
 async fn a_socket_that_reads_nothing_is_closed_in_time_as_well() {
-    let sockd = Sockd::start().await;
+    // The POSTs below follow each other as fast as they can.
+    let sockd = Sockd::builder()
+        .env("SOCKD_LIMITS__INBOUND_PACKETS", "1000000")
+        .start()
+        .await;
     let (user, session) = (jwt::user(), jwt::session());
     let polling = Polling::open(sockd.address()).await;
     let expires_at = (now().as_secs() + SOON) as f64;
