@@ -7,11 +7,12 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::{Instant, SystemTime},
+    time::SystemTime,
 };
 
 use serde::Serialize;
 use thiserror::Error;
+use tokio::time::Instant;
 
 pub use self::queue::{Batch, Queue};
 use crate::{

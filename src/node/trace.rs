@@ -3,16 +3,12 @@
 //! The node whose caller it is asks the others again and again to take part, each time for a few seconds
 //! only. So nothing of a trace outlives its caller or that node, and a node that comes late takes part.
 
-use std::{
-    pin::pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
     sync::mpsc,
-    time::{MissedTickBehavior, interval, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 
 use super::{Node, logout::ANSWER_LIMIT};
@@ -141,7 +137,7 @@ impl Node {
                     let message = NodeMessage::Traced { number, lines, dropped };
                     self.bus.send(to, &message).await;
                 }
-                () = sleep_until(until.into()) => {}
+                () = sleep_until(until) => {}
             }
         }
     }

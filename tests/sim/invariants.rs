@@ -1,5 +1,6 @@
 //! What must hold of every run, whatever has happened in it.
 
+mod answers;
 mod sessions;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -22,6 +23,7 @@ pub(super) fn check(told: &mut Told) {
     not_behind_an_announcement(told, &mut wrongs);
     kicked_are_gone(told, &mut wrongs);
     sessions::check(told, &mut wrongs);
+    answers::check(told, &mut wrongs);
     told.wrongs.append(&mut wrongs);
 }
 

@@ -6,7 +6,7 @@
 //! The map, in reading order:
 //!
 //! - `plan` chooses what is going to happen;
-//! - `world` lets it happen: `process` is a node, `client` and `backend` are those who use it, `trouble`
+//! - `world` lets it happen: `process` is a node, `client`, `backend` and `operator` are those who use it, `trouble`
 //!   is what breaks, and `watch` and `quiet` look whether the nodes do well, meanwhile and in the end;
 //! - `network` carries what nodes and Redis say to each other, late, in pieces or not at all, and `redis` is a
 //!   server of that name, with `script` for its Lua and `resp` for its replies;
@@ -293,6 +293,69 @@ fn nobody_of_a_new_session_is_let_in_before_the_old_one_is_gone() {
             let came = lines.filter(|line| line.ends_with("is in") && !line.contains("client 0"));
             assert_eq!(came.count(), 3, "all of them after that");
         }
+    }
+}
+
+/// The one that is traced gets what it would get anyway, from all nodes, and nothing of the trace stays.
+#[test]
+fn a_trace_changes_nothing_for_clients() {
+    let client = |session, node| Step::Connect {
+        user: 0,
+        session,
+        node,
+        faithful: false,
+    };
+    let event = |node| Step::Emit {
+        user: 0,
+        node,
+        patience: None,
+    };
+    let login = Step::LogIn {
+        user: 0,
+        session: 1,
+        node: 1,
+        patience: None,
+    };
+    let trace = |user| Step::Trace {
+        user,
+        node: 0,
+        time: Duration::from_secs(4),
+    };
+    let steps = vec![
+        (500, client(0, 0)),
+        (900, client(0, 1)),
+        (1_500, event(0)),
+        (2_000, event(1)),
+        (2_500, login),
+        (3_000, client(1, 1)),
+        (3_400, client(0, 0)),
+        (4_000, event(0)),
+    ];
+    let mut traced = steps.clone();
+    traced.extend([(1_000, trace(0)), (1_001, trace(0)), (1_002, trace(1))]);
+    traced.sort_by_key(|(at, _)| *at);
+    let of_clients = |seed, steps| {
+        let plan = Plan {
+            nodes: 2,
+            ttl: LONG_TTL,
+            steps,
+        };
+        let outcome = run(seed, &plan);
+        tell(&outcome);
+        let lines = outcome.lines.into_iter();
+        let lines = lines.take_while(|line| !line.contains("everything is well"));
+        let lines = lines.filter(|line| line.contains("client"));
+        // Without the time, which the network chooses.
+        let mut lines: Vec<String> = lines.map(|line| line[8..].to_owned()).collect();
+        // Two clients get an event in any order.
+        lines.sort();
+        lines
+    };
+    for seed in 0..5 {
+        assert_eq!(
+            of_clients(seed, steps.clone()),
+            of_clients(seed, traced.clone())
+        );
     }
 }
 

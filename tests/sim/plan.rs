@@ -54,6 +54,17 @@ pub(super) enum Step {
         node: usize,
         patience: Patience,
     },
+    /// An operator asks for the user's sockets, or how all nodes are.
+    Ask {
+        user: Option<usize>,
+        node: usize,
+    },
+    /// An operator traces a user for so long.
+    Trace {
+        user: usize,
+        node: usize,
+        time: Duration,
+    },
     /// Somebody else writes the stored session of a user, and tells nobody.
     Meddle {
         user: usize,
@@ -140,6 +151,7 @@ pub(super) fn plan(rng: &mut fastrand::Rng) -> Plan {
     chooser.first_clients();
     chooser.trouble();
     chooser.bursts();
+    chooser.questions();
     let mut steps = chooser.steps;
     steps.sort_by_key(|(at, _)| *at);
     Plan { nodes, ttl, steps }
@@ -280,6 +292,33 @@ impl Chooser<'_> {
                 at += self.rng.u64(0..=pace);
                 self.action(at, pace, user);
             }
+        }
+    }
+
+    /// Operators look at what happens, and more often where there is trouble.
+    fn questions(&mut self) {
+        if self.rng.bool() {
+            return;
+        }
+        let steps: Vec<u64> = self.steps.iter().map(|(at, _)| *at).collect();
+        for _ in 0..self.rng.usize(1..=3) {
+            let near = self.rng.choice(&steps).copied().unwrap_or(500);
+            let at = near + self.rng.u64(0..300);
+            let node = self.node();
+            let user = self.rng.usize(0..self.users);
+            let step = match self.rng.u8(0..4) {
+                0 => Step::Ask { user: None, node },
+                1 => Step::Trace {
+                    user,
+                    node,
+                    time: self.time(6_000),
+                },
+                _ => Step::Ask {
+                    user: Some(user),
+                    node,
+                },
+            };
+            self.steps.push((at, step));
         }
     }
 

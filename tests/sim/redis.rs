@@ -246,6 +246,14 @@ impl Redis {
                 Some(entry) => Reply::Text(entry.value.clone()),
                 None => Reply::Null,
             },
+            "TTL" => Reply::Integer(match self.entry(&command[1], now) {
+                None => -2,
+                Some(Entry { expires: None, .. }) => -1,
+                Some(Entry {
+                    expires: Some(expires),
+                    ..
+                }) => (*expires - now).as_secs_f64().round() as i64,
+            }),
             "SET" => self.set(command, now),
             "EXPIRE" => {
                 let Some(mut entry) = self.entry(&command[1], now).cloned() else {

@@ -1,7 +1,7 @@
 //! What happened in a run: for people in lines, for the invariants in facts.
 
 use std::{
-    fmt::Display,
+    fmt::{self, Display},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -24,6 +24,7 @@ pub(super) struct Told {
     pub(super) emits: Vec<Emit>,
     pub(super) logouts: Vec<Logout>,
     pub(super) kicks: Vec<Kick>,
+    pub(super) answers: Vec<Answer>,
     /// Every session that was stored, in order.
     pub(super) stored: Vec<Stored>,
     /// Every session that was forgotten because its time was over.
@@ -34,6 +35,8 @@ pub(super) struct Told {
     pub(super) losses: Vec<(Instant, Instant)>,
     /// When somebody else wrote the session of a user without a word.
     pub(super) meddled: Vec<(Instant, usize)>,
+    /// By node: when its process began and ended.
+    pub(super) runs: Vec<(Instant, Option<Instant>)>,
     /// By node: when its links were bad, or it was not ready.
     pub(super) unlinked: Vec<Vec<Instant>>,
     /// By node: when it might not get what was announced, or not at once.
@@ -87,6 +90,43 @@ pub(super) struct Kick {
     pub(super) answered: Option<(Instant, bool)>,
 }
 
+/// What an operator was told of a user, or of all nodes.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) user: Option<usize>,
+    pub(super) node: usize,
+    pub(super) started: Instant,
+    pub(super) answered: Instant,
+    /// Whether nobody is missing.
+    pub(super) complete: bool,
+    pub(super) nodes: Vec<AskedNode>,
+    /// With their nodes.
+    pub(super) sockets: Vec<(usize, usize)>,
+}
+
+/// What became of the question to one node.
+#[derive(Debug)]
+pub(super) struct AskedNode {
+    pub(super) node: usize,
+    pub(super) has_answered: bool,
+    pub(super) sockets: Option<usize>,
+}
+
+impl Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let complete = if self.complete { "all" } else { "not all" };
+        write!(f, "{complete} of it:")?;
+        for asked in &self.nodes {
+            let answered = if asked.has_answered { "" } else { " is silent" };
+            write!(f, " node {}{answered}", asked.node)?;
+        }
+        for (socket, node) in &self.sockets {
+            write!(f, ", client {socket} at node {node}")?;
+        }
+        Ok(())
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Stored {
     pub(super) at: Instant,
@@ -132,11 +172,13 @@ impl Story {
             emits: Vec::new(),
             logouts: Vec::new(),
             kicks: Vec::new(),
+            answers: Vec::new(),
             stored: Vec::new(),
             expired: Vec::new(),
             published: Vec::new(),
             losses: Vec::new(),
             meddled: Vec::new(),
+            runs: Vec::new(),
             unlinked: Vec::new(),
             deaf: Vec::new(),
             troubled: Vec::new(),
@@ -232,6 +274,12 @@ impl Told {
         !self.unlinked[node]
             .iter()
             .any(|time| (from..=to).contains(time))
+    }
+
+    /// Whether the node's process has run from the one time to the other.
+    pub(super) fn has_run(&self, node: usize, from: Instant, to: Instant) -> bool {
+        let (start, end) = self.runs[node];
+        start < from && end.is_none_or(|end| end > to)
     }
 
     /// Whether the node heard at once what was announced, from the one time to the other.

@@ -2,6 +2,7 @@
 
 mod backend;
 mod client;
+mod operator;
 mod process;
 mod quiet;
 mod trouble;
@@ -105,6 +106,7 @@ impl World {
         self.heal().await;
         self.story.say("world", "everything is well from now on");
         sleep(QUIET).await;
+        self.check_answers().await;
         invariants::check(&mut self.story.told());
         self.check_quiet();
         self.check_that_it_works().await;
@@ -157,6 +159,16 @@ impl World {
                 self.process(node).spawn(async move {
                     world.emit(user, node, patience).await;
                 });
+            }
+            Step::Ask { user, node } => {
+                let world = self.clone();
+                self.process(node)
+                    .spawn(async move { world.ask(user, node).await });
+            }
+            Step::Trace { user, node, time } => {
+                let world = self.clone();
+                self.process(node)
+                    .spawn(async move { world.trace(user, node, time).await });
             }
             Step::Meddle { user, what } => self.meddle(user, what),
             Step::Fault(fault) => self.break_something(fault),

@@ -1,6 +1,7 @@
 //! A client, from its handshake to its end, and how it comes back.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,6 +21,9 @@ use tokio::{
 
 use super::{World, key, session_id, user_id};
 use crate::story::{Socket, Story, session_of};
+
+/// The port of the first client.
+pub(super) const FIRST_PORT: u16 = 1_000;
 
 pub(super) struct Client {
     user: usize,
@@ -90,7 +94,15 @@ impl Outlet for Ear {
     }
 
     fn about(&self) -> Option<About> {
-        None
+        let told = self.story.told();
+        let socket = &told.sockets[self.socket];
+        let number = u16::try_from(self.socket).expect("there are few clients");
+        let address = SocketAddr::from(([127, 0, 0, 1], FIRST_PORT + number));
+        socket.ended.is_none().then(|| About {
+            transport: "websocket",
+            address: Some(address.into()),
+            age: socket.began.elapsed(),
+        })
     }
 }
 

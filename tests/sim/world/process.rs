@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{KEY_PREFIX, SWEEP, World};
+use super::{KEY_PREFIX, SWEEP, World, operator};
 use crate::network::Which;
 
 #[derive(Clone)]
@@ -38,6 +38,11 @@ impl Process {
         self.tasks().push(tokio::spawn(task));
     }
 
+    /// Whether it gathers answers of other nodes, or would if nobody had forgotten to end it.
+    pub(super) fn has_open_questions(&self) -> bool {
+        !format!("{:?}", self.bus).contains("questions: Questions({})")
+    }
+
     fn tasks(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
         self.tasks.lock().unwrap()
     }
@@ -49,6 +54,7 @@ impl World {
         let number = {
             let mut told = self.story.told();
             let now = Instant::now();
+            told.runs.push((now, None));
             told.unlinked.push(vec![now]);
             told.deaf.push(vec![now]);
             told.troubled.push(vec![now]);
@@ -73,6 +79,7 @@ impl World {
         let bus = Bus::Redis(Arc::new(RedisBus::new(id.clone(), link, names)));
         let sessions = SessionStore::Redis(sessions);
         let node = Node::start(id, sessions, bus.clone(), SWEEP, &lifecycle);
+        node.report_by(Box::new(operator::report));
         self.story.say(format_args!("node {number}"), "starts");
         let process = Process {
             number,
@@ -109,6 +116,7 @@ impl World {
         self.mark_unlinked(process.number, now);
         self.story.told().troubled[process.number].push(now);
         self.story.told().deaf[process.number].push(now);
+        self.story.told().runs[process.number].1 = Some(now);
         for task in process.tasks().drain(..) {
             task.abort();
         }

@@ -124,6 +124,12 @@ impl World {
                     "node {number} still has {count} sockets of {presences} users"
                 ));
             }
+            if process.node.traces().is_any() {
+                self.wrong(format!("node {number} still traces somebody"));
+            }
+            if process.has_open_questions() {
+                self.wrong(format!("node {number} still waits for answers"));
+            }
             let channels = self.network.user_channels(number);
             if !channels.is_empty() {
                 self.wrong(format!("node {number} still hears {channels:?}"));
