@@ -225,11 +225,13 @@ impl AsyncRead for Stream {
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => {
-                if let Some(refusal) = TlsRefusal::of(&error) {
+                let refusal = TlsRefusal::of(&error);
+                if refusal.is_some() {
                     tracing::debug!(%error, "a TLS connection failed");
-                    if this.channel.is_handshaking() {
-                        this.requests.refuse(Refusal::Tls(refusal));
-                    }
+                }
+                if this.channel.is_in_handshake() {
+                    let refusal = refusal.unwrap_or(TlsRefusal::Closed);
+                    this.requests.refuse(Refusal::Tls(refusal));
                 }
                 Poll::Ready(Err(error))
             }

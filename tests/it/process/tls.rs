@@ -189,12 +189,15 @@ async fn what_is_not_tls_is_closed_soon_and_counted() {
     gone.send(&[0x16, 3, 1, 2]).await;
     gone.half_close().await;
     assert_eq!(gone.read_to_end(PATIENCE).await, "");
+    let mut reset = RawConnection::open(sockd.address()).await;
+    reset.send(&[0x16, 3, 1, 2]).await;
+    reset.reset();
     let stranger = text(&fixture("stranger.pem"));
     assert!(connect(sockd.address(), &stranger).await.is_err());
     for (why, count) in [
         ("not_tls", 1.0),
         ("late", 1.0),
-        ("closed", 1.0),
+        ("closed", 2.0),
         ("alert", 1.0),
         ("other", 0.0),
     ] {
