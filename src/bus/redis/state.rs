@@ -17,6 +17,7 @@
 //! | [`State::hello_returned`] | live | ready, if it was not; peers silent for long are forgotten |
 //! | [`State::hello_returned`] | catching up | as above, but not ready yet |
 //! | [`State::hello_returned`] twice | live, a change of subscriptions is overdue | ends the connection |
+//! | [`State::hello_returned`] twice | live, an event was received by nobody in a Cluster, and no channel moved | ends the connection |
 //! | [`State::hello_lost`] | live | not ready; three lost in a row end the connection |
 //! | [`State::changes_overdue`] | live and ready | not ready until the change is confirmed; says hello |
 //! | [`State::doubt`] | live and ready | not ready; says hello at once |
@@ -39,7 +40,7 @@
 //! | published | delivered here | the caller gets |
 //! |---|---|---|
 //! | received by *n* | over the bus, or late | *n* nodes |
-//! | received by nobody, awaited over the bus | late | as if refused; ends the subscriber connection |
+//! | received by nobody, awaited over the bus | late | as if refused; ends the subscriber connection, unless channels move |
 //! | received by *n* | not awaited, the node was ready | *n* nodes |
 //! | received by *n* | without the bus, as the node was not ready | done if it is live or alone, else unavailable |
 //! | received by nobody, not awaited | any | as above once the server is proven a master; unavailable from a replica |
@@ -117,6 +118,10 @@ pub(super) struct State {
     phase: Phase,
     /// Why the subscriber connection has to be replaced although it brings messages.
     condemned: Option<NotReady>,
+    /// Whether channels are moving, or may be.
+    moving: Moving,
+    /// How often channels that had moved were found again.
+    follows: u64,
     /// Why the node is not ready, if it is not.
     trouble: Option<NotReady>,
     command: CommandLink,
@@ -140,6 +145,16 @@ enum Phase {
     CatchingUp,
     /// Every user's channel is subscribed, and the connection is not known to be lost.
     Live,
+}
+
+/// Whether channels move to another shard of a Cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moving {
+    No,
+    /// A channel has no subscribers where it is served; so many hellos have returned since.
+    Maybe(u32),
+    /// They are being found again.
+    Yes,
 }
 
 /// The connection that commands go over.
@@ -198,6 +213,8 @@ impl State {
             generation: 0,
             phase: Phase::Down,
             condemned: None,
+            moving: Moving::No,
+            follows: 0,
             trouble: Some(NotReady::Starting),
             command: CommandLink::default(),
             mute_until: None,
@@ -245,6 +262,7 @@ impl State {
         self.generation += 1;
         self.phase = Phase::Down;
         self.condemned = None;
+        self.moving = Moving::No;
         self.set_trouble(Some(why));
         self.channels.lose();
         self.lanes.give_up_all(now);
@@ -280,11 +298,14 @@ impl State {
 
     /// Some channels are no longer subscribed and have to be found again.
     pub(super) fn moved(&mut self) {
+        self.moving = Moving::Yes;
         self.lanes.hold();
     }
 
     /// They are found, and what was missed on them is made up for.
     pub(super) fn followed(&mut self) {
+        self.moving = Moving::No;
+        self.follows += 1;
         self.caught_up();
         // The command connection may not know yet.
         self.actions.push(Action::SayHello);
@@ -312,6 +333,24 @@ impl State {
         self.doubt(why.clone());
         self.condemned = Some(why);
         self.actions.push(Action::SayHello);
+    }
+
+    /// Nobody has received an event on a channel to which this node is subscribed; channels had been found
+    /// again so often when it began.
+    fn doubt_subscriptions(&mut self, follows: u64) {
+        self.actions.push(Action::FindMaster);
+        match self.moving {
+            // It may have been published before its channel was found.
+            Moving::No if self.follows != follows => self.doubt(NotReady::SubscriptionLost),
+            // Redis moves a channel before it says so.
+            Moving::No if self.phase == Phase::Live && self.canary.is_of_cluster() => {
+                self.moving = Moving::Maybe(0);
+                self.doubt(NotReady::SubscriptionLost);
+            }
+            Moving::No => self.condemn(NotReady::SubscriptionLost),
+            // Nobody else can have it either, but that will be mended.
+            Moving::Maybe(_) | Moving::Yes => self.doubt(NotReady::SubscriptionLost),
+        }
     }
 
     fn set_trouble(&mut self, trouble: Option<NotReady>) {

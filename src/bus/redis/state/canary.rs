@@ -7,15 +7,16 @@ use std::{
 
 use thiserror::Error;
 
-use super::{Action, HELLO_INTERVAL, News, Phase, State};
+use super::{Action, HELLO_INTERVAL, Moving, News, Phase, State};
 use crate::{bus::NotReady, wire::Sequence};
 
 /// How often the node says hello while it is not ready: so that it recovers quickly.
 const DOUBT_INTERVAL: Duration = Duration::from_millis(250);
 /// After so many hellos in a row that did not return, the subscriber connection is rebuilt.
 const LOST_HELLOS: u32 = 3;
-/// After so many hellos that returned while a change of subscriptions is overdue, too. Once a Redis
-/// that was held up goes on, the first may come before the confirmation.
+/// After so many hellos that returned while a change of subscriptions is overdue or a subscription seems to be lost,
+/// too. Once a Redis that was held up goes on, the first may come before the confirmation; and before the notice
+/// that a channel has moved.
 const IDLE_HELLOS: u32 = 2;
 
 /// Why a hello did not return.
@@ -44,6 +45,11 @@ impl Canary {
     /// Errors from an earlier connection do not count against this one.
     pub(super) fn begin(&mut self) {
         self.lost = 0;
+    }
+
+    /// Whether there are several shards, between which channels can move.
+    pub(super) fn is_of_cluster(&self) -> bool {
+        !self.channels.is_empty()
     }
 
     /// Our own hello returned. A Redis that was frozen may deliver those of an earlier connection
@@ -100,6 +106,14 @@ impl State {
         self.canary.lost = 0;
         self.retry_proof();
         if self.phase != Phase::Live {
+            return;
+        }
+        if let Moving::Maybe(hellos) = &mut self.moving {
+            *hellos += 1;
+            if *hellos >= IDLE_HELLOS {
+                self.moving = Moving::No;
+                self.condemn(NotReady::SubscriptionLost);
+            }
             return;
         }
         let Some(hellos) = self.channels.overdue_hello() else {

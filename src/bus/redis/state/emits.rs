@@ -64,6 +64,8 @@ struct Emit {
     /// The number of the command connection that it goes over.
     link: u64,
     began: Instant,
+    /// How often channels that had moved had been found again by then.
+    follows: u64,
     way: Way,
     publication: Publication,
     /// Set on delivery here: whether it came over the bus.
@@ -153,6 +155,7 @@ impl State {
             user: user.clone(),
             link: number,
             began: now,
+            follows: self.follows,
             way,
             publication,
             over_bus: None,
@@ -220,7 +223,7 @@ impl State {
             Published::Failed(_) | Published::Unanswered => Publication::Failed,
         };
         if let Publication::Failed | Publication::Misplaced = emit.publication {
-            let (user, link) = (emit.user.clone(), emit.link);
+            let (user, link, follows) = (emit.user.clone(), emit.link, emit.follows);
             match published {
                 Published::Failed(why) if link == self.command.number => {
                     self.doubt(NotReady::Refused(why));
@@ -228,8 +231,7 @@ impl State {
                 Published::Unanswered => self.unanswered(link, now),
                 Published::Misplaced => self.actions.push(Action::FindMaster),
                 Published::Received { .. } if link == self.command.number => {
-                    self.condemn(NotReady::SubscriptionLost);
-                    self.actions.push(Action::FindMaster);
+                    self.doubt_subscriptions(follows);
                 }
                 _ => {}
             }

@@ -182,6 +182,38 @@ async fn a_planned_failover_is_followed_at_once() {
     }
 }
 
+/// Events between the promotion and the new subscriptions are received by nobody.
+#[tokio::test]
+async fn events_amid_planned_failovers_cost_no_subscriber_connection() {
+    let cluster = Cluster::start().await;
+    let (a, b) = (cluster.sockd().await, cluster.sockd().await);
+    let pairs = pairs(&cluster, [&a, &b]).await;
+    for (promoted, pair) in (3..).zip(&pairs) {
+        let sending = async {
+            loop {
+                let events = pairs.iter().map(|pair| emit_and_ask(&a, &pair.user));
+                join_all(events).await;
+            }
+        };
+        let promotion = async {
+            cluster.nodes[promoted].fail_over().await;
+            is_heard_at(&cluster, promoted, &pair.user).await;
+        };
+        tokio::select! {
+            () = promotion => {}
+            () = sending => {}
+        }
+    }
+    for node in [&a, &b] {
+        node.is_ready(RECOVERY).await;
+        let metrics = node.metrics().await;
+        let mut lines = metrics.lines();
+        let lost = lines
+            .find(|line| line.starts_with("sockd_redis_reconnects_total{link=\"subscriber\"}"));
+        assert!(lost.is_some_and(|line| line.ends_with(" 0")), "{lost:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_node_without_users_on_a_shard_counts_subscribers_after_its_failover() {
     let cluster = Cluster::start().await;

@@ -126,3 +126,83 @@ fn an_event_whose_role_check_takes_too_long_is_unproven() {
     scene.state.role_checked(1, Some(false));
     assert!(scene.is_done());
 }
+
+impl Scene {
+    /// A node with a peer that is ready in a Cluster.
+    fn in_a_cluster() -> Self {
+        let mut scene = Self::ready();
+        scene.has_peer();
+        scene.state.set_canaries(vec!["canary".to_owned()]);
+        scene
+    }
+
+    fn hello_returns(&mut self) {
+        self.state.begin_hello();
+        self.state.hello_returned(2, self.now);
+    }
+
+    /// Publishes an event that nobody receives, and whose caller has to be told so.
+    fn is_heard_by_nobody(&mut self) {
+        let seq = self.publishes("u");
+        self.published(seq, received(0));
+        assert_eq!(self.outcome(seq), None, "it is not delivered here yet");
+        let delivered = self.passes(Duration::ZERO);
+        assert!(delivered.is_empty() || delivered == [seq]);
+        if delivered.is_empty() {
+            // It waits behind what the node catches up with.
+            self.state.followed();
+            assert_eq!(self.delivers(), [seq]);
+        }
+        assert_eq!(self.outcome(seq), Some(UNAVAILABLE), "others missed it");
+    }
+}
+
+#[test]
+fn a_channel_that_moves_costs_no_connection() {
+    for is_known in [true, false] {
+        let mut scene = Scene::in_a_cluster();
+        if is_known {
+            scene.state.moved();
+        }
+        scene.is_heard_by_nobody();
+        assert_eq!(scene.state.check(), Err(NotReady::SubscriptionLost));
+        if !is_known {
+            scene.hello_returns();
+            assert_eq!(scene.state.check(), Err(NotReady::SubscriptionLost));
+            scene.state.moved();
+        }
+        scene.state.followed();
+        scene.hello_returns();
+        assert_eq!(scene.state.check(), Ok(()));
+        scene.hello_returns();
+        assert_eq!(scene.state.take_condemned(), None);
+        assert!(scene.is_done());
+    }
+}
+
+#[test]
+fn a_subscription_that_is_lost_in_a_cluster_costs_the_connection() {
+    let mut scene = Scene::in_a_cluster();
+    scene.is_heard_by_nobody();
+    scene.hello_returns();
+    assert_eq!(scene.state.take_condemned(), None);
+    scene.is_heard_by_nobody();
+    scene.hello_returns();
+    let why = scene.state.take_condemned();
+    assert_eq!(why, Some(NotReady::SubscriptionLost));
+}
+
+#[test]
+fn an_event_that_began_before_its_channel_was_found_is_no_evidence() {
+    let mut scene = Scene::in_a_cluster();
+    let seq = scene.publishes("u");
+    scene.state.moved();
+    scene.state.followed();
+    scene.published(seq, received(0));
+    assert_eq!(scene.state.check(), Err(NotReady::SubscriptionLost));
+    for _ in 0..3 {
+        scene.hello_returns();
+    }
+    assert_eq!(scene.state.check(), Ok(()));
+    assert_eq!(scene.state.take_condemned(), None);
+}
