@@ -237,8 +237,8 @@ impl Node {
                 self.await_answers(question.as_ref(), told).await;
                 Ok(())
             }
-            // Whoever has changed it may still wait for the end of sockets of the session before it, as
-            // this one has to; and counts them, so that nothing is done here before its message is back.
+            // Sockets of the session before it may still be live. Those here go when the message comes
+            // back, not earlier: the force-logout that replaced it counts them.
             Ok(Claim::New { told }) => {
                 self.await_answers(question.as_ref(), told).await;
                 self.disconnect(user, &replaced).await;

@@ -124,8 +124,8 @@ fn adopted_alone(told: &Told, wrongs: &mut Vec<String>) {
     }
 }
 
-/// Whoever is let in just after a change of session is the last of all, also where a node hears of the change,
-/// but cannot ask what is stored.
+/// Whoever is let in just after a change of session is let in when the sockets of all other sessions are gone,
+/// also from nodes that hear of the change but cannot read what is stored.
 fn let_in_alone(told: &Told, wrongs: &mut Vec<String>) {
     for (number, socket) in told.sockets.iter().enumerate() {
         let Some(admitted) = socket.admitted else {
@@ -138,7 +138,7 @@ fn let_in_alone(told: &Told, wrongs: &mut Vec<String>) {
             continue;
         };
         let from = deed.at - BEFORE;
-        // Where Redis refuses to write, its word has to do.
+        // A node that cannot write lets in whoever has the stored session.
         if !told.was_linked(socket.node, socket.began.min(deed.at) - BEFORE, admitted) {
             continue;
         }
