@@ -291,12 +291,20 @@ impl Connection {
     /// Tells the client that it is in, until that Unix second; `false` if it is gone.
     pub(super) fn welcome(&self, identity: &Identity, expires_at: Option<u64>) -> bool {
         let mut locked = self.lock();
+        if locked.phase != Phase::Open {
+            return false;
+        }
+        // A client that knows that it is in must no longer take the place of one that is not.
+        locked.join_by = Tick::NEVER;
+        self.engine.capacity.joined();
+        if let Some(kind) = locked.transport.kind() {
+            self.engine.meters.of(kind).joined.inc();
+        }
         let sid = self.engine.registry.new_sid();
         if !locked.tell(packet::connected(sid)) {
             return false;
         }
         locked.membership = Membership::Entering(identity.user.clone());
-        locked.join_by = Tick::NEVER;
         locked.joined_at = self.engine.ticker.now();
         locked.schedule_move();
         let Identity { user, session, .. } = identity;
@@ -307,10 +315,6 @@ impl Connection {
             address: self.address.map(|address| address.to_string()),
             session: beginning(session.as_str()),
         });
-        self.engine.capacity.joined();
-        if let Some(kind) = locked.transport.kind() {
-            self.engine.meters.of(kind).joined.inc();
-        }
         // One that expired at the beginning of time is refused in the handshake.
         locked.expires_at = expires_at.and_then(NonZeroU64::new);
         locked.look_for_expiry();
