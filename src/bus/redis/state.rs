@@ -72,6 +72,7 @@ mod canary;
 mod channels;
 mod emits;
 mod lanes;
+mod moves;
 mod peers;
 mod proof;
 mod questions;
@@ -82,8 +83,8 @@ use std::{
 };
 
 use self::{
-    canary::Canary, channels::Channels, emits::Emits, lanes::Lanes, peers::Peers, proof::Proof,
-    questions::Questions,
+    canary::Canary, channels::Channels, emits::Emits, lanes::Lanes, moves::Moving, peers::Peers,
+    proof::Proof, questions::Questions,
 };
 pub(super) use self::{
     canary::HelloError,
@@ -145,16 +146,6 @@ enum Phase {
     CatchingUp,
     /// Every user's channel is subscribed, and the connection is not known to be lost.
     Live,
-}
-
-/// Whether channels move to another shard of a Cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Moving {
-    No,
-    /// A channel has no subscribers where it is served; so many hellos have returned since.
-    Maybe(u32),
-    /// They are being found again.
-    Yes,
 }
 
 /// The connection that commands go over.
@@ -296,21 +287,6 @@ impl State {
         self.set_trouble(None);
     }
 
-    /// Some channels are no longer subscribed and have to be found again.
-    pub(super) fn moved(&mut self) {
-        self.moving = Moving::Yes;
-        self.lanes.hold();
-    }
-
-    /// They are found, and what was missed on them is made up for.
-    pub(super) fn followed(&mut self) {
-        self.moving = Moving::No;
-        self.follows += 1;
-        self.caught_up();
-        // The command connection may not know yet.
-        self.actions.push(Action::SayHello);
-    }
-
     /// Something went wrong that no hello has shown yet: not ready until the next hello returns.
     pub(super) fn doubt(&mut self, why: NotReady) {
         if self.check().is_ok() {
@@ -333,24 +309,6 @@ impl State {
         self.doubt(why.clone());
         self.condemned = Some(why);
         self.actions.push(Action::SayHello);
-    }
-
-    /// Nobody has received an event on a channel to which this node is subscribed; channels had been found
-    /// again so often when it began.
-    fn doubt_subscriptions(&mut self, follows: u64) {
-        self.actions.push(Action::FindMaster);
-        match self.moving {
-            // It may have been published before its channel was found.
-            Moving::No if self.follows != follows => self.doubt(NotReady::SubscriptionLost),
-            // Redis moves a channel before it says so.
-            Moving::No if self.phase == Phase::Live && self.canary.is_of_cluster() => {
-                self.moving = Moving::Maybe(0);
-                self.doubt(NotReady::SubscriptionLost);
-            }
-            Moving::No => self.condemn(NotReady::SubscriptionLost),
-            // Nobody else can have it either, but that will be mended.
-            Moving::Maybe(_) | Moving::Yes => self.doubt(NotReady::SubscriptionLost),
-        }
     }
 
     fn set_trouble(&mut self, trouble: Option<NotReady>) {

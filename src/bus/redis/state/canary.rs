@@ -7,7 +7,7 @@ use std::{
 
 use thiserror::Error;
 
-use super::{Action, HELLO_INTERVAL, Moving, News, Phase, State};
+use super::{Action, HELLO_INTERVAL, News, Phase, State, moves::Moving};
 use crate::{bus::NotReady, wire::Sequence};
 
 /// How often the node says hello while it is not ready: so that it recovers quickly.
