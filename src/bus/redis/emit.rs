@@ -143,7 +143,7 @@ impl RedisBus {
         }
     }
 
-    /// Sees that masters can prove themselves, and finds out for events that nobody received whether they
+    /// Loads the script by which masters prove themselves, and finds out whether events that nobody received
     /// went to one, until dropped.
     pub(super) async fn check_roles(&self) {
         loop {
