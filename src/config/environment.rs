@@ -204,7 +204,7 @@ fn read_dotenv(sources: &Sources, problems: &mut Problems) -> Vec<dotenv::Assign
         Ok(bytes) => dotenv::parse(&String::from_utf8_lossy(&bytes)),
         Err(error) => {
             let is_absent = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory);
-            if !is_absent && !is_out_of_sight(&path, &error) {
+            if !is_absent && !is_out_of_sight(&path) {
                 let found = format_args!("cannot be read: {error}");
                 problems.add(".env", found, "make it readable or remove it");
             }

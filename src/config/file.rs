@@ -19,7 +19,7 @@ use super::{
     source::{Origin, Sources, is_out_of_sight},
     table::{SETTINGS, find, nearest, nearest_path},
 };
-use crate::file::{LONGEST, open, read_text};
+use crate::file::{LONGEST, read_text};
 
 /// The configuration file that was found.
 pub(super) struct File {
@@ -49,19 +49,16 @@ impl File {
                 Problem::new(given_by, found, "create it or name another").into()
             });
         }
-        match Self::open_if_visible(&sources.directory, Path::new("sockd.toml"))? {
+        let name = Path::new("sockd.toml");
+        let found = if is_out_of_sight(&sources.directory.join(name)) {
+            None
+        } else {
+            Self::open(&sources.directory, name)?
+        };
+        match found {
             Some(file) => Ok(Some(file)),
             None if sources.system_file.as_os_str().is_empty() => Ok(None),
             None => Self::open(&sources.directory, &sources.system_file),
-        }
-    }
-
-    /// The same, but a folder that this user may not look into counts as empty.
-    fn open_if_visible(directory: &Path, name: &Path) -> Result<Option<Self>, Problems> {
-        let path = directory.join(name);
-        match open(&path) {
-            Err(error) if is_out_of_sight(&path, &error) => Ok(None),
-            _ => Self::open(directory, name),
         }
     }
 

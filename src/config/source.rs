@@ -50,11 +50,10 @@ impl Sources {
     }
 }
 
-/// Whether a file that cannot be read is in a folder that this user may not look into, such as with
-/// `sudo -u sockd` in one's own home.
-pub(super) fn is_out_of_sight(path: &Path, error: &io::Error) -> bool {
-    let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
-    is_denied(error) && fs::symlink_metadata(path).is_err_and(|error| is_denied(&error))
+/// Whether a file is in a folder that this user may not look into, such as with `sudo -u sockd` in one's
+/// own home.
+pub(super) fn is_out_of_sight(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// A setting given on the command line.
