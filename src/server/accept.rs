@@ -6,11 +6,14 @@ use std::{
     io,
     os::fd::AsRawFd,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use tokio::{sync::oneshot, task::yield_now, time::sleep};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::{sleep, timeout},
+};
 use tokio_util::either::Either;
 
 use super::{
@@ -33,7 +36,7 @@ pub(super) struct Acceptor {
     config: config::Server,
     gateway: Gateway,
     lifecycle: Lifecycle,
-    reserve: Arc<Mutex<Reserve>>,
+    reserve: Arc<Reserve>,
 }
 
 /// Who connects to a listener.
@@ -57,7 +60,7 @@ impl Acceptor {
             config,
             gateway,
             lifecycle,
-            reserve: Arc::new(Mutex::new(reserve)),
+            reserve: Arc::new(reserve),
         }
     }
 
@@ -80,19 +83,12 @@ impl Acceptor {
         let backlog = config.backlog;
         let gateway = (audience == Audience::Clients).then_some(gateway);
         let shared = Shared::new(config, preamble, gateway.clone(), api, lifecycle.clone());
-        // Returns whether there are enough open files for clients too.
-        let serve = |accepted: Accepted| {
-            let room = reserve
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .room(&accepted, audience);
-            let is_for_all = matches!(room, Some(Room::ForAll));
-            if let Some(room) = room {
+        let serve = async |accepted: Accepted| {
+            if let Some(room) = reserve.room(&accepted, audience).await {
                 let bare = gateway.as_ref().map(Gateway::arrive);
                 let connection = connection::serve(accepted, room, bare, shared.clone());
                 lifecycle.spawn_awaited(connection);
             }
-            is_for_all
         };
         let shortage = Episode::new(CALM);
         let mut end = pin!(end);
@@ -109,10 +105,7 @@ impl Acceptor {
                     if shortage.ends(Instant::now()) {
                         tracing::info!("connections are accepted again");
                     }
-                    if !serve(accepted) {
-                        // Let an evicted connection close its file.
-                        yield_now().await;
-                    }
+                    serve(accepted).await;
                 }
                 Err(error) if is_of_one_connection(&error) => {
                     tracing::debug!(%error, "a connection ended before it was accepted");
@@ -133,9 +126,7 @@ impl Acceptor {
         };
         for _ in 0..backlog {
             match waiting() {
-                Ok(accepted) => {
-                    serve(accepted);
-                }
+                Ok(accepted) => serve(accepted).await,
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(_) => return,
             }
@@ -163,27 +154,33 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 struct Reserve {
     files: OpenFiles,
     gateway: Gateway,
-    /// Held by each connection of the reserve.
-    member: Arc<()>,
-    /// Closed by dropping the sender; the receiver is dropped once a request has come.
-    silent_clients: VecDeque<oneshot::Sender<()>>,
-    /// The same on a listener for callers only, which clients cannot close.
-    silent_callers: VecDeque<oneshot::Sender<()>>,
+    /// Each connection of the reserve holds one until it ends.
+    places: Arc<Semaphore>,
+    silent: Mutex<SilentConnections>,
+}
+
+/// The connections of the reserve from which no request has come yet, the longest silent first. Each is
+/// closed by dropping its sender; the receiver is dropped once a request has come.
+#[derive(Default)]
+struct SilentConnections {
+    clients: VecDeque<oneshot::Sender<()>>,
+    /// Those on a listener for callers only, which clients cannot close.
+    callers: VecDeque<oneshot::Sender<()>>,
 }
 
 impl Reserve {
     fn new(files: OpenFiles, gateway: Gateway) -> Self {
+        let places = usize::try_from(files.callers).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
             files,
             gateway,
-            member: Arc::default(),
-            silent_clients: VecDeque::new(),
-            silent_callers: VecDeque::new(),
+            places: Arc::new(Semaphore::new(places)),
+            silent: Mutex::default(),
         }
     }
 
     /// Who the new connection has room for; `None` if it has to be closed.
-    fn room(&mut self, accepted: &Accepted, audience: Audience) -> Option<Room> {
+    async fn room(&self, accepted: &Accepted, audience: Audience) -> Option<Room> {
         let file = match &accepted.socket {
             Either::Left(tcp) => tcp.as_raw_fd(),
             Either::Right(unix) => unix.as_raw_fd(),
@@ -191,27 +188,52 @@ impl Reserve {
         if (file as u64) < self.files.clients {
             return Some(Room::ForAll);
         }
-        let Self {
-            silent_clients,
-            silent_callers,
-            ..
-        } = self;
-        silent_clients.retain(|silent| !silent.is_closed());
-        silent_callers.retain(|silent| !silent.is_closed());
-        if Arc::strong_count(&self.member) as u64 > self.files.callers {
-            self.gateway.refused_for_lack_of_files();
-            let longest = match (silent_clients.pop_front(), audience) {
-                (None, Audience::Callers) => silent_callers.pop_front(),
-                (client, _) => client,
-            };
-            drop(longest?);
-        }
+        let place = match self.places.clone().try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => self.place_of_another(audience).await?,
+        };
         let (evict, evicted) = oneshot::channel();
-        match audience {
-            Audience::Clients => silent_clients.push_back(evict),
-            Audience::Callers => silent_callers.push_back(evict),
+        self.silent().push(evict, audience);
+        Some(Room::ForCallers { evicted, place })
+    }
+
+    /// Evicts silent connections until one has ended and its file is closed. `None` if none is silent.
+    async fn place_of_another(&self, audience: Audience) -> Option<OwnedSemaphorePermit> {
+        loop {
+            self.gateway.refused_for_lack_of_files();
+            self.silent().evict(audience)?;
+            // One whose request came at this moment keeps its place.
+            let freed = timeout(PAUSE, self.places.clone().acquire_owned());
+            if let Ok(Ok(place)) = freed.await {
+                return Some(place);
+            }
         }
-        let member = self.member.clone();
-        Some(Room::ForCallers { evicted, member })
+    }
+
+    fn silent(&self) -> MutexGuard<'_, SilentConnections> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SilentConnections {
+    fn push(&mut self, evict: oneshot::Sender<()>, audience: Audience) {
+        let silent = match audience {
+            Audience::Clients => &mut self.clients,
+            Audience::Callers => &mut self.callers,
+        };
+        silent.retain(|silent| !silent.is_closed());
+        silent.push_back(evict);
+    }
+
+    /// `None` if there is none that may make room for a connection of this audience.
+    fn evict(&mut self, audience: Audience) -> Option<()> {
+        let Self { clients, callers } = self;
+        clients.retain(|silent| !silent.is_closed());
+        callers.retain(|silent| !silent.is_closed());
+        match (clients.pop_front(), audience) {
+            (None, Audience::Callers) => callers.pop_front(),
+            (client, _) => client,
+        }
+        .map(drop)
     }
 }

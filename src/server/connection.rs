@@ -18,7 +18,10 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::timeout,
+};
 
 use super::repoll::Repoll;
 use crate::{
@@ -64,8 +67,8 @@ pub(super) enum Room {
     /// resolves, unless it has received a request.
     ForCallers {
         evicted: oneshot::Receiver<()>,
-        /// Counts it until it ends.
-        member: Arc<()>,
+        /// Its place in the reserve, held until it ends.
+        place: OwnedSemaphorePermit,
     },
 }
 
@@ -164,11 +167,11 @@ pub(super) async fn serve(accepted: Accepted, room: Room, bare: Option<Bare>, sh
     let Shared {
         config, lifecycle, ..
     } = &*shared;
-    let (has_room, header_timeout, evicted, _member) = match room {
+    let (has_room, header_timeout, evicted, _place) = match room {
         Room::ForAll => (true, config.header_timeout, None, None),
-        Room::ForCallers { evicted, member } => {
+        Room::ForCallers { evicted, place } => {
             let header_timeout = config.header_timeout.min(SCARCE_HEADER_TIMEOUT);
-            (false, header_timeout, Some(evicted), Some(member))
+            (false, header_timeout, Some(evicted), Some(place))
         }
     };
     let silent = Silent::new(bare, evicted);
@@ -232,9 +235,10 @@ pub(super) async fn serve(accepted: Accepted, room: Room, bare: Option<Bare>, sh
         .with_upgrades();
     let mut connection = pin!(connection);
     let repoll = Repoll::default();
-    let served = poll_fn(|context| match silent.poll_evicted(context) {
-        Poll::Ready(()) => Poll::Ready(Ok(())),
-        Poll::Pending => repoll.poll(connection.as_mut(), context),
+    let served = poll_fn(|context| match repoll.poll(connection.as_mut(), context) {
+        // Last: a request that has come with the eviction is answered.
+        Poll::Pending => silent.poll_evicted(context).map(Ok),
+        ended => ended,
     });
     let has_ended = match lifecycle.until_drained(served).await {
         Some(Ok(())) => true,

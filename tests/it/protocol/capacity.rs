@@ -2,6 +2,7 @@
 
 use std::{fs, sync::Arc, time::Instant};
 
+use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::support::{
@@ -345,9 +346,8 @@ async fn clients_leave_open_files_to_callers() {
     assert!(answer.contains("connection: close\r\n"), "{answer}");
     // Silent connections cannot keep callers out, however many there are.
     for _ in 0..4 {
-        for _ in 0..100 {
-            silent.push(RawConnection::open(sockd.address()).await);
-        }
+        let flood = (0..100).map(|_| RawConnection::open(sockd.address()));
+        silent.extend(join_all(flood).await);
         serves_callers(&sockd).await;
     }
     sockd.emit(&user, "profile:update", &json!(1)).await;
@@ -356,6 +356,10 @@ async fn clients_leave_open_files_to_callers() {
     is_logged_once(&sockd, "open_files").await;
     sockd.log().lacks("cannot accept connections");
     drop(silent);
-    lets_in(&sockd).await;
-    WebSocket::join(sockd.address(), &user, &session).await;
+    // The files of closed connections become free one after the other.
+    eventually(PATIENCE, "room for a socket", async || {
+        let socket = WebSocket::try_open(sockd.address(), "", &[]).await;
+        socket.is_ok()
+    })
+    .await;
 }
