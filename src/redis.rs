@@ -34,7 +34,7 @@ use tokio::time::timeout;
 pub use self::{
     connection::Connection,
     dialer::{Dial, Dialer},
-    link::{Backoff, Demoted, Link, Lost, NotConnected, View, watch_over},
+    link::{Backoff, Demoted, Link, Lost, NotConnected, OnDemotion, View, watch_over},
 };
 use self::{
     grants::Grants,

@@ -26,6 +26,9 @@ const PING_INTERVAL: Duration = Duration::from_secs(1);
 /// Unanswered pings after which a connection is dropped: a frozen Redis keeps its connections, but after
 /// a network cut they do not recover.
 const LOST_PINGS: u32 = 3;
+/// Pings answered by a replica after which a connection that is kept for a while is dropped: following the
+/// channels to their new master may take 1.6 s of pauses.
+const DEMOTED_PINGS: u32 = 3;
 
 /// Pauses between attempts: doubling, with jitter so that many nodes do not reconnect at once.
 #[derive(Debug)]
@@ -235,7 +238,7 @@ async fn supervise(
                     told.clear();
                     let why = tokio::select! {
                         biased;
-                        lost = watch_over(connection.clone(), config.command_timeout, &mut end, None) => {
+                        lost = watch_over(connection.clone(), config.command_timeout, &mut end, OnDemotion::Lost) => {
                             publish.send_modify(|state| match lost {
                                 Lost::Demoted => state.is_demoted = true,
                                 // One to a Cluster may still reach all masters but one.
@@ -294,14 +297,24 @@ impl Lost {
     }
 }
 
+/// What becomes of a connection whose server is demoted to a replica.
+#[derive(Debug, Clone, Copy)]
+pub enum OnDemotion<'a> {
+    Lost,
+    /// It is kept until this link has found a master.
+    KeptUntilMaster(&'a Link),
+    /// It is kept for some pings. A master in a Cluster ends its subscriptions when it is demoted, so it is
+    /// mostly left before.
+    KeptForAWhile,
+}
+
 /// Resolves when the connection is lost, and returns how: its `end` was reported, several pings in a row
-/// had no answer within the `limit`, or it leads to a replica. With a `successor`, a replica is kept
-/// until that one has found a master.
+/// had no answer within the `limit`, or it leads to a replica.
 pub async fn watch_over(
     mut connection: Connection,
     limit: Duration,
     end: &mut mpsc::Receiver<()>,
-    successor: Option<&Link>,
+    on_demotion: OnDemotion<'_>,
 ) -> Lost {
     let mut tick = tokio::time::interval(PING_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -311,7 +324,7 @@ pub async fn watch_over(
     } else {
         LOST_PINGS
     };
-    let mut lost = 0;
+    let (mut lost, mut demoted) = (0, 0);
     while lost < tolerated {
         tokio::select! {
             biased;
@@ -322,17 +335,22 @@ pub async fn watch_over(
             biased;
             _ = end.recv() => return Lost::Closed,
             pulse = timeout(limit, connection.pulse()) => match pulse.unwrap_or(Pulse::Missed) {
-                Pulse::Beats => lost = 0,
+                Pulse::Beats => (lost, demoted) = (0, 0),
                 Pulse::Missed => lost += 1,
                 Pulse::Demoted => {
-                    if let Some(link) = successor {
-                        tokio::select! {
-                            biased;
-                            _ = end.recv() => return Lost::Closed,
-                            () = link.find_master() => {}
+                    (lost, demoted) = (0, demoted + 1);
+                    match on_demotion {
+                        OnDemotion::Lost => return Lost::Demoted,
+                        OnDemotion::KeptUntilMaster(link) => {
+                            tokio::select! {
+                                biased;
+                                _ = end.recv() => return Lost::Closed,
+                                () = link.find_master() => return Lost::Demoted,
+                            }
                         }
+                        OnDemotion::KeptForAWhile if demoted < DEMOTED_PINGS => {}
+                        OnDemotion::KeptForAWhile => return Lost::Demoted,
                     }
-                    return Lost::Demoted;
                 }
             },
         }

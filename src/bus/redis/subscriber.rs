@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::shards::Shards;
 use crate::{
     config::{self, Topology},
-    redis::{ConnectError, Connection, Link, Lost, connect_with_pushes, watch_over},
+    redis::{ConnectError, Connection, Link, Lost, OnDemotion, connect_with_pushes, watch_over},
 };
 
 /// How many connections may be opened before their watch is taken up: one to each master, and the
@@ -41,7 +41,7 @@ pub enum SubscribeError {
 impl Subscriber {
     /// Opens the connections that are needed; messages go to `on_push`, which must not block. The watch
     /// tells when one of them is lost, and with it some subscriptions. A server that becomes a replica
-    /// is kept until `successor` is connected to the master.
+    /// is kept until `successor` is connected to the master, or in a Cluster for some pings.
     ///
     /// # Errors
     /// Redis cannot be reached.
@@ -174,11 +174,13 @@ impl Watches {
         let (needed, unneeded) = oneshot::channel();
         let limit = self.limit;
         let watch = Box::pin(async move {
+            let on_demotion = match &successor {
+                Some(link) => OnDemotion::KeptUntilMaster(link),
+                None => OnDemotion::KeptForAWhile,
+            };
             tokio::select! {
                 biased;
-                lost = watch_over(connection, limit, &mut end, successor.as_ref()) => {
-                    Some(lost)
-                }
+                lost = watch_over(connection, limit, &mut end, on_demotion) => Some(lost),
                 _ = unneeded => None,
             }
         });
