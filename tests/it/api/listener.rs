@@ -353,12 +353,13 @@ async fn a_drain_leaves_callers_and_probes_their_listener_until_the_end() {
         let mut late = RawConnection::open_at(&sockd.internal_url()).await;
         late.send(format!(
             "POST /internal/emit HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {INTERNAL_SECRET}\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+             content-type: application/json\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\r\n",
             body.len()
         ))
         .await;
-        // It was accepted before this one, which gets a response.
-        assert!(sockd.is_ready_now().await);
+        // Its head has been read.
+        let interim = late.read_answer().await;
+        assert!(interim.starts_with("HTTP/1.1 100 "), "{interim}");
         sockd.signal("TERM");
         client.closed(PATIENCE).await;
         let address = sockd.address();
