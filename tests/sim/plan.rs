@@ -133,7 +133,12 @@ impl Step {
 
 /// Chooses a plan.
 pub(super) fn plan(rng: &mut fastrand::Rng) -> Plan {
-    let nodes = if rng.u8(0..3) == 0 { 3 } else { 2 };
+    // One that is alone knows that its events are complete, also while Redis is away.
+    let nodes = match rng.u8(0..12) {
+        0 => 1,
+        1..5 => 3,
+        _ => 2,
+    };
     let ttl = if rng.u8(0..4) == 0 {
         SHORT_TTL
     } else {
@@ -212,6 +217,9 @@ impl Chooser<'_> {
                     .push((at + self.rng.u64(0..2_000), Step::Fault(fault)));
             }
         }
+        if self.rng.u8(0..8) == 0 {
+            self.events_while_a_node_becomes_ready();
+        }
         if self.rng.u8(0..4) == 0 {
             let node = self.node();
             let step = if self.rng.bool() {
@@ -272,6 +280,27 @@ impl Chooser<'_> {
                 patience: None,
             };
             self.steps.push((at, event));
+        }
+    }
+
+    /// What it has to look up takes longer than what it hears.
+    fn events_while_a_node_becomes_ready(&mut self) {
+        let (node, user) = (self.node(), self.rng.usize(0..self.users));
+        let begin = self.rng.u64(1_500..3_000);
+        let silence = Duration::from_millis(1_500) + self.time(3_000);
+        let mut at = begin + silence.as_millis() as u64;
+        let hears = Fault::Stall(node, Which::Subscriber, Direction::FromRedis, silence);
+        let looks_up = Fault::Slow(node, Which::Commands, Direction::FromRedis, self.time(400));
+        self.steps.push((begin, Step::Fault(hears)));
+        self.steps.push((at - 10, Step::Fault(looks_up)));
+        for _ in 0..8 {
+            let event = Step::Emit {
+                user,
+                node,
+                patience: None,
+            };
+            self.steps.push((at - 10, event));
+            at += self.rng.u64(0..30);
         }
     }
 

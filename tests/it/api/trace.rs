@@ -366,7 +366,11 @@ async fn without_redis_it_says_why_nobody_gets_in() {
 #[tokio::test]
 async fn a_slow_reader_loses_lines_which_are_counted_and_holds_nobody_up() {
     const LARGE: usize = 900_000;
-    let sockd = Sockd::start().await;
+    let sockd = Sockd::builder()
+        // It reads nothing for as long as a busy machine takes.
+        .env("SOCKD_SERVER__TCP_USER_TIMEOUT", "1h")
+        .start()
+        .await;
     let (user, session) = (jwt::user(), jwt::session());
     let mut slow = RawConnection::open(sockd.address()).await;
     let request = format!(

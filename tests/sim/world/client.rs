@@ -225,7 +225,8 @@ impl World {
         let places = self.processes().len();
         for (user, session, socket) in left {
             let pause = Duration::from_millis(self.rng().u64(1..800));
-            let elsewhere = (place + self.rng().usize(1..places)) % places;
+            // If it is not the only one.
+            let elsewhere = (place + self.rng().usize(1..places.max(2))) % places;
             let world = self.clone();
             tokio::spawn(async move {
                 sleep(pause).await;

@@ -34,7 +34,7 @@ async fn without_keys_the_server_listens_is_not_ready_and_recovers_by_itself() {
     let key = Key::es256("a");
     let place = Issuer::start(&[]).await;
     let (url, address) = (place.url(), place.address);
-    drop(place);
+    place.stop().await;
     let sockd = with_lasting_keys(&url).start().await;
     assert_eq!(judge(&sockd, &key.token()).await, UNAVAILABLE);
     eventually(PATIENCE, "the reason", async || {
