@@ -5,29 +5,31 @@
 //! under one lock, which is never held across a wait. The hub calls [`Outlet`] while it holds a lock of
 //! its own, so an [`Admitted`], whose drop takes the hub's lock, is never dropped under ours.
 //!
-//! `locked` is the connection under its lock, `incoming` handles what its client sends, `transports`
+//! `state` is what it knows of its client, `locked` the connection under its lock, `incoming` handles what its client sends, `transports`
 //! serves polling and WebSocket, `ending` closes it.
 
 mod ending;
 mod incoming;
 mod locked;
+mod state;
 mod transports;
 
 use std::{
     fmt,
     num::NonZeroU64,
     sync::{Arc, Mutex, PoisonError, Weak},
-    task::Waker,
     time::Duration,
 };
 
-use self::locked::Locked;
 pub(super) use self::{ending::Ending, transports::pong};
+use self::{
+    locked::Locked,
+    state::{Membership, Phase, State, Transport, Upgrade},
+};
 use super::{
     capacity::Place,
     engine::{Engine, TransportKind},
     entrance::Credentials,
-    outbox::Outbox,
     packet::{self, Auth, Packet, Unreadable},
     raw_stream::RawStream,
     registry::Sid,
@@ -37,7 +39,6 @@ use crate::{
     auth::Identity,
     config::Limits,
     hub::{About, Farewell, Outlet},
-    id::UserId,
     node::Admitted,
     stream::ClientAddress,
     wire::{Event, Frame, HandshakeError, Step, beginning},
@@ -51,100 +52,6 @@ pub(super) struct Connection {
     /// Where the client is, also behind trusted proxies.
     address: Option<ClientAddress>,
     state: Mutex<State>,
-}
-
-struct State {
-    phase: Phase,
-    membership: Membership,
-    transport: Transport,
-    outbox: Outbox,
-    /// The task that carries the WebSocket, or tries an upgrade.
-    task: Option<Waker>,
-    /// The poll that waits for packets.
-    poll: Option<Waker>,
-    is_polled: bool,
-    is_posting: bool,
-    /// Bytes of poll responses that are not written yet.
-    in_flight: usize,
-    /// What the request that opened the connection carried, for a CONNECT without a token.
-    credentials: Option<Box<Credentials>>,
-    /// CONNECTs received while another was being answered.
-    waiting: Vec<Auth>,
-    connects: u32,
-    /// Attachments that are still to come, and whether their packet is for another namespace.
-    attachments: u8,
-    is_elsewhere: bool,
-    /// Bytes that the client may send now, as of that tick.
-    allowance: u32,
-    allowed_at: Tick,
-    /// When to ping, or to move the client if that is sooner. While a pong is awaited, when the ping times
-    /// out.
-    ping_at: Tick,
-    awaits_pong: bool,
-    /// When the client must have joined; `NEVER` once it has.
-    join_by: Tick,
-    joined_at: Tick,
-    /// The Unix second at which the client's token expires, and when to check next.
-    expires_at: Option<NonZeroU64>,
-    expiry_at: Tick,
-    /// When the connection is cut, unless the client reads something before.
-    cut_at: Tick,
-    /// When the ticker calls `tick` next.
-    wake_at: Tick,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Open,
-    Closing,
-    /// What a pending poll gets as its answer.
-    Ended(LastWord),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LastWord {
-    /// The connection is over. Python clients do not reconnect after it.
-    Close,
-    /// Nothing. The next poll finds no connection, after which every client reconnects.
-    Noop,
-}
-
-enum Membership {
-    Out,
-    /// The session is being checked.
-    Joining,
-    /// This user's client has been told that it is in, and is about to get events.
-    Entering(UserId),
-    /// The client left while it was entering.
-    Leaving,
-    In(Admitted),
-}
-
-enum Transport {
-    Polling(Upgrade),
-    WebSocket(RawStream),
-    None,
-}
-
-/// How far a polling client's upgrade has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Upgrade {
-    None,
-    /// A WebSocket is open.
-    Asked,
-    /// The WebSocket works, and polls return at once.
-    Probed,
-}
-
-impl Transport {
-    /// `None` once the connection has ended.
-    fn kind(&self) -> Option<TransportKind> {
-        match self {
-            Self::Polling(_) => Some(TransportKind::Polling),
-            Self::WebSocket(_) => Some(TransportKind::WebSocket),
-            Self::None => None,
-        }
-    }
 }
 
 impl Connection {
@@ -175,34 +82,8 @@ impl Connection {
         let address = place.address;
         let engine = place.keep();
         let kind = transport.kind();
-        let ticker = &engine.ticker;
         let limits = engine.current.load().limits.clone();
-        let state = State {
-            phase: Phase::Open,
-            membership: Membership::Out,
-            transport,
-            outbox: Outbox::default(),
-            task: None,
-            poll: None,
-            is_polled: false,
-            is_posting: false,
-            in_flight: 0,
-            credentials: credentials.map(Box::new),
-            waiting: Vec::new(),
-            connects: 0,
-            attachments: 0,
-            is_elsewhere: false,
-            allowance: limits.inbound_burst as u32,
-            allowed_at: ticker.now(),
-            ping_at: ticker.after(engine.socketio.ping_interval),
-            awaits_pong: false,
-            join_by: ticker.after(engine.socketio.connect_timeout),
-            joined_at: Tick::NEVER,
-            expires_at: None,
-            expiry_at: Tick::NEVER,
-            cut_at: Tick::NEVER,
-            wake_at: Tick::NEVER,
-        };
+        let state = State::new(&engine, &limits, transport, credentials);
         let connection = Arc::new_cyclic(|me| Self {
             engine: engine.clone(),
             me: me.clone(),

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::{
     super::{packet, ticker::Tick},
-    LastWord, Phase, Transport,
     locked::Locked,
+    state::{LastWord, Phase, Transport},
 };
 use crate::{
     hub::Farewell,

@@ -5,8 +5,9 @@ use super::{
         packet::{self, Auth, Packet, Unreadable},
         ticker::Tick,
     },
-    Ending, Membership, Phase,
+    Ending,
     locked::Locked,
+    state::{Membership, Phase},
 };
 use crate::{node::Admitted, wire::Step};
 
@@ -152,9 +153,5 @@ impl Locked<'_> {
             engine.meters.of(kind).joined.dec();
         }
         admitted
-    }
-
-    pub(super) fn is_member(&self) -> bool {
-        matches!(self.membership, Membership::Entering(_) | Membership::In(_))
     }
 }

@@ -9,7 +9,8 @@ use std::{
 
 use super::{
     super::{access::Departure, engine::TransportKind, outbox::Written, packet, ticker::Tick},
-    Connection, Ending, LastWord, Membership, Phase, State, Transport, Upgrade,
+    Connection, Ending,
+    state::{LastWord, Membership, Phase, State, Transport, Upgrade},
 };
 use crate::{
     auth::unix_time,

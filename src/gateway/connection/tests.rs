@@ -6,7 +6,7 @@ use std::{
 
 use tokio::io::AsyncReadExt;
 
-use super::*;
+use super::{state::LastWord, *};
 use crate::{
     gateway::tests::{config, engine, place, streams},
     id::{EventName, SessionId, UserId},

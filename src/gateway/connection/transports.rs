@@ -11,8 +11,9 @@ use bytes::Bytes;
 
 use super::{
     super::{engine::TransportKind, packet, raw_stream::RawStream, ticker::Tick},
-    Connection, Ending, LastWord, Phase, Transport, Upgrade,
+    Connection, Ending,
     locked::Locked,
+    state::{LastWord, Phase, Transport, Upgrade},
 };
 use crate::wire::{Frame, Step};
 
