@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-pub(super) use self::{ending::Ending, transports::pong};
+pub(super) use self::ending::Ending;
 use self::{
     locked::Locked,
     state::{Membership, Phase, State, Transport, Upgrade},

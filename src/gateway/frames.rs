@@ -1,5 +1,5 @@
-//! Reads the frames of a client's WebSocket (RFC 6455). Whole frames are read in place, and only the
-//! beginning of an unfinished one is kept.
+//! The frames of a WebSocket (RFC 6455): reads those of the client, and writes control frames. Whole
+//! frames are read in place, and only the beginning of an unfinished one is kept.
 
 use std::io::Cursor;
 
@@ -7,6 +7,8 @@ use tungstenite::protocol::frame::{
     FrameHeader,
     coding::{Control, Data, OpCode},
 };
+
+use crate::wire::Frame;
 
 /// The longest payload of a control frame (RFC 6455, 5.5).
 const LONGEST_CONTROL: usize = 125;
@@ -200,6 +202,21 @@ fn check_close(payload: &[u8]) -> Result<(), Violation> {
             _ => Err(Violation::Protocol),
         },
     }
+}
+
+/// The pong frame that answers a ping (RFC 6455, 5.5.3).
+pub(super) fn pong(payload: &[u8]) -> Frame {
+    control(0x8a, payload)
+}
+
+/// A close frame (RFC 6455, 5.5.1); its payload is empty or begins with a status.
+pub(super) fn close(payload: &[u8]) -> Frame {
+    control(0x88, payload)
+}
+
+fn control(first: u8, payload: &[u8]) -> Frame {
+    let header = [first, payload.len() as u8];
+    Frame::raw([&header, payload].concat().into(), header.len())
 }
 
 fn unmask(payload: &mut [u8], mask: [u8; 4]) {

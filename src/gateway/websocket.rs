@@ -14,9 +14,9 @@ use tokio::time::timeout;
 
 use super::{
     capacity::Place,
-    connection::{Connection, Ending, pong},
+    connection::{Connection, Ending},
     entrance::Credentials,
-    frames::{Frames, Message, Violation},
+    frames::{self, Frames, Message, Violation},
     packet::{self, Packet},
     raw_stream::{Handover, RawStream},
 };
@@ -62,7 +62,7 @@ pub(super) async fn upgrade(connection: Arc<Connection>, on_upgrade: OnUpgrade) 
         tracing::debug!(sid = %connection.sid(), "an upgrade failed");
         // Before the stream is closed, so that the client may try again at once.
         connection.abandon_upgrade();
-        stream.try_write(&[IoSlice::new(b"\x88\x00")]).ok();
+        writes(&mut stream, frames::close(&[]).bytes());
     } else if connection.upgrade(stream) {
         carry(connection, frames, early);
     }
@@ -108,7 +108,7 @@ async fn probe(
                         None
                     }
                 },
-                Message::Ping(payload) => Some(pong(payload)),
+                Message::Ping(payload) => Some(frames::pong(payload)),
                 Message::Binary(_) | Message::Close(_) => {
                     wanted = Some(false);
                     None

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::{
-    super::{packet, ticker::Tick},
+    super::{frames, packet, ticker::Tick},
     locked::Locked,
     state::{LastWord, Phase, Transport},
 };
@@ -106,7 +104,7 @@ impl Locked<'_> {
 
     /// Sends a close frame behind what is queued.
     fn close(&mut self, status: &[u8]) {
-        self.outbox.push(close_frame(status));
+        self.outbox.push(frames::close(status));
         self.phase = Phase::Closing;
         self.cut_at = self.connection.engine.ticker.after(LINGER_LIMIT);
         self.flush();
@@ -142,7 +140,7 @@ impl Locked<'_> {
         self.phase = Phase::Closing;
         let limit = match &self.transport {
             Transport::WebSocket(_) => {
-                self.outbox.push(close_frame(&[]));
+                self.outbox.push(frames::close(&[]));
                 FAREWELL_LIMIT
             }
             _ => POLL_LIMIT,
@@ -154,7 +152,7 @@ impl Locked<'_> {
 
     /// The client of a closing connection has moved to a WebSocket, which leaves it no more time.
     pub(super) fn say_end(&mut self) {
-        self.outbox.push(close_frame(&[]));
+        self.outbox.push(frames::close(&[]));
         let limit = self.connection.engine.ticker.after(FAREWELL_LIMIT);
         self.cut_at = self.cut_at.min(limit);
     }
@@ -207,10 +205,4 @@ impl Locked<'_> {
         self.wakes_task = true;
         self.wakes_poll = true;
     }
-}
-
-fn close_frame(payload: &[u8]) -> Frame {
-    let head = [0x88, payload.len() as u8];
-    let bytes = [&head, payload].concat();
-    Frame::raw(Bytes::from(bytes), head.len())
 }

@@ -10,12 +10,12 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    super::{engine::TransportKind, packet, raw_stream::RawStream, ticker::Tick},
+    super::{engine::TransportKind, frames, packet, raw_stream::RawStream, ticker::Tick},
     Connection, Ending,
     locked::Locked,
     state::{LastWord, Phase, Transport, Upgrade},
 };
-use crate::wire::{Frame, Step};
+use crate::wire::Step;
 
 impl Connection {
     /// Whether the client polls.
@@ -121,7 +121,7 @@ impl Connection {
         let mut locked = self.lock();
         locked.charge_packet();
         if locked.phase == Phase::Open {
-            locked.send(pong(payload));
+            locked.send(frames::pong(payload));
         }
         locked.phase == Phase::Open
     }
@@ -292,12 +292,6 @@ impl Drop for Posting<'_> {
     fn drop(&mut self) {
         self.0.lock().is_posting = false;
     }
-}
-
-/// The pong frame that answers a ping (RFC 6455, 5.5.3).
-pub(in crate::gateway) fn pong(payload: &[u8]) -> Frame {
-    let head = [0x8a, payload.len() as u8];
-    Frame::raw([&head, payload].concat().into(), head.len())
 }
 
 fn keep(kept: &mut Option<Waker>, context: &Context<'_>) {
