@@ -37,14 +37,14 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 
-pub use self::capacity::Bare;
+pub use self::capacity::Arrival;
 use self::{
-    capacity::{Limit, Place},
+    capacity::{Limit, Permit},
     connection::Connection,
     engine::Engine,
     entrance::Entrance,
-    polling::Posted,
-    request::{Asked, EngineError},
+    polling::PostOutcome,
+    request::{Action, EngineError},
 };
 use crate::{
     config,
@@ -82,8 +82,8 @@ impl Gateway {
     }
 
     /// Counts a TCP connection as a client without a socket until its first request arrives.
-    pub fn arrive(&self) -> Bare {
-        Bare::new(&self.engine)
+    pub fn arrive(&self) -> Arrival {
+        Arrival::new(&self.engine)
     }
 
     /// Counts a client that is refused because too many files are open.
@@ -98,7 +98,7 @@ impl Gateway {
         address: Option<ClientAddress>,
         has_room: bool,
     ) -> Response<Body> {
-        let asking = cors::asking(request.headers());
+        let cors_headers = cors::request_headers(request.headers());
         let method = request.method().clone();
         let mut response = if method == Method::OPTIONS {
             let mut response = Response::new(Body::empty());
@@ -112,11 +112,11 @@ impl Gateway {
         };
         cors::allow_origin(
             &self.engine.current.load().cors,
-            &asking,
+            &cors_headers,
             response.headers_mut(),
         );
         if method == Method::OPTIONS {
-            cors::allow_request(&asking, response.headers_mut());
+            cors::allow_request(&cors_headers, response.headers_mut());
         }
         response
     }
@@ -126,26 +126,26 @@ impl Gateway {
         mut request: Request<Body>,
         address: Option<ClientAddress>,
     ) -> Response<Body> {
-        let asked = match request::parse(&request, |sid| self.engine.registry.find(sid)) {
-            Ok(asked) => asked,
+        let action = match request::parse(&request, |sid| self.engine.registry.find(sid)) {
+            Ok(action) => action,
             Err(error) => return refuse(error),
         };
-        let is_new = matches!(asked, Asked::Open | Asked::WebSocket);
+        let is_new = matches!(action, Action::Open | Action::WebSocket);
         if is_new && self.engine.lifecycle.is_draining() {
             return fail(ErrorCode::Draining);
         }
-        match asked {
-            Asked::Open => {
-                let Ok(place) = Place::take(&self.engine, address) else {
+        match action {
+            Action::Open => {
+                let Ok(permit) = Permit::acquire(&self.engine, address) else {
                     return refuse_at_limit();
                 };
                 let credentials = request::credentials(&request);
-                let connection = Connection::open_polling(place, credentials);
+                let connection = Connection::open_polling(permit, credentials);
                 let upgrades = r#""websocket""#;
                 let packet = self.engine.open_packet(*connection.sid(), upgrades);
                 packets(packet.packet())
             }
-            Asked::Poll(connection) if connection.is_polling() => {
+            Action::Poll(connection) if connection.is_polling() => {
                 // It would keep the buffer that it was read into for as long as the poll waits.
                 drop(request);
                 match polling::poll(&connection).await {
@@ -153,28 +153,28 @@ impl Gateway {
                     None => refuse(EngineError::BadRequest),
                 }
             }
-            Asked::Post(connection) if connection.is_polling() => {
+            Action::Post(connection) if connection.is_polling() => {
                 match polling::post(&connection, request, self.body_timeout).await {
-                    Posted::Taken => packets(Bytes::from_static(b"ok")),
-                    Posted::Refused => refuse(EngineError::BadRequest),
-                    Posted::TooLong => fail(ErrorCode::PayloadTooLarge),
-                    Posted::TooSlow => fail(ErrorCode::RequestTimeout),
+                    PostOutcome::Taken => packets(Bytes::from_static(b"ok")),
+                    PostOutcome::Refused => refuse(EngineError::BadRequest),
+                    PostOutcome::TooLong => fail(ErrorCode::PayloadTooLarge),
+                    PostOutcome::TooSlow => fail(ErrorCode::RequestTimeout),
                 }
             }
-            Asked::Poll(_) | Asked::Post(_) => refuse(EngineError::BadRequest),
-            Asked::WebSocket => {
+            Action::Poll(_) | Action::Post(_) => refuse(EngineError::BadRequest),
+            Action::WebSocket => {
                 let credentials = request::credentials(&request);
                 let Some((answer, on_upgrade)) = accept(&mut request) else {
                     return refuse_upgrade(&request);
                 };
-                let Ok(place) = Place::take(&self.engine, address) else {
+                let Ok(permit) = Permit::acquire(&self.engine, address) else {
                     return refuse_at_limit();
                 };
-                let open = websocket::open(place, on_upgrade, credentials);
+                let open = websocket::open(permit, on_upgrade, credentials);
                 self.engine.lifecycle.spawn(open);
                 answer
             }
-            Asked::Upgrade(connection) => match accept(&mut request) {
+            Action::Upgrade(connection) => match accept(&mut request) {
                 Some((answer, on_upgrade)) if connection.begin_upgrade() => {
                     let upgrade = websocket::upgrade(connection, on_upgrade);
                     self.engine.lifecycle.spawn(upgrade);

@@ -97,20 +97,20 @@ impl Traces {
     }
 
     /// Whether any user is traced.
-    pub fn is_any(&self) -> bool {
+    pub fn is_active(&self) -> bool {
         self.count.load(Relaxed) > 0
     }
 
     /// Writes down what happens to a user, if that user is traced. May be called under any lock.
     pub fn record<'a>(&self, user: &UserId, step: impl FnOnce() -> Step<'a>) {
-        if self.is_any() {
+        if self.is_active() {
             self.write(user, step);
         }
     }
 
     /// Writes down an event, with its payload for those who have asked for it.
     pub fn record_event(&self, user: &UserId, event: &Event, sockets: usize) {
-        if !self.is_any() {
+        if !self.is_active() {
             return;
         }
         for (queue, payloads) in self.readers(user) {
@@ -315,7 +315,7 @@ mod tests {
             assert_eq!(line["reason"], "A");
         }
         drop((one, other));
-        assert!(!traces.is_any());
+        assert!(!traces.is_active());
     }
 
     #[test]

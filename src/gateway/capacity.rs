@@ -110,9 +110,9 @@ impl Capacity {
     }
 
     /// Counts a handshake until the guard is dropped.
-    pub(super) fn begin_handshake(&self) -> Handshake<'_> {
+    pub(super) fn begin_handshake(&self) -> HandshakeGuard<'_> {
         self.handshakes.add();
-        Handshake(self)
+        HandshakeGuard(self)
     }
 
     /// A connection has joined.
@@ -133,7 +133,7 @@ impl Capacity {
         }
     }
 
-    fn take_place(&self, limits: &Limits, address: Option<ClientAddress>) -> Result<(), Limit> {
+    fn acquire(&self, limits: &Limits, address: Option<ClientAddress>) -> Result<(), Limit> {
         if self.handshakes.get() >= limits.handshakes {
             return Err(Limit::Handshakes);
         }
@@ -206,32 +206,32 @@ impl Count {
 }
 
 /// A handshake that is under way until this is dropped.
-pub(super) struct Handshake<'a>(&'a Capacity);
+pub(super) struct HandshakeGuard<'a>(&'a Capacity);
 
-impl Drop for Handshake<'_> {
+impl Drop for HandshakeGuard<'_> {
     fn drop(&mut self) {
         self.0.handshakes.subtract();
     }
 }
 
 /// The right to open one connection, returned on drop if it was not used.
-pub(super) struct Place {
+pub(super) struct Permit {
     engine: Option<Arc<Engine>>,
     pub(super) address: Option<ClientAddress>,
 }
 
-impl Place {
+impl Permit {
     /// For a client at this address.
     ///
     /// # Errors
     /// The limit that is reached; the refusal is counted.
-    pub(super) fn take(
+    pub(super) fn acquire(
         engine: &Arc<Engine>,
         address: Option<ClientAddress>,
     ) -> Result<Self, Limit> {
         let capacity = &engine.capacity;
         capacity
-            .take_place(&engine.current.load().limits, address)
+            .acquire(&engine.current.load().limits, address)
             .inspect_err(|limit| capacity.refused(*limit, address))?;
         Ok(Self {
             engine: Some(engine.clone()),
@@ -245,7 +245,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(engine) = &self.engine {
             engine.capacity.ended(false);
@@ -254,16 +254,16 @@ impl Drop for Place {
 }
 
 /// A TCP connection without a request, counted as one that has not joined until this is dropped.
-pub struct Bare(Arc<Engine>);
+pub struct Arrival(Arc<Engine>);
 
-impl Bare {
+impl Arrival {
     pub(super) fn new(engine: &Arc<Engine>) -> Self {
         engine.capacity.unjoined.add();
         Self(engine.clone())
     }
 }
 
-impl Drop for Bare {
+impl Drop for Arrival {
     fn drop(&mut self) {
         self.0.capacity.unjoined.subtract();
     }

@@ -27,7 +27,7 @@ use self::{
     state::{Membership, Phase, State, Transport, Upgrade},
 };
 use super::{
-    capacity::Place,
+    capacity::Permit,
     engine::{Engine, TransportKind},
     entrance::Credentials,
     packet::{self, Auth, Packet, Unreadable},
@@ -56,31 +56,31 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Opens a connection for a client that polls.
-    pub(super) fn open_polling(place: Place, credentials: Option<Credentials>) -> Arc<Self> {
-        Self::open(place, credentials, Transport::Polling(Upgrade::None), None)
+    pub(super) fn open_polling(permit: Permit, credentials: Option<Credentials>) -> Arc<Self> {
+        Self::open(permit, credentials, Transport::Polling(Upgrade::None), None)
     }
 
     /// Opens a connection on a WebSocket, and sends the packet that says so behind the answer to the
     /// client's request.
     pub(super) fn open_websocket(
-        place: Place,
+        permit: Permit,
         credentials: Option<Credentials>,
         stream: RawStream,
         answer: &[u8],
     ) -> Arc<Self> {
         let transport = Transport::WebSocket(stream);
-        Self::open(place, credentials, transport, Some(answer))
+        Self::open(permit, credentials, transport, Some(answer))
     }
 
     /// `answer` goes out with the packet that opens the connection.
     fn open(
-        place: Place,
+        permit: Permit,
         credentials: Option<Credentials>,
         transport: Transport,
         answer: Option<&[u8]>,
     ) -> Arc<Self> {
-        let address = place.address;
-        let engine = place.keep();
+        let address = permit.address;
+        let engine = permit.keep();
         let kind = transport.kind();
         let limits = engine.current.load().limits.clone();
         let state = State::new(&engine, &limits, transport, credentials);
@@ -198,7 +198,7 @@ impl Connection {
         });
         // One that expired at the beginning of time is refused in the handshake.
         locked.expires_at = expires_at.and_then(NonZeroU64::new);
-        locked.look_for_expiry();
+        locked.check_expiry();
         true
     }
 

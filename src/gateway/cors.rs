@@ -14,7 +14,7 @@ use crate::config::Cors;
 const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE");
 
 /// The request headers that CORS needs; copied, as a clone keeps the whole request in memory.
-pub(super) fn asking(request: &HeaderMap) -> HeaderMap {
+pub(super) fn request_headers(request: &HeaderMap) -> HeaderMap {
     let names = [ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS];
     let found = names.into_iter().filter_map(|name| {
         let value = HeaderValue::from_bytes(request.get(&name)?.as_bytes()).ok()?;

@@ -35,17 +35,17 @@ pub(super) enum Credentials {
 /// Answers CONNECTs.
 pub(super) struct Entrance {
     node: Arc<Node>,
-    admitted: Answered,
-    refused: [Answered; HandshakeError::ALL.len()],
+    admitted: HandshakeMeters,
+    refused: [HandshakeMeters; HandshakeError::ALL.len()],
 }
 
 /// Handshakes with one answer.
-struct Answered {
+struct HandshakeMeters {
     count: Counter,
     duration: Histogram,
 }
 
-impl Answered {
+impl HandshakeMeters {
     fn new(answer: &str) -> Self {
         Self {
             count: HANDSHAKES.with_label_values(&[answer]),
@@ -53,7 +53,7 @@ impl Answered {
         }
     }
 
-    fn add(&self, since: Instant) {
+    fn record(&self, since: Instant) {
         self.count.inc();
         self.duration.observe(since.elapsed().as_secs_f64());
     }
@@ -63,8 +63,8 @@ impl Entrance {
     pub(super) fn new(node: Arc<Node>) -> Self {
         Self {
             node,
-            admitted: Answered::new("ok"),
-            refused: HandshakeError::ALL.map(|refusal| Answered::new(refusal.label())),
+            admitted: HandshakeMeters::new("ok"),
+            refused: HandshakeError::ALL.map(|refusal| HandshakeMeters::new(refusal.label())),
         }
     }
 
@@ -86,7 +86,7 @@ impl Entrance {
         let credentials = connection.take_credentials();
         let is_by_credentials = auth.token.is_none();
         let began = Instant::now();
-        let under_way = connection.engine().capacity.begin_handshake();
+        let in_progress = connection.engine().capacity.begin_handshake();
         let identity = match (&auth.token, &credentials) {
             (Some(token), _) => verify(token, verifier, began).await,
             (None, Some(credentials)) => judge(credentials, verifier, began).await,
@@ -111,7 +111,7 @@ impl Entrance {
             }
             Err(refusal) => Err(*refusal),
         };
-        drop(under_way);
+        drop(in_progress);
         let (identity, admitted) = match admission {
             Ok(admission) => admission,
             Err(refusal) => {
@@ -143,7 +143,7 @@ impl Entrance {
         if !connection.welcome(identity, expires_at) {
             return None;
         }
-        self.admitted.add(began);
+        self.admitted.record(began);
         let Identity { user, session, .. } = identity;
         let address = connection.address().map(tracing::field::display);
         tracing::debug!(%user, %session, sid = %connection.sid(), address, "a socket is in");
@@ -166,7 +166,7 @@ impl Entrance {
         credentials: Option<&Credentials>,
         (refusal, is_told): (HandshakeError, bool),
     ) {
-        if !self.traces().is_any() {
+        if !self.traces().is_active() {
             return;
         }
         let verifier = &connection.engine().current.get().verifier;
@@ -195,7 +195,7 @@ impl Entrance {
 
     /// Counts a refusal that the client was told.
     fn count_refusal(&self, connection: &Connection, refusal: HandshakeError, began: Instant) {
-        self.refused[refusal as usize].add(began);
+        self.refused[refusal as usize].record(began);
         if refusal == HandshakeError::TooManySockets {
             let capacity = &connection.engine().capacity;
             capacity.refused(Limit::SocketsPerUser, connection.address());

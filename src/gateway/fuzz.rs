@@ -13,10 +13,10 @@ use arbtest::{
 };
 
 /// Generates plausible input.
-pub(super) type Invent = fn(&mut Unstructured<'_>) -> Result<Vec<u8>>;
+pub(super) type Generate = fn(&mut Unstructured<'_>) -> Result<Vec<u8>>;
 
 /// Gives a target its corpus, then random input.
-pub(super) fn fuzz(name: &str, target: fn(&[u8]), invent: Invent) {
+pub(super) fn fuzz(name: &str, target: fn(&[u8]), generate: Generate) {
     let corpus = corpus(name);
     corpus.iter().for_each(|input| check(name, target, input));
     let seconds = env::var("SOCKD_FUZZ_SECONDS").map_or(10, |seconds| {
@@ -24,7 +24,7 @@ pub(super) fn fuzz(name: &str, target: fn(&[u8]), invent: Invent) {
     });
     arbtest(|random| {
         let mut input = if random.ratio(1, 2)? {
-            invent(random)?
+            generate(random)?
         } else {
             random.choose(&corpus)?.clone()
         };

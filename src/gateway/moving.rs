@@ -122,7 +122,7 @@ mod tests {
     use super::*;
     use crate::gateway::{
         connection::{Connection, tests::joined},
-        tests::{engine, place},
+        tests::{engine, permit},
     };
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -183,7 +183,7 @@ mod tests {
         sleep(5 * SECOND).await;
         assert!(late.is_open());
         // At once; those that have not joined are the youngest.
-        let unjoined = Connection::open_polling(place(&gateway.engine), None);
+        let unjoined = Connection::open_polling(permit(&gateway.engine), None);
         assert_eq!(ask(&moves, 0.9, Duration::ZERO).await, Some((8, 9)));
         sleep(SECOND / 100).await;
         assert_eq!(gateway.engine.registry.list().len(), 1);

@@ -234,9 +234,9 @@ mod tests {
     #[test]
     fn one_frame_always_fits_and_many_small_ones_are_weighed_with_their_queue() {
         let mut outbox = Outbox::default();
-        let great = frame(&"x".repeat(1_000));
-        assert!(outbox.has_room(&great, 0, 100));
-        outbox.push(great);
+        let large = frame(&"x".repeat(1_000));
+        assert!(outbox.has_room(&large, 0, 100));
+        outbox.push(large);
         assert!(!outbox.has_room(&frame("4"), 0, 1_000));
         let mut outbox = Outbox::default();
         let mut count = 0;

@@ -53,7 +53,7 @@ pub(super) enum Packet {
     /// It asks to join the namespace `/`.
     Connect(Auth),
     /// It asks to join another one.
-    ConnectElsewhere(String),
+    ConnectOther(String),
     /// It leaves the namespace.
     Disconnect,
     /// An event or an acknowledgement, behind which this many attachments follow.
@@ -61,7 +61,7 @@ pub(super) enum Packet {
         attachments: u8,
     },
     /// A packet for another namespace, which nobody can have joined.
-    Elsewhere {
+    OtherNamespace {
         attachments: u8,
     },
     Attachment,
@@ -112,7 +112,7 @@ fn read_message(text: &str) -> Result<Packet, Unreadable> {
     };
     // Nothing that a client numbers is answered.
     let data = rest.trim_start_matches(|c: char| c.is_ascii_digit() || is_blank(c));
-    let is_elsewhere = namespace != "/";
+    let is_other_namespace = namespace != "/";
     match (kind, data) {
         ('0', data) => {
             let auth = match data {
@@ -122,18 +122,18 @@ fn read_message(text: &str) -> Result<Packet, Unreadable> {
             return match namespace {
                 "/" => Ok(Packet::Connect(auth)),
                 name if name.len() > LONGEST_NAME => Err(Unreadable),
-                name => Ok(Packet::ConnectElsewhere(name.to_owned())),
+                name => Ok(Packet::ConnectOther(name.to_owned())),
             };
         }
-        ('1', "") if !is_elsewhere => return Ok(Packet::Disconnect),
+        ('1', "") if !is_other_namespace => return Ok(Packet::Disconnect),
         ('1' | '2' | '3' | '5' | '6', "") => {}
         ('2' | '5', data) => check_event(data)?,
         ('3' | '6', data) => check_list(data)?,
         // Also what tells a client that its CONNECT was refused.
         _ => return Err(Unreadable),
     }
-    Ok(if is_elsewhere {
-        Packet::Elsewhere { attachments }
+    Ok(if is_other_namespace {
+        Packet::OtherNamespace { attachments }
     } else {
         Packet::Message { attachments }
     })
@@ -236,14 +236,17 @@ mod tests {
             ("5", Ok(Packet::Upgrade)),
             ("40", Ok(Packet::Connect(Auth::default()))),
             ("40/,{}", Ok(Packet::Connect(Auth::default()))),
-            ("40/a?b=c,", Ok(Packet::ConnectElsewhere("/a?b=c".into()))),
+            ("40/a?b=c,", Ok(Packet::ConnectOther("/a?b=c".into()))),
             ("41", Ok(Packet::Disconnect)),
-            ("41/a,", Ok(Packet::Elsewhere { attachments: 0 })),
+            ("41/a,", Ok(Packet::OtherNamespace { attachments: 0 })),
             ("4117", Ok(Packet::Disconnect)),
-            ("42/a,[\"b\"]", Ok(Packet::Elsewhere { attachments: 0 })),
+            (
+                "42/a,[\"b\"]",
+                Ok(Packet::OtherNamespace { attachments: 0 }),
+            ),
             ("452-[\"a\"]", Ok(Packet::Message { attachments: 2 })),
             ("452-", Ok(Packet::Message { attachments: 2 })),
-            ("461-/a,1[]", Ok(Packet::Elsewhere { attachments: 1 })),
+            ("461-/a,1[]", Ok(Packet::OtherNamespace { attachments: 1 })),
             ("4610-[]", Ok(Packet::Message { attachments: 10 })),
             ("450xA-[\"a\"]", Ok(Packet::Message { attachments: 10 })),
             ("45 +1.0e0 -[\"a\"]", Ok(Packet::Message { attachments: 1 })),
@@ -315,10 +318,7 @@ mod tests {
             assert_eq!(read(text), Err(Unreadable), "{text}");
         }
         let name = |length: usize| format!("40/{},", "n".repeat(length - 1));
-        assert!(matches!(
-            read(&name(1_024)),
-            Ok(Packet::ConnectElsewhere(_))
-        ));
+        assert!(matches!(read(&name(1_024)), Ok(Packet::ConnectOther(_))));
         assert_eq!(read(&name(1_025)), Err(Unreadable));
     }
 }

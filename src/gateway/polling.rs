@@ -18,7 +18,7 @@ use super::{
 use crate::stream::body::{ReadError, asks_first, discard, read_to_end};
 
 /// The outcome of a POST.
-pub(super) enum Posted {
+pub(super) enum PostOutcome {
     Taken,
     /// The connection has ended.
     Refused,
@@ -37,15 +37,15 @@ pub(super) async fn post(
     connection: &Connection,
     request: Request<Body>,
     within: Duration,
-) -> Posted {
+) -> PostOutcome {
     let Some(_posting) = connection.begin_post() else {
-        return Posted::Refused;
+        return PostOutcome::Refused;
     };
     // This version of the protocol sends bytes as text.
     let content_type = request.headers().get(header::CONTENT_TYPE);
     if content_type.is_some_and(|content_type| content_type == "application/octet-stream") {
         connection.end(Ending::Unreadable);
-        return Posted::Refused;
+        return PostOutcome::Refused;
     }
     let asks_first = asks_first(request.headers());
     let mut body = request.into_body();
@@ -61,10 +61,10 @@ pub(super) async fn post(
                     .await
                     .ok();
             }
-            return Posted::TooLong;
+            return PostOutcome::TooLong;
         }
-        Err(ReadError::Broken) => return Posted::Refused,
-        Err(ReadError::TooSlow) => return Posted::TooSlow,
+        Err(ReadError::Broken) => return PostOutcome::Refused,
+        Err(ReadError::TooSlow) => return PostOutcome::TooSlow,
     };
     let meters = connection.engine().meters.of(TransportKind::Polling);
     meters.received.inc_by(body.len() as u64);
@@ -79,9 +79,9 @@ pub(super) async fn post(
         consume_budget().await;
     }
     if connection.is_ended_by_us() {
-        Posted::Refused
+        PostOutcome::Refused
     } else {
-        Posted::Taken
+        PostOutcome::Taken
     }
 }
 
@@ -108,7 +108,7 @@ mod tests {
     use crate::{
         gateway::{
             connection::tests::entering,
-            tests::{engine, place},
+            tests::{engine, permit},
         },
         hub::{Farewell, Outlet},
     };
@@ -128,7 +128,7 @@ mod tests {
     #[tokio::test]
     async fn the_rest_of_a_long_body_is_read_only_while_the_connection_is_open() {
         let engine = engine();
-        let open = || Connection::open_polling(place(&engine), None);
+        let open = || Connection::open_polling(permit(&engine), None);
         let connection = open();
         assert_eq!(discarded(&connection).await, 100);
         for ending in [Ending::Draining, Ending::Unreadable] {

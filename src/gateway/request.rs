@@ -39,7 +39,7 @@ impl EngineError {
 
 /// What a well-formed request asks for; `C` is a connection.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asked<C> {
+pub(super) enum Action<C> {
     /// Open a connection that polls.
     Open,
     /// Wait for packets.
@@ -87,7 +87,7 @@ impl<'a> Query<'a> {
 pub(super) fn parse<B, C>(
     request: &Request<B>,
     find: impl FnOnce(&str) -> Option<C>,
-) -> Result<Asked<C>, EngineError> {
+) -> Result<Action<C>, EngineError> {
     let query = Query::of(request.uri());
     let websocket = match query.transport.as_deref() {
         Some("websocket") => true,
@@ -101,17 +101,17 @@ pub(super) fn parse<B, C>(
         return match *request.method() {
             Method::GET if !fits => Err(EngineError::BadRequest),
             Method::GET if !is_version_4 => Err(EngineError::UnsupportedProtocolVersion),
-            Method::GET if websocket => Ok(Asked::WebSocket),
-            Method::GET => Ok(Asked::Open),
+            Method::GET if websocket => Ok(Action::WebSocket),
+            Method::GET => Ok(Action::Open),
             _ => Err(EngineError::BadHandshakeMethod),
         };
     };
     let connection = find(sid).ok_or(EngineError::SessionIdUnknown)?;
     match *request.method() {
         _ if !fits || !is_version_4 => Err(EngineError::BadRequest),
-        Method::GET if websocket => Ok(Asked::Upgrade(connection)),
-        Method::GET => Ok(Asked::Poll(connection)),
-        Method::POST if !websocket => Ok(Asked::Post(connection)),
+        Method::GET if websocket => Ok(Action::Upgrade(connection)),
+        Method::GET => Ok(Action::Poll(connection)),
+        Method::POST if !websocket => Ok(Action::Post(connection)),
         _ => Err(EngineError::BadRequest),
     }
 }
@@ -126,7 +126,7 @@ fn is_upgrade<B>(request: &Request<B>) -> bool {
 }
 
 /// The value of a header that occurs exactly once.
-fn only(headers: &HeaderMap, name: HeaderName) -> Option<&[u8]> {
+fn single(headers: &HeaderMap, name: HeaderName) -> Option<&[u8]> {
     let mut lines = headers.get_all(name).into_iter();
     let value = lines.next()?.as_bytes();
     lines.next().is_none().then_some(value)
@@ -160,8 +160,8 @@ fn subprotocol(headers: &HeaderMap) -> Result<Option<HeaderValue>, EngineError> 
 /// names the first subprotocol that is offered: without one, browsers give up.
 pub(super) fn accept_websocket<B>(request: &Request<B>) -> Option<Response<Body>> {
     let headers = request.headers();
-    let key = only(headers, header::SEC_WEBSOCKET_KEY).filter(|key| is_key(key))?;
-    only(headers, header::SEC_WEBSOCKET_VERSION).filter(|version| *version == b"13")?;
+    let key = single(headers, header::SEC_WEBSOCKET_KEY).filter(|key| is_key(key))?;
+    single(headers, header::SEC_WEBSOCKET_VERSION).filter(|version| *version == b"13")?;
     let protocol = subprotocol(headers).ok()?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -192,7 +192,7 @@ mod fuzz;
 mod tests {
     use super::*;
 
-    fn judge(method: &str, query: &str, upgrade: bool) -> Result<Asked<()>, EngineError> {
+    fn judge(method: &str, query: &str, upgrade: bool) -> Result<Action<()>, EngineError> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("/socket.io/{query}"));
@@ -252,11 +252,11 @@ mod tests {
         );
         assert_eq!(
             judge("GET", "?EIO=4&transport=polling&t=x", false),
-            Ok(Asked::Open)
+            Ok(Action::Open)
         );
         assert_eq!(
             judge("GET", "?EIO=4&transport=websocket", true),
-            Ok(Asked::WebSocket)
+            Ok(Action::WebSocket)
         );
     }
 
@@ -270,10 +270,10 @@ mod tests {
     #[test]
     fn of_a_repeated_key_the_last_counts() {
         let query = "?transport=websocket&transport=polling&EIO=3&EIO=4&sid=x&sid=good";
-        assert_eq!(judge("GET", query, false), Ok(Asked::Poll(())));
+        assert_eq!(judge("GET", query, false), Ok(Action::Poll(())));
         assert_eq!(
             judge("GET", &format!("{query}&sid="), false),
-            Ok(Asked::Open)
+            Ok(Action::Open)
         );
     }
 
@@ -287,9 +287,9 @@ mod tests {
             parse(&request.body(()).unwrap(), |_| None::<()>)
         };
         let close = ("connection", "close");
-        assert_eq!(judge(close, Version::HTTP_11), Ok(Asked::Open));
+        assert_eq!(judge(close, Version::HTTP_11), Ok(Action::Open));
         let upgrade = ("connection", "upgrade");
-        assert_eq!(judge(upgrade, Version::HTTP_10), Ok(Asked::Open));
+        assert_eq!(judge(upgrade, Version::HTTP_10), Ok(Action::Open));
         let refused = Err(EngineError::BadRequest);
         assert_eq!(judge(upgrade, Version::HTTP_11), refused);
     }
@@ -313,8 +313,8 @@ mod tests {
             request.header(*name, *value)
         });
         let request = request.body(()).unwrap();
-        let asked = parse(&request, |_| None::<()>).ok()?;
-        assert_eq!(asked, Asked::WebSocket);
+        let action = parse(&request, |_| None::<()>).ok()?;
+        assert_eq!(action, Action::WebSocket);
         accept_websocket(&request)
     }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{capacity::Place, engine::Engine, entrance::Entrance, raw_stream::RawStream};
+use super::{capacity::Permit, engine::Engine, entrance::Entrance, raw_stream::RawStream};
 use crate::{
     bus::Bus,
     config::{Config, Sources, load},
@@ -33,8 +33,8 @@ pub(super) fn engine() -> Arc<Engine> {
 }
 
 /// Room for one connection.
-pub(super) fn place(engine: &Arc<Engine>) -> Place {
-    Place::take(engine, None).unwrap_or_else(|_| panic!("no limit is reached"))
+pub(super) fn permit(engine: &Arc<Engine>) -> Permit {
+    Permit::acquire(engine, None).unwrap_or_else(|_| panic!("no limit is reached"))
 }
 
 pub(super) fn config() -> Config {

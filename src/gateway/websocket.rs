@@ -13,7 +13,7 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 
 use super::{
-    capacity::Place,
+    capacity::Permit,
     connection::{Connection, Ending},
     entrance::Credentials,
     frames::{self, Frames, Message, Violation},
@@ -29,14 +29,14 @@ thread_local! {
 }
 
 /// Opens a connection on the WebSocket that the request is about to become.
-pub(super) async fn open(place: Place, on_upgrade: OnUpgrade, credentials: Option<Credentials>) {
+pub(super) async fn open(permit: Permit, on_upgrade: OnUpgrade, credentials: Option<Credentials>) {
     if let Some(handover) = upgraded(on_upgrade).await {
         let Handover {
             stream,
             early,
             answer,
         } = handover;
-        let connection = Connection::open_websocket(place, credentials, stream, &answer);
+        let connection = Connection::open_websocket(permit, credentials, stream, &answer);
         carry(connection, Frames::default(), early);
     }
 }
@@ -52,7 +52,7 @@ pub(super) async fn upgrade(connection: Arc<Connection>, on_upgrade: OnUpgrade) 
         mut early,
         answer,
     } = handover;
-    if !writes(&mut stream, &answer) {
+    if !write_now(&mut stream, &answer) {
         return connection.abandon_upgrade();
     }
     let mut frames = Frames::default();
@@ -62,7 +62,7 @@ pub(super) async fn upgrade(connection: Arc<Connection>, on_upgrade: OnUpgrade) 
         tracing::debug!(sid = %connection.sid(), "an upgrade failed");
         // Before the stream is closed, so that the client may try again at once.
         connection.abandon_upgrade();
-        writes(&mut stream, frames::close(&[]).bytes());
+        write_now(&mut stream, frames::close(&[]).bytes());
     } else if connection.upgrade(stream) {
         carry(connection, frames, early);
     }
@@ -114,7 +114,7 @@ async fn probe(
                     None
                 }
             };
-            if !answer.is_none_or(|answer| writes(stream, answer.bytes())) {
+            if !answer.is_none_or(|answer| write_now(stream, answer.bytes())) {
                 wanted = Some(false);
             }
             wanted.is_none()
@@ -130,7 +130,7 @@ async fn probe(
 }
 
 /// Writes a few bytes, or returns `false`: a client with no room for them does not read at all.
-fn writes(stream: &mut RawStream, bytes: &[u8]) -> bool {
+fn write_now(stream: &mut RawStream, bytes: &[u8]) -> bool {
     stream.try_write(&[IoSlice::new(bytes)]).ok() == Some(bytes.len())
 }
 
@@ -216,7 +216,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::gateway::tests::{engine, place, streams};
+    use crate::gateway::tests::{engine, permit, streams};
 
     #[test]
     fn the_task_of_an_idle_client_is_small() {
@@ -247,7 +247,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let mut reader = Reader {
-            connection: Connection::open_websocket(place(&engine()), None, stream, b""),
+            connection: Connection::open_websocket(permit(&engine()), None, stream, b""),
             frames: Frames::default(),
         };
         let woken = Arc::new(Woken::default());

@@ -85,8 +85,8 @@ impl Acceptor {
         let shared = Shared::new(config, preamble, gateway.clone(), api, lifecycle.clone());
         let serve = async |accepted: Accepted| {
             if let Some(room) = reserve.room(&accepted, audience).await {
-                let bare = gateway.as_ref().map(Gateway::arrive);
-                let connection = connection::serve(accepted, room, bare, shared.clone());
+                let arrival = gateway.as_ref().map(Gateway::arrive);
+                let connection = connection::serve(accepted, room, arrival, shared.clone());
                 lifecycle.spawn_awaited(connection);
             }
         };

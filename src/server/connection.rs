@@ -26,7 +26,7 @@ use tokio::{
 use super::repoll::Repoll;
 use crate::{
     config,
-    gateway::{self, Bare, Gateway},
+    gateway::{self, Arrival, Gateway},
     http::Api,
     lifecycle::Lifecycle,
     metrics::{Counter, PROXY_PROTOCOL_REFUSALS, TLS_HANDSHAKE_FAILURES},
@@ -76,7 +76,7 @@ pub(super) enum Room {
 struct Silent(Mutex<Option<Waiting>>);
 
 struct Waiting {
-    _bare: Option<Bare>,
+    _arrival: Option<Arrival>,
     evicted: Option<oneshot::Receiver<()>>,
 }
 
@@ -163,7 +163,12 @@ impl Shared {
 
 /// Serves the connection until it ends or, in a drain, until its current request is answered. A first
 /// request may still arrive within the drain's window.
-pub(super) async fn serve(accepted: Accepted, room: Room, bare: Option<Bare>, shared: Arc<Shared>) {
+pub(super) async fn serve(
+    accepted: Accepted,
+    room: Room,
+    arrival: Option<Arrival>,
+    shared: Arc<Shared>,
+) {
     let Shared {
         config, lifecycle, ..
     } = &*shared;
@@ -174,7 +179,7 @@ pub(super) async fn serve(accepted: Accepted, room: Room, bare: Option<Bare>, sh
             (false, header_timeout, Some(evicted), Some(place))
         }
     };
-    let silent = Silent::new(bare, evicted);
+    let silent = Silent::new(arrival, evicted);
     let stream = Stream::new(
         accepted,
         shared.preamble.proxy_protocol,
@@ -272,9 +277,9 @@ pub(super) async fn serve(accepted: Accepted, room: Room, bare: Option<Bare>, sh
 }
 
 impl Silent {
-    fn new(bare: Option<Bare>, evicted: Option<oneshot::Receiver<()>>) -> Self {
+    fn new(arrival: Option<Arrival>, evicted: Option<oneshot::Receiver<()>>) -> Self {
         let waiting = Waiting {
-            _bare: bare,
+            _arrival: arrival,
             evicted,
         };
         Self(Mutex::new(Some(waiting)))
@@ -328,7 +333,7 @@ mod tests {
     #[test]
     fn the_task_of_a_connection_is_small() {
         fn size_of_future<F: Future>(
-            _: fn(Accepted, Room, Option<Bare>, Arc<Shared>) -> F,
+            _: fn(Accepted, Room, Option<Arrival>, Arc<Shared>) -> F,
         ) -> usize {
             size_of::<F>()
         }

@@ -151,7 +151,7 @@ impl Locked<'_> {
     }
 
     /// The client of a closing connection has moved to a WebSocket, which leaves it no more time.
-    pub(super) fn say_end(&mut self) {
+    pub(super) fn close_after_upgrade(&mut self) {
         self.outbox.push(frames::close(&[]));
         let limit = self.connection.engine.ticker.after(FAREWELL_LIMIT);
         self.cut_at = self.cut_at.min(limit);

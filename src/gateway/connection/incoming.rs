@@ -51,10 +51,10 @@ impl Locked<'_> {
         let packet = packet.ok().filter(|packet| match packet {
             Packet::Attachment => self.attachments > 0,
             Packet::Connect(_)
-            | Packet::ConnectElsewhere(_)
+            | Packet::ConnectOther(_)
             | Packet::Disconnect
             | Packet::Message { .. }
-            | Packet::Elsewhere { .. } => self.attachments == 0,
+            | Packet::OtherNamespace { .. } => self.attachments == 0,
             Packet::Close | Packet::Pong | Packet::Probe | Packet::Upgrade | Packet::Noop => true,
         });
         match packet {
@@ -62,15 +62,17 @@ impl Locked<'_> {
             Some(Packet::Close) => self.closed_by_client(),
             Some(Packet::Noop | Packet::Upgrade) => {}
             Some(Packet::Connect(auth)) => self.connect(auth),
-            Some(Packet::ConnectElsewhere(name)) => {
+            Some(Packet::ConnectOther(name)) => {
                 if self.may_connect() {
                     self.send(packet::unknown_namespace(&name));
                 }
             }
             Some(Packet::Disconnect) => return self.leave(),
             Some(Packet::Message { attachments }) => self.take_message(attachments, false),
-            Some(Packet::Elsewhere { attachments }) => self.take_message(attachments, true),
-            Some(Packet::Attachment) => self.take_message(self.attachments - 1, self.is_elsewhere),
+            Some(Packet::OtherNamespace { attachments }) => self.take_message(attachments, true),
+            Some(Packet::Attachment) => {
+                self.take_message(self.attachments - 1, self.is_other_namespace)
+            }
             Some(Packet::Probe) | None => self.end(Ending::Unreadable),
         }
         None
@@ -78,10 +80,10 @@ impl Locked<'_> {
 
     /// Takes an event or an acknowledgement, of which nothing is kept. Who may send it is judged once
     /// all of it has come.
-    fn take_message(&mut self, attachments: u8, is_elsewhere: bool) {
+    fn take_message(&mut self, attachments: u8, is_other_namespace: bool) {
         self.attachments = attachments;
-        self.is_elsewhere = is_elsewhere;
-        if attachments == 0 && (is_elsewhere || !self.is_member()) {
+        self.is_other_namespace = is_other_namespace;
+        if attachments == 0 && (is_other_namespace || !self.is_member()) {
             self.end(Ending::Unreadable);
         }
     }

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The system's clock can be set, so a token's expiry is checked at least this often.
-const LONGEST_LOOK: Duration = Duration::from_secs(60);
+const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A locked connection. Dropping it schedules the next tick, unlocks, and wakes the tasks that have
 /// work.
@@ -132,10 +132,10 @@ impl<'a> Locked<'a> {
             self.end(Ending::NotJoined);
         }
         if self.expiry_at <= now {
-            self.look_for_expiry();
+            self.check_expiry();
         }
         if self.ping_at <= now {
-            self.beat(now);
+            self.heartbeat(now);
         }
         if self.phase == Phase::Open {
             return None;
@@ -150,7 +150,7 @@ impl<'a> Locked<'a> {
     }
 
     /// Dismisses a client whose token has expired, or schedules the next check.
-    pub(super) fn look_for_expiry(&mut self) {
+    pub(super) fn check_expiry(&mut self) {
         self.expiry_at = match self.expires_at {
             Some(at) if unix_time() >= at.get() => {
                 self.dismiss(&Farewell::TokenExpired);
@@ -158,7 +158,10 @@ impl<'a> Locked<'a> {
             }
             Some(at) => {
                 let left = Duration::from_secs(at.get().saturating_sub(unix_time()));
-                self.connection.engine.ticker.after(left.min(LONGEST_LOOK))
+                self.connection
+                    .engine
+                    .ticker
+                    .after(left.min(EXPIRY_CHECK_INTERVAL))
             }
             None => Tick::NEVER,
         };
@@ -166,7 +169,7 @@ impl<'a> Locked<'a> {
 
     /// Pings, or ends the connection of a client that has not answered, or has been connected for long
     /// enough.
-    fn beat(&mut self, now: Tick) {
+    fn heartbeat(&mut self, now: Tick) {
         if self.phase != Phase::Open {
             return;
         }
@@ -235,7 +238,7 @@ impl<'a> Locked<'a> {
     /// Writes down what happens to the user of a client that is in, if that user is traced.
     pub(super) fn trace<'s>(&'s self, step: impl FnOnce(&'s Self) -> Step<'s>) {
         let traces = self.connection.engine.entrance.traces();
-        if !traces.is_any() {
+        if !traces.is_active() {
             return;
         }
         let user = match &self.membership {

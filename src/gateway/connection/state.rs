@@ -36,7 +36,7 @@ pub(super) struct State {
     pub(super) connects: u32,
     /// Attachments that are still to come, and whether their packet is for another namespace.
     pub(super) attachments: u8,
-    pub(super) is_elsewhere: bool,
+    pub(super) is_other_namespace: bool,
     /// Bytes that the client may send now, as of that tick.
     pub(super) allowance: u32,
     pub(super) allowed_at: Tick,
@@ -94,7 +94,7 @@ pub(super) enum Transport {
 pub(super) enum Upgrade {
     None,
     /// A WebSocket is open.
-    Asked,
+    Begun,
     /// The WebSocket works, and polls return at once.
     Probed,
 }
@@ -121,7 +121,7 @@ impl State {
             waiting: Vec::new(),
             connects: 0,
             attachments: 0,
-            is_elsewhere: false,
+            is_other_namespace: false,
             allowance: limits.inbound_burst as u32,
             allowed_at: ticker.now(),
             ping_at: ticker.after(engine.socketio.ping_interval),

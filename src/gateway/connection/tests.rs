@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt;
 
 use super::{state::LastWord, *};
 use crate::{
-    gateway::tests::{config, engine, place, streams},
+    gateway::tests::{config, engine, permit, streams},
     id::{EventName, SessionId, UserId},
     reload::Reloadable,
 };
@@ -27,9 +27,9 @@ async fn clients_that_leave_leave_nothing_behind() {
     let engine = engine();
     let mut clients = Vec::new();
     for _ in 0..100 {
-        let polling = Connection::open_polling(place(&engine), None);
+        let polling = Connection::open_polling(permit(&engine), None);
         let (stream, client) = streams().await;
-        let websocket = Connection::open_websocket(place(&engine), None, stream, b"");
+        let websocket = Connection::open_websocket(permit(&engine), None, stream, b"");
         clients.push((Arc::downgrade(&polling), Arc::downgrade(&websocket), client));
         for _ in 0..3 {
             // As each of them may be woken sooner, later, or again.
@@ -71,9 +71,9 @@ async fn gives_up_its_poll(connection: &Arc<Connection>, upgrades: bool) -> Phas
 #[tokio::test]
 async fn a_poll_that_is_given_up_ends_a_connection_that_still_needs_it() {
     let engine = engine();
-    let connection = Connection::open_polling(place(&engine), None);
+    let connection = Connection::open_polling(permit(&engine), None);
     assert_eq!(gives_up_its_poll(&connection, true).await, Phase::Open);
-    let connection = Connection::open_polling(place(&engine), None);
+    let connection = Connection::open_polling(permit(&engine), None);
     let ended = Phase::Ended(LastWord::Noop);
     assert_eq!(gives_up_its_poll(&connection, false).await, ended);
 }
@@ -91,14 +91,14 @@ async fn a_client_that_is_gone_is_not_dismissed() {
 
 /// A client that polls and has sent a CONNECT.
 pub(in crate::gateway) fn joining(engine: &Arc<Engine>) -> Arc<Connection> {
-    let connection = Connection::open_polling(place(engine), None);
+    let connection = Connection::open_polling(permit(engine), None);
     connection.lock().membership = Membership::Joining;
     connection
 }
 
 /// A client that polls and is about to be in.
 pub(in crate::gateway) fn entering(engine: &Arc<Engine>) -> Arc<Connection> {
-    let connection = Connection::open_polling(place(engine), None);
+    let connection = Connection::open_polling(permit(engine), None);
     connection.lock().membership = Membership::Entering(UserId::try_from("u").unwrap());
     connection
 }
@@ -140,7 +140,7 @@ async fn a_client_that_is_moved_gets_what_is_queued_and_no_packet_that_keeps_it_
         assert_eq!(poll.await, packet::NOOP);
 
         let (stream, mut client) = streams().await;
-        let websocket = Connection::open_websocket(place(&engine), None, stream, b"");
+        let websocket = Connection::open_websocket(permit(&engine), None, stream, b"");
         websocket.lock().membership = Membership::Entering(UserId::try_from("u").unwrap());
         assert!(websocket.send(&event("1")));
         websocket.end(ending);
@@ -154,7 +154,7 @@ async fn a_client_that_is_moved_gets_what_is_queued_and_no_packet_that_keeps_it_
 async fn a_slow_reader_on_a_websocket_gets_its_farewell_even_if_the_node_drains() {
     let engine = engine();
     let (stream, mut client) = streams().await;
-    let connection = Connection::open_websocket(place(&engine), None, stream, b"");
+    let connection = Connection::open_websocket(permit(&engine), None, stream, b"");
     connection.lock().membership = Membership::Entering(UserId::try_from("u").unwrap());
     // More than the buffers of the system take.
     let large = event(&format!("\"{}\"", "x".repeat(900_000)));
@@ -190,9 +190,9 @@ async fn a_flood_cuts_a_connection_that_closes() {
 async fn a_connection_that_opens_while_a_drain_begins_is_drained() {
     let engine = engine();
     engine.lifecycle.drain();
-    let polling = Connection::open_polling(place(&engine), None);
+    let polling = Connection::open_polling(permit(&engine), None);
     let (stream, mut client) = streams().await;
-    let websocket = Connection::open_websocket(place(&engine), None, stream, b"101\r\n\r\n");
+    let websocket = Connection::open_websocket(permit(&engine), None, stream, b"101\r\n\r\n");
     assert_eq!(polling.lock().phase, Phase::Ended(LastWord::Noop));
     assert_eq!(websocket.lock().phase, Phase::Closing);
     // The answer to its request comes first, else the client reads garbage.
@@ -226,7 +226,7 @@ fn limit_age(engine: &Arc<Engine>, longest: Duration) {
 #[tokio::test(start_paused = true)]
 async fn connections_end_in_the_last_fifth_of_the_longest_age() {
     let engine = engine();
-    let unjoined = Connection::open_polling(place(&engine), None);
+    let unjoined = Connection::open_polling(permit(&engine), None);
     limit_age(&engine, Duration::from_secs(10));
     let polling: Vec<_> = (0..100).map(|_| joined(&engine)).collect();
     let open = || polling.iter().filter(|one| one.is_open()).count();

@@ -56,7 +56,7 @@ impl Connection {
         let mut locked = self.lock();
         let may = matches!(locked.transport, Transport::Polling(Upgrade::None));
         if may {
-            locked.transport = Transport::Polling(Upgrade::Asked);
+            locked.transport = Transport::Polling(Upgrade::Begun);
         }
         may
     }
@@ -100,7 +100,7 @@ impl Connection {
         }
         locked.wakes_poll = true;
         if locked.phase == Phase::Closing {
-            locked.say_end();
+            locked.close_after_upgrade();
         }
         locked.flush();
         true
@@ -112,7 +112,7 @@ impl Connection {
         if matches!(locked.phase, Phase::Ended(_)) {
             return Poll::Ready(());
         }
-        keep(&mut locked.task, context);
+        store(&mut locked.task, context);
         Poll::Pending
     }
 
@@ -139,7 +139,7 @@ impl Connection {
         buffer: &mut [u8],
     ) -> Poll<Option<usize>> {
         let mut locked = self.lock();
-        keep(&mut locked.task, context);
+        store(&mut locked.task, context);
         if locked.has_unsent() && locked.poll_write(context).is_ready() {
             // The stream has failed.
             return Poll::Ready(None);
@@ -190,7 +190,7 @@ impl Connection {
                 locked.finish(LastWord::Close);
             }
             let connection = self.me.clone();
-            let answer = Answer {
+            let answer = PollResponse {
                 packets,
                 connection,
             };
@@ -199,7 +199,7 @@ impl Connection {
         if locked.is_probed() {
             return Poll::Ready(Bytes::from_static(packet::NOOP));
         }
-        keep(&mut locked.poll, context);
+        store(&mut locked.poll, context);
         Poll::Pending
     }
 }
@@ -266,18 +266,18 @@ impl Drop for PendingPoll {
 }
 
 /// The response to a poll, whose bytes count as queued until they are written.
-struct Answer {
+struct PollResponse {
     packets: Bytes,
     connection: Weak<Connection>,
 }
 
-impl AsRef<[u8]> for Answer {
+impl AsRef<[u8]> for PollResponse {
     fn as_ref(&self) -> &[u8] {
         &self.packets
     }
 }
 
-impl Drop for Answer {
+impl Drop for PollResponse {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.upgrade() {
             connection.lock().in_flight -= self.packets.len();
@@ -294,9 +294,9 @@ impl Drop for Posting<'_> {
     }
 }
 
-fn keep(kept: &mut Option<Waker>, context: &Context<'_>) {
-    match kept {
+fn store(stored: &mut Option<Waker>, context: &Context<'_>) {
+    match stored {
         Some(waker) => waker.clone_from(context.waker()),
-        None => *kept = Some(context.waker().clone()),
+        None => *stored = Some(context.waker().clone()),
     }
 }

@@ -28,7 +28,7 @@ struct Reading {
 
 #[test]
 fn frames_are_read_alike_in_any_cut_and_as_tungstenite_reads_them() {
-    fuzz("frames", target, invent);
+    fuzz("frames", target, generate);
 }
 
 fn target(input: &[u8]) {
@@ -151,7 +151,7 @@ impl Write for Fed<'_> {
 }
 
 /// Frames that are mostly sound, one after the other.
-fn invent(random: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+fn generate(random: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let mut input = random.bytes(2)?.to_vec();
     let mut is_begun = false;
     for _ in 0..random.int_in_range(1..=8)? {

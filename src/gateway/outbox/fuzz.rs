@@ -21,7 +21,7 @@ use crate::{
 
 #[test]
 fn what_is_written_is_read_back() {
-    fuzz("written", target, invent);
+    fuzz("written", target, generate);
 }
 
 fn target(input: &[u8]) {
@@ -115,7 +115,7 @@ impl Write for Sent<'_> {
     }
 }
 
-fn invent(random: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+fn generate(random: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let mut input = random.bytes(1)?.to_vec();
     for _ in 0..random.int_in_range(1..=6)? {
         let name = random.choose(&["order:paid", "a\"b", "\u{20ac}", "auth:logout", "\\"])?;

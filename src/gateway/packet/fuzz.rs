@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use arbtest::arbitrary::{Result as Invented, Unstructured};
+use arbtest::arbitrary::{Result as Generated, Unstructured};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use engineioxide_core::{Packet as EnginePacket, ProtocolVersion, payload};
@@ -19,12 +19,12 @@ use crate::{
 
 #[test]
 fn packets_are_judged_as_a_straightforward_model_judges_them() {
-    fuzz("packets", judge, invent_packet);
+    fuzz("packets", judge, generate_packet);
 }
 
 #[test]
 fn payloads_are_parted_as_the_codec_parts_them() {
-    fuzz("payloads", part, invent_payload);
+    fuzz("payloads", part, generate_payload);
 }
 
 fn judge(input: &[u8]) {
@@ -84,7 +84,7 @@ fn message(text: &str) -> Option<Packet> {
             return match is_here {
                 true => Some(Packet::Connect(Auth { token })),
                 false if namespace.len() > LONGEST_NAME => None,
-                false => Some(Packet::ConnectElsewhere(namespace)),
+                false => Some(Packet::ConnectOther(namespace)),
             };
         }
         (1, None) if is_here => return Some(Packet::Disconnect),
@@ -96,7 +96,7 @@ fn message(text: &str) -> Option<Packet> {
     }
     Some(match is_here {
         true => Packet::Message { attachments },
-        false => Packet::Elsewhere { attachments },
+        false => Packet::OtherNamespace { attachments },
     })
 }
 
@@ -238,7 +238,7 @@ const WORDS: [&str; 54] = [
     "\u{1e}",
 ];
 
-fn invent_packet(random: &mut Unstructured<'_>) -> Invented<Vec<u8>> {
+fn generate_packet(random: &mut Unstructured<'_>) -> Generated<Vec<u8>> {
     let mut packet = Vec::new();
     for _ in 0..random.int_in_range(1..=12)? {
         packet.extend(random.choose(&WORDS)?.bytes());
@@ -246,12 +246,12 @@ fn invent_packet(random: &mut Unstructured<'_>) -> Invented<Vec<u8>> {
     Ok(packet)
 }
 
-fn invent_payload(random: &mut Unstructured<'_>) -> Invented<Vec<u8>> {
+fn generate_payload(random: &mut Unstructured<'_>) -> Generated<Vec<u8>> {
     let mut payload = Vec::new();
     for _ in 0..random.int_in_range(1..=8)? {
         payload.extend(match random.ratio(1, 4)? {
             true => STANDARD.encode(random.bytes(5)?).into_bytes(),
-            false => invent_packet(random)?,
+            false => generate_packet(random)?,
         });
         payload.push(SEPARATOR);
         if random.ratio(1, 4)? {

@@ -6,7 +6,7 @@ use arbtest::arbitrary::{Result, Unstructured};
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use tungstenite::handshake::{derive_accept_key, server::create_response};
 
-use super::{Asked, EngineError, accept_websocket, credentials, parse};
+use super::{Action, EngineError, accept_websocket, credentials, parse};
 use crate::{
     auth,
     gateway::{entrance::Credentials, fuzz::fuzz},
@@ -14,7 +14,7 @@ use crate::{
 
 #[test]
 fn requests_are_judged_as_a_model_and_tungstenite_judge_them() {
-    fuzz("requests", target, invent);
+    fuzz("requests", target, generate);
 }
 
 fn target(input: &[u8]) {
@@ -30,7 +30,7 @@ fn target(input: &[u8]) {
     }
     if !matches!(
         parse(&request, find),
-        Ok(Asked::WebSocket | Asked::Upgrade(()))
+        Ok(Action::WebSocket | Action::Upgrade(()))
     ) {
         return;
     }
@@ -99,7 +99,7 @@ fn request(input: &[u8]) -> Option<Request<()>> {
 }
 
 /// The order of Engine.IO's server, in one table.
-fn model(request: &Request<()>) -> std::result::Result<Asked<()>, EngineError> {
+fn model(request: &Request<()>) -> std::result::Result<Action<()>, EngineError> {
     let query = request.uri().query().unwrap_or_default();
     let mut values = HashMap::new();
     for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
@@ -126,12 +126,12 @@ fn model(request: &Request<()>) -> std::result::Result<Asked<()>, EngineError> {
         "" if !is_get => Err(EngineError::BadHandshakeMethod),
         "" if !fits => Err(EngineError::BadRequest),
         "" if !is_version_4 => Err(EngineError::UnsupportedProtocolVersion),
-        "" if upgrades => Ok(Asked::WebSocket),
-        "" => Ok(Asked::Open),
+        "" if upgrades => Ok(Action::WebSocket),
+        "" => Ok(Action::Open),
         "known" if !fits || !is_version_4 => Err(EngineError::BadRequest),
-        "known" if is_get && upgrades => Ok(Asked::Upgrade(())),
-        "known" if is_get => Ok(Asked::Poll(())),
-        "known" if request.method() == Method::POST && !upgrades => Ok(Asked::Post(())),
+        "known" if is_get && upgrades => Ok(Action::Upgrade(())),
+        "known" if is_get => Ok(Action::Poll(())),
+        "known" if request.method() == Method::POST && !upgrades => Ok(Action::Post(())),
         "known" => Err(EngineError::BadRequest),
         _ => Err(EngineError::SessionIdUnknown),
     }
@@ -178,7 +178,7 @@ const HEADERS: [&str; 22] = [
     "authorization:\u{e9}",
 ];
 
-fn invent(random: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+fn generate(random: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let method = *random.choose(&["GET", "GET", "GET", "POST", "HEAD", "PUT", "x"])?;
     let mut request = format!("{method} /socket.io/?");
     for _ in 0..random.int_in_range(0..=5)? {

@@ -124,7 +124,7 @@ impl World {
                     "node {number} still has {count} sockets of {presences} users"
                 ));
             }
-            if process.node.traces().is_any() {
+            if process.node.traces().is_active() {
                 self.wrong(format!("node {number} still traces somebody"));
             }
             if process.has_open_questions() {
