@@ -31,7 +31,7 @@ use std::{
 use dashmap::{DashMap, mapref::entry::Entry};
 use tokio::time::Instant;
 
-use self::user::{Known, Seat, User};
+use self::user::{Known, User};
 pub use self::{
     handshake::{Handshake, Lease, NotAdmitted},
     judgement::{Judgement, Revoked},
@@ -210,8 +210,10 @@ impl Hub {
         let (count, newest) = user.map_or_else(Default::default, |user| user.newest(limit));
         let looked_at = newest.len();
         // Not under the user's lock.
-        let about = |(session, outlet): Seat| Some((session, outlet.about()?));
-        let present: Vec<_> = newest.into_iter().filter_map(about).collect();
+        let present: Vec<_> = newest
+            .into_iter()
+            .filter_map(|(session, outlet)| Some((session, outlet.about()?)))
+            .collect();
         (count - (looked_at - present.len()), present)
     }
 

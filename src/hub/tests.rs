@@ -7,10 +7,10 @@ const REPLACED: LogoutReason = LogoutReason::SESSION_REPLACED;
 
 /// A client that records what it receives.
 #[derive(Default)]
-struct Ear(Mutex<Vec<String>>);
+struct Recorder(Mutex<Vec<String>>);
 
-impl Ear {
-    fn heard(&self) -> Vec<String> {
+impl Recorder {
+    fn received(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
 
@@ -19,7 +19,7 @@ impl Ear {
     }
 }
 
-impl Outlet for Ear {
+impl Outlet for Recorder {
     fn send(&self, event: &Event) -> bool {
         self.note(event.name.to_string());
         true
@@ -58,10 +58,10 @@ fn event(name: &str) -> Event {
     Event::new(EventName::try_from(name).unwrap(), "1")
 }
 
-fn enter(hub: &Arc<Hub>, session_text: &str) -> (Handshake, Arc<Ear>) {
-    let ear = Arc::new(Ear::default());
-    let handshake = hub.register(&user(), &session(session_text), ear.clone());
-    (handshake, ear)
+fn enter(hub: &Arc<Hub>, session_text: &str) -> (Handshake, Arc<Recorder>) {
+    let client = Arc::new(Recorder::default());
+    let handshake = hub.register(&user(), &session(session_text), client.clone());
+    (handshake, client)
 }
 
 fn admit(handshake: Handshake) -> Lease {
@@ -76,11 +76,11 @@ fn doubted(handshake: Handshake) -> Handshake {
     }
 }
 
-fn live(hub: &Arc<Hub>, session_text: &str) -> (Lease, Arc<Ear>) {
-    let (handshake, ear) = enter(hub, session_text);
+fn live(hub: &Arc<Hub>, session_text: &str) -> (Lease, Arc<Recorder>) {
+    let (handshake, client) = enter(hub, session_text);
     let lease = admit(handshake);
     lease.activate().unwrap();
-    (lease, ear)
+    (lease, client)
 }
 
 #[test]
@@ -108,14 +108,14 @@ fn a_user_has_as_many_sockets_of_a_session_as_may_be() {
 #[test]
 fn events_wait_for_a_client_that_does_not_know_yet_that_it_is_in() {
     let hub = hub();
-    let (handshake, ear) = enter(&hub, "a");
+    let (handshake, client) = enter(&hub, "a");
     assert_eq!(hub.deliver(&user(), &event("before")), 0);
     let lease = admit(handshake);
     assert_eq!(hub.deliver(&user(), &event("first")), 1);
-    assert!(ear.heard().is_empty());
+    assert!(client.received().is_empty());
     lease.activate().unwrap();
     hub.deliver(&user(), &event("second"));
-    assert_eq!(ear.heard(), ["first", "second"]);
+    assert_eq!(client.received(), ["first", "second"]);
 }
 
 #[tokio::test]
@@ -128,11 +128,11 @@ async fn a_replaced_session_hears_nothing_from_the_moment_it_is_in_question() {
     let revoked = judgement.keep(&session("new"), REPLACED);
     drop(judgement);
     assert_eq!(revoked.sockets.len(), 1);
-    assert!(old.heard().is_empty());
+    assert!(old.received().is_empty());
     revoked.dismiss().await;
     hub.deliver(&user(), &event("later"));
-    assert_eq!(old.heard(), ["SESSION_REPLACED"]);
-    assert_eq!(new.heard(), ["secret", "later"]);
+    assert_eq!(old.received(), ["SESSION_REPLACED"]);
+    assert_eq!(new.received(), ["secret", "later"]);
     assert_eq!(hub.count(), 1);
 }
 
@@ -156,8 +156,8 @@ fn a_judgement_is_only_about_sockets_that_were_in_before_it() {
     hub.deliver(&user(), &event("waits"));
     assert_eq!(judgement.keep(&session("new"), REPLACED).sockets.len(), 1);
     drop(judgement);
-    assert_eq!(old.heard(), ["SESSION_REPLACED"]);
-    assert_eq!(later.heard(), ["waits"]);
+    assert_eq!(old.received(), ["SESSION_REPLACED"]);
+    assert_eq!(later.received(), ["waits"]);
 }
 
 #[test]
@@ -170,8 +170,8 @@ fn events_of_a_judgement_go_to_those_who_were_in_when_they_came() {
     let (_joined_lease, joined) = live(&hub, "new");
     hub.deliver(&user(), &event("after"));
     drop(judgement);
-    assert_eq!(kept.heard(), ["before", "after"]);
-    assert_eq!(joined.heard(), ["after"]);
+    assert_eq!(kept.received(), ["before", "after"]);
+    assert_eq!(joined.received(), ["after"]);
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn every_handshake_checks_again_when_all_are_doubted() {
 fn a_socket_revoked_before_its_client_knows_is_told_at_once() {
     for reason in [REPLACED, LogoutReason::KICKED] {
         let hub = hub();
-        let (handshake, ear) = enter(&hub, "old");
+        let (handshake, client) = enter(&hub, "old");
         let lease = admit(handshake);
         hub.deliver(&user(), &event("waiting"));
         let revoked = if reason == REPLACED {
@@ -226,7 +226,7 @@ fn a_socket_revoked_before_its_client_knows_is_told_at_once() {
         assert_eq!(revoked.sockets.len(), 1);
         drop(revoked);
         assert_eq!(lease.activate(), Err(Farewell::LoggedOut(reason)));
-        assert!(ear.heard().is_empty());
+        assert!(client.received().is_empty());
         drop(lease);
         assert!(hub.users.is_empty());
     }
@@ -252,13 +252,13 @@ async fn a_kick_takes_all_sockets_that_are_in_and_counts_each_once() {
     assert_eq!(kicked.dismiss().await, 2);
     let farewell = waiting.activate().unwrap_err();
     assert_eq!(farewell, Farewell::LoggedOut(LogoutReason::KICKED));
-    assert!(told_late.heard().is_empty());
-    assert_eq!(live.heard(), ["KICKED"]);
+    assert!(told_late.received().is_empty());
+    assert_eq!(live.received(), ["KICKED"]);
     // The handshake may as well have begun after the kick; but the force-logout concerns it.
     let lease = admit(doubted(handshake));
     lease.activate().unwrap();
     hub.deliver(&user(), &event("more"));
-    assert_eq!(later.heard(), ["more"]);
+    assert_eq!(later.received(), ["more"]);
 }
 
 #[test]
@@ -297,13 +297,13 @@ fn a_client_whose_waiting_events_were_dropped_is_disconnected() {
         Event::new(EventName::try_from("large").unwrap(), &payload)
     };
     // While the client has not been told yet that it is in.
-    let (handshake, ear) = enter(&hub, "a");
+    let (handshake, client) = enter(&hub, "a");
     let lease = admit(handshake);
     hub.deliver(&user(), &large);
     hub.deliver(&user(), &large);
-    assert!(ear.heard().is_empty());
+    assert!(client.received().is_empty());
     lease.activate().unwrap();
-    assert_eq!(ear.heard(), ["large", "overrun"]);
+    assert_eq!(client.received(), ["large", "overrun"]);
 
     // Only while its session is judged; a client that joins after the loss has missed nothing.
     let (_old, _) = live(&hub, "old");
@@ -313,10 +313,10 @@ fn a_client_whose_waiting_events_were_dropped_is_disconnected() {
     let (_later, later) = live(&hub, "a");
     assert_eq!(judgement.keep(&session("a"), REPLACED).sockets.len(), 1);
     drop(judgement);
-    assert_eq!(ear.heard(), ["large", "overrun", "large", "overrun"]);
-    assert!(later.heard().is_empty());
+    assert_eq!(client.received(), ["large", "overrun", "large", "overrun"]);
+    assert!(later.received().is_empty());
     hub.deliver(&user(), &event("small"));
-    assert_eq!(later.heard(), ["small"]);
+    assert_eq!(later.received(), ["small"]);
 }
 
 mod many;

@@ -26,8 +26,8 @@ pub(super) struct User {
     state: Mutex<State>,
 }
 
-/// A socket's session, and the way to its client.
-pub(super) type Seat = (SessionId, Arc<dyn Outlet>);
+/// A socket's session and outlet, for use without the user's lock.
+pub(super) type SocketRef = (SessionId, Arc<dyn Outlet>);
 
 /// Events that could have changed a session since it was last checked.
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +91,7 @@ impl User {
         let activity = state.activity();
         let is_in_doubt = activity.announcements != known.announcements
             && (activity.announced.as_ref() != Some(session)
-                || activity.first_of_these > known.announcements + 1);
+                || activity.announced_since > known.announcements + 1);
         let doubts = hub.doubts();
         if is_in_doubt || doubts != known.doubts {
             let announcements = activity.announcements;
@@ -183,7 +183,7 @@ impl User {
         {
             activity.announcements += 1;
             if activity.announced.as_ref() != Some(session) {
-                activity.first_of_these = activity.announcements;
+                activity.announced_since = activity.announcements;
                 activity.announced = Some(session.clone());
             }
         }
@@ -237,7 +237,7 @@ impl User {
     }
 
     /// The number of sockets, and the newest of them, up to `limit`.
-    pub(super) fn newest(&self, limit: usize) -> (usize, Vec<Seat>) {
+    pub(super) fn newest(&self, limit: usize) -> (usize, Vec<SocketRef>) {
         let state = self.lock();
         let newest = state.sockets.iter().rev().take(limit);
         let newest = newest.map(|socket| (socket.session.clone(), socket.outlet.clone()));

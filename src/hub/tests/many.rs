@@ -11,47 +11,54 @@ const MANY: usize = 10_000;
 /// Events of one round with many threads.
 const EVENTS: u64 = 2_000;
 
-fn crowd(hub: &Arc<Hub>, session_text: &str, count: usize) -> (Vec<Lease>, Vec<Arc<Ear>>) {
+fn crowd(hub: &Arc<Hub>, session_text: &str, count: usize) -> (Vec<Lease>, Vec<Arc<Recorder>>) {
     (0..count).map(|_| live(hub, session_text)).unzip()
 }
 
-fn heard_by(ears: &[Arc<Ear>]) -> usize {
-    ears.iter().map(|ear| ear.0.lock().unwrap().len()).sum()
+fn received_by(clients: &[Arc<Recorder>]) -> usize {
+    clients
+        .iter()
+        .map(|client| client.0.lock().unwrap().len())
+        .sum()
 }
 
 /// On the test's single thread, the task runs only while the test waits.
-async fn until_all_have_heard(ears: &[Arc<Ear>], events: usize) {
-    let all = events * ears.len();
-    let mut heard = heard_by(ears);
+async fn until_all_have_received(clients: &[Arc<Recorder>], events: usize) {
+    let all = events * clients.len();
+    let mut received = received_by(clients);
     // One socket a turn would be too few.
     for _ in 0..all {
-        if heard == all {
+        if received == all {
             return;
         }
-        let before = heard;
+        let before = received;
         yield_now().await;
-        heard = heard_by(ears);
-        let turn = heard - before;
+        received = received_by(clients);
+        let turn = received - before;
         assert!(turn <= TURN, "{turn} sockets were written to in one turn");
     }
-    assert_eq!(heard, all, "some sockets have missed events");
+    assert_eq!(received, all, "some sockets have missed events");
 }
 
 #[tokio::test]
 async fn many_sockets_are_written_to_in_turns_and_each_hears_all_in_order() {
     let hub = hub();
-    let (_leases, ears) = crowd(&hub, "a", MANY);
+    let (_leases, clients) = crowd(&hub, "a", MANY);
     assert_eq!(hub.deliver(&user(), &event("first")), MANY);
-    let at_once = heard_by(&ears);
+    let at_once = received_by(&clients);
     assert!((1..=TURN).contains(&at_once), "{at_once}");
     // New sockets get events from now on, and sockets that leave keep none from the others.
     let (_late_lease, late) = live(&hub, "a");
     assert_eq!(hub.deliver(&user(), &event("second")), MANY + 1);
-    assert_eq!(heard_by(&ears), at_once);
-    until_all_have_heard(&ears, 2).await;
+    assert_eq!(received_by(&clients), at_once);
+    until_all_have_received(&clients, 2).await;
     yield_now().await;
-    assert!(ears.iter().all(|ear| ear.heard() == ["first", "second"]));
-    assert_eq!(late.heard(), ["second"]);
+    assert!(
+        clients
+            .iter()
+            .all(|client| client.received() == ["first", "second"])
+    );
+    assert_eq!(late.received(), ["second"]);
 }
 
 #[tokio::test]
@@ -66,46 +73,56 @@ async fn a_session_replaced_while_an_event_spreads_hears_nothing_more() {
     for _ in 0..MANY {
         yield_now().await;
     }
-    assert!(heard_by(&old) <= 2 * BATCH && heard_by(&new) == 0);
+    assert!(received_by(&old) <= 2 * BATCH && received_by(&new) == 0);
     let revoked = judgement.keep(&session("new"), REPLACED);
     drop(judgement);
     assert_eq!(hub.count(), MANY / 2);
     assert_eq!(revoked.dismiss().await, MANY as u64 / 2);
-    until_all_have_heard(&new, 2).await;
-    let had_first = old.iter().filter(|ear| ear.heard().len() == 2).count();
+    until_all_have_received(&new, 2).await;
+    let had_first = old
+        .iter()
+        .filter(|client| client.received().len() == 2)
+        .count();
     assert!((1..=2 * BATCH).contains(&had_first), "{had_first}");
-    for ear in old {
-        assert_eq!(ear.heard().last().unwrap(), "SESSION_REPLACED");
-        assert!(!ear.heard().contains(&"second".to_owned()));
+    for client in old {
+        assert_eq!(client.received().last().unwrap(), "SESSION_REPLACED");
+        assert!(!client.received().contains(&"second".to_owned()));
     }
-    assert!(new.iter().all(|ear| ear.heard() == ["first", "second"]));
+    assert!(
+        new.iter()
+            .all(|client| client.received() == ["first", "second"])
+    );
 }
 
 #[tokio::test]
 async fn revoked_sockets_are_dismissed_in_turns_and_all_of_them_if_nobody_waits() {
     let hub = hub();
-    let (_leases, ears) = crowd(&hub, "old", MANY);
+    let (_leases, clients) = crowd(&hub, "old", MANY);
     let judgement = hub.judge(&user(), &session("new")).unwrap();
     let revoked = judgement.keep(&session("new"), REPLACED);
     drop(judgement);
     let mut dismissal = Box::pin(revoked.dismiss());
     let first = futures_util::poll!(&mut dismissal);
     assert!(first.is_pending());
-    assert_eq!(heard_by(&ears), TURN);
+    assert_eq!(received_by(&clients), TURN);
     drop(dismissal);
-    assert!(ears.iter().all(|ear| ear.heard() == ["SESSION_REPLACED"]));
+    assert!(
+        clients
+            .iter()
+            .all(|client| client.received() == ["SESSION_REPLACED"])
+    );
 }
 
 #[tokio::test]
 async fn a_user_who_leaves_while_an_event_spreads_leaves_nothing() {
     let hub = hub();
-    let (leases, ears) = crowd(&hub, "a", 1_000);
+    let (leases, clients) = crowd(&hub, "a", 1_000);
     hub.deliver(&user(), &event("first"));
     drop(leases);
     for _ in 0..1_000 {
         yield_now().await;
     }
-    assert!(heard_by(&ears) <= BATCH);
+    assert!(received_by(&clients) <= BATCH);
     assert!(hub.users.is_empty());
 }
 
@@ -173,11 +190,11 @@ async fn come_and_go_on_many_threads() {
         });
         assert_eq!(hub.count(), present.len());
         hub.deliver(&user(), &event(&(EVENTS + 1).to_string()));
-        for (lease, ear, admitted) in present {
-            while ear.heard().last() != Some(&(EVENTS + 1).to_string()) {
+        for (lease, client, admitted) in present {
+            while client.received().last() != Some(&(EVENTS + 1).to_string()) {
                 yield_now().await;
             }
-            check_run(seed, &ear, &admitted);
+            check_run(seed, &client, &admitted);
             drop(lease);
         }
         // The task may still have to find that all sockets have left.
@@ -189,7 +206,7 @@ async fn come_and_go_on_many_threads() {
 }
 
 /// A socket that is in, its client, and what had been sent before and after its admission.
-type Present = (Lease, Arc<Ear>, RangeInclusive<u64>);
+type Present = (Lease, Arc<Recorder>, RangeInclusive<u64>);
 
 fn come_and_go(
     hub: &Arc<Hub>,
@@ -202,7 +219,7 @@ fn come_and_go(
     let mut present = Vec::new();
     while !is_over.load(Ordering::SeqCst) {
         if present.len() < sockets && random.next(0..=2) > 0 {
-            let (mut handshake, ear) = enter(hub, "a");
+            let (mut handshake, client) = enter(hub, "a");
             let before = sent.load(Ordering::SeqCst);
             let lease = loop {
                 match handshake.admit(None) {
@@ -216,28 +233,28 @@ fn come_and_go(
                 thread::yield_now();
             }
             lease.activate().unwrap();
-            present.push((lease, ear, before..=after));
+            present.push((lease, client, before..=after));
         } else if !present.is_empty() {
             let index = random.next(0..=present.len() as u64 - 1) as usize;
-            let (lease, ear, admitted) = present.swap_remove(index);
+            let (lease, client, admitted) = present.swap_remove(index);
             drop(lease);
-            check_run(seed, &ear, &admitted);
+            check_run(seed, &client, &admitted);
         }
     }
     present
 }
 
-fn check_run(seed: u64, ear: &Ear, admitted: &RangeInclusive<u64>) {
-    let heard: Vec<u64> = ear
-        .heard()
+fn check_run(seed: u64, client: &Recorder, admitted: &RangeInclusive<u64>) {
+    let received: Vec<u64> = client
+        .received()
         .iter()
         .map(|name| name.parse().unwrap())
         .collect();
     assert!(
-        heard.is_sorted_by(|a, b| a + 1 == *b),
-        "SOCKD_SEED={seed}: {heard:?}"
+        received.is_sorted_by(|a, b| a + 1 == *b),
+        "SOCKD_SEED={seed}: {received:?}"
     );
-    if let Some(first) = heard.first() {
+    if let Some(first) = received.first() {
         // The event that was being sent at either moment may have been before or behind.
         let expected = *admitted.start()..=admitted.end() + 1;
         assert!(

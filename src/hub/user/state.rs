@@ -40,7 +40,7 @@ pub(super) struct Activity {
     pub(super) announcements: u64,
     pub(super) announced: Option<SessionId>,
     /// The number of the first of the latest announcements that all name it.
-    pub(super) first_of_these: u64,
+    pub(super) announced_since: u64,
     /// How many judgements are under way; while there is one, events wait.
     pub(super) holds: usize,
     pub(super) backlog: Backlog,
