@@ -361,7 +361,7 @@ impl Listener for Node {
             // A claim may have been answered before a change that this node missed.
             self.hub.doubt_handshakes();
             // Ready again means that both are known to be good.
-            self.store_state.look(&self.sessions).await;
+            self.store_state.probe(&self.sessions).await;
             self.sweep(true).await.map_err(CatchUpError::new)
         })
     }

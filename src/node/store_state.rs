@@ -35,14 +35,14 @@ pub enum StoreNotReady {
 /// Whether the stored sessions could be read and written when that was last tried.
 #[derive(Debug)]
 pub(super) struct StoreState {
-    last_look: AtomicU64,
+    last_probe: AtomicU64,
     seen: Mutex<Seen>,
 }
 
 #[derive(Debug)]
 struct Seen {
-    /// The look that has seen it.
-    look: u64,
+    /// The probe that has seen it.
+    probe: u64,
     state: Result<(), StoreNotReady>,
 }
 
@@ -50,8 +50,8 @@ impl StoreState {
     pub(super) fn unknown() -> Self {
         let state = Err(StoreNotReady::NotTried);
         Self {
-            last_look: AtomicU64::new(0),
-            seen: Mutex::new(Seen { look: 0, state }),
+            last_probe: AtomicU64::new(0),
+            seen: Mutex::new(Seen { probe: 0, state }),
         }
     }
 
@@ -62,37 +62,37 @@ impl StoreState {
     /// Tries them repeatedly, until dropped.
     pub(super) async fn watch(&self, sessions: &SessionStore) {
         loop {
-            self.look(sessions).await;
+            self.probe(sessions).await;
             let is_well = self.check().is_ok();
             sleep(if is_well { INTERVAL } else { DOUBT_INTERVAL }).await;
         }
     }
 
     /// Tries them once.
-    pub(super) async fn look(&self, sessions: &SessionStore) {
-        let look = self.last_look.fetch_add(1, Ordering::Relaxed) + 1;
+    pub(super) async fn probe(&self, sessions: &SessionStore) {
+        let probe = self.last_probe.fetch_add(1, Ordering::Relaxed) + 1;
         let state = match timeout(LIMIT, sessions.check()).await {
             Ok(checked) => checked.map_err(|error| StoreNotReady::Failed(chain(&error))),
             Err(_) => Err(StoreNotReady::Timeout),
         };
-        self.turn(look, state);
+        self.record(probe, state);
     }
 
-    /// Takes the result of a look, and logs a change. A look that began before another that has
+    /// Takes the result of a probe, and logs a change. A probe that began before another that has
     /// already ended may have used a connection that is gone, so its result is ignored.
-    fn turn(&self, look: u64, state: Result<(), StoreNotReady>) {
+    fn record(&self, probe: u64, state: Result<(), StoreNotReady>) {
         let mut seen = self.seen();
-        if look < seen.look {
+        if probe < seen.probe {
             return;
         }
-        let is_first = seen.look == 0;
-        seen.look = look;
+        let is_first = seen.probe == 0;
+        seen.probe = probe;
         if seen.state == state {
             return;
         }
         match &state {
             Err(why) => tracing::warn!(%why, "the sessions cannot be relied on"),
-            // Nobody was told otherwise before the first look.
+            // Nobody was told otherwise before the first probe.
             Ok(()) if is_first => {}
             Ok(()) => tracing::info!("the sessions can be relied on again"),
         }
@@ -113,11 +113,11 @@ mod tests {
     fn what_an_older_look_sees_late_does_not_count() {
         let state = StoreState::unknown();
         assert!(state.check().is_err());
-        state.turn(2, Ok(()));
-        state.turn(1, Err(StoreNotReady::Timeout));
+        state.record(2, Ok(()));
+        state.record(1, Err(StoreNotReady::Timeout));
         assert_eq!(state.check(), Ok(()));
         let full = StoreNotReady::Failed("full".to_owned());
-        state.turn(3, Err(full.clone()));
+        state.record(3, Err(full.clone()));
         assert_eq!(state.check(), Err(full));
     }
 }
