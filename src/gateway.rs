@@ -1,11 +1,11 @@
-//! The Socket.IO endpoint: Engine.IO v4 and Socket.IO v5, namespace `/`, as much of them as sockd
-//! needs.
+//! The Socket.IO endpoint: the parts of Engine.IO v4 and Socket.IO v5 that sockd needs, with the
+//! namespace `/`.
 //!
 //! In reading order: `request` parses what a request asks for; `packet` reads and writes packets;
 //! `connection` is one client, whatever its transport, with its `outbox`; `polling` and `websocket`
 //! carry packets for it, the latter as `frames` over a `raw_stream`; `entrance` answers CONNECT;
 //! `capacity` and `address_rate` limit the number of clients; `registry` finds connections, `ticker` runs
-//! their timers, `moving` closes them so that clients come back elsewhere, `access` logs their ends, and
+//! their timers, `moving` closes them so that clients reconnect elsewhere, `access` logs their ends, and
 //! `engine` is what all of them share.
 
 mod access;
@@ -91,7 +91,8 @@ impl Gateway {
         self.engine.capacity.refused(Limit::OpenFiles, None);
     }
 
-    /// Serves a request of the client at this address to the endpoint; without `has_room`, refuses it.
+    /// Serves a request from the client at this address. Without `has_room`, refuses it because too
+    /// many files are open.
     pub async fn serve(
         &self,
         request: Request<Body>,
@@ -105,7 +106,7 @@ impl Gateway {
             *response.status_mut() = StatusCode::NO_CONTENT;
             response
         } else if has_room {
-            self.answer(request, address).await
+            self.respond(request, address).await
         } else {
             self.refused_for_lack_of_files();
             refuse_at_limit()
@@ -121,7 +122,7 @@ impl Gateway {
         response
     }
 
-    async fn answer(
+    async fn respond(
         &self,
         mut request: Request<Body>,
         address: Option<ClientAddress>,
@@ -146,7 +147,7 @@ impl Gateway {
                 packets(packet.packet())
             }
             Action::Poll(connection) if connection.is_polling() => {
-                // It would keep the buffer that it was read into for as long as the poll waits.
+                // A waiting poll must not pin the buffer that its request was read into.
                 drop(request);
                 match polling::poll(&connection).await {
                     Some(payload) => packets(payload),
@@ -164,7 +165,7 @@ impl Gateway {
             Action::Poll(_) | Action::Post(_) => refuse(EngineError::BadRequest),
             Action::WebSocket => {
                 let credentials = request::credentials(&request);
-                let Some((answer, on_upgrade)) = accept(&mut request) else {
+                let Some((response, on_upgrade)) = accept(&mut request) else {
                     return refuse_upgrade(&request);
                 };
                 let Ok(permit) = Permit::acquire(&self.engine, address) else {
@@ -172,13 +173,13 @@ impl Gateway {
                 };
                 let open = websocket::open(permit, on_upgrade, credentials);
                 self.engine.lifecycle.spawn(open);
-                answer
+                response
             }
             Action::Upgrade(connection) => match accept(&mut request) {
-                Some((answer, on_upgrade)) if connection.begin_upgrade() => {
+                Some((response, on_upgrade)) if connection.begin_upgrade() => {
                     let upgrade = websocket::upgrade(connection, on_upgrade);
                     self.engine.lifecycle.spawn(upgrade);
-                    answer
+                    response
                 }
                 Some(_) => refuse(EngineError::BadRequest),
                 None => refuse_upgrade(&request),
@@ -188,9 +189,9 @@ impl Gateway {
 }
 
 fn accept(request: &mut Request<Body>) -> Option<(Response<Body>, OnUpgrade)> {
-    let answer = request::accept_websocket(request)?;
+    let response = request::accept_websocket(request)?;
     let on_upgrade = request.extensions_mut().remove::<OnUpgrade>()?;
-    Some((answer, on_upgrade))
+    Some((response, on_upgrade))
 }
 
 /// The response to a polling request.

@@ -15,13 +15,13 @@ use crate::{
 /// The target of these lines, by which a filter or a collector finds them.
 const ACCESS: &str = "sockd::access";
 
-/// The sockets that are in; `None` if `log.access` is off.
+/// The sockets that have joined; `None` if `log.access` is off.
 pub(super) struct AccessLog(Option<DashMap<Sid, Socket>>);
 
 /// Whose socket it is.
 struct Socket {
     user: UserId,
-    /// The beginning of the session, which is half of a credential.
+    /// Only the beginning of the session: the whole is half of a credential.
     session: String,
 }
 
@@ -39,7 +39,7 @@ impl AccessLog {
         Self(is_wanted.then(DashMap::new))
     }
 
-    /// A client is in; [`Self::left`] is called when it no longer is.
+    /// A client has joined; [`Self::left`] must follow.
     pub(super) fn joined(&self, sid: &Sid, user: &UserId, session: &SessionId) {
         if let Some(sockets) = &self.0 {
             let socket = Socket {
@@ -50,7 +50,7 @@ impl AccessLog {
         }
     }
 
-    /// The client has left, or its connection has ended whether it was in or not.
+    /// The client has left, or its connection has ended, whether it had joined or not.
     pub(super) fn left(&self, sid: &Sid, departure: &Departure) {
         let removed = self.0.as_ref().and_then(|sockets| sockets.remove(sid));
         if let Some((_, socket)) = removed {

@@ -1,11 +1,11 @@
-//! Handshakes a second from each address, limited in memory that does not grow with the number of
+//! Limits the handshakes per second of each address, in memory that does not grow with the number of
 //! addresses.
 //!
-//! Every address has four cells, one in each row of a table, chosen by a hash that nobody else knows. A
-//! cell says how far what went through it is paid for, and the lowest of the four counts. Others may
-//! share a cell, but hardly all four of them, so an address never gets more than its rate, and is
-//! practically never refused for what others do: with 100,000 addresses at once, one in a million would
-//! be taken to have made five handshakes more. (This is a count-min sketch with conservative update.)
+//! This is a count-min sketch with conservative update, whose cells are rate limiters (GCRA). An
+//! address has one cell in each of four rows, chosen by a hash with a secret key, and the cell that is
+//! free first decides. Addresses share cells, but hardly ever all four, so an address never exceeds its
+//! rate, and is practically never refused because of others: with 100,000 addresses at once, one in a
+//! million is treated as if it had made five more handshakes.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-/// Bits of a hash that choose a cell of a row; those of all rows make up the hash.
+/// The bits of a hash that choose the cell of one row; together, the rows use the whole hash.
 const BITS: u32 = 16;
 const ROWS: u32 = u64::BITS / BITS;
 
@@ -23,14 +23,14 @@ const SECOND: u64 = Duration::from_secs(1).as_nanos() as u64;
 #[derive(Default)]
 pub(super) struct AddressRate {
     hasher: RandomState,
-    /// When the events of a cell would have ended, one step apart, in nanoseconds. Made once it is needed,
-    /// 2 MiB.
+    /// Until when the handshakes counted in a cell use up its rate, in nanoseconds. 2 MiB, allocated
+    /// when it is first needed.
     paid_until: Mutex<Vec<u64>>,
 }
 
 impl AddressRate {
-    /// Whether another handshake may come from this address, `burst` of them at once and `per_second` in
-    /// the long run. `now` is the time since any beginning.
+    /// Counts a handshake from this address if it is within the limit, which is `burst` at once and
+    /// `per_second` in the long run. `now` is the time since some fixed moment.
     pub(super) fn has_room(
         &self,
         ip: IpAddr,
@@ -55,7 +55,7 @@ impl AddressRate {
         }
         let furthest = now + step * burst as u64;
         for cell in cells.clone() {
-            // What was paid for under a lower rate must not outlast a reload that raises it.
+            // What was used up at a lower rate must not outlast a reload that raises it.
             paid_until[cell] = paid_until[cell].min(furthest);
         }
         let lowest = cells.clone().map(|cell| paid_until[cell]).min();
@@ -70,7 +70,7 @@ impl AddressRate {
     }
 }
 
-/// What counts as one address: of IPv6 a /64, which is what one subscriber has at the least.
+/// What counts as one address: for IPv6 its /64, the least that one subscriber has.
 fn network(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn many_addresses_at_once_neither_need_more_memory_nor_refuse_one_another() {
+    fn many_addresses_at_once_need_no_more_memory_and_do_not_block_one_another() {
         let rate = AddressRate::default();
         let now = Duration::from_secs(1);
         let refused = (0..100_000u32)

@@ -21,9 +21,9 @@ use crate::{
     telemetry::{AUDIT, Episode},
 };
 
-/// How long no client must have been refused before the end of that is logged.
+/// How long after the last refusal at a limit the end of the refusals is logged.
 const CALM: Duration = Duration::from_secs(60);
-/// How often that is checked.
+/// How often the node looks for such ends.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// How much of a rate may be used at once.
 const BURST: Duration = Duration::from_secs(1);
@@ -43,7 +43,7 @@ labels! {
 
 /// Counts what is limited.
 pub(super) struct Capacity {
-    /// Open connections, and those that are about to be.
+    /// Open connections, and those about to open.
     connections: Count,
     /// Those of them that have not joined, and TCP connections without a request.
     unjoined: Count,
@@ -69,7 +69,7 @@ impl Capacity {
         }
     }
 
-    /// Counts a refusal, and logs the first of many.
+    /// Counts a refusal, and logs the first of an episode.
     pub(super) fn refused(&self, limit: Limit, address: Option<ClientAddress>) {
         let (counter, episode) = &self.refusals[limit as usize];
         counter.inc();
@@ -96,7 +96,7 @@ impl Capacity {
         }
     }
 
-    /// Logs when clients are no longer refused, also if none comes any more.
+    /// Logs when clients are no longer refused, even if no further client comes.
     pub(super) async fn log_ends(self: Arc<Self>) {
         loop {
             sleep(CHECK_INTERVAL).await;
@@ -145,14 +145,14 @@ impl Capacity {
             self.connections.subtract();
             return Err(Limit::UnjoinedConnections);
         }
-        // Last, as it cannot be given back.
+        // Last, because a rate cannot be given back.
         self.take_rate(limits, address)
             .inspect_err(|_| self.ended(false))
     }
 
     fn take_rate(&self, limits: &Limits, address: Option<ClientAddress>) -> Result<(), Limit> {
         let now = self.rate.started.elapsed();
-        // First, so that what one address is refused costs others nothing.
+        // First, so that refusals to one address do not use up the rate of all.
         if let (Some(limit), Some(address)) = (limits.handshake_rate_per_address, address) {
             let burst = limits.handshake_burst_per_address;
             if !self.address_rate.has_room(address.ip, now, limit, burst) {
@@ -166,7 +166,7 @@ impl Capacity {
     }
 }
 
-/// How many there are of something; operators see the same figure.
+/// A count of something, also shown as a metric.
 struct Count {
     now: AtomicUsize,
     shown: Level,
@@ -221,7 +221,7 @@ pub(super) struct Permit {
 }
 
 impl Permit {
-    /// For a client at this address.
+    /// Acquires it for a client at this address.
     ///
     /// # Errors
     /// The limit that is reached; the refusal is counted.
@@ -239,7 +239,7 @@ impl Permit {
         })
     }
 
-    /// The connection is open; [`Capacity::ended`] is called at its end.
+    /// The connection is open, and counts until [`Capacity::ended`] is called for it.
     pub(super) fn keep(mut self) -> Arc<Engine> {
         self.engine.take().expect("it is taken only here")
     }
@@ -269,10 +269,10 @@ impl Drop for Arrival {
     }
 }
 
-/// A limit of events a second, all of which may come at once.
+/// Limits events per second (GCRA); a second's worth may come at once.
 struct Rate {
     started: Instant,
-    /// When the events let through so far would have ended, one step apart, in nanoseconds.
+    /// Until when the events let through so far use up the rate, in nanoseconds.
     paid_until: AtomicU64,
 }
 
@@ -285,7 +285,7 @@ impl Rate {
     }
 
     fn has_room(&self, now: Duration, per_second: usize) -> bool {
-        // Between two events in the long run.
+        // The time between two events in the long run.
         let step = BURST.as_nanos() as u64 / per_second.max(1) as u64;
         let now = now.as_nanos() as u64;
         let next = |paid: u64| {
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_end_of_an_episode_is_logged_although_nobody_comes() {
+    async fn the_end_of_an_episode_is_logged_even_if_no_client_comes() {
         let lines = Lines::default();
         let writer = lines.clone();
         let log = tracing_subscriber::fmt().with_writer(move || writer.clone());

@@ -5,8 +5,8 @@
 //! under one lock, which is never held across a wait. The hub calls [`Outlet`] while it holds a lock of
 //! its own, so an [`Admitted`], whose drop takes the hub's lock, is never dropped under ours.
 //!
-//! `state` is what it knows of its client, `locked` the connection under its lock, `incoming` handles what its client sends, `transports`
-//! serves polling and WebSocket, `ending` closes it.
+//! `state` is what the lock protects, `locked` the connection while it is locked, `incoming` handles
+//! what the client sends, `transports` serves polling and WebSocket, `ending` closes the connection.
 
 mod ending;
 mod incoming;
@@ -49,7 +49,7 @@ pub(super) struct Connection {
     me: Weak<Self>,
     limits: Arc<Limits>,
     sid: Sid,
-    /// Where the client is, also behind trusted proxies.
+    /// The client's address, also behind trusted proxies.
     address: Option<ClientAddress>,
     state: Mutex<State>,
 }
@@ -60,24 +60,23 @@ impl Connection {
         Self::open(permit, credentials, Transport::Polling(Upgrade::None), None)
     }
 
-    /// Opens a connection on a WebSocket, and sends the packet that says so behind the answer to the
-    /// client's request.
+    /// Opens a connection on a WebSocket. Sends the response to the client's request, and the open packet
+    /// behind it.
     pub(super) fn open_websocket(
         permit: Permit,
         credentials: Option<Credentials>,
         stream: RawStream,
-        answer: &[u8],
+        response: &[u8],
     ) -> Arc<Self> {
         let transport = Transport::WebSocket(stream);
-        Self::open(permit, credentials, transport, Some(answer))
+        Self::open(permit, credentials, transport, Some(response))
     }
 
-    /// `answer` goes out with the packet that opens the connection.
     fn open(
         permit: Permit,
         credentials: Option<Credentials>,
         transport: Transport,
-        answer: Option<&[u8]>,
+        response: Option<&[u8]>,
     ) -> Arc<Self> {
         let address = permit.address;
         let engine = permit.keep();
@@ -98,12 +97,12 @@ impl Connection {
         let mut locked = connection.lock();
         // A drain can find it from here on, and ends it behind its first packet.
         engine.registry.insert(connection.clone());
-        if let Some(answer) = answer {
+        if let Some(response) = response {
             let packet = engine.open_packet(connection.sid, "");
-            let both = [answer, packet.bytes()].concat();
+            let both = [response, packet.bytes()].concat();
             locked.send(Frame::raw(both.into(), 0));
         }
-        // A drain that has begun before may have looked already.
+        // A drain that began earlier may have listed the connections already.
         if engine.lifecycle.is_draining() {
             locked.end(Ending::Draining);
         }
@@ -111,7 +110,7 @@ impl Connection {
         connection
     }
 
-    /// Where the client is; `None` if nothing is known.
+    /// The client's address; `None` if it is not known.
     pub(super) fn address(&self) -> Option<ClientAddress> {
         self.address
     }
@@ -128,8 +127,8 @@ impl Connection {
         self.lock().end(ending);
     }
 
-    /// When the client of an open connection joined last, `NEVER` if it has not; `None` if the connection is
-    /// not open.
+    /// When the client of an open connection last joined, `NEVER` if it has not; `None` if the connection
+    /// is not open.
     pub(super) fn joined_at(&self) -> Option<Tick> {
         let locked = self.lock();
         (locked.phase == Phase::Open).then_some(locked.joined_at)
@@ -149,7 +148,7 @@ impl Connection {
         self.lock().charge(bytes);
     }
 
-    /// Takes a packet of the client; `false` if it was the last.
+    /// Handles a packet from the client; `false` if the connection is no longer open.
     pub(super) fn receive(&self, packet: Result<Packet, Unreadable>) -> bool {
         let mut locked = self.lock();
         let left = locked.receive(packet);
@@ -160,7 +159,7 @@ impl Connection {
         goes_on
     }
 
-    /// Takes the credentials of the request that opened the connection, to judge a CONNECT by them.
+    /// Takes the credentials of the request that opened the connection, to check a CONNECT by them.
     pub(super) fn take_credentials(&self) -> Option<Box<Credentials>> {
         self.lock().credentials.take()
     }
@@ -169,13 +168,13 @@ impl Connection {
         self.lock().credentials = credentials;
     }
 
-    /// Tells the client that it is in, until that Unix second; `false` if it is gone.
+    /// Tells the client that it has joined, until that Unix second; `false` if it is gone.
     pub(super) fn welcome(&self, identity: &Identity, expires_at: Option<u64>) -> bool {
         let mut locked = self.lock();
         if locked.phase != Phase::Open {
             return false;
         }
-        // A client that knows that it is in must no longer take the place of one that is not.
+        // The client stops counting as unjoined before it can know that it has joined.
         locked.join_by = Tick::NEVER;
         self.engine.capacity.joined();
         if let Some(kind) = locked.transport.kind() {
@@ -196,7 +195,7 @@ impl Connection {
             address: self.address.map(|address| address.to_string()),
             session: beginning(session.as_str()),
         });
-        // One that expired at the beginning of time is refused in the handshake.
+        // A token that expires at second 0 was refused in the handshake.
         locked.expires_at = expires_at.and_then(NonZeroU64::new);
         locked.check_expiry();
         true
@@ -231,7 +230,7 @@ impl Connection {
     }
 
     fn lock(&self) -> Locked<'_> {
-        // A panic can have left only this one client half-changed.
+        // After a panic, only the state of this one client can be inconsistent.
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         Locked::new(self, state)
     }

@@ -35,7 +35,7 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    /// Starts the timers of the connections to come.
+    /// Starts the timers that connections use.
     pub(super) fn start(
         config: &Config,
         current: Current,
@@ -83,7 +83,7 @@ labels! {
     }
 }
 
-/// What every client moves, looked up once.
+/// The metrics that every client changes, looked up once.
 pub(super) struct Meters {
     transports: [TransportMeters; TransportKind::ALL.len()],
     /// Bytes of answers to polls; a [`RawStream`](super::raw_stream::RawStream) counts its own.
@@ -93,7 +93,7 @@ pub(super) struct Meters {
     ended: [Counter; Ending::ALL.len()],
 }
 
-/// What clients on one transport move.
+/// The metrics of one transport.
 pub(super) struct TransportMeters {
     pub(super) opened: Counter,
     pub(super) joined: Level,

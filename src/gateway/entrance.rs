@@ -19,14 +19,13 @@ use crate::{
     wire::{HandshakeError, Step},
 };
 
-/// How much of a handshake's time may pass until its token's key is known; the rest is for its
-/// session.
+/// How long a handshake may wait for its token's key; the rest of its time is for the session.
 const KEY_LIMIT: Duration = Duration::from_millis(1_500);
 
 /// What the request that opened a connection carried, for a CONNECT without a token.
 pub(super) enum Credentials {
     Token(Token),
-    /// The token was valid; what it proved is kept instead of it.
+    /// The token was valid; what it proved is kept in its place.
     Identity(Identity),
     /// The token was not valid, and is not kept.
     Bad,
@@ -39,7 +38,7 @@ pub(super) struct Entrance {
     refused: [HandshakeMeters; HandshakeError::ALL.len()],
 }
 
-/// Handshakes with one answer.
+/// The metrics of handshakes with one outcome.
 struct HandshakeMeters {
     count: Counter,
     duration: Histogram,
@@ -146,7 +145,7 @@ impl Entrance {
         self.admitted.record(began);
         let Identity { user, session, .. } = identity;
         let address = connection.address().map(tracing::field::display);
-        tracing::debug!(%user, %session, sid = %connection.sid(), address, "a socket is in");
+        tracing::debug!(%user, %session, sid = %connection.sid(), address, "a socket has joined");
         if let Err(farewell) = admitted.activate() {
             connection.dismiss(&farewell);
         }
@@ -157,7 +156,7 @@ impl Entrance {
         self.node.traces()
     }
 
-    /// Writes down a refusal whose user is known: the token's signature is good.
+    /// Traces a refusal if its user is known, which takes a valid signature.
     fn trace_refusal(
         &self,
         connection: &Connection,
@@ -224,8 +223,8 @@ async fn judge(
     }
 }
 
-/// Verifies a token that was not used, so that the token can be dropped; `None` if that
-/// is not known now.
+/// Verifies a token that was not used, so that the token can be dropped; `None` if it cannot be verified
+/// now.
 fn judge_unused(credentials: &Credentials, verifier: &TokenVerifier) -> Option<Credentials> {
     let Credentials::Token(token) = credentials else {
         return None;
@@ -291,7 +290,7 @@ mod tests {
 
     /// Nothing else in this process counts handshakes.
     #[tokio::test]
-    async fn only_clients_that_are_told_are_counted() {
+    async fn only_handshakes_whose_outcome_reaches_the_client_are_counted() {
         let engine = engine();
         let entrance = &engine.entrance;
         let token = token(&config().auth, None);
@@ -322,7 +321,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_of_a_client_that_is_gone_is_traced_as_that() {
+    async fn a_trace_says_whether_a_refused_client_was_already_gone() {
         let engine = engine();
         let entrance = &engine.entrance;
         let trace = entrance.node.traces().begin(&user(), false);

@@ -1,7 +1,7 @@
-//! Random input for what reads the bytes of strangers.
+//! Random input for the code that reads untrusted bytes.
 //!
 //! A target takes bytes and panics if they were handled wrongly. Each file in
-//! `tests/fuzz/corpus/TARGET` is given to it first, then variations of these files and invented input
+//! `tests/fuzz/corpus/TARGET` is given to it first, then variations of these files and generated input
 //! for as long as `SOCKD_FUZZ_SECONDS` says. The input of a failure is printed as the command that
 //! adds it to the corpus.
 

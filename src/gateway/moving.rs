@@ -1,4 +1,4 @@
-//! Closes connections so that their clients come back, mostly on other nodes: all of them when the
+//! Closes connections so that their clients reconnect, mostly to other nodes: all of them when the
 //! process ends, or the oldest ones for `sockd drain`. Clients see a lost transport and reconnect by
 //! themselves.
 
@@ -30,7 +30,7 @@ impl Gateway {
         let steps = sids.len().div_ceil(LEAST_BATCH).try_into();
         let window = window.min(STEP.saturating_mul(steps.unwrap_or(u32::MAX)));
         self.end_spread(&sids, Ending::Draining, window).await;
-        // The last clients answer the close frame; a process that had ended would reset them instead.
+        // Time for the last clients to answer the close frame: if the process ended now, they would be reset.
         sleep(STEP).await;
         // Each of these connections has its own time limit.
         let registry = &self.engine.registry;
@@ -39,13 +39,12 @@ impl Gateway {
         }
     }
 
-    /// Closes the oldest connections whenever that is asked for. A request takes the place of what is
-    /// left of the one before it.
+    /// Closes the oldest connections on request. A new request replaces what is left of the previous
+    /// one.
     pub async fn move_connections(self, mut requests: mpsc::Receiver<MoveRequest>) {
         let lifecycle = &self.engine.lifecycle;
         let mut next = requests.recv().await;
         while let Some(request) = next {
-            // The caller may have hung up, which changes nothing.
             let MoveRequest {
                 share,
                 over,
@@ -63,6 +62,7 @@ impl Gateway {
                 connections,
                 closing,
             };
+            // The caller may have hung up, which changes nothing.
             answer.send(told).ok();
             let end = self.end_spread(&sids, Ending::Moved, over);
             next = tokio::select! {
@@ -73,15 +73,15 @@ impl Gateway {
                     requests.recv().await
                 }
                 request = requests.recv() => {
-                    tracing::info!("a sockd drain takes the place of the one before it");
+                    tracing::info!("a new sockd drain replaces the previous one");
                     request
                 }
             };
         }
     }
 
-    /// A share of the open connections, those that joined first, and how many are open in all. They are
-    /// never those that have just come back from another node.
+    /// A share of the open connections, and how many are open in all. Those that joined first are taken, so
+    /// that clients that have just come from another node stay.
     fn oldest(&self, share: Share) -> (Vec<Sid>, usize) {
         let connections = self.engine.registry.list();
         let open = connections
@@ -93,8 +93,8 @@ impl Gateway {
         (sids.take(share.of(open.len())).collect(), open.len())
     }
 
-    /// Ends these connections, spread over the window. What is kept of one is its sid, so that it costs
-    /// nothing once it has ended by itself.
+    /// Ends these connections, spread over the window. Only their sids are kept, so that a connection that
+    /// ends by itself costs nothing more.
     async fn end_spread(&self, sids: &[Sid], ending: Ending, window: Duration) {
         let steps = (window.as_millis() / STEP.as_millis()).max(1);
         let batch = sids.len().div_ceil(steps as usize).max(1);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_oldest_are_closed_spread_over_the_time_and_no_others() {
+    async fn only_the_oldest_are_closed_spread_over_the_time() {
         let (gateway, connections) = crowd(10).await;
         let (moves, requests) = mpsc::channel(1);
         tokio::spawn(gateway.clone().move_connections(requests));
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_takes_the_place_of_the_one_before_it() {
+    async fn a_new_request_replaces_the_previous_one() {
         let (gateway, connections) = crowd(10).await;
         let (moves, requests) = mpsc::channel(1);
         tokio::spawn(gateway.clone().move_connections(requests));

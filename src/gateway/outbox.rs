@@ -163,8 +163,8 @@ impl Outbox {
     }
 }
 
-/// The bytes of a frame, and what it costs beside them at the worst: its place in a queue that is
-/// being copied to one of twice the size, and two allocations.
+/// What a frame costs in memory at the worst: its bytes, its place in a queue that is being copied to
+/// one of twice the size, and two allocations.
 fn weight(frame: &Frame) -> usize {
     frame.bytes().len() + 3 * size_of::<Frame>() + 64
 }
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_poll_takes_packets_while_they_fit_and_one_at_least() {
+    fn a_poll_takes_at_least_one_packet_and_more_while_they_fit() {
         let mut outbox = Outbox::default();
         for text in ["4aaaa", "4bb", "4c"] {
             outbox.push(frame(text));
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!((outbox.frames.len(), outbox.written), (3, 1));
         outbox.advance(6);
         assert_eq!((outbox.frames.len(), outbox.written), (2, 3));
-        // The rest of a frame that has begun must follow, whatever else is forgotten.
+        // The rest of a frame that is partly written must follow, whatever else is dropped.
         outbox.abandon();
         assert_eq!((outbox.frames.len(), outbox.written), (1, 3));
         outbox.advance(2);

@@ -20,9 +20,9 @@ use crate::{
 
 /// Attachments of one packet, as many as Node takes.
 const MOST_ATTACHMENTS: u8 = 10;
-/// A named namespace is refused, and its name is in the answer, which waits until it is read.
+/// The longest name of a namespace. The refusal repeats it, and is queued until the client reads it.
 const LONGEST_NAME: usize = 1_024;
-/// Names that Socket.IO keeps for itself: no client may send them.
+/// Event names that Socket.IO reserves: no client may send them.
 const RESERVED: [&str; 6] = [
     "connect",
     "connect_error",
@@ -48,19 +48,19 @@ pub(super) enum Packet {
     Pong,
     Probe,
     Upgrade,
-    /// Only a server has a reason to send it, so it means nothing.
+    /// Means nothing from a client: only a server has a reason to send it.
     Noop,
-    /// It asks to join the namespace `/`.
+    /// Asks to join the namespace `/`.
     Connect(Auth),
-    /// It asks to join another one.
+    /// Asks to join another namespace.
     ConnectOther(String),
-    /// It leaves the namespace.
+    /// Leaves the namespace `/`.
     Disconnect,
     /// An event or an acknowledgement, behind which this many attachments follow.
     Message {
         attachments: u8,
     },
-    /// A packet for another namespace, which nobody can have joined.
+    /// Any other packet for another namespace, which no client can have joined.
     OtherNamespace {
         attachments: u8,
     },
@@ -74,7 +74,7 @@ pub(super) struct Unreadable;
 /// Reads a packet that came as text, as Node's parsers do.
 ///
 /// # Errors
-/// What they refuse, or answer by ending the connection.
+/// A packet that they refuse, or that makes them end the connection.
 pub(super) fn read(text: &str) -> Result<Packet, Unreadable> {
     match text.split_at_checked(1).ok_or(Unreadable)? {
         ("1", _) => Ok(Packet::Close),
@@ -110,7 +110,7 @@ fn read_message(text: &str) -> Result<Packet, Unreadable> {
         true => rest.split_once(',').unwrap_or((rest, "")),
         false => ("/", rest),
     };
-    // Nothing that a client numbers is answered.
+    // The id is skipped: sockd acknowledges nothing.
     let data = rest.trim_start_matches(|c: char| c.is_ascii_digit() || is_blank(c));
     let is_other_namespace = namespace != "/";
     match (kind, data) {
@@ -129,7 +129,7 @@ fn read_message(text: &str) -> Result<Packet, Unreadable> {
         ('1' | '2' | '3' | '5' | '6', "") => {}
         ('2' | '5', data) => check_event(data)?,
         ('3' | '6', data) => check_list(data)?,
-        // Also what tells a client that its CONNECT was refused.
+        // Also CONNECT_ERROR, which only a server sends.
         _ => return Err(Unreadable),
     }
     Ok(if is_other_namespace {
@@ -204,7 +204,7 @@ impl<'de> Deserialize<'de> for List<'de> {
     }
 }
 
-/// The answer to a CONNECT that was accepted. Anything more that a client needs to know on joining goes here.
+/// The answer to a CONNECT that was accepted.
 pub(super) fn connected(sid: Sid) -> Frame {
     Frame::text(&[r#"40{"sid":""#, sid.as_str(), r#""}"#])
 }
@@ -214,7 +214,7 @@ pub(super) fn refused(refusal: HandshakeError) -> Frame {
     Frame::text(&[r#"44{"message":""#, refusal.label(), r#""}"#])
 }
 
-/// The answer to a CONNECT for a namespace that is not there.
+/// The answer to a CONNECT for a namespace that does not exist.
 pub(super) fn unknown_namespace(name: &str) -> Frame {
     Frame::text(&["44", name, r#",{"message":"Invalid namespace"}"#])
 }

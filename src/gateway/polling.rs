@@ -69,7 +69,7 @@ pub(super) async fn post(
     let meters = connection.engine().meters.of(TransportKind::Polling);
     meters.received.inc_by(body.len() as u64);
     connection.charge(body.len());
-    // As Node reads it: a byte that is no UTF-8 becomes U+FFFD.
+    // As in Node, a byte that is not UTF-8 becomes U+FFFD.
     let text = String::from_utf8_lossy(&body);
     for packet in text.split(char::from(SEPARATOR)) {
         if !connection.receive(packet::read(packet)) {

@@ -24,11 +24,11 @@ pub(super) enum RawStream {
 /// A stream that is to become a WebSocket.
 pub(super) struct Handover {
     pub(super) stream: RawStream,
-    /// What the client has sent right behind its request; a copy, as the original pins the buffer that
-    /// the request was read into.
+    /// What the client has sent right behind its request; a copy, because the original pins the buffer
+    /// that the request was read into.
     pub(super) early: Vec<u8>,
-    /// The answer to the request, which has to be written first.
-    pub(super) answer: Vec<u8>,
+    /// The response to the request, which has to be written first.
+    pub(super) response: Vec<u8>,
 }
 
 impl RawStream {
@@ -44,7 +44,7 @@ impl RawStream {
         Some(Handover {
             stream,
             early: parts.read.to_vec(),
-            answer: parts.answer,
+            response: parts.answer,
         })
     }
 
@@ -73,7 +73,7 @@ impl RawStream {
         }
     }
 
-    /// Whether all that was written has left: TLS may hold a record back that the system did not take.
+    /// Whether the system has taken all that was written: TLS may hold back a record.
     pub(super) fn is_flushed(&self) -> bool {
         match self {
             Self::Tcp(_) => true,
@@ -99,7 +99,7 @@ impl RawStream {
         written.inspect(|bytes| WEBSOCKET_SENT.inc_by(*bytes as u64))
     }
 
-    /// Shuts the write half down.
+    /// Shuts down the write half.
     pub(super) fn finish(&mut self) {
         match self {
             // It fails only if the client is gone.

@@ -19,12 +19,12 @@ const RANDOM: usize = 16;
 /// Each shard has a lock of its own.
 const SHARDS: usize = 16;
 
-/// The id of a transport or a socket: URL-safe, and not to be guessed.
+/// The id of a transport or a socket: URL-safe, and hard to guess.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Sid([u8; NODE + RANDOM]);
 
 impl Sid {
-    /// A random number that stays the same.
+    /// A number that is always the same for this id, and random among all ids.
     pub(super) fn random(&self) -> u16 {
         let mut bytes = [0; 3];
         URL_SAFE_NO_PAD
@@ -133,7 +133,7 @@ fn lock(shard: &Mutex<HashSet<BySid>>) -> MutexGuard<'_, HashSet<BySid>> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Characters out of the system's randomness; a multiple of four.
+/// Random characters from the system; their number is a multiple of four.
 fn random<const CHARACTERS: usize>() -> [u8; CHARACTERS] {
     let mut bytes = [0; RANDOM / 4 * 3];
     let bytes = &mut bytes[..CHARACTERS / 4 * 3];

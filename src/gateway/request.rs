@@ -1,4 +1,4 @@
-//! What a request to the Socket.IO endpoint asks for, judged as Engine.IO's own server does.
+//! What a request to the Socket.IO endpoint asks for, by the rules of Engine.IO's own server.
 
 use std::{borrow::Cow, collections::HashSet};
 
@@ -79,8 +79,8 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Judges a request in the order of Engine.IO's server: its transport, then its session and version,
-/// or of one without a session its method, transport and version.
+/// Checks a request in the order of Engine.IO's server: its transport, then its session and version;
+/// without a session, its transport, method and version.
 ///
 /// # Errors
 /// What is wrong with the request.
@@ -96,7 +96,7 @@ pub(super) fn parse<B, C>(
     };
     let is_version_4 = query.eio.as_deref() == Some("4");
     let fits = websocket == is_upgrade(request);
-    // To Engine.IO's own server, an empty one is none.
+    // Engine.IO's own server takes an empty one for none.
     let Some(sid) = query.sid.as_deref().filter(|sid| !sid.is_empty()) else {
         return match *request.method() {
             Method::GET if !fits => Err(EngineError::BadRequest),
@@ -116,8 +116,8 @@ pub(super) fn parse<B, C>(
     }
 }
 
-/// Whether the connection is to become a WebSocket; if not, an `Upgrade` header means nothing
-/// (RFC 9110, 7.8).
+/// Whether the connection is to become a WebSocket: without `Connection: upgrade`, an `Upgrade` header
+/// means nothing (RFC 9110, 7.8).
 fn is_upgrade<B>(request: &Request<B>) -> bool {
     let headers = request.headers();
     request.version() >= Version::HTTP_11
@@ -132,15 +132,17 @@ fn single(headers: &HeaderMap, name: HeaderName) -> Option<&[u8]> {
     lines.next().is_none().then_some(value)
 }
 
-/// Whether it encodes 16 bytes in base64, whatever the bits that it leaves over.
+/// Whether it is 16 bytes in base64, whatever its unused last bits are.
 fn is_key(key: &[u8]) -> bool {
     let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/".contains(byte);
     let digits = key.strip_suffix(b"==");
     digits.is_some_and(|digits| digits.len() == 22 && digits.iter().all(is_digit))
 }
 
-/// The first of the subprotocols that are offered. `Err`: one of them is not a token, or occurs twice
-/// (RFC 6455, 4.1).
+/// The first of the subprotocols that the client offers.
+///
+/// # Errors
+/// One of them is not a token, or occurs twice (RFC 6455, 4.1).
 fn subprotocol(headers: &HeaderMap) -> Result<Option<HeaderValue>, EngineError> {
     let is_special = |byte: &u8| b"!#$%&'*+-.^_`|~".contains(byte);
     let is_token = |name: &[u8]| {
@@ -156,8 +158,8 @@ fn subprotocol(headers: &HeaderMap) -> Result<Option<HeaderValue>, EngineError> 
     Ok(first.and_then(|first| HeaderValue::from_bytes(first).ok()))
 }
 
-/// The answer that accepts a WebSocket (RFC 6455, 4.2), if the request can become one. As in Node it
-/// names the first subprotocol that is offered: without one, browsers give up.
+/// The response that accepts a WebSocket (RFC 6455, 4.2), if the request can become one. As in Node, it
+/// names the first subprotocol that is offered, because browsers give up without one.
 pub(super) fn accept_websocket<B>(request: &Request<B>) -> Option<Response<Body>> {
     let headers = request.headers();
     let key = single(headers, header::SEC_WEBSOCKET_KEY).filter(|key| is_key(key))?;
@@ -165,13 +167,13 @@ pub(super) fn accept_websocket<B>(request: &Request<B>) -> Option<Response<Body>
     let protocol = subprotocol(headers).ok()?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let answer = response.headers_mut();
+    let headers = response.headers_mut();
     let accept = HeaderValue::from_str(&derive_accept_key(key)).ok()?;
-    answer.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    answer.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    answer.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     if let Some(protocol) = protocol {
-        answer.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
     Some(response)
 }
@@ -278,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_header_alone_means_nothing() {
+    fn an_upgrade_header_without_connection_upgrade_means_nothing() {
         let judge = |header: (&str, &str), version| {
             let request = Request::get("/socket.io/?EIO=4&transport=polling")
                 .version(version)

@@ -32,7 +32,7 @@ pub(super) fn engine() -> Arc<Engine> {
     Engine::start(&config, Current::new(reloadable), entrance, &lifecycle)
 }
 
-/// Room for one connection.
+/// A permit for one connection.
 pub(super) fn permit(engine: &Arc<Engine>) -> Permit {
     Permit::acquire(engine, None).unwrap_or_else(|_| panic!("no limit is reached"))
 }

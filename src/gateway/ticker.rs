@@ -25,7 +25,7 @@ pub(super) struct Tick(u64);
 impl Tick {
     pub(super) const NEVER: Self = Self(u64::MAX);
 
-    /// So much later; `NEVER` stays as it is.
+    /// This moment plus a delay; `NEVER` stays as it is.
     pub(super) fn plus(self, delay: Duration) -> Self {
         Self(self.0.saturating_add(delay.as_millis() as u64))
     }
@@ -45,7 +45,7 @@ pub(super) trait Timed: Send + Sync + 'static {
 /// By moment and address, so that a call can be cancelled.
 type Due<T> = BTreeMap<(Tick, usize), Weak<T>>;
 
-/// Calls what is due.
+/// Calls everything with timers when it is due.
 pub(super) struct Ticker<T> {
     started: Instant,
     due: Mutex<Due<T>>,
@@ -73,7 +73,7 @@ impl<T: Timed> Ticker<T> {
         Tick((at.as_micros().div_ceil(1_000) as u64).next_multiple_of(step))
     }
 
-    /// Moves a call of [`Timed::tick`] from one moment to another; [`Tick::NEVER`] stands for no call.
+    /// Moves a call of [`Timed::tick`] from one moment to another; [`Tick::NEVER`] means no call.
     pub(super) fn reschedule(&self, timed: &Weak<T>, from: Tick, to: Tick) {
         let address = timed.as_ptr().addr();
         let mut due = self.due();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_due_is_woken_in_its_order_and_never_early() {
+    async fn calls_come_in_order_and_never_early() {
         let ticker = Arc::new(Ticker::<Alarm>::new());
         let task = tokio::spawn(ticker.clone().run());
         let alarm = Arc::new(Alarm::default());
@@ -174,16 +174,16 @@ mod tests {
             ticker.reschedule(&Arc::downgrade(&alarm), Tick::NEVER, at);
             tokio::task::yield_now().await;
         }
-        // One that nobody owns any more does no harm.
+        // One whose owner is gone does no harm.
         ticker.reschedule(&Weak::new(), Tick::NEVER, ticker.now());
-        // One that is moved, and then taken back.
+        // One that is moved twice, and then cancelled.
         let [soon, later] = [200, 300].map(|delay| ticker.after(Duration::from_millis(delay)));
         for (from, to) in [(Tick::NEVER, later), (later, soon), (soon, Tick::NEVER)] {
             ticker.reschedule(&Arc::downgrade(&alarm), from, to);
         }
         tokio::time::sleep(Duration::from_secs(26)).await;
-        let woken = alarm.0.lock().unwrap().clone();
-        assert_eq!(woken, [0, 100, 400, 25_088].map(Tick));
+        let calls = alarm.0.lock().unwrap().clone();
+        assert_eq!(calls, [0, 100, 400, 25_088].map(Tick));
         task.abort();
     }
 }

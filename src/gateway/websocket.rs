@@ -34,9 +34,9 @@ pub(super) async fn open(permit: Permit, on_upgrade: OnUpgrade, credentials: Opt
         let Handover {
             stream,
             early,
-            answer,
+            response,
         } = handover;
-        let connection = Connection::open_websocket(permit, credentials, stream, &answer);
+        let connection = Connection::open_websocket(permit, credentials, stream, &response);
         carry(connection, Frames::default(), early);
     }
 }
@@ -50,9 +50,9 @@ pub(super) async fn upgrade(connection: Arc<Connection>, on_upgrade: OnUpgrade) 
     let Handover {
         mut stream,
         mut early,
-        answer,
+        response,
     } = handover;
-    if !write_now(&mut stream, &answer) {
+    if !write_now(&mut stream, &response) {
         return connection.abandon_upgrade();
     }
     let mut frames = Frames::default();
@@ -129,7 +129,7 @@ async fn probe(
     }
 }
 
-/// Writes a few bytes, or returns `false`: a client with no room for them does not read at all.
+/// Writes a few bytes at once; `false` if they do not fit, as then the client does not read at all.
 fn write_now(stream: &mut RawStream, bytes: &[u8]) -> bool {
     stream.try_write(&[IoSlice::new(bytes)]).ok() == Some(bytes.len())
 }
@@ -233,9 +233,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_sends_much_does_not_keep_its_thread_from_others() {
+    async fn a_client_that_floods_sockd_does_not_block_its_thread() {
         let (stream, client) = streams().await;
-        // Pongs that nobody has asked for, as many as fit into the buffers of the system.
+        // Unsolicited pongs, as many as fit into the buffers of the system.
         let flood = b"\x81\x81\0\0\0\x003".repeat(100_000);
         client.writable().await.expect("the connection is open");
         let sent = client.try_write(&flood).expect("there is room");

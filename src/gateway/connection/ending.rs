@@ -13,12 +13,13 @@ use crate::{
     wire::{EVENT_EXPIRED, EVENT_LOGOUT, Frame, Step},
 };
 
-/// How long a dismissed client on a WebSocket has to read why.
+/// How long a dismissed client on a WebSocket has to read the reason.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
-/// How long a dismissed client that polls has to fetch why; a token's socket has to go within 5 s.
+/// How long a dismissed client that polls has to fetch the reason: a socket must be gone within 5 s of
+/// its token's expiry.
 const POLL_LIMIT: Duration = Duration::from_secs(3);
 /// How long a stream is read after its close frame, so that no reset overtakes that frame; and how
-/// long a client that is moved may take to fetch what is queued.
+/// long a polling client that is moved may take to fetch what is queued.
 const LINGER_LIMIT: Duration = Duration::from_secs(2);
 
 labels! {
@@ -69,7 +70,7 @@ impl Locked<'_> {
     pub(in crate::gateway) fn end(&mut self, ending: Ending) {
         match self.phase {
             Phase::Open => {}
-            // What is still to be sent tells the client why; only a flood is not read on.
+            // What is still queued tells the client why. Only one that floods sockd is cut off before that.
             Phase::Closing if ending == Ending::Flooding => return self.finish(LastWord::Close),
             Phase::Closing | Phase::Ended(_) => return,
         }
@@ -150,7 +151,7 @@ impl Locked<'_> {
         true
     }
 
-    /// The client of a closing connection has moved to a WebSocket, which leaves it no more time.
+    /// The client of a closing connection has moved to a WebSocket, which gives it no more time.
     pub(super) fn close_after_upgrade(&mut self) {
         self.outbox.push(frames::close(&[]));
         let limit = self.connection.engine.ticker.after(FAREWELL_LIMIT);

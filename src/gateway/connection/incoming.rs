@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{node::Admitted, wire::Step};
 
-/// The bytes that a packet is charged for at least, on top of its own.
+/// The least that a packet is charged, in bytes, on top of its own length.
 const LEAST_PACKET_COST: usize = 16;
 
 impl Locked<'_> {
@@ -22,7 +22,7 @@ impl Locked<'_> {
         self.charge((limits.inbound_rate / limits.inbound_packets).max(LEAST_PACKET_COST));
     }
 
-    /// Takes bytes off what the client may send now, which grows by `inbound_rate` a second up to
+    /// Takes bytes off the client's allowance, which grows by `inbound_rate` a second up to
     /// `inbound_burst`; ends the connection of a client that exceeds it.
     pub(super) fn charge(&mut self, bytes: usize) {
         let limits = &self.connection.limits;
@@ -78,8 +78,8 @@ impl Locked<'_> {
         None
     }
 
-    /// Takes an event or an acknowledgement, of which nothing is kept. Who may send it is judged once
-    /// all of it has come.
+    /// Drops an event or an acknowledgement. Whether the client may send it is decided once all its
+    /// attachments have arrived.
     fn take_message(&mut self, attachments: u8, is_other_namespace: bool) {
         self.attachments = attachments;
         self.is_other_namespace = is_other_namespace;
@@ -110,7 +110,7 @@ impl Locked<'_> {
                     self.connection.engine.entrance.join(connection, auth);
                 }
             }
-            // It is answered if the present one is refused, or if the client leaves.
+            // Answered if the current one is refused, or once the client leaves.
             Membership::Joining | Membership::Entering(_) | Membership::Leaving => {
                 self.waiting.push(auth);
             }

@@ -20,7 +20,7 @@ use crate::{
     wire::{Frame, Step},
 };
 
-/// The system's clock can be set, so a token's expiry is checked at least this often.
+/// A token's expiry is checked at least this often, because the system's clock can be set.
 const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A locked connection. Dropping it schedules the next tick, unlocks, and wakes the tasks that have
@@ -34,7 +34,7 @@ pub(super) struct Locked<'a> {
     pub(super) wakes_poll: bool,
     /// Why the connection began to end under this lock, to be counted and logged.
     pub(super) ending: Option<Ending>,
-    /// What carries the client, or carried it when it was locked.
+    /// The client's transport, known even if the connection ends under this lock.
     pub(super) kind: Option<TransportKind>,
     /// What was queued when it was locked.
     queued: usize,
@@ -167,8 +167,8 @@ impl<'a> Locked<'a> {
         };
     }
 
-    /// Pings, or ends the connection of a client that has not answered, or has been connected for long
-    /// enough.
+    /// Pings, or ends the connection of a client that has not answered the last ping or has reached the
+    /// longest age.
     fn heartbeat(&mut self, now: Tick) {
         if self.phase != Phase::Open {
             return;
@@ -194,17 +194,17 @@ impl<'a> Locked<'a> {
         }
     }
 
-    /// Moves the client instead of the next ping, if that is sooner. It has no timer of its own, so that
-    /// connections cost nothing more while no age is configured.
+    /// Schedules the move of the client in place of the next ping, if it is due sooner. A move has no timer
+    /// of its own, so that connections cost nothing more while no age is configured.
     pub(super) fn schedule_move(&mut self) {
         if !self.awaits_pong {
             self.ping_at = self.ping_at.min(self.move_at());
         }
     }
 
-    /// When the client has to come back on another connection, by the longest age that is configured now:
-    /// in its last fifth, at a time that only the connection's id decides, so that clients that came
-    /// together do not go together.
+    /// When the client has to reconnect, by the longest age that is configured now: within its last fifth,
+    /// at a time derived from the connection's id, so that clients that came together do not leave
+    /// together.
     fn move_at(&self) -> Tick {
         let Connection { engine, sid, .. } = self.connection;
         let Some(longest) = engine.current.load().max_connection_age else {
@@ -235,7 +235,7 @@ impl<'a> Locked<'a> {
         address.map(|address| address.to_string())
     }
 
-    /// Writes down what happens to the user of a client that is in, if that user is traced.
+    /// Records a step of a client that has joined, if its user is traced.
     pub(super) fn trace<'s>(&'s self, step: impl FnOnce(&'s Self) -> Step<'s>) {
         let traces = self.connection.engine.entrance.traces();
         if !traces.is_active() {
@@ -288,9 +288,9 @@ impl Drop for Locked<'_> {
     fn drop(&mut self) {
         let is_gone = self.phase != Phase::Open && matches!(self.membership, Membership::In(_));
         let ticker = &self.connection.engine.ticker;
-        // The ticker drops an admission at once: here the hub may hold its own lock.
+        // The ticker drops the admission at once. It cannot be dropped here: the hub may hold its own lock.
         let due = if is_gone { ticker.now() } else { self.due_at() };
-        // A call that is too early does no harm, but one that is no longer needed keeps memory.
+        // An early call does no harm, but one that is no longer needed keeps the connection's memory.
         if due < self.wake_at || due == Tick::NEVER {
             ticker.reschedule(&self.connection.me, self.wake_at, due);
             self.wake_at = due;

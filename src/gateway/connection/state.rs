@@ -1,4 +1,4 @@
-//! What a connection knows of its client.
+//! The state of a connection.
 
 use std::{num::NonZeroU64, task::Waker};
 
@@ -37,7 +37,7 @@ pub(super) struct State {
     /// Attachments that are still to come, and whether their packet is for another namespace.
     pub(super) attachments: u8,
     pub(super) is_other_namespace: bool,
-    /// Bytes that the client may send now, as of that tick.
+    /// Bytes that the client may send, as of `allowed_at`.
     pub(super) allowance: u32,
     pub(super) allowed_at: Tick,
     /// When to ping, or to move the client if that is sooner. While a pong is awaited, when the ping times
@@ -50,7 +50,7 @@ pub(super) struct State {
     /// The Unix second at which the client's token expires, and when to check next.
     pub(super) expires_at: Option<NonZeroU64>,
     pub(super) expiry_at: Tick,
-    /// When the connection is cut, unless the client reads something before.
+    /// When the connection is cut, unless the client reads something first.
     pub(super) cut_at: Tick,
     /// When the ticker calls `tick` next.
     pub(super) wake_at: Tick,
@@ -60,7 +60,7 @@ pub(super) struct State {
 pub(super) enum Phase {
     Open,
     Closing,
-    /// What a pending poll gets as its answer.
+    /// What a pending poll receives.
     Ended(LastWord),
 }
 
@@ -76,7 +76,7 @@ pub(super) enum Membership {
     Out,
     /// The session is being checked.
     Joining,
-    /// This user's client has been told that it is in, and is about to get events.
+    /// This user's client has been told that it has joined, but gets no events yet.
     Entering(UserId),
     /// The client left while it was entering.
     Leaving,
@@ -89,7 +89,7 @@ pub(super) enum Transport {
     None,
 }
 
-/// How far a polling client's upgrade has come.
+/// How far the upgrade of a polling client has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Upgrade {
     None,

@@ -18,7 +18,7 @@ fn an_idle_client_is_small() {
     let size = size_of::<Connection>();
     assert!(
         size <= 368,
-        "with its two counts no longer in 384 bytes: {size}"
+        "with the two counts of its Arc it exceeds 384 bytes: {size}"
     );
 }
 
@@ -32,7 +32,7 @@ async fn clients_that_leave_leave_nothing_behind() {
         let websocket = Connection::open_websocket(permit(&engine), None, stream, b"");
         clients.push((Arc::downgrade(&polling), Arc::downgrade(&websocket), client));
         for _ in 0..3 {
-            // As each of them may be woken sooner, later, or again.
+            // The next tick of each comes sooner, later, then sooner again.
             let mut locked = polling.lock();
             locked.cut_at = engine.ticker.after(Duration::from_secs(1));
             drop(locked);
@@ -55,7 +55,7 @@ async fn clients_that_leave_leave_nothing_behind() {
 }
 
 /// A client that polls, and opens a WebSocket, but hangs up before its poll is answered.
-async fn gives_up_its_poll(connection: &Arc<Connection>, upgrades: bool) -> Phase {
+async fn abandon_poll(connection: &Arc<Connection>, upgrades: bool) -> Phase {
     let mut poll = Box::pin(connection.begin_poll().expect("no other poll"));
     let mut context = Context::from_waker(Waker::noop());
     assert!(pin!(&mut poll).poll(&mut context).is_pending());
@@ -69,13 +69,13 @@ async fn gives_up_its_poll(connection: &Arc<Connection>, upgrades: bool) -> Phas
 }
 
 #[tokio::test]
-async fn a_poll_that_is_given_up_ends_a_connection_that_still_needs_it() {
+async fn an_abandoned_poll_ends_a_connection_that_still_polls() {
     let engine = engine();
     let connection = Connection::open_polling(permit(&engine), None);
-    assert_eq!(gives_up_its_poll(&connection, true).await, Phase::Open);
+    assert_eq!(abandon_poll(&connection, true).await, Phase::Open);
     let connection = Connection::open_polling(permit(&engine), None);
     let ended = Phase::Ended(LastWord::Noop);
-    assert_eq!(gives_up_its_poll(&connection, false).await, ended);
+    assert_eq!(abandon_poll(&connection, false).await, ended);
 }
 
 #[tokio::test]
@@ -96,7 +96,7 @@ pub(in crate::gateway) fn joining(engine: &Arc<Engine>) -> Arc<Connection> {
     connection
 }
 
-/// A client that polls and is about to be in.
+/// A client that polls and has been told that it has joined.
 pub(in crate::gateway) fn entering(engine: &Arc<Engine>) -> Arc<Connection> {
     let connection = Connection::open_polling(permit(engine), None);
     connection.lock().membership = Membership::Entering(UserId::try_from("u").unwrap());
@@ -124,7 +124,7 @@ async fn a_client_that_polls_gets_its_farewell_even_if_the_node_drains() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_moved_gets_what_is_queued_and_no_packet_that_keeps_it_away() {
+async fn a_moved_client_gets_what_is_queued_and_no_packet_that_stops_it_from_reconnecting() {
     let engine = engine();
     for ending in [Ending::Draining, Ending::Moved, Ending::TooOld] {
         let polling = entering(&engine);
@@ -238,7 +238,7 @@ async fn connections_end_in_the_last_fifth_of_the_longest_age() {
     assert_eq!(open(), 0);
     let ended = Phase::Ended(LastWord::Noop);
     assert!(polling.iter().all(|one| one.lock().phase == ended));
-    // It has a time limit of its own.
+    // A client that has not joined has another time limit.
     assert!(unjoined.is_open());
 }
 
@@ -275,7 +275,7 @@ async fn a_new_longest_age_holds_for_open_connections_from_their_next_ping_on() 
     assert!(!client.is_open());
 }
 
-/// A client that polls and is in.
+/// A client that polls and has joined.
 pub(in crate::gateway) fn joined(engine: &Arc<Engine>) -> Arc<Connection> {
     let connection = joining(engine);
     let identity = Identity {

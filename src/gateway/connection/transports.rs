@@ -1,4 +1,4 @@
-//! What the transports ask of a connection: packets for polls, and reads and writes of a WebSocket.
+//! What the transports need from a connection: packets for polls, and reads and writes of a WebSocket.
 
 use std::{
     future::Future,
@@ -23,7 +23,7 @@ impl Connection {
         matches!(self.lock().transport, Transport::Polling(_))
     }
 
-    /// Begins a poll; `None` if another is pending, which no client library does.
+    /// Begins a poll; `None` if another is pending, which never happens with a client library.
     pub(in crate::gateway) fn begin_poll(self: &Arc<Self>) -> Option<PendingPoll> {
         let mut locked = self.lock();
         if std::mem::replace(&mut locked.is_polled, true) {
@@ -116,7 +116,7 @@ impl Connection {
         Poll::Pending
     }
 
-    /// Answers a ping of the client's WebSocket.
+    /// Answers a ping from the client's WebSocket.
     pub(in crate::gateway) fn receive_ping(&self, payload: &[u8]) -> bool {
         let mut locked = self.lock();
         locked.charge_packet();
@@ -144,7 +144,7 @@ impl Connection {
             // The stream has failed.
             return Poll::Ready(None);
         }
-        // Then other tasks get their turn.
+        // After eight reads, other tasks get their turn.
         for _ in 0..8 {
             let Transport::WebSocket(stream) = &mut locked.transport else {
                 return Poll::Ready(None);
@@ -218,7 +218,7 @@ impl Locked<'_> {
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             self.flush();
-            // The task is here already.
+            // The task is running already.
             self.wakes_task = false;
             if matches!(self.transport, Transport::WebSocket(_)) && !self.has_unsent() {
                 return Poll::Pending;

@@ -1,4 +1,4 @@
-//! Input: a byte that chooses the limit, a byte that chooses where the stream is cut, the stream.
+//! Input: a byte that chooses the limit, a byte that chooses where the stream is cut, and the stream.
 
 use std::io::{self, Read, Write};
 
@@ -12,22 +12,22 @@ use super::{Frames, Message, Violation};
 use crate::gateway::fuzz::fuzz;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Heard {
+enum Received {
     Text(String),
     Binary(Vec<u8>),
     Ping(Vec<u8>),
     Close,
 }
 
-/// What came of a stream of bytes.
+/// The outcome of reading a stream.
 #[derive(Debug, PartialEq, Eq)]
 struct Reading {
-    heard: Vec<Heard>,
+    received: Vec<Received>,
     violation: Option<Violation>,
 }
 
 #[test]
-fn frames_are_read_alike_in_any_cut_and_as_tungstenite_reads_them() {
+fn frames_are_read_alike_in_any_pieces_and_as_tungstenite_reads_them() {
     fuzz("frames", target, generate);
 }
 
@@ -52,43 +52,55 @@ fn target(input: &[u8]) {
 /// Reads a stream in pieces, and checks that no more is kept than has arrived.
 fn read(stream: &[u8], limit: usize, length: impl Fn(usize) -> usize) -> Reading {
     let mut frames = Frames::default();
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     let (mut rest, mut number) = (stream, 0);
     while !rest.is_empty() {
         let (piece, more) = rest.split_at(length(number).min(rest.len()));
         (rest, number) = (more, number + 1);
         let read = frames.read(&mut piece.to_vec(), limit, |message| {
-            heard.push(match message {
-                Message::Text(text) => Heard::Text(text.to_owned()),
-                Message::Binary(bytes) => Heard::Binary(bytes.to_vec()),
-                Message::Ping(payload) => Heard::Ping(payload.to_vec()),
-                Message::Close(_) => Heard::Close,
+            received.push(match message {
+                Message::Text(text) => Received::Text(text.to_owned()),
+                Message::Binary(bytes) => Received::Binary(bytes.to_vec()),
+                Message::Ping(payload) => Received::Ping(payload.to_vec()),
+                Message::Close(_) => Received::Close,
             });
-            heard.last() != Some(&Heard::Close)
+            received.last() != Some(&Received::Close)
         });
         match read {
             Err(violation) => {
                 let violation = Some(violation);
-                return Reading { heard, violation };
+                return Reading {
+                    received,
+                    violation,
+                };
             }
-            Ok(_) if heard.last() == Some(&Heard::Close) => break,
-            Ok(read) => assert_eq!(read, piece.len(), "all that came is read"),
+            Ok(_) if received.last() == Some(&Received::Close) => break,
+            Ok(read) => assert_eq!(read, piece.len(), "all that arrived is read"),
         }
-        let came = stream.len() - rest.len();
+        let arrived = stream.len() - rest.len();
         if let Some(kept) = &frames.0 {
             let (frame, message) = (&kept.frame, &kept.message);
-            assert!(frame.len() + message.len() <= came, "it keeps what came");
+            assert!(
+                frame.len() + message.len() <= arrived,
+                "it keeps what arrived"
+            );
             assert!(!frame.is_empty() || kept.opcode.is_some(), "or nothing");
             let capacity = frame.capacity() + message.capacity();
-            assert!(capacity <= 2 * came + 64, "{capacity} for {came} bytes");
+            assert!(
+                capacity <= 2 * arrived + 64,
+                "{capacity} for {arrived} bytes"
+            );
         }
     }
     let violation = None;
-    Reading { heard, violation }
+    Reading {
+        received,
+        violation,
+    }
 }
 
 fn compare(stream: &[u8], limit: usize, ours: &Reading) {
-    // We judge a frame by its head, and tungstenite some only once they are whole.
+    // We judge a frame by its header; tungstenite judges some only once they are complete.
     let padding = if ours.violation.is_some() {
         limit + 16
     } else {
@@ -100,15 +112,15 @@ fn compare(stream: &[u8], limit: usize, ours: &Reading) {
         .max_frame_size(Some(limit));
     let stream = Fed(padded.as_slice());
     let mut theirs = WebSocket::from_raw_socket(stream, Role::Server, Some(config));
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     let error = loop {
         match theirs.read() {
-            Ok(Theirs::Text(text)) => heard.push(Heard::Text(text.to_string())),
-            Ok(Theirs::Binary(bytes)) => heard.push(Heard::Binary(bytes.to_vec())),
-            Ok(Theirs::Ping(payload)) => heard.push(Heard::Ping(payload.to_vec())),
+            Ok(Theirs::Text(text)) => received.push(Received::Text(text.to_string())),
+            Ok(Theirs::Binary(bytes)) => received.push(Received::Binary(bytes.to_vec())),
+            Ok(Theirs::Ping(payload)) => received.push(Received::Ping(payload.to_vec())),
             Ok(Theirs::Pong(_)) => {}
             Ok(Theirs::Close(_)) => {
-                heard.push(Heard::Close);
+                received.push(Received::Close);
                 break None;
             }
             Ok(Theirs::Frame(_)) => unreachable!("only writers make frames"),
@@ -117,13 +129,13 @@ fn compare(stream: &[u8], limit: usize, ours: &Reading) {
         }
     };
     // A status that may not be sent ends both; tungstenite shows it as a close.
-    if ours.violation.is_some() && heard.len() == ours.heard.len() + 1 {
-        assert_eq!(heard.pop(), Some(Heard::Close));
+    if ours.violation.is_some() && received.len() == ours.received.len() + 1 {
+        assert_eq!(received.pop(), Some(Received::Close));
     }
     match (&ours.violation, error) {
-        // It judges the text of each fragment, and we that of the whole message: meanwhile we hear more.
-        (_, Some(Error::Utf8(_))) => assert!(ours.heard.starts_with(&heard)),
-        (None, None) | (Some(_), _) => assert_eq!(heard, ours.heard),
+        // It checks the text of each fragment, and we that of the whole message, so we may read more before.
+        (_, Some(Error::Utf8(_))) => assert!(ours.received.starts_with(&received)),
+        (None, None) | (Some(_), _) => assert_eq!(received, ours.received),
         (None, Some(error)) => panic!("only tungstenite refuses it: {error}"),
     }
 }
@@ -150,7 +162,7 @@ impl Write for Fed<'_> {
     }
 }
 
-/// Frames that are mostly sound, one after the other.
+/// A sequence of frames, most of them valid.
 fn generate(random: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let mut input = random.bytes(2)?.to_vec();
     let mut is_begun = false;

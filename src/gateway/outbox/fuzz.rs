@@ -1,5 +1,5 @@
-//! What we write is read back by the crates that clients are made of. Input: a byte that chooses the
-//! limit of a payload, then texts that are parted by zeros.
+//! Crates that clients are made of read back what we write. Input: a byte that chooses the limit of a
+//! payload, then texts separated by zero bytes.
 
 use std::io::{self, Read, Write};
 

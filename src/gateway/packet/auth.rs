@@ -1,4 +1,4 @@
-//! The object `auth` of a CONNECT, of which only the token matters.
+//! The `auth` object of a CONNECT, of which only the token matters.
 
 use std::{borrow::Cow, fmt};
 
@@ -14,10 +14,10 @@ use crate::{
     secret::Secret,
 };
 
-/// What a CONNECT carries for sockd; what else is in it does not matter.
+/// The part of a CONNECT's `auth` that sockd uses.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::gateway) struct Auth {
-    /// `None`: not given, not a text, or blank.
+    /// `None` if it is missing, not a text, or blank.
     pub(in crate::gateway) token: Option<Token>,
 }
 

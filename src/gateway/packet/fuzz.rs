@@ -1,5 +1,5 @@
-//! Packets against a straightforward model of Node's parsers, payloads of POSTs against the codec that
-//! we do not use for them.
+//! Compares packets with a straightforward model of Node's parsers, and payloads of POSTs with the codec
+//! of `engineioxide-core`, which we do not use for them.
 
 use std::borrow::Cow;
 
@@ -23,8 +23,8 @@ fn packets_are_judged_as_a_straightforward_model_judges_them() {
 }
 
 #[test]
-fn payloads_are_parted_as_the_codec_parts_them() {
-    fuzz("payloads", part, generate_payload);
+fn payloads_are_split_as_the_codec_splits_them() {
+    fuzz("payloads", split, generate_payload);
 }
 
 fn judge(input: &[u8]) {
@@ -91,7 +91,7 @@ fn message(text: &str) -> Option<Packet> {
         (1 | 2 | 3 | 5 | 6, None) => {}
         (2 | 5, Some(json)) => is_event(json).then_some(())?,
         (3 | 6, Some(json)) => json.starts_with('[').then_some(())?,
-        // The client of Socket.IO's server takes CONNECT_ERROR for a fault.
+        // Socket.IO's server treats a CONNECT_ERROR as an error.
         _ => return None,
     }
     Some(match is_here {
@@ -131,7 +131,7 @@ fn is_event(json: &str) -> bool {
     }
 }
 
-/// As serde_json's tree has it; where it cannot be parsed into one, our own reading is trusted.
+/// The token in serde_json's tree; where serde_json cannot build one, our own reading is trusted.
 fn token(json: &str) -> Option<Token> {
     match serde_json::from_str::<Value>(json) {
         Ok(tree) => match &tree["token"] {
@@ -142,8 +142,8 @@ fn token(json: &str) -> Option<Token> {
     }
 }
 
-fn part(input: &[u8]) {
-    // A byte that is not UTF-8 becomes U+FFFD before the payload is parted.
+fn split(input: &[u8]) {
+    // A byte that is not UTF-8 becomes U+FFFD before the payload is split.
     let text = String::from_utf8_lossy(input).into_owned();
     let body = Full::new(Bytes::from(text.clone()));
     let limit = text.len() as u64;
@@ -165,7 +165,7 @@ fn part(input: &[u8]) {
             Ok(EnginePacket::Noop) => Some(Packet::Noop),
             Ok(EnginePacket::Ping) => None,
             Ok(packet) => panic!("{ours:?} is read as {packet:?}"),
-            // Node, as we, takes any bytes for base64.
+            // Like Node, we take any bytes for base64.
             Err(_) if ours.starts_with('b') => Some(Packet::Attachment),
             Err(_) if ours.starts_with('0') => Some(Packet::Noop),
             Err(_) => None,

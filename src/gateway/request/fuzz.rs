@@ -1,4 +1,4 @@
-//! Input: lines, the first a method and an address, each other one a header.
+//! Input: a line with a method and an address, then a line for each header.
 
 use std::collections::HashMap;
 
@@ -35,7 +35,7 @@ fn target(input: &[u8]) {
         return;
     }
     let Some(ours) = accept_websocket(&request) else {
-        // It does not look at subprotocols, and of a repeated header only at the first line.
+        // tungstenite ignores subprotocols, and all but the first line of a repeated header.
         let is_stricter = request.headers().keys_len() < request.headers().len()
             || request
                 .headers()
@@ -64,7 +64,7 @@ fn target(input: &[u8]) {
         }
         None => assert!(offered.is_empty(), "{request:?}"),
     }
-    // What tungstenite does not read as a list is made of one word.
+    // tungstenite does not read these headers as lists, so it gets single words.
     let mut plain = request;
     for (name, value) in [
         (header::CONNECTION, "upgrade"),
@@ -74,7 +74,7 @@ fn target(input: &[u8]) {
             .headers_mut()
             .insert(name, value.parse().expect("a value"));
     }
-    // Nor does it take a key that leaves bits over, as Node does.
+    // Unlike Node, it refuses a key whose unused last bits are set.
     let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
     let key = plain.headers_mut().insert(header::SEC_WEBSOCKET_KEY, key);
     let key = key.expect("the key of the request");
@@ -185,7 +185,7 @@ fn generate(random: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         request += random.choose(&QUERY)?;
         request.push('&');
     }
-    // An upgrade needs four headers, that random choice would rarely combine.
+    // An upgrade needs four headers, which random choice would rarely combine.
     if random.ratio(1, 2)? {
         for number in [0, 4, 8, 10] {
             request.push('\n');

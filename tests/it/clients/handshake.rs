@@ -132,7 +132,7 @@ async fn a_refused_client_joins_with_a_better_token() {
     assert_eq!(sockd.figure("sockd_sockets").await, clients.len() as f64);
     // Version 3 keeps its connection after a refusal, version 4 opens another.
     let kept = || {
-        let admitted = sids(&sockd, "a socket is in");
+        let admitted = sids(&sockd, "a socket has joined");
         let refused = sids(&sockd, "refused a handshake");
         refused.iter().filter(|sid| admitted.contains(sid)).count()
     };

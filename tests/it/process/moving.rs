@@ -101,7 +101,7 @@ async fn a_second_request_takes_the_place_of_the_first() {
     assert_eq!((status, &answer["closing"]), (200, &json!(1)));
     assert_eq!(sockets[1].closed(PATIENCE).await, Some(1001));
     sockd
-        .logs("a sockd drain takes the place of the one before it")
+        .logs("a new sockd drain replaces the previous one")
         .await;
     sockd.emit(&user, "profile:update", &json!(1)).await;
     assert_eq!(sockets[2].packet().await, r#"42["profile:update",1]"#);
