@@ -5,7 +5,15 @@
 //! for as long as `SOCKD_FUZZ_SECONDS` says. The input of a failure is printed as the command that
 //! adds it to the corpus.
 
-use std::{env, fmt::Write, fs, panic, path::Path, time::Duration};
+use std::{
+    env,
+    fmt::Write as _,
+    fs,
+    io::{self, Read, Write},
+    panic,
+    path::Path,
+    time::Duration,
+};
 
 use arbtest::{
     arbitrary::{Result, Unstructured},
@@ -40,7 +48,7 @@ pub(super) fn fuzz(name: &str, target: fn(&[u8]), generate: Generate) {
 fn corpus(name: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
     let files = fs::read_dir(folder.join(name)).expect("the target has a corpus");
-    let read = |file: std::io::Result<fs::DirEntry>| {
+    let read = |file: io::Result<fs::DirEntry>| {
         fs::read(file.expect("an entry").path()).expect("a file that can be read")
     };
     let corpus: Vec<_> = files.map(read).collect();
@@ -78,4 +86,26 @@ fn vary(input: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Unstructured<'_>) 
     };
     input.splice(start..end, new);
     Ok(())
+}
+
+/// The stream of a peer that has sent these bytes, and reads whatever it is sent.
+pub(super) struct Peer<'a>(pub(super) &'a [u8]);
+
+impl Read for Peer<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buffer)? {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            read => Ok(read),
+        }
+    }
+}
+
+impl Write for Peer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -1,6 +1,6 @@
 //! Input: a byte that chooses the limit, a byte that chooses where the stream is cut, and the stream.
 
-use std::io::{self, Read, Write};
+use std::io;
 
 use arbtest::arbitrary::{Result, Unstructured};
 use tungstenite::{
@@ -9,7 +9,7 @@ use tungstenite::{
 };
 
 use super::{Frames, Message, Violation};
-use crate::gateway::fuzz::fuzz;
+use crate::gateway::fuzz::{Peer, fuzz};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Received {
@@ -110,7 +110,7 @@ fn compare(stream: &[u8], limit: usize, ours: &Reading) {
     let config = WebSocketConfig::default()
         .max_message_size(Some(limit))
         .max_frame_size(Some(limit));
-    let stream = Fed(padded.as_slice());
+    let stream = Peer(&padded);
     let mut theirs = WebSocket::from_raw_socket(stream, Role::Server, Some(config));
     let mut received = Vec::new();
     let error = loop {
@@ -137,28 +137,6 @@ fn compare(stream: &[u8], limit: usize, ours: &Reading) {
         (_, Some(Error::Utf8(_))) => assert!(ours.received.starts_with(&received)),
         (None, None) | (Some(_), _) => assert_eq!(received, ours.received),
         (None, Some(error)) => panic!("only tungstenite refuses it: {error}"),
-    }
-}
-
-/// A client that has sent these bytes, and reads whatever it is sent.
-struct Fed<'a>(&'a [u8]);
-
-impl Read for Fed<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.0.read(buffer)? {
-            0 => Err(io::ErrorKind::WouldBlock.into()),
-            read => Ok(read),
-        }
-    }
-}
-
-impl Write for Fed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

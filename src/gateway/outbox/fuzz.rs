@@ -1,7 +1,7 @@
 //! Crates that clients are made of read back what we write. Input: a byte that chooses the limit of a
 //! payload, then texts separated by zero bytes.
 
-use std::io::{self, Read, Write};
+use std::io;
 
 use arbtest::arbitrary::{Result, Unstructured};
 use engineioxide_core::{Packet as EnginePacket, ProtocolVersion};
@@ -14,7 +14,10 @@ use tungstenite::{Error, Message, WebSocket, protocol::Role};
 
 use super::{Outbox, SEPARATOR};
 use crate::{
-    gateway::{fuzz::fuzz, packet},
+    gateway::{
+        fuzz::{Peer, fuzz},
+        packet,
+    },
     id::EventName,
     wire::{Event, Frame},
 };
@@ -64,7 +67,7 @@ fn check_frames(frames: &[Frame]) {
         .iter()
         .flat_map(|frame| frame.bytes().to_vec())
         .collect();
-    let mut client = WebSocket::from_raw_socket(Sent(&bytes), Role::Client, None);
+    let mut client = WebSocket::from_raw_socket(Peer(&bytes), Role::Client, None);
     for frame in frames {
         let read = client.read().expect("a message");
         assert_eq!(
@@ -91,28 +94,6 @@ fn check_payloads(frames: &[Frame], limit: usize) {
         read.iter()
             .eq(frames.iter().map(Frame::packet).collect::<Vec<_>>().iter())
     );
-}
-
-/// A server that has sent these bytes.
-struct Sent<'a>(&'a [u8]);
-
-impl Read for Sent<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.0.read(buffer)? {
-            0 => Err(io::ErrorKind::WouldBlock.into()),
-            read => Ok(read),
-        }
-    }
-}
-
-impl Write for Sent<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 fn generate(random: &mut Unstructured<'_>) -> Result<Vec<u8>> {
