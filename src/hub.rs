@@ -88,7 +88,7 @@ pub enum Farewell {
 /// All sockets of this process.
 pub struct Hub {
     users: DashMap<ById, (), IdHasher>,
-    /// How many sockets are in.
+    /// The number of admitted sockets.
     count: AtomicUsize,
     /// How often all handshakes were asked to check their sessions again.
     doubts: AtomicU64,
@@ -155,8 +155,8 @@ impl Hub {
         self.find(user).map_or(0, |user| user.deliver(self, event))
     }
 
-    /// Begins to judge the user's sockets, now that `session` may be the only one; `None` if no
-    /// socket is of another. Handshakes of other sessions will be asked to check again, sockets
+    /// Begins to judge the user's sockets, now that only `session` may be active; `None` if all of them
+    /// are of that session. Handshakes of other sessions will be asked to check again, sockets
     /// already in are judged by [`Judgement::keep`], and events wait until the judgement is dropped.
     pub fn judge(self: &Arc<Self>, user: &UserId, session: &SessionId) -> Option<Judgement> {
         let user = self.find(user)?;
@@ -169,8 +169,8 @@ impl Hub {
         })
     }
 
-    /// Revokes all sockets of the user that are in. Handshakes are not touched: they may have begun after
-    /// it.
+    /// Revokes all sockets of the user that are in. Handshakes are not touched: they may have begun
+    /// later.
     pub fn revoke_all(self: &Arc<Self>, user: &UserId, reason: LogoutReason) -> Option<Revoked> {
         let user = self.find(user)?;
         Some(user.revoke_all(self, reason))
@@ -222,7 +222,7 @@ impl Hub {
         self.find(user).is_some_and(|user| user.session().is_some())
     }
 
-    /// How many sockets are in.
+    /// The number of admitted sockets.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
@@ -252,8 +252,8 @@ impl Hub {
 
     /// Removes a user that has nothing left, unless another has taken its place.
     fn forget(&self, user: &Arc<User>) {
-        let is_it = |found: &ById, (): &()| Arc::ptr_eq(&found.0, user);
-        self.users.remove_if(user.id.as_str(), is_it);
+        let is_same = |found: &ById, (): &()| Arc::ptr_eq(&found.0, user);
+        self.users.remove_if(user.id.as_str(), is_same);
     }
 
     fn doubts(&self) -> u64 {

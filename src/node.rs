@@ -1,4 +1,5 @@
-//! The use cases of one node: who gets in, who gets which events, who has to go. No HTTP, no Socket.IO.
+//! The use cases of one node: who is admitted, who gets which events, who is logged out. No HTTP, no
+//! Socket.IO.
 
 mod comparison;
 mod complaints;
@@ -38,10 +39,10 @@ use crate::{
     wire::{Event, HandshakeError, Inquiry, Sequence, Step, beginning},
 };
 
-/// How long a handshake or a force-logout may take in all: answered within 3 s while Redis is
-/// down or hangs.
+/// How long a handshake or a force-logout may take in all, so that it is answered within 3 s while Redis
+/// is down or hangs.
 pub const DECISION_LIMIT: Duration = Duration::from_millis(2_500);
-/// Users in one step of a sweep: enough to fill a pipeline, too few to hold Redis up.
+/// Users in one step of a sweep: enough to fill a pipeline, too few to hold up Redis.
 const CHUNK: usize = 500;
 
 /// One running sockd, as seen from its clients and callers.
@@ -70,10 +71,10 @@ impl Admitted {
         self.lease.user()
     }
 
-    /// The client knows that it is in: events flow from now on.
+    /// The client knows that it has joined: events flow from now on.
     ///
     /// # Errors
-    /// The socket has to go already; the caller dismisses it.
+    /// The socket was revoked in the meantime; the caller dismisses it.
     pub fn activate(&self) -> Result<(), Farewell> {
         self.lease.activate()
     }
@@ -88,7 +89,7 @@ pub enum NotReady {
     Bus(#[from] bus::NotReady),
     #[error(transparent)]
     Store(#[from] StoreNotReady),
-    /// Something took too long all the same.
+    /// Something took too long although the node seems ready.
     #[error("for no known reason")]
     Unknown,
 }
@@ -172,8 +173,8 @@ impl Node {
             .chain(once_with(store).flatten())
     }
 
-    /// Lets a client in whose token is good, if its session is the active one or can become it, and
-    /// has fewer sockets here than the user may have.
+    /// Admits a client with a valid token, if its session is the active one or can become it, and has
+    /// fewer sockets here than are allowed.
     ///
     /// The order is what makes single login a guarantee: first the socket is in the hub, then the
     /// node is subscribed to the user's channel, then the session is claimed. Whatever replaces the session
@@ -257,7 +258,7 @@ impl Node {
     /// Sends an event to every socket of the user, on every node.
     ///
     /// # Errors
-    /// The event reached the sockets of this node, but maybe not those of others.
+    /// The event reached the sockets of this node, but possibly not those of others.
     pub async fn emit(&self, user: &UserId, event: &Event) -> Result<Reach, BusUnavailable> {
         let emitted = self.bus.emit(self, user, event).await;
         self.traces.record(user, || Step::Emitted {
@@ -294,8 +295,8 @@ impl Node {
         self.check().err().unwrap_or(NotReady::Unknown)
     }
 
-    /// Compares all local sockets with the stored sessions, whatever messages said or did not say.
-    /// Tells the other nodes of those that Redis does not know: once, or once `again`.
+    /// Compares all local sockets with the stored sessions, whatever messages arrived or were lost. Tells
+    /// the other nodes about sessions that Redis does not know: only the first time, or `again`.
     async fn sweep(&self, again: bool) -> Result<(), SweepError> {
         let mut users = self.hub.presences().map(|presence| presence.user);
         let mut outcome = Ok(());
@@ -314,7 +315,7 @@ impl Node {
         Ok(self.compare(unknown, again).await?)
     }
 
-    /// Returns what is held of users who have no stored session.
+    /// Returns what is held here for users who have no stored session.
     async fn enforce_stored(&self, users: &[UserId]) -> Result<Vec<Holding>, SessionError> {
         let active = self.sessions.active(users).await?;
         let mut unknown = Vec::new();
@@ -323,7 +324,7 @@ impl Node {
                 let replaced = Logout::replaced_by(&active);
                 SOCKETS_SWEPT.inc_by(self.disconnect(user, &replaced).await);
             } else if let Some(holding) = self.hub.holding(user) {
-                // Of several sessions here the last that came in was the last that was stored.
+                // Of several sessions here, the one admitted last was stored last.
                 let replaced = Logout::replaced_by(&holding.session);
                 SOCKETS_SWEPT.inc_by(self.disconnect(user, &replaced).await);
                 unknown.push(holding);
@@ -360,7 +361,7 @@ impl Listener for Node {
         Box::pin(async move {
             // A claim may have been answered before a change that this node missed.
             self.hub.doubt_handshakes();
-            // Ready again means that both are known to be good.
+            // The node is ready again only once the store is known to work too.
             self.store_state.probe(&self.sessions).await;
             self.sweep(true).await.map_err(CatchUpError::new)
         })

@@ -26,7 +26,7 @@ pub enum SessionStore {
 pub enum Claim {
     /// There was none; now it is this one, and this many nodes were told.
     Adopted { told: usize },
-    /// It has just become this one, and so many nodes were told again.
+    /// It has just become this one, and this many nodes were told again.
     New { told: usize },
     /// It was this one already.
     Active,
@@ -42,7 +42,7 @@ pub enum Found {
         session: String,
         expiry: Expiry,
     },
-    /// Something that is no session.
+    /// Something that is not a session.
     Other,
 }
 

@@ -1,4 +1,5 @@
-//! What happens to single users, live, for operators who watch them; nothing is kept of anybody else.
+//! What happens to individual users, live, for operators who trace them; nothing is recorded about other
+//! users.
 
 mod queue;
 
@@ -23,14 +24,14 @@ use crate::{
 
 /// The most traces that callers of this node run at once.
 const OWN: usize = 8;
-/// The most that run on this node, those of callers of other nodes included.
+/// The most that run on this node, including those for callers of other nodes.
 const ALL: usize = 64;
 
 /// All traces that run on this node.
 #[derive(Debug)]
 pub struct Traces {
     node: NodeId,
-    /// How many there are: all that is looked at while there is none.
+    /// The number of traces; while it is 0, nothing else is looked at.
     count: AtomicUsize,
     list: Mutex<List>,
 }
@@ -51,7 +52,7 @@ struct Entry {
     queue: Arc<Queue>,
 }
 
-/// The node whose caller it is, and that node's number of it.
+/// The caller's node, and that node's number of the trace.
 type Key = (NodeId, u64);
 
 /// A trace on this node, until it is dropped.
@@ -64,7 +65,7 @@ pub struct Trace {
     pub queue: Arc<Queue>,
 }
 
-/// What became of another node's wish to trace a user here.
+/// The outcome of another node's request to trace a user here.
 #[derive(Debug)]
 pub enum Leased {
     Begun(Trace),
@@ -101,14 +102,14 @@ impl Traces {
         self.count.load(Relaxed) > 0
     }
 
-    /// Writes down what happens to a user, if that user is traced. May be called under any lock.
+    /// Records what happens to a user, if that user is traced. May be called under any lock.
     pub fn record<'a>(&self, user: &UserId, step: impl FnOnce() -> Step<'a>) {
         if self.is_active() {
             self.write(user, step);
         }
     }
 
-    /// Writes down an event, with its payload for those who have asked for it.
+    /// Records an event, with its payload for those who have asked for it.
     pub fn record_event(&self, user: &UserId, event: &Event, sockets: usize) {
         if !self.is_active() {
             return;
@@ -142,8 +143,8 @@ impl Traces {
             ..
         } = lease;
         let mut list = self.list();
-        let is_it = |entry: &&mut Entry| entry.key == (from.clone(), *number);
-        if let Some(entry) = list.traces.iter_mut().find(is_it) {
+        let is_same = |entry: &&mut Entry| entry.key == (from.clone(), *number);
+        if let Some(entry) = list.traces.iter_mut().find(is_same) {
             entry.until = Some(until);
             return Leased::Renewed;
         }
@@ -154,11 +155,11 @@ impl Traces {
         Leased::Begun(self.add(list, key, user, *payloads, Some(until)))
     }
 
-    /// Takes what another node has written down for a caller of this one.
+    /// Takes lines that another node has recorded for a caller of this one.
     pub fn arrived(&self, number: u64, batch: Batch) {
         let list = self.list();
-        let is_it = |entry: &&Entry| entry.until.is_none() && entry.key.1 == number;
-        if let Some(entry) = list.traces.iter().find(is_it) {
+        let is_same = |entry: &&Entry| entry.until.is_none() && entry.key.1 == number;
+        if let Some(entry) = list.traces.iter().find(is_same) {
             batch
                 .lines
                 .into_iter()
@@ -167,7 +168,7 @@ impl Traces {
         }
     }
 
-    /// The text of a line about this moment.
+    /// The text of a line, with the current time.
     pub fn line(&self, step: &Step<'_>) -> String {
         let line = Line {
             at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
@@ -190,8 +191,8 @@ impl Traces {
         }
     }
 
-    /// Who traces the user, and whether with payloads. What they are told is written without the lock,
-    /// which other users need too.
+    /// Who traces the user, and whether with payloads. Lines are written without the lock, which other
+    /// users need too.
     fn readers(&self, user: &UserId) -> Vec<(Arc<Queue>, bool)> {
         let list = self.list();
         let of_user = list.traces.iter().filter(|entry| entry.user == *user);
@@ -254,7 +255,7 @@ impl Trace {
         &self.traces
     }
 
-    /// Adds a line of its own.
+    /// Adds a line to this trace only.
     pub fn say(&self, step: &Step<'_>) {
         self.queue.push(self.traces.line(step));
     }
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_happens_to_the_traced_user_is_written_down() {
+    fn only_what_happens_to_the_traced_user_is_recorded() {
         let traces = traces();
         traces.record(&user("u"), || unreachable!("nobody is traced"));
         let one = traces.begin(&user("u"), false).unwrap();

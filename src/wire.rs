@@ -182,7 +182,7 @@ pub struct ReloadAnswer {
     pub warnings: Vec<String>,
 }
 
-/// The answer to a reload of a configuration with mistakes, for such a caller.
+/// The answer to a reload of a configuration with mistakes, for a caller that prefers a representation.
 #[derive(Debug, Serialize)]
 pub struct ReloadProblems {
     #[serde(flatten)]

@@ -7,7 +7,7 @@ use crate::{
     wire::Event,
 };
 
-/// Bytes that may be queued for one user, and for one client that has not been told yet that it is in:
+/// Bytes that may be queued for one user, and for one client that does not know yet that it has joined:
 /// room for a busy second, and a tenth of what the worst client may cost.
 const LIMIT: usize = 4 * 1024 * 1024;
 

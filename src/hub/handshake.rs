@@ -1,4 +1,4 @@
-//! Sockets in their handshake, and sockets that are in.
+//! Sockets in their handshake, and admitted sockets.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl Handshake {
     /// [`Lease::activate`].
     ///
     /// # Errors
-    /// Why the socket is not in.
+    /// Why the socket is not admitted.
     pub fn admit(mut self, sockets_per_user: Option<usize>) -> Result<Lease, NotAdmitted> {
         match self.user.admit(
             &self.hub,
@@ -65,7 +65,7 @@ impl Drop for Handshake {
 pub enum NotAdmitted {
     /// The session may have changed since it was checked: check again.
     Doubted(Handshake),
-    /// The user has as many sockets of the session as it may have.
+    /// The user has as many sockets of the session as are allowed.
     Full,
 }
 
@@ -81,7 +81,7 @@ impl Lease {
         &self.user.id
     }
 
-    /// The client has been told that it is in: it gets the queued events, and all later ones.
+    /// The client has been told that it has joined: it gets the queued events, and all later ones.
     ///
     /// # Errors
     /// The socket was revoked in the meantime; the caller dismisses it.

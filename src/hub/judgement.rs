@@ -36,7 +36,7 @@ pub struct Revoked {
 
 impl Revoked {
     /// Dismisses them in turns. Returns how many were still connected, including those whose clients
-    /// do not know yet that they were in. Cancellation-safe.
+    /// do not know yet that they had joined. Cancellation-safe.
     pub async fn dismiss(mut self) -> u64 {
         let mut count = 0;
         while !self.sockets.is_empty() {

@@ -35,7 +35,7 @@ pub(super) struct Socket {
 }
 
 enum Stage {
-    /// The client does not know yet that it is in, and its events wait.
+    /// The client does not know yet that it has joined, and its events wait.
     Admitted(Box<Backlog>),
     Live,
 }

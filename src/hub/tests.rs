@@ -84,7 +84,7 @@ fn live(hub: &Arc<Hub>, session_text: &str) -> (Lease, Arc<Recorder>) {
 }
 
 #[test]
-fn a_user_has_as_many_sockets_of_a_session_as_may_be() {
+fn a_session_has_no_more_sockets_than_are_allowed() {
     let is_full = |handshake: Handshake, limit: usize| {
         matches!(handshake.admit(Some(limit)), Err(NotAdmitted::Full))
     };
@@ -106,7 +106,7 @@ fn a_user_has_as_many_sockets_of_a_session_as_may_be() {
 }
 
 #[test]
-fn events_wait_for_a_client_that_does_not_know_yet_that_it_is_in() {
+fn events_wait_for_a_client_that_does_not_know_yet_that_it_has_joined() {
     let hub = hub();
     let (handshake, client) = enter(&hub, "a");
     assert_eq!(hub.deliver(&user(), &event("before")), 0);
@@ -119,7 +119,7 @@ fn events_wait_for_a_client_that_does_not_know_yet_that_it_is_in() {
 }
 
 #[tokio::test]
-async fn a_replaced_session_hears_nothing_from_the_moment_it_is_in_question() {
+async fn a_replaced_session_gets_no_event_once_its_judgement_has_begun() {
     let hub = hub();
     let (_old_lease, old) = live(&hub, "old");
     let (_new_lease, new) = live(&hub, "new");
@@ -147,7 +147,7 @@ fn two_judgements_at_once_revoke_a_socket_once() {
 }
 
 #[test]
-fn a_judgement_is_only_about_sockets_that_were_in_before_it() {
+fn a_judgement_concerns_only_sockets_admitted_before_it() {
     let hub = hub();
     let (_old_lease, old) = live(&hub, "old");
     let judgement = hub.judge(&user(), &session("new")).unwrap();
@@ -161,7 +161,7 @@ fn a_judgement_is_only_about_sockets_that_were_in_before_it() {
 }
 
 #[test]
-fn events_of_a_judgement_go_to_those_who_were_in_when_they_came() {
+fn events_during_a_judgement_go_to_the_sockets_admitted_before_them() {
     let hub = hub();
     let (_kept_lease, kept) = live(&hub, "new");
     let (_old_lease, _) = live(&hub, "old");
@@ -175,7 +175,7 @@ fn events_of_a_judgement_go_to_those_who_were_in_when_they_came() {
 }
 
 #[test]
-fn a_handshake_under_way_is_asked_to_check_again() {
+fn a_handshake_in_progress_is_asked_to_check_again() {
     let hub = hub();
     let (handshake, _) = enter(&hub, "old");
     assert!(hub.judge(&user(), &session("new")).is_none());
@@ -185,7 +185,7 @@ fn a_handshake_under_way_is_asked_to_check_again() {
 }
 
 #[test]
-fn a_handshake_of_the_announced_session_need_not_check_again() {
+fn a_handshake_of_the_announced_session_does_not_check_again() {
     let hub = hub();
     let (handshake, _) = enter(&hub, "new");
     // Any number of times: an adopter's own announcement comes back to it.
@@ -211,7 +211,7 @@ fn every_handshake_checks_again_when_all_are_doubted() {
 }
 
 #[test]
-fn a_socket_revoked_before_its_client_knows_is_told_at_once() {
+fn a_client_revoked_before_it_knows_that_it_has_joined_is_told_at_once() {
     for reason in [REPLACED, LogoutReason::KICKED] {
         let hub = hub();
         let (handshake, client) = enter(&hub, "old");
@@ -233,7 +233,7 @@ fn a_socket_revoked_before_its_client_knows_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn a_kick_takes_all_sockets_that_are_in_and_counts_each_once() {
+async fn a_kick_revokes_all_admitted_sockets_and_counts_each_once() {
     let hub = hub();
     assert!(hub.revoke_all(&user(), LogoutReason::KICKED).is_none());
     let (_live, live) = live(&hub, "a");
@@ -254,7 +254,7 @@ async fn a_kick_takes_all_sockets_that_are_in_and_counts_each_once() {
     assert_eq!(farewell, Farewell::LoggedOut(LogoutReason::KICKED));
     assert!(told_late.received().is_empty());
     assert_eq!(live.received(), ["KICKED"]);
-    // The handshake may as well have begun after the kick; but the force-logout concerns it.
+    // The handshake may have begun after the kick, but the force-logout concerns it.
     let lease = admit(doubted(handshake));
     lease.activate().unwrap();
     hub.deliver(&user(), &event("more"));
@@ -296,7 +296,7 @@ fn a_client_whose_waiting_events_were_dropped_is_disconnected() {
         let payload = format!("\"{}\"", "x".repeat(3 * 1024 * 1024));
         Event::new(EventName::try_from("large").unwrap(), &payload)
     };
-    // While the client has not been told yet that it is in.
+    // While the client does not know yet that it has joined.
     let (handshake, client) = enter(&hub, "a");
     let lease = admit(handshake);
     hub.deliver(&user(), &large);
@@ -322,12 +322,12 @@ fn a_client_whose_waiting_events_were_dropped_is_disconnected() {
 mod many;
 
 #[tokio::test(start_paused = true)]
-async fn what_is_held_of_a_user_is_the_session_that_came_in_last() {
+async fn the_holding_of_a_user_is_the_session_admitted_last() {
     let hub = hub();
     assert_eq!(hub.holding(&user()), None);
     let began = Instant::now();
     let (handshake, _) = enter(&hub, "a");
-    assert_eq!(hub.holding(&user()), None, "it is not in yet");
+    assert_eq!(hub.holding(&user()), None, "it is not admitted yet");
     tokio::time::advance(Duration::from_millis(5)).await;
     let _older = admit(handshake);
     let older = hub.holding(&user()).unwrap();

@@ -29,12 +29,12 @@ pub(super) struct User {
 /// A socket's session and outlet, for use without the user's lock.
 pub(super) type SocketRef = (SessionId, Arc<dyn Outlet>);
 
-/// Events that could have changed a session since it was last checked.
+/// What is known when a session is checked; if any of it changes later, the session is in doubt.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
-    /// Announcements of sessions of the user.
+    /// The number of announcements of sessions of the user.
     pub(super) announcements: u64,
-    /// Doubts about all handshakes.
+    /// The number of doubts about all handshakes.
     pub(super) doubts: u64,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Known {
 pub(super) enum Denied {
     /// The session may have changed since it was checked; carries what is known now.
     Doubted(Known),
-    /// The session has as many sockets as it may have.
+    /// The session has as many sockets as are allowed.
     Full,
 }
 

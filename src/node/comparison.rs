@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Node {
-    /// Tells the other nodes what is held here: once, or, with `again`, also what was told before.
+    /// Tells the other nodes what is held here; with `again`, also what they were told before.
     pub(super) async fn compare(
         &self,
         held: Vec<Holding>,
@@ -40,7 +40,7 @@ impl Node {
     }
 
     /// Compares the local sockets with a session that another node holds and last found stored at least
-    /// so long ago. Those of other sessions go, unless theirs was certainly found later.
+    /// this long ago. Those of other sessions go, unless theirs was certainly found later.
     pub(super) fn compare_with(&self, user: &UserId, session: &SessionId, age: Duration) {
         let Some(node) = self.me.upgrade() else {
             return;

@@ -1,4 +1,4 @@
-//! A problem that many clients run into is logged once, and not for each of them.
+//! A problem that many clients run into is logged once, not for each of them.
 
 use std::{
     collections::HashMap,
@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the same complaint is not logged again.
+/// For how long the same complaint is not logged again.
 const SILENCE: Duration = Duration::from_secs(60);
-/// How many complaints are remembered: some name a user, so that there could be any number.
+/// How many complaints are remembered: some name a user, so there could be any number.
 const MEMORY: usize = 64;
 
 /// The complaints that were logged lately.

@@ -1,4 +1,4 @@
-//! What operators want to know of a user, or of the nodes themselves, from all nodes.
+//! What operators want to know about a user, or about the nodes themselves, from all nodes.
 
 use std::time::{Duration, SystemTime};
 
@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// Tells how the process is; `None` while it ends.
+/// Returns the status of the process; `None` while it ends.
 pub type Reporter = Box<dyn Fn() -> Option<NodeStatus> + Send + Sync>;
 
 /// The most sockets that one node reports, and that one answer lists.
@@ -53,7 +53,7 @@ impl Node {
         answer
     }
 
-    /// How this node is, and if `all` are asked each other as well.
+    /// The status of this node, and with `all` that of every other node.
     pub async fn status(&self, all: bool) -> StatusAnswer {
         let bus = if all { self.bus.check() } else { Ok(()) };
         let peers = match (all, self.answer_limit(&bus)) {
@@ -85,7 +85,7 @@ impl Node {
         }
     }
 
-    /// Lets this report how the process is, of which the node knows only a part.
+    /// Sets what reports the status of the process, of which the node knows only a part.
     pub fn report_by(&self, reporter: Reporter) {
         // The first one stays.
         self.reporter.set(reporter).ok();
@@ -103,7 +103,8 @@ impl Node {
         }
     }
 
-    /// How long the other nodes may take to answer. A node that is not ready may receive no answers.
+    /// How long the other nodes may take to answer. While this node is not ready, it may
+    /// receive no answers.
     fn answer_limit(&self, bus: &Result<(), bus::NotReady>) -> Duration {
         if bus.is_ok() {
             ANSWER_LIMIT

@@ -1,4 +1,4 @@
-//! Who has to go, on this node and on all others: force-logouts, kicks and replaced sessions.
+//! Who is logged out, on this node and on all others: force-logouts, kicks and replaced sessions.
 
 use std::time::Duration;
 
@@ -35,10 +35,10 @@ pub struct LoggedOut {
     pub nodes: usize,
 }
 
-/// Why a user was not logged out; unless it says otherwise, no socket was touched.
+/// Why a user was not logged out; unless a variant says otherwise, no socket was touched.
 #[derive(Debug, Error)]
 pub enum LogoutError {
-    /// It may be carried out all the same.
+    /// It may still be carried out.
     #[error("Redis did not answer in time: {0}")]
     Timeout(NotReady),
     #[error("the session store failed")]
@@ -97,9 +97,9 @@ impl Node {
 
     /// Disconnects all sockets of the user that are in, on all nodes.
     ///
-    /// With a `fresh` session, which nobody has, that becomes the active one first: no socket of an
-    /// older one gets in again, and a node that misses the order makes up for it. Without, the order
-    /// reaches the nodes whose link to Redis works, and a handshake under way may get in.
+    /// A `fresh` session, which no token has, becomes the active one first: no older session gets in
+    /// again, and a node that misses the order enforces it later. Without one, the order reaches only the
+    /// nodes whose link to Redis works, and a handshake in progress may get in.
     ///
     /// # Errors
     /// Why the user may still have sockets.
@@ -169,7 +169,7 @@ impl Node {
             .ok();
         let answers = question.as_ref().map_or_else(Vec::new, Question::answers);
         disconnected += answers.iter().map(count).sum::<u64>();
-        // What is stored is made up for by those who have missed it; a kick is not.
+        // A node that has missed a stored session enforces it later; a kick is lost.
         if !is_stored && question.is_some() {
             let is_missing = had_sockets && self.hub.has(user) && !self.has_answered(&answers);
             let (answered, told) = (answers.len(), nodes + usize::from(is_missing));
@@ -184,7 +184,7 @@ impl Node {
         })
     }
 
-    /// Carries out what a node has ordered, this one included, and answers it.
+    /// Carries out the order of another node or of this one, and answers it.
     pub(super) fn carry_out(&self, user: &UserId, order: LogoutOrder) {
         let Some(node) = self.me.upgrade() else {
             return;
@@ -202,8 +202,8 @@ impl Node {
         });
     }
 
-    /// Disconnects local sockets of the user; returns their number. The active session is read again,
-    /// so a late or repeated call does no harm where one is kept.
+    /// Disconnects local sockets of the user; returns their number. Where a session is kept, the active one
+    /// is read again, so a late or repeated call does no harm.
     pub(super) async fn disconnect(&self, user: &UserId, logout: &Logout) -> u64 {
         let begun = self.begin(user, logout);
         self.finish(begun, user, logout.reason.clone()).await
@@ -236,7 +236,7 @@ impl Node {
         self.finish_by(deadline, begun, user, reason).await
     }
 
-    /// The same for a caller who waits until the deadline only.
+    /// Like [`Self::finish`], for a caller with a deadline.
     async fn finish_by(
         &self,
         deadline: Instant,
@@ -283,7 +283,7 @@ impl Node {
         }
     }
 
-    /// Waits until so many nodes have answered that they have disconnected the sockets.
+    /// Waits until this many nodes have answered that they have disconnected the sockets.
     pub(super) async fn await_answers(&self, question: Option<&Question>, nodes: usize) {
         let Some(question) = question else { return };
         // A node that is not ready may receive no answers; one that is only in doubt receives them at once.

@@ -15,9 +15,9 @@ use crate::{error::chain, session::SessionStore};
 
 /// How often reading and writing sessions is tried: `/readyz` has 5 s to show a failure.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// How often while they cannot be, so that the node is ready again soon.
+/// How often while that fails, so that the node is ready again soon.
 const DOUBT_INTERVAL: Duration = Duration::from_millis(250);
-/// How long one try may take.
+/// How long one probe may take.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// Why the stored sessions cannot be relied on.
@@ -41,7 +41,7 @@ pub(super) struct StoreState {
 
 #[derive(Debug)]
 struct Seen {
-    /// The probe that has seen it.
+    /// The number of the probe that saw it.
     probe: u64,
     state: Result<(), StoreNotReady>,
 }
@@ -59,7 +59,7 @@ impl StoreState {
         self.seen().state.clone()
     }
 
-    /// Tries them repeatedly, until dropped.
+    /// Probes the store repeatedly, until dropped.
     pub(super) async fn watch(&self, sessions: &SessionStore) {
         loop {
             self.probe(sessions).await;
@@ -68,7 +68,7 @@ impl StoreState {
         }
     }
 
-    /// Tries them once.
+    /// Probes the store once.
     pub(super) async fn probe(&self, sessions: &SessionStore) {
         let probe = self.last_probe.fetch_add(1, Ordering::Relaxed) + 1;
         let state = match timeout(LIMIT, sessions.check()).await {
@@ -92,7 +92,7 @@ impl StoreState {
         }
         match &state {
             Err(why) => tracing::warn!(%why, "the sessions cannot be relied on"),
-            // Nobody was told otherwise before the first probe.
+            // Before the first probe, nothing was logged.
             Ok(()) if is_first => {}
             Ok(()) => tracing::info!("the sessions can be relied on again"),
         }
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_older_look_sees_late_does_not_count() {
+    fn the_late_result_of_an_older_probe_is_ignored() {
         let state = StoreState::unknown();
         assert!(state.check().is_err());
         state.record(2, Ok(()));

@@ -1,7 +1,7 @@
 //! Traces of users over all nodes.
 //!
-//! The node whose caller it is asks the others again and again to take part, each time for a few seconds
-//! only. So nothing of a trace outlives its caller or that node, and a node that comes late takes part.
+//! The caller's node asks the others repeatedly to take part, each time for a few seconds only. So no
+//! part of a trace outlives its caller or that node, and a node that starts later takes part too.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -24,11 +24,11 @@ use crate::{
 
 /// How often the other nodes are asked to go on.
 const RENEWAL: Duration = Duration::from_secs(1);
-/// How long they go on without.
+/// How long they go on without being asked.
 const LEASE: Duration = Duration::from_secs(4);
 /// Bytes in one message or chunk, unless one line has more.
 const CHUNK: usize = 256 << 10;
-/// A caller that reads nothing for so long has gone.
+/// A caller that reads nothing for this long has gone.
 const STALL: Duration = Duration::from_secs(60);
 /// How long the last line may take.
 const LAST_LINE: Duration = Duration::from_secs(1);
@@ -128,7 +128,7 @@ impl Node {
         }
     }
 
-    /// Sends what happens here to the node whose caller it is, until it no longer asks.
+    /// Sends what happens here to the caller's node, until that no longer asks.
     async fn send_trace(&self, to: &NodeId, trace: &Trace) {
         while let Some(until) = trace.until().filter(|until| *until > Instant::now()) {
             tokio::select! {

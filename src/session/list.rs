@@ -30,9 +30,9 @@ pub struct SessionList {
     connection: Connection,
     key_prefix: String,
     names: ChannelNames,
-    /// The servers that are still to be walked through, the present one last.
+    /// The servers that are still to be walked through, the current one last.
     masters: Vec<Connection>,
-    /// Where on the present one.
+    /// The position on the current one.
     cursor: u64,
     seen: Seen,
 }
@@ -71,7 +71,7 @@ impl ListError {
         }
     }
 
-    /// Whether Redis lets the user in, but not do this.
+    /// Whether Redis accepts the user, but does not permit this.
     pub fn is_forbidden(&self) -> bool {
         matches!(self, Self::Redis(error) if error.code() == Some("NOPERM"))
     }
@@ -95,7 +95,7 @@ impl SessionList {
         })
     }
 
-    /// How many keys there are of any kind, which is how long the walk is at most.
+    /// The number of keys of any kind, which the walk does not exceed.
     ///
     /// # Errors
     /// Redis fails.
@@ -199,7 +199,7 @@ fn stored_session(value: &::redis::Value) -> Option<String> {
     session.filter(|session| !session.is_empty())
 }
 
-/// Remembers what was listed lately: SCAN may tell a key twice while Redis resizes its table.
+/// Remembers what was listed lately: SCAN may return a key twice while Redis resizes its table.
 /// Two generations of hashes bound the memory to some 32 MiB, however many sessions there are.
 #[derive(Default)]
 struct Seen {

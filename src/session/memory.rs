@@ -32,7 +32,7 @@ impl MemorySessions {
         }
     }
 
-    /// The sessions that are not forgotten yet, by user, from the first one past `after`.
+    /// The sessions that have not expired, ordered by user, from the first one past `after`.
     pub fn list(&self, after: Option<&UserId>, limit: usize) -> Vec<(UserId, SessionId, Duration)> {
         let now = Instant::now();
         let active = self.lock();
@@ -45,7 +45,7 @@ impl MemorySessions {
             .collect()
     }
 
-    /// The user's session, if it is not forgotten yet.
+    /// The user's session, if it has not expired, and for how long it is kept.
     pub fn find(&self, user: &UserId) -> Option<(UserId, SessionId, Duration)> {
         let now = Instant::now();
         let active = self.lock();

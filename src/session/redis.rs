@@ -193,7 +193,7 @@ impl RedisSessions {
         tell_again(&mut connection, announcement, told).await
     }
 
-    /// By EXPIRE, which deletes immediately with a time of 0, so that no other command need be allowed.
+    /// By EXPIRE, which deletes at once with a time of 0, so that no further command has to be allowed.
     pub(super) async fn remove(&self, user: &UserId) -> Result<bool, SessionError> {
         let mut connection = self.writable().await?;
         Ok(connection.expire(self.key(user), 0).await?)
@@ -269,7 +269,7 @@ impl RedisSessions {
         Ok(renewed.map(drop)?)
     }
 
-    /// On a missing key each of these changes nothing, but is refused like on a real one.
+    /// On a missing key each of these changes nothing, but is refused as on a real one.
     pub(super) async fn check(&self) -> Result<(), SessionError> {
         let mut connection = self.writable().await?;
         let key = names::nobody_key(&self.key_prefix);
@@ -304,8 +304,8 @@ impl RedisSessions {
     }
 }
 
-/// Returns the number of nodes told, of which the script knows `told`. While a slot of a Cluster
-/// moves, a key may be on a node that does not have the channel yet, so the script reaches no node.
+/// Returns the number of nodes told, after a script that told `told` of them. While a slot of a Cluster
+/// moves, a key may be on a server that does not have the channel yet, so the script reaches no node.
 async fn tell_again(
     connection: &mut Connection,
     announcement: &Publication,

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// Bytes that wait at most; a large payload fits.
+/// The most bytes that wait; a large payload fits.
 const LIMIT: usize = 4 << 20;
 /// What a line costs beside its bytes.
 const OVERHEAD: usize = 64;
@@ -48,7 +48,7 @@ impl Queue {
         self.arrived.notify_one();
     }
 
-    /// So many were dropped on their way here.
+    /// Counts lines that were dropped on their way here.
     pub fn drop_more(&self, lines: u64) {
         if lines > 0 {
             self.waiting().dropped += lines;
@@ -56,7 +56,7 @@ impl Queue {
         }
     }
 
-    /// Waits for lines, and takes some: at least one, and no more when they have so many bytes.
+    /// Waits for lines, and takes at least one, then more until they have this many bytes.
     /// Cancellation-safe.
     pub async fn take(&self, bytes: usize) -> Batch {
         loop {

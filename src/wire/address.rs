@@ -10,8 +10,8 @@ pub fn unix_path(address: &str) -> Option<&str> {
     (!path.is_empty()).then_some(path)
 }
 
-/// Whether the URL leads to this machine, by an address or by the name that stands for one: no proxy
-/// could reach it, and nobody listens on the way.
+/// Whether the URL's host is a loopback address or `localhost`: no proxy could reach it, and nobody can
+/// listen on the way.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),

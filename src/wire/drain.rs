@@ -12,7 +12,7 @@ pub const LONGEST_SPREAD: Duration = Duration::from_secs(86_400);
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Share(f64);
 
-/// A number that is no share.
+/// A number that is not a share.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[error("{0} is not a share; choose from 0 to 1, such as 0.3")]
 pub struct InvalidShare(String);
@@ -20,7 +20,7 @@ pub struct InvalidShare(String);
 impl Share {
     pub const ALL: Self = Self(1.0);
 
-    /// So many of a number of things, to the nearest whole.
+    /// This share of a count, rounded to the nearest whole number.
     pub fn of(self, count: usize) -> usize {
         (self.0 * count as f64).round() as usize
     }

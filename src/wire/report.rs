@@ -10,7 +10,7 @@ use crate::id::{NodeId, UserId};
 pub struct SocketReport {
     /// `polling` or `websocket`.
     pub transport: String,
-    /// Where the client is, as the node sees it; absent if unknown.
+    /// The client's address, as the node sees it; absent if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
     /// When it joined (RFC 3339).

@@ -1,11 +1,11 @@
-//! What a node says of itself, to operators and to the node that an operator has asked.
+//! What a node says about itself, to operators and to the node that an operator has asked.
 
 use serde::{Deserialize, Serialize};
 
 use super::Answered;
 use crate::id::NodeId;
 
-/// How a node is. What a node of an older release does not say is zero, or absent.
+/// The status of a node. What a node of an older release does not report is zero, or absent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct NodeStatus {
@@ -77,7 +77,7 @@ pub struct LimitStatus {
     pub refused: u64,
 }
 
-/// A node that was asked how it is.
+/// A node that was asked for its status.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatusRow {
     pub node: NodeId,

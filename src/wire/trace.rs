@@ -24,7 +24,7 @@ pub struct TraceLease {
     rename_all_fields = "camelCase"
 )]
 pub enum Step<'a> {
-    /// A socket is in.
+    /// A socket has joined.
     Joined {
         transport: Option<&'a str>,
         address: Option<String>,
@@ -97,14 +97,13 @@ pub enum Step<'a> {
         /// `yes`, or why not.
         traced: &'a str,
     },
-    /// Whether the node whose caller it is can rely on the bus; if not, there may be nodes that do not
-    /// take part.
+    /// Whether the caller's node can rely on the bus; if not, there may be nodes that do not take part.
     Bus {
         ready: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         why: Option<String>,
     },
-    /// So many lines are missing here.
+    /// This many lines are missing here.
     Dropped { lines: u64 },
     /// The trace begins.
     Began { user: &'a UserId },
@@ -125,7 +124,7 @@ impl<'a> Step<'a> {
     }
 }
 
-/// Enough of a session to tell two apart, as the whole is half of a credential.
+/// Enough of a session to tell two apart; the whole is half of a credential.
 pub fn beginning(session: &str) -> String {
     const SHOWN: usize = 8;
     let length = session.chars().count();

@@ -41,7 +41,7 @@ async fn until_all_have_received(clients: &[Arc<Recorder>], events: usize) {
 }
 
 #[tokio::test]
-async fn many_sockets_are_written_to_in_turns_and_each_hears_all_in_order() {
+async fn many_sockets_are_written_to_in_turns_and_each_gets_all_events_in_order() {
     let hub = hub();
     let (_leases, clients) = crowd(&hub, "a", MANY);
     assert_eq!(hub.deliver(&user(), &event("first")), MANY);
@@ -62,7 +62,7 @@ async fn many_sockets_are_written_to_in_turns_and_each_hears_all_in_order() {
 }
 
 #[tokio::test]
-async fn a_session_replaced_while_an_event_spreads_hears_nothing_more() {
+async fn a_session_replaced_while_an_event_spreads_gets_nothing_more() {
     let hub = hub();
     let (_old_leases, old) = crowd(&hub, "old", MANY / 2);
     let (_new_leases, new) = crowd(&hub, "new", MANY / 2);
@@ -140,10 +140,10 @@ impl Random {
 }
 
 /// Sockets come and go on several threads, judgements begin and end, and numbered events follow one
-/// another. Whatever the schedule, a socket hears an unbroken run of them, from those sent after
-/// its admission on.
+/// another. Whatever the schedule, a socket gets an unbroken run of them, beginning with the first
+/// sent after its admission.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn each_socket_hears_an_unbroken_run_of_events_under_any_schedule() {
+async fn each_socket_gets_an_unbroken_run_of_events_under_any_schedule() {
     let test = come_and_go_on_many_threads();
     let test = tokio::time::timeout(Duration::from_secs(120), test);
     test.await.expect("all events arrive");
@@ -205,7 +205,7 @@ async fn come_and_go_on_many_threads() {
     }
 }
 
-/// A socket that is in, its client, and what had been sent before and after its admission.
+/// An admitted socket, its client, and what had been sent before and after its admission.
 type Present = (Lease, Arc<Recorder>, RangeInclusive<u64>);
 
 fn come_and_go(
@@ -255,7 +255,7 @@ fn check_run(seed: u64, client: &Recorder, admitted: &RangeInclusive<u64>) {
         "SOCKD_SEED={seed}: {received:?}"
     );
     if let Some(first) = received.first() {
-        // The event that was being sent at either moment may have been before or behind.
+        // An event that was being sent at either moment may count as sent before or after it.
         let expected = *admitted.start()..=admitted.end() + 1;
         assert!(
             expected.contains(first),

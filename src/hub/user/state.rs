@@ -39,7 +39,7 @@ pub(super) struct Activity {
     /// How often a session was announced during the handshakes, and which was the last.
     pub(super) announcements: u64,
     pub(super) announced: Option<SessionId>,
-    /// The number of the first of the latest announcements that all name it.
+    /// The number of the announcement since which all have named it.
     pub(super) announced_since: u64,
     /// How many judgements are under way; while there is one, events wait.
     pub(super) holds: usize,
@@ -48,7 +48,7 @@ pub(super) struct Activity {
     pub(super) cursor: u64,
     /// Whether a task is sending the backlog.
     pub(super) is_running: bool,
-    /// By number, what to tell sockets that were revoked before their clients knew that they were in.
+    /// By number, what to tell sockets that were revoked before their clients knew that they had joined.
     pub(super) farewells: BTreeMap<u64, Farewell>,
 }
 
@@ -80,7 +80,7 @@ impl State {
         Revoked { sockets, farewell }
     }
 
-    /// What to tell a socket that was revoked before its client knew that it was in.
+    /// What to tell a socket that was revoked before its client knew that it had joined.
     pub(super) fn farewell(&self, number: u64) -> Farewell {
         let activity = self.activity.as_ref();
         let farewell = activity.and_then(|activity| activity.farewells.get(&number));

@@ -42,7 +42,7 @@ pub enum NodeMessage {
         #[serde(flatten)]
         report: SocketsReport,
     },
-    /// Send `from` how the node is.
+    /// Send `from` the status of the node.
     AskStatus { from: NodeId, seq: Sequence },
     /// The answer to an `AskStatus`.
     Status {
@@ -50,7 +50,7 @@ pub enum NodeMessage {
         seq: Sequence,
         status: Box<NodeStatus>,
     },
-    /// Trace a user for a while, and tell `from` so.
+    /// Trace a user for a while, and tell `from` whether that is done.
     AskTrace {
         from: NodeId,
         seq: Sequence,
@@ -60,7 +60,7 @@ pub enum NodeMessage {
     Tracing {
         from: NodeId,
         seq: Sequence,
-        /// Whether it traces nobody more, as too many traces run there.
+        /// Whether it does not take part because too many traces run there.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         full: bool,
     },
@@ -72,12 +72,12 @@ pub enum NodeMessage {
     },
 }
 
-/// What a node asks another, and each node answers for itself.
+/// A question to other nodes, which each answers for itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inquiry {
-    /// Which sockets of the user do you have?
+    /// Which sockets does the user have there?
     User(UserId),
-    /// How are you?
+    /// What is the node's status?
     Status,
     /// Take part in the trace of a user.
     Trace(TraceLease),

@@ -32,13 +32,13 @@ pub enum UserMessage {
         from: NodeId,
         seq: Sequence,
         reason: LogoutReason,
-        /// A session that nobody has, which is the active one by now: sockets of this one would stay.
+        /// The active session by now, which no token has: sockets of this one would stay.
         /// `None` if the active session has not changed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session: Option<SessionId>,
     },
     /// No session of the user is stored, and a node has sockets of this one, which it last found
-    /// stored at least so many milliseconds ago. Nodes with sockets of another session
+    /// stored at least this many milliseconds ago. Nodes with sockets of another session
     /// [compare](crate::bus::Listener::session_held).
     SessionHeld { session: SessionId, age_ms: u64 },
 }
@@ -91,7 +91,7 @@ impl UserMessage {
         let (line, payload) = text.split_once('\n').unwrap_or((text, "null"));
         let mut message = decode(line)?;
         if let Self::Emit { event, .. } = &mut message {
-            // The sender has checked that it is JSON. The event was made of its name already, which
+            // The sender has checked that it is JSON. The event was already made of its name, which
             // costs an allocation and saves a second type for the header.
             *event = Event::new(event.name.clone(), payload);
         }
