@@ -10,7 +10,7 @@ use super::{
     packet::{Auth, Token},
 };
 use crate::{
-    auth::{Identity, TokenError, TokenVerifier, strip_bearer, unix_time},
+    auth::{Identity, TokenError, TokenVerifier, unix_time},
     config::OnExpiry,
     hub::Outlet,
     metrics::{Counter, HANDSHAKE_DURATION, HANDSHAKES, Histogram},
@@ -172,7 +172,7 @@ impl Entrance {
         let (user, why) = match (identity, &auth.token, credentials) {
             (Ok(identity), _, _) => (Some(identity.user.clone()), None),
             (Err(_), Some(token), _) | (Err(_), None, Some(Credentials::Token(token))) => {
-                let token = strip_bearer(token.0.expose());
+                let token = token.0.expose();
                 let why = verifier.verify(token, unix_time()).err();
                 (verifier.user_of(token), why.map(|why| why.to_string()))
             }
@@ -229,8 +229,7 @@ fn judge_unused(credentials: &Credentials, verifier: &TokenVerifier) -> Option<C
     let Credentials::Token(token) = credentials else {
         return None;
     };
-    let token = strip_bearer(token.0.expose());
-    match verifier.verify(token, unix_time()) {
+    match verifier.verify(token.0.expose(), unix_time()) {
         Ok(identity) => Some(Credentials::Identity(identity)),
         Err(TokenError::NoKeySet) => None,
         Err(_) => Some(Credentials::Bad),
@@ -242,8 +241,7 @@ async fn verify(
     verifier: &TokenVerifier,
     began: Instant,
 ) -> Result<Identity, HandshakeError> {
-    let token = strip_bearer(token.0.expose());
-    let verified = verifier.verify_by(token, unix_time(), began + KEY_LIMIT);
+    let verified = verifier.verify_by(token.0.expose(), unix_time(), began + KEY_LIMIT);
     verified.await.map_err(|error| {
         tracing::debug!(%error, "refused a token");
         if error.is_temporary() {

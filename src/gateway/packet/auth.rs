@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::{List, Unreadable};
 use crate::{
-    auth::{MAX_TOKEN, trim},
+    auth::{MAX_TOKEN, strip_bearer, trim},
     secret::Secret,
 };
 
@@ -21,7 +21,7 @@ pub(in crate::gateway) struct Auth {
     pub(in crate::gateway) token: Option<Token>,
 }
 
-/// A token as it was sent.
+/// A token as it was sent, without `Bearer`.
 #[derive(Debug)]
 pub(in crate::gateway) struct Token(pub(in crate::gateway) Secret);
 
@@ -39,8 +39,9 @@ impl Token {
         if trim(text).is_empty() {
             return None;
         }
-        let end = text.floor_char_boundary(2 * MAX_TOKEN);
-        Some(Self(Secret::new(text[..end].to_owned())))
+        let token = strip_bearer(text);
+        let end = token.floor_char_boundary(2 * MAX_TOKEN);
+        Some(Self(Secret::new(token[..end].to_owned())))
     }
 }
 
@@ -116,6 +117,13 @@ mod tests {
             assert_eq!(token(&format!(r#"{{"token":"a",{beside}}}"#)), some("a"));
         }
         assert_eq!(token(r#"{"token":"a\ud83d"}"#), some("\u{fffd}"));
+        let blanks = " ".repeat(3 * MAX_TOKEN);
+        let padded = format!(r#"{{"token":"{blanks}bearer{blanks}a.b.c{blanks}"}}"#);
+        assert!(token(&padded) == some("a.b.c"));
+        assert_eq!(token(r#"{"token":" Bearer "}"#), some("Bearer"));
+        let endless = format!(r#"{{"token":"{}"}}"#, "\u{20ac}".repeat(MAX_TOKEN));
+        let cut = token(&endless).expect("a token").len();
+        assert!((MAX_TOKEN + 1..=2 * MAX_TOKEN).contains(&cut), "{cut}");
         for blank in [
             "{}",
             r#"{"token":" "}"#,
