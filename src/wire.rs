@@ -230,7 +230,8 @@ pub struct SessionsAnswer {
     pub sessions: Vec<SessionRow>,
 }
 
-/// The members of a JSON object as raw text; of duplicate keys, the last counts.
+/// The members of a JSON object as raw text; of duplicate keys, the last counts. A key with half a
+/// surrogate pair is valid JSON, but no text, so its member cannot be asked for.
 #[derive(Debug, Default)]
 pub struct Members<'a>(Vec<(Text<'a>, &'a RawValue)>);
 
@@ -276,8 +277,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
                 let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
+                while let Some((key, value)) = map.next_entry::<&RawValue, _>()? {
+                    let key = serde_json::from_str(key.get());
+                    members.extend(key.ok().map(|key| (key, value)));
                 }
                 Ok(Members(members))
             }
@@ -294,6 +296,10 @@ mod tests {
     fn members_are_as_lenient_as_the_typescript_server() {
         let members = Members::parse(r#"{"a":1,"\u0061":2,"x":{"y":[]}}"#).unwrap();
         assert_eq!(members.get("a").unwrap().get(), "2");
+        // Half a surrogate pair is no text, but it is JSON.
+        let members = Members::parse(r#"{"\ud83d":1,"a":"\udc00","b":2}"#).unwrap();
+        assert_eq!(members.get("b").unwrap().get(), "2");
+        assert_eq!(members.text("a"), None);
         assert!(Members::parse("[1,2]").unwrap().0.is_empty());
         for text in ["1", "\"a\"", "null", "true", "", "  ", "{", "[1"] {
             assert!(Members::parse(text).is_err(), "{text:?}");
