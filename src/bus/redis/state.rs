@@ -72,6 +72,7 @@ mod canary;
 mod channels;
 mod emits;
 mod lanes;
+mod messages;
 mod moves;
 mod peers;
 mod proof;
@@ -98,9 +99,9 @@ pub use self::{
 };
 use crate::{
     bus::NotReady,
-    id::{NodeId, UserId},
+    id::NodeId,
     redis::Demoted,
-    wire::{NodeMessage, Sequence, UserMessage},
+    wire::{Sequence, UserMessage},
 };
 
 /// How often the node says hello.
@@ -320,88 +321,6 @@ impl State {
         };
         self.actions.push(Action::Tell(news));
         self.trouble = trouble;
-    }
-
-    /// A message on a user's channel arrived, unless it is an event that [`Self::echo`] knows.
-    pub(super) fn received(&mut self, generation: u64, user: &UserId, message: UserMessage) {
-        if generation != self.generation {
-            return;
-        }
-        let Self {
-            lanes, deliveries, ..
-        } = self;
-        lanes.received(user, message, |delivery| deliveries.push(delivery));
-        self.tell_dropped();
-    }
-
-    /// An event of this node is back. Returns whether that was expected; if not, it is one to be read
-    /// and [received](Self::received) as if another node had sent it.
-    pub(super) fn echo(&mut self, generation: u64, user: &str, seq: Sequence) -> bool {
-        if generation != self.generation {
-            return true;
-        }
-        let Self {
-            lanes,
-            deliveries,
-            emits,
-            ..
-        } = self;
-        let user = emits.user(seq).filter(|emitted| emitted.as_str() == user);
-        let is_known = lanes.echo(user, seq, |delivery| deliveries.push(delivery));
-        self.tell_dropped();
-        is_known
-    }
-
-    fn tell_dropped(&mut self) {
-        let dropped = self.lanes.take_dropped();
-        if dropped > 0 {
-            self.actions.push(Action::Tell(News::Dropped(dropped)));
-        }
-    }
-
-    /// A message on the channel of this node, or of all.
-    pub(super) fn node_message(&mut self, generation: u64, message: NodeMessage, now: Instant) {
-        if generation != self.generation {
-            return;
-        }
-        match message {
-            NodeMessage::Hello { node, seq, .. } if node == self.node => {
-                let waiting = self.canary.returned(seq);
-                self.actions.extend(waiting.map(Action::Wake));
-            }
-            NodeMessage::Hello { node, build, .. } => {
-                let release = build.release.clone();
-                if self.peers.said_hello(node.clone(), build, now) {
-                    let news = News::PeerCame { node, release };
-                    self.actions.push(Action::Tell(news));
-                    // A newcomer should know of us at once, and not after our next turn.
-                    self.actions.push(Action::SayHello);
-                }
-            }
-            NodeMessage::Bye { node } if node == self.node => {}
-            NodeMessage::Bye { node } => {
-                if self.peers.gone(&node) {
-                    self.actions.push(Action::Tell(News::PeerLeft { node }));
-                }
-            }
-            NodeMessage::Disconnected { seq, count, from } => {
-                self.answered(seq, from, Reply::Disconnected(count));
-            }
-            NodeMessage::UserSockets { from, seq, report } => {
-                self.answered(seq, Some(from), Reply::Sockets(report));
-            }
-            NodeMessage::Status { from, seq, status } => {
-                self.answered(seq, Some(from), Reply::Status(status));
-            }
-            NodeMessage::Tracing { from, seq, full } => {
-                self.answered(seq, Some(from), Reply::Tracing { full });
-            }
-            // They are for the node itself.
-            NodeMessage::AskUser { .. }
-            | NodeMessage::AskStatus { .. }
-            | NodeMessage::AskTrace { .. }
-            | NodeMessage::Traced { .. } => {}
-        }
     }
 
     /// # Errors

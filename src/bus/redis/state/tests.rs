@@ -4,8 +4,8 @@ mod emits;
 
 use super::*;
 use crate::{
-    id::{EventName, SessionId},
-    wire::{Build, Event},
+    id::{EventName, SessionId, UserId},
+    wire::{Build, Event, NodeMessage},
 };
 
 const LINK: CommandLink = CommandLink {
