@@ -8,6 +8,7 @@
 mod fuzz;
 mod record;
 mod refusal;
+mod session;
 #[cfg(test)]
 mod tests;
 
@@ -20,16 +21,15 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use rustls::{
-    ServerConfig,
-    server::UnbufferedServerConnection,
-    unbuffered::{ConnectionState, UnbufferedStatus},
-};
+use rustls::ServerConfig;
 use socket2::SockRef;
 use tokio_util::either::Either;
 
-use self::record::{LONGEST_PLAINTEXT, LONGEST_RECORD, encode, is_alert};
 pub use self::refusal::TlsRefusal;
+use self::{
+    record::{LONGEST_PLAINTEXT, LONGEST_RECORD},
+    session::{Seal, Session, failed},
+};
 use super::Socket;
 
 /// What may be kept of a peer: part of a record, or of a handshake message, which may have as much as the
@@ -49,20 +49,14 @@ thread_local! {
 /// A socket that speaks TLS, from its handshake on.
 pub struct TlsStream {
     socket: Socket,
-    session: UnbufferedServerConnection,
+    session: Session,
     /// Sealed bytes that have come and are not opened: mostly part of a record.
     received: Vec<u8>,
     /// Whether there may be a whole record among them.
     has_records: bool,
-    /// Opened bytes that the reader had no room for.
-    opened: Vec<u8>,
-    /// Sealed bytes that the socket has not taken.
-    unsent: Vec<u8>,
     /// Bytes that have come since the last one for the application.
     idle: usize,
     has_begun: bool,
-    has_ended: bool,
-    has_failed: bool,
     is_closed: bool,
 }
 
@@ -72,28 +66,16 @@ impl fmt::Debug for TlsStream {
     }
 }
 
-/// What is to be sealed once the session can.
-enum Seal<'a> {
-    Nothing,
-    Plaintext(&'a [u8]),
-    Close,
-}
-
 impl TlsStream {
     /// The configuration must be one that a session was begun with before.
     pub(super) fn new(socket: Socket, config: Arc<ServerConfig>) -> Self {
-        let session = UnbufferedServerConnection::new(config);
         Self {
             socket,
-            session: session.expect("it was tried when it was read"),
+            session: Session::new(config),
             received: Vec::new(),
             has_records: false,
-            opened: Vec::new(),
-            unsent: Vec::new(),
             idle: 0,
             has_begun: false,
-            has_ended: false,
-            has_failed: false,
             is_closed: false,
         }
     }
@@ -113,7 +95,7 @@ impl TlsStream {
 
     /// Whether all that was written is out.
     pub fn is_flushed(&self) -> bool {
-        self.unsent.is_empty()
+        self.session.unsent.is_empty()
     }
 
     /// Reads some bytes into a buffer that is not empty; 0 once the peer has closed its side. Does the
@@ -126,18 +108,19 @@ impl TlsStream {
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        if !self.opened.is_empty() {
-            let length = self.opened.len().min(buffer.len());
-            buffer[..length].copy_from_slice(&self.opened[..length]);
-            self.opened.drain(..length);
-            if self.opened.is_empty() {
-                self.opened = Vec::new();
+        let opened = &mut self.session.opened;
+        if !opened.is_empty() {
+            let length = opened.len().min(buffer.len());
+            buffer[..length].copy_from_slice(&opened[..length]);
+            opened.drain(..length);
+            if opened.is_empty() {
+                *opened = Vec::new();
             }
             return Poll::Ready(Ok(length));
         }
         OPENED.with_borrow_mut(|scratch| {
             loop {
-                if self.has_ended {
+                if self.session.has_ended {
                     return Poll::Ready(Ok(0));
                 }
                 let mut filled = self.received.len();
@@ -152,7 +135,10 @@ impl TlsStream {
                     self.idle += read;
                     self.has_begun = true;
                 }
-                let (used, length) = self.step(&mut scratch[..filled], buffer, Seal::Nothing)?;
+                let stepped = self
+                    .session
+                    .step(&mut scratch[..filled], buffer, Seal::Nothing);
+                let (used, length) = stepped.inspect_err(|_| self.send_alert())?;
                 self.has_records = length == buffer.len() && used < filled;
                 self.received = scratch[used..filled].to_vec();
                 // Answers of a handshake. Once it is over, what the socket does not take goes out later, and
@@ -236,11 +222,12 @@ impl TlsStream {
     /// # Errors
     /// `WouldBlock`: the socket does not take all of it.
     pub fn try_flush(&mut self) -> io::Result<()> {
-        while !self.unsent.is_empty() {
-            let written = try_write_to(&self.socket, &self.unsent)?;
-            self.unsent.drain(..written);
+        let unsent = &mut self.session.unsent;
+        while !unsent.is_empty() {
+            let written = try_write_to(&self.socket, unsent)?;
+            unsent.drain(..written);
         }
-        self.unsent = Vec::new();
+        *unsent = Vec::new();
         Ok(())
     }
 
@@ -279,7 +266,7 @@ impl TlsStream {
     fn seal(&mut self, seal: Seal<'_>) -> io::Result<()> {
         let mut received = std::mem::take(&mut self.received);
         // Records that the session has to see first, if a read has left any.
-        let stepped = self.step(&mut received, &mut [], seal);
+        let stepped = self.session.step(&mut received, &mut [], seal);
         if let Ok((used, _)) = stepped {
             received.drain(..used);
         }
@@ -287,114 +274,17 @@ impl TlsStream {
         if !received.is_empty() {
             self.received = received;
         }
-        stepped?;
+        stepped.inspect_err(|_| self.send_alert())?;
         match self.try_flush() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             flushed => flushed,
         }
     }
 
-    /// Writes the alert that says what is wrong, as far as the socket takes it. From then on the session
-    /// must not be asked again.
-    fn fail(&mut self, received: &mut [u8]) {
-        self.has_failed = true;
-        loop {
-            let status = self.session.process_tls_records(received);
-            let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else {
-                break;
-            };
-            let begin = self.unsent.len();
-            let encoded = encode(&mut self.unsent, |buffer| {
-                data.encode(buffer).map_err(io::Error::other)
-            });
-            // Something may come before the alert, such as the beginning of the server's answer.
-            if encoded.is_err() || is_alert(&self.unsent[begin..]) {
-                break;
-            }
-        }
+    /// Sends the alert of a session that has failed, as far as the socket takes it.
+    fn send_alert(&mut self) {
         self.try_flush().ok();
     }
-
-    /// Lets the session work on what has come until it needs more. Returns how many bytes it has used, and
-    /// how many it has opened into the buffer.
-    fn step(
-        &mut self,
-        received: &mut [u8],
-        buffer: &mut [u8],
-        seal: Seal<'_>,
-    ) -> io::Result<(usize, usize)> {
-        if self.has_failed {
-            return Err(io::ErrorKind::NotConnected.into());
-        }
-        let (mut used, mut length) = (0, 0);
-        loop {
-            let status = self.session.process_tls_records(&mut received[used..]);
-            let UnbufferedStatus { discard, state, .. } = status;
-            let state = match state {
-                Ok(state) => state,
-                Err(error) => {
-                    self.fail(&mut received[used + discard..]);
-                    return Err(failed(error));
-                }
-            };
-            match state {
-                ConnectionState::ReadTraffic(mut traffic) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record.map_err(failed)?;
-                        let part = record.payload.len().min(buffer.len() - length);
-                        let (fits, rest) = record.payload.split_at(part);
-                        buffer[length..length + part].copy_from_slice(fits);
-                        self.opened.extend_from_slice(rest);
-                        length += part;
-                        used += record.discard;
-                    }
-                    used += discard;
-                    // A reader without room reads on later; whoever seals has to get past it.
-                    if length == buffer.len() && matches!(seal, Seal::Nothing) {
-                        return Ok((used, length));
-                    }
-                    continue;
-                }
-                ConnectionState::EncodeTlsData(mut data) => {
-                    encode(&mut self.unsent, |buffer| {
-                        data.encode(buffer).map_err(io::Error::other)
-                    })?;
-                }
-                // It is in the buffer of what is to be sent.
-                ConnectionState::TransmitTlsData(data) => data.done(),
-                ConnectionState::WriteTraffic(mut traffic) => {
-                    encode(&mut self.unsent, |buffer| {
-                        let sealed = match seal {
-                            Seal::Nothing => return Ok(0),
-                            Seal::Plaintext(bytes) => traffic.encrypt(bytes, buffer),
-                            Seal::Close => traffic.queue_close_notify(buffer),
-                        };
-                        sealed.map_err(io::Error::other)
-                    })?;
-                    return Ok((used + discard, length));
-                }
-                ConnectionState::BlockedHandshake => {
-                    return match seal {
-                        Seal::Nothing => Ok((used + discard, length)),
-                        _ => Err(io::ErrorKind::NotConnected.into()),
-                    };
-                }
-                ConnectionState::PeerClosed | ConnectionState::Closed => {
-                    self.has_ended = true;
-                    if matches!(seal, Seal::Nothing) {
-                        return Ok((used + discard, length));
-                    }
-                }
-                // Early data is off, and there are no other states yet.
-                _ => return Err(io::ErrorKind::InvalidData.into()),
-            }
-            used += discard;
-        }
-    }
-}
-
-fn failed(error: rustls::Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 fn poll_socket(

@@ -114,7 +114,10 @@ async fn story(random: &mut Unstructured<'_>) -> Result<()> {
     if end == End::Closed {
         assert_eq!(server.received.len(), client.written);
         let stream = &server.stream;
-        assert_eq!(stream.received.capacity() + stream.opened.capacity(), 0);
+        assert_eq!(
+            stream.received.capacity() + stream.session.opened.capacity(),
+            0
+        );
     }
 
     let is_in_handshake = server.stream.is_handshaking();
@@ -311,6 +314,6 @@ impl Server {
     fn keeps_little(&self) {
         let stream = &self.stream;
         assert!(stream.received.len() <= LONGEST_RECORD + READ);
-        assert!(stream.unsent.len() <= 2 * LONGEST_RECORD);
+        assert!(stream.session.unsent.len() <= 2 * LONGEST_RECORD);
     }
 }

@@ -108,7 +108,11 @@ async fn what_is_sent_comes_back_whole_whatever_the_pieces() {
                 tokio::join!(echo(stream(ours), length), client);
             assert!(received == sent[..amount], "{length} {version:?}");
             // An idle stream keeps nothing but its session.
-            let kept = [&stream.received, &stream.opened, &stream.unsent];
+            let kept = [
+                &stream.received,
+                &stream.session.opened,
+                &stream.session.unsent,
+            ];
             assert!(kept.iter().all(|kept| kept.capacity() == 0));
             stream.finish();
             assert_eq!(reader.read(&mut [0]).await.unwrap(), 0, "a clean end");
@@ -144,7 +148,7 @@ async fn what_the_peer_does_not_read_is_held_back_and_told() {
         assert!(sent < 100 << 20, "a limit");
     }
     assert!(!stream.is_flushed());
-    assert!(stream.unsent.len() <= 2 * LONGEST_RECORD);
+    assert!(stream.session.unsent.len() <= 2 * LONGEST_RECORD);
     let mut received = vec![0; sent];
     let flushed = poll_fn(|context| stream.poll_flush(context));
     let (flushed, read) = tokio::join!(flushed, client.read_exact(&mut received));
