@@ -49,7 +49,8 @@ impl Session {
     /// opened into the buffer.
     ///
     /// # Errors
-    /// If the peer broke the protocol, the alert that tells it so is in `unsent`.
+    /// `BrokenPipe`: both sides are closed, so nothing more can be sealed. If the peer broke the protocol, the
+    /// alert that tells it so is in `unsent`.
     pub(super) fn step(
         &mut self,
         received: &mut [u8],
@@ -112,11 +113,19 @@ impl Session {
                         _ => Err(io::ErrorKind::NotConnected.into()),
                     };
                 }
-                ConnectionState::PeerClosed | ConnectionState::Closed => {
+                ConnectionState::PeerClosed => {
                     self.has_ended = true;
                     if matches!(seal, Seal::Nothing) {
                         return Ok((used + discard, length));
                     }
+                }
+                // The session stays in this state, so sealing must not be tried again.
+                ConnectionState::Closed => {
+                    self.has_ended = true;
+                    return match seal {
+                        Seal::Nothing => Ok((used + discard, length)),
+                        _ => Err(io::ErrorKind::BrokenPipe.into()),
+                    };
                 }
                 // Early data is off, and there are no other states yet.
                 _ => return Err(io::ErrorKind::InvalidData.into()),

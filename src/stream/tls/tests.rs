@@ -158,6 +158,21 @@ async fn what_the_peer_does_not_read_is_held_back_and_told() {
 }
 
 #[tokio::test]
+async fn a_stream_that_both_sides_have_closed_takes_no_more_bytes() {
+    for version in [&version::TLS12, &version::TLS13] {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (mut stream, _client) = tokio::join!(echo(stream(ours), 100), async {
+            let mut client = client(theirs, version).await;
+            client.shutdown().await.unwrap();
+            client
+        });
+        stream.finish();
+        let written = stream.try_write(&[IoSlice::new(b"more")]);
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_tls_is_refused_at_once() {
     for (sent, refusal) in [
         (
