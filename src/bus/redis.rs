@@ -130,13 +130,10 @@ impl RedisBus {
         let Some(mut connection) = self.link.current() else {
             return Err(NotReady::NotConnected);
         };
-        let publish = |(user, message): &(UserId, UserMessage)| {
-            let mut publish = ::redis::cmd(connection.publish_command());
-            publish.arg(self.names.user(user)).arg(message.encode());
-            publish
-        };
-        let publishes = messages.iter().map(publish).collect();
-        let published = timeout(ECHO_LIMIT, connection.each(publishes)).await;
+        let messages = messages
+            .iter()
+            .map(|(user, message)| (self.names.user(user), message.encode()));
+        let published = timeout(ECHO_LIMIT, connection.publish_each(messages)).await;
         let published = published.map_err(|_| NotReady::EventUnanswered)?;
         let published = published.and_then(|each| each.into_iter().collect::<Result<Vec<_>, _>>());
         published.map_err(|error| NotReady::Refused(self.grants.explain(&error)))?;

@@ -42,9 +42,28 @@ impl Connection {
         channel: impl AsRef<str>,
         message: impl AsRef<[u8]>,
     ) -> RedisResult<usize> {
+        let publish = self.publishing(channel, message);
+        publish.query_async(self).await
+    }
+
+    /// Publishes messages on their channels, all at once; returns how many subscribers received each.
+    ///
+    /// # Errors
+    /// Redis cannot be reached.
+    pub async fn publish_each(
+        &mut self,
+        messages: impl Iterator<Item = (String, impl AsRef<[u8]>)>,
+    ) -> RedisResult<Vec<RedisResult<usize>>> {
+        let publishes = messages.map(|(channel, message)| self.publishing(channel, message));
+        let published = self.each(publishes.collect()).await?.into_iter();
+        let receivers = published.map(|receivers| Ok(::redis::from_redis_value(receivers?)?));
+        Ok(receivers.collect())
+    }
+
+    fn publishing(&self, channel: impl AsRef<str>, message: impl AsRef<[u8]>) -> Cmd {
         let mut publish = ::redis::cmd(self.publish_command());
         publish.arg(channel.as_ref()).arg(message.as_ref());
-        publish.query_async(self).await
+        publish
     }
 
     /// The command that publishes: in a Cluster a message stays on the shard of its channel.

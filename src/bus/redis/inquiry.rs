@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{Value, from_redis_value};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Question, RedisBus, Reply};
@@ -66,22 +65,10 @@ impl RedisBus {
         let Some(mut connection) = self.link.current().filter(|_| !nodes.is_empty()) else {
             return Vec::new();
         };
-        let publish = |node: &&NodeId| {
-            let mut publish = redis::cmd(connection.publish_command());
-            publish.arg(self.names.node(node)).arg(message);
-            publish
-        };
-        let publishes = nodes.iter().map(publish).collect();
-        let Ok(published) = connection.each(publishes).await else {
-            return Vec::new();
-        };
-        let is_received = |published: redis::RedisResult<Value>| {
-            let receivers: Option<usize> = from_redis_value(published.ok()?).ok();
-            receivers.filter(|receivers| *receivers > 0)
-        };
-        let pairs = nodes.iter().zip(published);
-        pairs
-            .filter_map(|(node, published)| is_received(published).map(|_| (*node).clone()))
-            .collect()
+        let messages = nodes.iter().map(|node| (self.names.node(node), message));
+        let published = connection.publish_each(messages).await.unwrap_or_default();
+        let published = nodes.iter().zip(published);
+        let received = published.filter(|(_, receivers)| matches!(receivers, Ok(1..)));
+        received.map(|(node, _)| (*node).clone()).collect()
     }
 }
