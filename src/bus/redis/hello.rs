@@ -47,7 +47,7 @@ impl RedisBus {
 
     /// Says hello on a channel and waits until it returns; tells how many nodes received it.
     async fn say_hello_on(&self, channel: &str, deadline: Instant) -> Result<usize, HelloError> {
-        let seq = self.feed(|state| state.hello());
+        let seq = self.state().next();
         let message = NodeMessage::Hello {
             node: self.node.clone(),
             seq,

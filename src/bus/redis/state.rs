@@ -347,7 +347,8 @@ impl State {
         !self.deliveries.is_empty()
     }
 
-    fn next(&mut self) -> Sequence {
+    /// The number of the next message.
+    pub(super) fn next(&mut self) -> Sequence {
         self.last += 1;
         self.last
     }

@@ -40,7 +40,7 @@ impl Process {
 
     /// Whether it gathers answers of other nodes, or would if nobody had forgotten to end it.
     pub(super) fn has_open_questions(&self) -> bool {
-        !format!("{:?}", self.bus).contains("questions: Questions({})")
+        !format!("{:?}", self.bus).contains("questions: {}")
     }
 
     fn tasks(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {

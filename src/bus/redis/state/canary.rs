@@ -71,11 +71,6 @@ impl State {
         self.canary.channels.clone()
     }
 
-    /// The number of the next message of the hello.
-    pub(in crate::bus::redis) fn hello(&mut self) -> Sequence {
-        self.next()
-    }
-
     /// Redis has taken a message of the hello.
     pub(in crate::bus::redis) fn hello_taken(&mut self) {
         self.mute_until = None;

@@ -61,11 +61,6 @@ impl Peers {
         Ok(())
     }
 
-    /// The nodes that are known.
-    pub(super) fn names(&self) -> impl Iterator<Item = &NodeId> {
-        self.known.keys()
-    }
-
     /// The nodes that are known, and what they run.
     pub(super) fn builds(&self) -> impl Iterator<Item = (&NodeId, &Build)> {
         self.known.iter().map(|(node, peer)| (node, &peer.build))

@@ -64,15 +64,6 @@ impl Proof {
         }
         is_loaded
     }
-
-    /// Loading is tried again; returns whether that is necessary.
-    pub(super) fn retry(&mut self) -> bool {
-        let has_failed = self.script == Script::Requested;
-        if has_failed {
-            self.script = Script::Wanted;
-        }
-        has_failed
-    }
 }
 
 impl State {
@@ -93,9 +84,10 @@ impl State {
         }
     }
 
-    /// Events depend on a proof again, should that have been impossible.
+    /// Tries again to load the script if that has failed.
     pub(super) fn retry_proof(&mut self) {
-        if self.proof.retry() {
+        if self.proof.script == Script::Requested {
+            self.proof.script = Script::Wanted;
             self.actions.push(Action::CheckRole);
         }
     }

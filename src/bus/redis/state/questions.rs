@@ -33,64 +33,34 @@ pub enum Reply {
 }
 
 /// The questions that are open, by the number of the message that asked them.
-#[derive(Debug, Default)]
-pub(super) struct Questions(HashMap<Sequence, Question, IdHasher>);
+pub(super) type Questions = HashMap<Sequence, Question, IdHasher>;
 
 #[derive(Debug, Default)]
-struct Question {
+pub(super) struct Question {
     answers: Vec<Answer>,
     waiting: Option<Waker>,
-}
-
-impl Questions {
-    pub(super) fn open(&mut self, seq: Sequence) {
-        self.0.insert(seq, Question::default());
-    }
-
-    /// Takes an answer; returns who waits for it. One that comes too late is ignored.
-    pub(super) fn answered(&mut self, seq: Sequence, answer: Answer) -> Option<Waker> {
-        let question = self.0.get_mut(&seq)?;
-        question.answers.push(answer);
-        question.waiting.take()
-    }
-
-    pub(super) fn answers(&self, seq: Sequence) -> &[Answer] {
-        self.0
-            .get(&seq)
-            .map_or(&[], |question| question.answers.as_slice())
-    }
-
-    pub(super) fn poll(&mut self, seq: Sequence, nodes: usize, waker: &Waker) -> Poll<()> {
-        match self.0.get_mut(&seq) {
-            Some(question) if question.answers.len() < nodes => {
-                question.waiting = Some(waker.clone());
-                Poll::Pending
-            }
-            _ => Poll::Ready(()),
-        }
-    }
-
-    pub(super) fn close(&mut self, seq: Sequence) {
-        self.0.remove(&seq);
-    }
 }
 
 impl State {
     /// Begins to gather answers to the message of the number that it returns.
     pub(in crate::bus::redis) fn ask(&mut self) -> Sequence {
         let seq = self.next();
-        self.questions.open(seq);
+        self.questions.insert(seq, Question::default());
         seq
     }
 
+    /// Takes an answer; one to a question that is no longer open is ignored.
     pub(in crate::bus::redis) fn answered(
         &mut self,
         seq: Sequence,
         from: Option<NodeId>,
         reply: Reply,
     ) {
-        let waiting = self.questions.answered(seq, Answer { from, reply });
-        self.actions.extend(waiting.map(Action::Wake));
+        if let Some(question) = self.questions.get_mut(&seq) {
+            question.answers.push(Answer { from, reply });
+            let waiting = question.waiting.take();
+            self.actions.extend(waiting.map(Action::Wake));
+        }
     }
 
     /// Whether so many nodes have answered.
@@ -100,22 +70,30 @@ impl State {
         nodes: usize,
         waker: &Waker,
     ) -> Poll<()> {
-        self.questions.poll(seq, nodes, waker)
+        match self.questions.get_mut(&seq) {
+            Some(question) if question.answers.len() < nodes => {
+                question.waiting = Some(waker.clone());
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
     }
 
     pub(in crate::bus::redis) fn answers(&self, seq: Sequence) -> &[Answer] {
-        self.questions.answers(seq)
+        let question = self.questions.get(&seq);
+        question.map_or(&[], |question| question.answers.as_slice())
     }
 
     /// The other nodes that are known to live and have not answered.
     pub(in crate::bus::redis) fn silent(&self, seq: Sequence) -> Vec<NodeId> {
-        let answers = self.questions.answers(seq);
-        let answered = |node: &&NodeId| {
+        let answers = self.answers(seq);
+        let is_silent = |node: &&NodeId| {
             !answers
                 .iter()
                 .any(|answer| answer.from.as_ref() == Some(*node))
         };
-        self.peers.names().filter(answered).cloned().collect()
+        let peers = self.peers.builds().map(|(node, _)| node);
+        peers.filter(is_silent).cloned().collect()
     }
 
     /// The other nodes that are known to live.
@@ -127,6 +105,6 @@ impl State {
     }
 
     pub(in crate::bus::redis) fn close_question(&mut self, seq: Sequence) {
-        self.questions.close(seq);
+        self.questions.remove(&seq);
     }
 }

@@ -288,7 +288,7 @@ fn three_hellos_lost_in_a_row_end_the_connection() {
     );
     // One that comes late says that the connection is slow, and counts from the start.
     scene.state.begin_hello();
-    let seq = scene.state.hello();
+    let seq = scene.state.next();
     scene.receives_from_node(hello("n", seq));
     for _ in 0..3 {
         assert_eq!(scene.state.hello_lost(HelloError::NotReturned), Ok(()));
@@ -312,7 +312,7 @@ fn three_hellos_lost_in_a_row_end_the_connection() {
 #[test]
 fn a_hello_returns_under_its_number_or_a_later_one() {
     let mut scene = Scene::ready();
-    let seq = scene.state.hello();
+    let seq = scene.state.next();
     assert!(scene.state.poll_hello(seq, Waker::noop()).is_pending());
     scene.receives_from_node(hello("other", seq));
     assert!(scene.state.poll_hello(seq, Waker::noop()).is_pending());
