@@ -1,25 +1,23 @@
-//! Why a handshake of TLS failed.
+//! Why a TLS handshake failed.
 
 use std::io;
 
-use thiserror::Error;
-
 /// Why there is no TLS connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsRefusal {
-    #[error("it began with something else than TLS")]
+    /// It began with something other than TLS.
     NotTls,
-    #[error("the peer supports no version, cipher suite or protocol (ALPN) in common")]
+    /// There is no version, cipher suite or protocol (ALPN) that both sides support.
     Incompatible,
-    #[error("the peer does not accept the certificate, or hung up with an alert")]
+    /// The peer did not accept the certificate, or hung up with an alert.
     Alert,
-    #[error("the peer showed no certificate that is trusted")]
+    /// The peer showed no certificate that is trusted.
     ClientCertificate,
-    #[error("the handshake did not end in time")]
+    /// The handshake did not end in time.
     Late,
-    #[error("the peer hung up in the middle of the handshake")]
+    /// The peer hung up in the middle of the handshake.
     Closed,
-    #[error("the peer broke the protocol")]
+    /// The peer broke the protocol.
     Other,
 }
 
@@ -34,7 +32,7 @@ impl TlsRefusal {
         Self::Other,
     ];
 
-    /// As a label of metrics.
+    /// The label in metrics.
     pub fn label(self) -> &'static str {
         match self {
             Self::NotTls => "not_tls",
@@ -47,7 +45,8 @@ impl TlsRefusal {
         }
     }
 
-    /// What an error of [`TlsStream::poll_read`](super::TlsStream::poll_read) means; `None` if it is the socket's.
+    /// What an error of [`TlsStream::poll_read`](super::TlsStream::poll_read) means; `None` for an error
+    /// of the socket.
     pub fn of(error: &io::Error) -> Option<Self> {
         let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
         Some(match error {
