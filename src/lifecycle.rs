@@ -75,13 +75,13 @@ impl Lifecycle {
     pub async fn until_drained<F: Future>(&self, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         let mut drained = pin!(self.0.draining.cancelled());
-        let mut is_asked = false;
+        let mut is_registered = false;
         poll_fn(|context| {
             if let Poll::Ready(output) = future.as_mut().poll(context) {
                 return Poll::Ready(Some(output));
             }
-            let asks = !std::mem::replace(&mut is_asked, true);
-            if self.is_draining() || asks && drained.as_mut().poll(context).is_ready() {
+            let registers = !std::mem::replace(&mut is_registered, true);
+            if self.is_draining() || registers && drained.as_mut().poll(context).is_ready() {
                 return Poll::Ready(None);
             }
             Poll::Pending

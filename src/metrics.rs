@@ -210,7 +210,7 @@ fn refresh(present: Present) {
         .with_label_values(&[env!("CARGO_PKG_VERSION")])
         .set(1);
     #[cfg(target_os = "linux")]
-    process::look();
+    process::update();
 }
 
 /// Brings a counter to a number that is counted elsewhere and only grows.

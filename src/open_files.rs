@@ -40,14 +40,14 @@ mod tests {
 
     #[test]
     fn an_eighth_is_reserved_within_bounds() {
-        let parted = |limit| {
+        let divided = |limit| {
             let files = OpenFiles::within(limit);
             (files.clients, files.callers)
         };
-        assert_eq!(parted(Some(1_024)), (896, 64));
-        assert_eq!(parted(Some(1 << 20)), ((1 << 20) - 1_024, 512));
-        assert_eq!(parted(Some(100)), (50, 25));
-        assert_eq!(parted(Some(0)), (0, 0));
-        assert_eq!(parted(None), (u64::MAX - 1_024, 512));
+        assert_eq!(divided(Some(1_024)), (896, 64));
+        assert_eq!(divided(Some(1 << 20)), ((1 << 20) - 1_024, 512));
+        assert_eq!(divided(Some(100)), (50, 25));
+        assert_eq!(divided(Some(0)), (0, 0));
+        assert_eq!(divided(None), (u64::MAX - 1_024, 512));
     }
 }

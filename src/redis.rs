@@ -91,11 +91,11 @@ impl ConnectError {
         let refusal = refusal_of(url, error);
         let probed = match refusal {
             None | Some(Refusal::HungUp | Refusal::NotRedis) => {
-                probe::look(url, config.command_timeout).await
+                probe::identify(url, config.command_timeout).await
             }
             // A Redis without TLS reads the handshake as an incomplete command and waits for more.
             Some(Refusal::Silent) if url.starts_with("rediss:") => {
-                probe::look(url, config.command_timeout).await
+                probe::identify(url, config.command_timeout).await
             }
             _ => None,
         };

@@ -176,7 +176,7 @@ impl Stream {
         }
         match written {
             // The peer no longer reads responses, but requests that it has sent are still to be read.
-            Poll::Ready(Err(error)) if is_gone(&error) && self.requests.outlive_end() => {
+            Poll::Ready(Err(error)) if is_gone(&error) && self.requests.outlives_end() => {
                 Poll::Ready(Ok(length))
             }
             written => written,
@@ -215,7 +215,7 @@ impl AsyncRead for Stream {
                 if this.channel.is_in_handshake() {
                     this.requests.refuse(Refusal::Tls(TlsRefusal::Closed));
                 }
-                if this.requests.keep_end(this.is_blocked, context.waker()) {
+                if this.requests.hide_end(this.is_blocked, context.waker()) {
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(()))

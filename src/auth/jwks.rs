@@ -209,7 +209,7 @@ impl Jwks {
         let mut progress = self.progress.subscribe();
         let ended = {
             let progress = progress.borrow();
-            if !progress.is_reading && !progress.is_rested() {
+            if !progress.is_reading && !progress.has_cooled_down() {
                 return match progress.failure {
                     None => Freshness::Recent,
                     Some(_) => Freshness::Unknown,
@@ -241,7 +241,7 @@ impl Jwks {
                 () = self.reload.notified() => return false,
                 // Several callers may have asked for the last read.
                 () = self.wanted.notified() => {
-                    if self.progress.borrow().is_rested() {
+                    if self.progress.borrow().has_cooled_down() {
                         return true;
                     }
                 }
@@ -303,7 +303,7 @@ impl Jwks {
 }
 
 impl Progress {
-    fn is_rested(&self) -> bool {
+    fn has_cooled_down(&self) -> bool {
         self.wanted_at
             .is_none_or(|wanted_at| wanted_at.elapsed() >= COOL_DOWN)
     }

@@ -265,7 +265,7 @@ impl RedisBus {
                 Action::CheckRole => self.role.notify_one(),
                 Action::FindMaster => self.link.renew(),
                 Action::Wake(waiting) => waiting.wake(),
-                Action::Tell(news) => tell(news),
+                Action::Report(news) => report(news),
             }
         }
     }
@@ -284,7 +284,7 @@ fn command_link(link: View<'_>) -> CommandLink {
     }
 }
 
-fn tell(news: News) {
+fn report(news: News) {
     match news {
         News::NotReady(why) => tracing::warn!(%why, "not ready on the bus"),
         News::StillNotReady(why) => tracing::warn!(%why, "still not ready on the bus"),

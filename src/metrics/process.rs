@@ -8,8 +8,8 @@ use super::{
 };
 
 /// Brings the metrics up to date; where `/proc` cannot be read they stay as they are.
-pub(super) fn look() {
-    let looked: ProcResult<()> = (|| {
+pub(super) fn update() {
+    let updated: ProcResult<()> = (|| {
         let process = Process::myself()?;
         let stat = process.stat()?;
         let ticks = procfs::ticks_per_second() as f64;
@@ -24,7 +24,7 @@ pub(super) fn look() {
         PROCESS_START_TIME.set(started);
         Ok(())
     })();
-    if let Err(error) = looked {
+    if let Err(error) = updated {
         tracing::debug!(%error, "cannot read /proc");
     }
 }

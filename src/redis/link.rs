@@ -207,7 +207,7 @@ async fn supervise(
     let connected = REDIS_CONNECTED.with_label_values(&["commands"]);
     let reconnects = REDIS_RECONNECTS.with_label_values(&["commands"]);
     let mut backoff = Backoff::new(dialer.clone());
-    let mut told = String::new();
+    let mut logged = String::new();
     let at = config.topology.to_string();
     loop {
         let (ended, mut end) = mpsc::channel(1);
@@ -231,11 +231,11 @@ async fn supervise(
                 });
                 if is_demoted {
                     let why = Demoted::at(&*at).to_string();
-                    tell_once(&mut told, why);
+                    log_once(&mut logged, why);
                 } else {
                     connected.set(1);
                     tracing::info!(at, "connected to Redis");
-                    told.clear();
+                    logged.clear();
                     let why = tokio::select! {
                         biased;
                         lost = watch_over(connection.clone(), config.command_timeout, &mut end, OnDemotion::Lost) => {
@@ -264,7 +264,7 @@ async fn supervise(
             }
             Err(error) => {
                 publish.send_modify(|state| state.connection = None);
-                tell_once(&mut told, chain(&error));
+                log_once(&mut logged, chain(&error));
             }
         }
         backoff.pause().await;
@@ -272,10 +272,10 @@ async fn supervise(
 }
 
 /// Logs why there is no master, unless the last line already said so.
-fn tell_once(told: &mut String, why: String) {
-    if why != *told {
+fn log_once(logged: &mut String, why: String) {
+    if why != *logged {
         tracing::warn!(why, "cannot connect to Redis, retrying");
-        *told = why;
+        *logged = why;
     }
 }
 

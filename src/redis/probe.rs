@@ -22,7 +22,7 @@ const LONGEST: usize = 64;
 
 /// Returns what the server at the URL says, and the refusal that it means; `None` if that explains
 /// nothing or takes longer than the limit.
-pub(super) async fn look(url: &str, limit: Duration) -> Option<(String, Refusal)> {
+pub(super) async fn identify(url: &str, limit: Duration) -> Option<(String, Refusal)> {
     let url = Url::parse(url).ok()?;
     let is_tls = url.scheme() == "rediss";
     let host = url.host_str()?.trim_matches(['[', ']']).to_owned();

@@ -127,7 +127,7 @@ impl Requests {
     }
 
     /// Whether the current request, or else the last one, outlives the end of input.
-    pub(super) fn outlive_end(&self) -> bool {
+    pub(super) fn outlives_end(&self) -> bool {
         self.lock().outlives_end
     }
 
@@ -169,7 +169,7 @@ impl Requests {
     }
 
     /// Called at the end of input: whether to hide it from hyper for now.
-    pub(super) fn keep_end(&self, is_blocked: bool, reader: &Waker) -> bool {
+    pub(super) fn hide_end(&self, is_blocked: bool, reader: &Waker) -> bool {
         let mut state = self.lock();
         let is_wanted = state.is_under_way || is_blocked;
         if !is_wanted || !state.outlives_end || state.is_truncated {

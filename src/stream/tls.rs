@@ -42,7 +42,7 @@ const READ: usize = 32 << 10;
 const MOST_IDLE: usize = 64 << 10;
 
 thread_local! {
-    static OPENED: RefCell<Vec<u8>> = RefCell::new(vec![0; MOST_KEPT + READ]);
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; MOST_KEPT + READ]);
     static GATHERED: RefCell<Vec<u8>> = RefCell::new(vec![0; LONGEST_PLAINTEXT]);
 }
 
@@ -118,7 +118,7 @@ impl TlsStream {
             }
             return Poll::Ready(Ok(length));
         }
-        OPENED.with_borrow_mut(|scratch| {
+        SCRATCH.with_borrow_mut(|scratch| {
             loop {
                 if self.session.has_ended {
                     return Poll::Ready(Ok(0));

@@ -67,12 +67,12 @@ struct Shard {
 /// What the nodes have confirmed.
 #[derive(Default)]
 struct Subscriptions {
-    state: Mutex<State>,
+    confirmed: Mutex<Confirmed>,
     moved: Notify,
 }
 
 #[derive(Default)]
-struct State {
+struct Confirmed {
     subscribed: HashSet<String>,
     /// Subscribed until their slot moved away, and the master that said so.
     moved: Vec<(String, String)>,
@@ -104,8 +104,8 @@ impl Shards {
     pub(super) async fn subscribe(&mut self, channels: &[String]) -> Result<(), SubscribeError> {
         for hop in 0..HOPS {
             let missing: Vec<&String> = {
-                let state = self.subscriptions.state();
-                let is_missing = |channel: &&String| !state.subscribed.contains(*channel);
+                let confirmed = self.subscriptions.confirmed();
+                let is_missing = |channel: &&String| !confirmed.subscribed.contains(*channel);
                 channels.iter().filter(is_missing).collect()
             };
             if missing.is_empty() {
@@ -134,13 +134,15 @@ impl Shards {
     pub(super) async fn unsubscribe(&mut self, channels: &[String]) -> Result<(), SubscribeError> {
         {
             // First, so that their end is not taken for a move.
-            let mut state = self.subscriptions.state();
+            let mut confirmed = self.subscriptions.confirmed();
             for channel in channels {
-                state.subscribed.remove(channel);
+                confirmed.subscribed.remove(channel);
             }
-            if !state.moved.is_empty() {
+            if !confirmed.moved.is_empty() {
                 let gone: HashSet<&String> = channels.iter().collect();
-                state.moved.retain(|(channel, _)| !gone.contains(channel));
+                confirmed
+                    .moved
+                    .retain(|(channel, _)| !gone.contains(channel));
             }
         }
         let channels: Vec<&String> = channels.iter().collect();
@@ -155,13 +157,13 @@ impl Shards {
     }
 
     pub(super) async fn moved(&self) {
-        while self.subscriptions.state().moved.is_empty() {
+        while self.subscriptions.confirmed().moved.is_empty() {
             self.subscriptions.moved.notified().await;
         }
     }
 
     pub(super) async fn follow(&mut self) -> Result<Vec<String>, SubscribeError> {
-        let moved = std::mem::take(&mut self.subscriptions.state().moved);
+        let moved = std::mem::take(&mut self.subscriptions.confirmed().moved);
         let (channels, left): (Vec<_>, BTreeSet<_>) = moved.into_iter().unzip();
         // The master that lost a slot knows the new one. Others may not, and one that has become a
         // replica would accept the subscription without an error.
@@ -283,7 +285,7 @@ impl Shards {
 impl Subscriptions {
     fn begin(&self, push: PushInfo) {
         if let Some(channel) = channel_of(push) {
-            self.state().subscribed.insert(channel);
+            self.confirmed().subscribed.insert(channel);
         }
     }
 
@@ -291,17 +293,19 @@ impl Subscriptions {
         let Some(channel) = channel_of(push) else {
             return;
         };
-        let mut state = self.state();
+        let mut confirmed = self.confirmed();
         // A channel that we have left ourselves is no longer in it.
-        if state.subscribed.remove(&channel) {
-            state.moved.push((channel, master.to_owned()));
+        if confirmed.subscribed.remove(&channel) {
+            confirmed.moved.push((channel, master.to_owned()));
             self.moved.notify_one();
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn confirmed(&self) -> MutexGuard<'_, Confirmed> {
         // No operation above leaves the state half-changed, so a poisoned lock is as good as new.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.confirmed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -171,7 +171,7 @@ pub(super) enum Action {
     /// The command connection leads to a replica, or may do so.
     FindMaster,
     Wake(Waker),
-    Tell(News),
+    Report(News),
 }
 
 /// What an operator may want to know.
@@ -319,7 +319,7 @@ impl State {
             (Some(_), None) => News::Ready,
             _ => return,
         };
-        self.actions.push(Action::Tell(news));
+        self.actions.push(Action::Report(news));
         self.trouble = trouble;
     }
 

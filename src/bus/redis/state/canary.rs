@@ -96,7 +96,7 @@ impl State {
     /// The whole hello returned; so many nodes received it.
     pub(in crate::bus::redis) fn hello_returned(&mut self, receivers: usize, now: Instant) {
         for node in self.peers.settle(receivers, now) {
-            self.actions.push(Action::Tell(News::PeerSilent { node }));
+            self.actions.push(Action::Report(News::PeerSilent { node }));
         }
         self.canary.lost = 0;
         self.retry_proof();

@@ -23,7 +23,7 @@ impl State {
             lanes, deliveries, ..
         } = self;
         lanes.received(user, message, |delivery| deliveries.push(delivery));
-        self.tell_dropped();
+        self.report_dropped();
     }
 
     /// An event of this node is back. Returns whether that was expected; if not, it is one to be read
@@ -45,14 +45,14 @@ impl State {
         } = self;
         let user = emits.user(seq).filter(|emitted| emitted.as_str() == user);
         let is_known = lanes.echo(user, seq, |delivery| deliveries.push(delivery));
-        self.tell_dropped();
+        self.report_dropped();
         is_known
     }
 
-    fn tell_dropped(&mut self) {
+    fn report_dropped(&mut self) {
         let dropped = self.lanes.take_dropped();
         if dropped > 0 {
-            self.actions.push(Action::Tell(News::Dropped(dropped)));
+            self.actions.push(Action::Report(News::Dropped(dropped)));
         }
     }
 
@@ -75,7 +75,7 @@ impl State {
                 let release = build.release.clone();
                 if self.peers.said_hello(node.clone(), build, now) {
                     let news = News::PeerCame { node, release };
-                    self.actions.push(Action::Tell(news));
+                    self.actions.push(Action::Report(news));
                     // A newcomer should know of us at once, and not after our next turn.
                     self.actions.push(Action::SayHello);
                 }
@@ -83,7 +83,7 @@ impl State {
             NodeMessage::Bye { node } if node == self.node => {}
             NodeMessage::Bye { node } => {
                 if self.peers.gone(&node) {
-                    self.actions.push(Action::Tell(News::PeerLeft { node }));
+                    self.actions.push(Action::Report(News::PeerLeft { node }));
                 }
             }
             NodeMessage::Disconnected { seq, count, from } => {

@@ -122,7 +122,7 @@ impl Scene {
         let actions = self.state.take_actions().into_iter();
         let words = actions.map(|action| match action {
             Action::Wake(_) => "Wake".to_owned(),
-            Action::Tell(news) => format!("{news:?}"),
+            Action::Report(news) => format!("{news:?}"),
             other => format!("{other:?}"),
         });
         words.collect()
