@@ -1,8 +1,9 @@
 //! How a message reaches every node that has a user.
 //!
-//! Each user has a channel; a node is subscribed to it while it has a socket of the user. An event is
-//! delivered when it comes back from the bus, on the node that sent it too: one path, so one order
-//! per user. One that does not come back is delivered without the bus, in its place in that order.
+//! Each user has a channel, and a node is subscribed to it while it has a socket of the user. Every node,
+//! the sender included, delivers an event when it arrives over the bus: one path, so one order per
+//! user. If an event does not come back in time, the node that sent it delivers it to its own sockets, in its
+//! place in that order.
 
 pub mod redis;
 
@@ -17,37 +18,36 @@ use crate::{
     wire::{Event, Inquiry, LogoutReason, NodeMessage, Publication, Sequence, UserMessage},
 };
 
-/// The ways to the other nodes.
+/// How this node reaches the others.
 #[derive(Debug, Clone)]
 pub enum Bus {
-    /// This process is all there is.
+    /// There are no others.
     Local,
     Redis(Arc<RedisBus>),
 }
 
-/// The node, as the bus calls it, in the order of the messages.
+/// What the bus calls on the node, in the order of the messages.
 pub trait Listener: Send + Sync + 'static {
     /// An event for the sockets of a user; returns how many there are. Must not block.
     fn deliver(&self, user: &UserId, event: &Event) -> usize;
 
-    /// Sockets of the user have to go. Must not block.
+    /// Sockets of the user must be disconnected. Must not block.
     fn log_out(&self, user: &UserId, order: LogoutOrder);
 
-    /// No session of the user is stored, and another node has sockets of this one, which it last
-    /// found stored at least so long ago. Must not block.
+    /// No session of the user is stored, and another node has sockets of this one, which it last found
+    /// stored at least `age` ago. Must not block.
     fn session_held(&self, user: &UserId, session: SessionId, age: Duration);
 
-    /// Another node asks something, and is to be [answered](Bus::answer). Must not block.
+    /// Another node asks a question; [`Bus::answer`] must follow. Must not block.
     fn asked(&self, from: NodeId, seq: Sequence, inquiry: Inquiry);
 
-    /// Another node has written down what happened to a user, for this node's trace of that number.
-    /// Must not block.
+    /// Lines that another node has recorded for this node's trace of that number. Must not block.
     fn traced(&self, number: u64, lines: Vec<String>, dropped: u64);
 
     /// Messages may have been missed; resolves when the node has caught up.
     fn missed(&self) -> CatchUp<'_>;
 
-    /// Like [`Self::missed`], where it can only have been messages on the channels of these users.
+    /// Like [`Self::missed`], for messages on the channels of these users only.
     fn missed_of(&self, users: Vec<UserId>) -> CatchUp<'_>;
 
     /// Compares these users' sockets with the stored sessions before events are delivered to them
@@ -69,7 +69,7 @@ impl CatchUpError {
     }
 }
 
-/// An order to disconnect sockets of a user; `from` is to be [answered](Bus::answer).
+/// An order to disconnect sockets of a user; [`Bus::answer`] to `from` must follow.
 #[derive(Debug, Clone)]
 pub struct LogoutOrder {
     pub from: NodeId,
@@ -77,10 +77,10 @@ pub struct LogoutOrder {
     pub logout: Logout,
 }
 
-/// Which sockets of a user have to go, and what they are told.
+/// Which sockets of a user to disconnect, and what to tell them.
 #[derive(Debug, Clone)]
 pub struct Logout {
-    /// The active session, whose sockets stay. If the active session has not changed, `None`: all
+    /// The new active session, whose sockets stay. `None` if the active session has not changed: then all
     /// sockets go.
     pub keep: Option<SessionId>,
     pub reason: LogoutReason,
@@ -99,11 +99,11 @@ impl Logout {
 /// How far an event went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reach {
-    /// How many nodes have the user; `None` where that cannot be known.
+    /// How many nodes have the user; `None` if that is unknown.
     pub nodes: Option<usize>,
 }
 
-/// Not every node could be reached; the sockets of this one have the event.
+/// The event may not have reached every node; the sockets of this one have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the bus is not available")]
 pub struct BusUnavailable;
@@ -144,14 +144,14 @@ pub enum NotReady {
 pub enum TellError {
     #[error(transparent)]
     NotReady(#[from] NotReady),
-    /// Only the nodes that are still connected to it have the message.
-    #[error("Redis is not known to be the master that it was")]
+    /// The message went to a server that may have become a replica, so nodes at its master do not have it.
+    #[error("Redis may not be the master any more")]
     Misplaced,
 }
 
 impl Bus {
-    /// Subscribes to the user's channel, from the moment this resolves until the result is dropped.
-    /// Waits for a lost link for as long as the caller lets it. Cancellation-safe.
+    /// Subscribes to the user's channel until the result is dropped. Resolves once Redis has confirmed the
+    /// subscription, however long that takes. Cancellation-safe.
     pub async fn subscribe(&self, user: &UserId) -> Option<Subscription> {
         match self {
             Self::Local => None,
@@ -159,7 +159,7 @@ impl Bus {
         }
     }
 
-    /// Sends an event to every node that has the user, of which the `listener` is one.
+    /// Sends an event to every node that has the user. The `listener` is this node.
     ///
     /// # Errors
     /// The event reached the sockets of this node, but maybe not those of others.
@@ -182,8 +182,7 @@ impl Bus {
     /// returns their number.
     ///
     /// # Errors
-    /// It was not sent, or Redis did not accept it, and this node may not receive it or the answers; or
-    /// it went to a replica.
+    /// The bus is not ready, Redis did not accept the message, or it may have gone to a replica.
     pub async fn tell(&self, publication: &Publication) -> Result<usize, TellError> {
         match self {
             Self::Local => Ok(0),
@@ -202,7 +201,7 @@ impl Bus {
     /// Sends messages on the channels of these users, if there may be another node.
     ///
     /// # Errors
-    /// Redis does not take them all, or not in time.
+    /// Redis did not accept all of them in time.
     pub async fn tell_peers(&self, messages: &[(UserId, UserMessage)]) -> Result<(), NotReady> {
         match self {
             Self::Local => Ok(()),
@@ -211,7 +210,7 @@ impl Bus {
     }
 
     /// # Errors
-    /// Another node, of an older release, would ignore such a message.
+    /// A node of an older release would ignore such a message.
     pub fn check_peers(&self, message: &UserMessage) -> Result<(), PeerTooOld> {
         match self {
             Self::Local => Ok(()),
@@ -219,7 +218,7 @@ impl Bus {
         }
     }
 
-    /// Begins to gather the answers to the message that carries this question's number.
+    /// Opens a question, which gathers the answers to the message that carries its number.
     pub fn ask(&self) -> Option<Question> {
         match self {
             Self::Local => None,
@@ -227,7 +226,7 @@ impl Bus {
         }
     }
 
-    /// Asks every other node that is known to live, and gathers what they answer within the limit.
+    /// Asks every other live node, and returns what each answered within the limit.
     pub async fn ask_peers(&self, inquiry: Inquiry, limit: Duration) -> Vec<PeerAnswer> {
         match self {
             Self::Local => Vec::new(),
@@ -235,7 +234,7 @@ impl Bus {
         }
     }
 
-    /// Sends a message to one node; one that does not arrive is lost.
+    /// Sends a message to one node, without making sure that it arrives.
     pub async fn send(&self, to: &NodeId, message: &NodeMessage) {
         if let Self::Redis(bus) = self {
             bus.send(to, message).await;
@@ -265,7 +264,7 @@ impl Bus {
         }
     }
 
-    /// Tells the other nodes that this one leaves, so that they do not wait for it.
+    /// Tells the other nodes that this one is leaving, so that they do not wait for it.
     pub async fn leave(&self, limit: Duration) {
         if let Self::Redis(bus) = self {
             tokio::time::timeout(limit, bus.leave()).await.ok();

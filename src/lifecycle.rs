@@ -138,7 +138,7 @@ impl Signals {
     }
 }
 
-/// Starts to listen for SIGHUP: it asks for a reload.
+/// Starts to listen for SIGHUP, which requests a reload.
 ///
 /// # Errors
 /// The system refuses to install a handler.

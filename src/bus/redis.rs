@@ -1,11 +1,11 @@
 //! The bus over Redis: a supervised subscriber connection that cannot go silent unnoticed.
 //!
 //! Every two seconds the node says hello to all nodes, itself included, over the command
-//! connection, and expects it back over the subscriber connection. That is its canary, and how
-//! the others know that it lives. On a new connection the node subscribes for all its users
-//! again and catches up with what it missed before it calls itself ready.
+//! connection, and expects it back over the subscriber connection. That is its canary, and how the
+//! others know that it is alive. On a new connection the node subscribes for all its users again and
+//! catches up with what it missed before it is ready.
 //!
-//! What is known and decided is in [`state`]; here is the I/O around it.
+//! [`state`] knows and decides everything; the other modules are the I/O around it.
 
 mod emit;
 mod hello;
@@ -49,7 +49,7 @@ use crate::{
     wire::{NodeMessage, OwnEvents, Publication, UserMessage},
 };
 
-/// How long a call right after the start waits for the bus, out of the time that it has.
+/// How long a call right after the start waits for the bus, as part of its own time limit.
 const START_LIMIT: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
@@ -74,7 +74,7 @@ pub struct RedisBus {
 
 impl RedisBus {
     pub fn new(node: NodeId, link: Link, names: ChannelNames) -> Self {
-        // The bus uses only channels.
+        // The bus uses channels, and no keys.
         let grants = Grants::new(&link.config, "");
         Self {
             own_events: OwnEvents::of(&node),
@@ -110,7 +110,7 @@ impl RedisBus {
         let Publication { channel, message } = publication;
         let mut connection = self.link.current().ok_or(NotReady::NotConnected)?;
         let nodes = self.publish_over(&mut connection, channel, message).await?;
-        // Asked afterwards, so that no demotion in between is missed.
+        // Asked after publishing, so that a demotion in between is noticed.
         match connection.is_replica().await {
             Ok(false) => Ok(nodes),
             Ok(true) | Err(_) => {
@@ -220,7 +220,7 @@ impl RedisBus {
         published.map_err(|error| NotReady::Refused(self.grants.explain(&error)))
     }
 
-    /// What was said, and what to do about it.
+    /// The error, and what to do about it.
     fn explain(&self, error: &SubscribeError) -> NotReady {
         NotReady::Refused(match error {
             SubscribeError::Redis(error) => self.grants.explain(error),
@@ -228,12 +228,13 @@ impl RedisBus {
         })
     }
 
-    /// Tells the state what happened, and does what follows from it. Nothing to deliver may follow.
+    /// Tells the state what happened, and carries out the actions that follow. For events that deliver
+    /// nothing; see [`Self::feed_delivering`].
     fn feed<T>(&self, event: impl FnOnce(&mut State) -> T) -> T {
         self.feed_seeing(|_| (), event).1
     }
 
-    /// Like [`Self::feed`]; returns the command connection that the state saw meanwhile, too.
+    /// Like [`Self::feed`]; also returns the command connection that the state saw.
     fn feed_over_link<T>(&self, event: impl FnOnce(&mut State) -> T) -> (Option<Connection>, T) {
         self.feed_seeing(|link| link.connection.cloned(), event)
     }

@@ -1,4 +1,4 @@
-//! Publishes events for the state, and handles those that are late.
+//! Publishes events for the state, and delivers late ones without the bus.
 
 use std::{
     future::{Future, poll_fn},
@@ -22,7 +22,7 @@ use crate::{
 
 static PUBLISH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("publish.lua")));
 
-/// An event whose caller waits; without it the state need not keep what it would be told.
+/// An event whose caller waits. If the caller gives up, the state forgets the outcome.
 struct Emitting<'a> {
     bus: &'a RedisBus,
     seq: Sequence,
@@ -30,8 +30,8 @@ struct Emitting<'a> {
 }
 
 impl RedisBus {
-    /// Returns once the event was delivered to the sockets of this node, within [`ECHO_LIMIT`] plus
-    /// the limit of a look. An event that was sent is delivered even if this is dropped.
+    /// Returns once the event is delivered to the sockets of this node, within [`ECHO_LIMIT`] plus the
+    /// limit of a look. An event that was sent is delivered even if this future is dropped.
     pub(in crate::bus) async fn emit(
         &self,
         user: &UserId,
@@ -89,8 +89,8 @@ impl RedisBus {
         outcome
     }
 
-    /// Publishes a message by the script, which a replica refuses. Not by way of [`Script`]: it would load a script
-    /// that is missing, and let later events overtake this one meanwhile.
+    /// Publishes a message by the script, which a replica refuses. [`Script`] itself would load a missing
+    /// script first, and later events would overtake this one.
     async fn publish_to_master(
         &self,
         connection: &mut Connection,
@@ -103,15 +103,15 @@ impl RedisBus {
         publish.query_async(connection).await
     }
 
-    /// Loads the script, and tries whether it can be used.
+    /// Loads the script, and runs it without a message to see that it is allowed.
     async fn load_script(&self, connection: &mut Connection) -> RedisResult<()> {
         let nobody = self.names.nobody();
         let loaded: RedisResult<usize> = PUBLISH.key(nobody).invoke_async(connection).await;
         loaded.map(drop)
     }
 
-    /// Sees to late events until dropped. One task serves all users, so that many events share one
-    /// look at the sessions.
+    /// Delivers late events until dropped. One task serves all users, so that many events share one look
+    /// at the sessions.
     pub(super) async fn tend_late_events(&self, listener: &dyn Listener) {
         loop {
             let now = now();
@@ -143,12 +143,12 @@ impl RedisBus {
         }
     }
 
-    /// Loads the script by which masters prove themselves, and finds out whether events that nobody received
-    /// went to one, until dropped.
+    /// Loads the script by which a master proves itself, and checks whether events that nobody received
+    /// went to a master, until dropped.
     pub(super) async fn check_roles(&self) {
         loop {
             self.role.notified().await;
-            // A replica of a Cluster refuses to publish anyway.
+            // In a Cluster a replica refuses to publish anyway.
             while let (Some(mut connection), Some(link)) = self.feed_over_link(State::begin_loading)
                 && !connection.is_cluster()
             {

@@ -1,4 +1,4 @@
-//! Says hello to all nodes, and waits until it returns.
+//! Says hello to all nodes, and waits until the hello comes back.
 
 use std::future::poll_fn;
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl RedisBus {
-    /// Returns why the subscriber connection has to be rebuilt.
+    /// Says hello at intervals. Returns why the subscriber connection must be replaced.
     pub(super) async fn keep_saying_hello(&self) -> NotReady {
         loop {
             let pause = self.state().hello_pause();
@@ -32,10 +32,10 @@ impl RedisBus {
         }
     }
 
-    /// Takes no longer than an event may take, so that a node that is ready takes events.
+    /// Takes no longer than an event may take: a ready node can deliver events in time.
     pub(super) async fn say_hello(&self) -> Result<(), HelloError> {
         let deadline = Instant::now() + ECHO_LIMIT;
-        // The hello itself passes through one shard of a Cluster only.
+        // In a Cluster, the channel of all nodes is on one shard only.
         for canary in self.feed(|state| state.begin_hello()) {
             let receivers = self.say_hello_on(&canary, deadline).await?;
             self.feed(|state| state.canary_returned(receivers));
@@ -45,7 +45,7 @@ impl RedisBus {
         Ok(())
     }
 
-    /// Says hello on a channel and waits until it returns; tells how many nodes received it.
+    /// Says hello on a channel and waits until it comes back; returns how many nodes received it.
     async fn say_hello_on(&self, channel: &str, deadline: Instant) -> Result<usize, HelloError> {
         let seq = self.state().next();
         let message = NodeMessage::Hello {

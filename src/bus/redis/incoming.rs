@@ -1,4 +1,4 @@
-//! Messages from Redis: reads them, and delivers what the state lets through, in its order.
+//! Messages from Redis: decodes them, and delivers what the state lets through, in its order.
 
 use std::{sync::PoisonError, time::Duration};
 
@@ -24,7 +24,7 @@ impl RedisBus {
             return;
         };
         let channel = String::from_utf8_lossy(&channel);
-        let understood = match self.names.user_of(&channel) {
+        let decoded = match self.names.user_of(&channel) {
             Some(user) => self.on_user_message(generation, user, &message, listener),
             None => NodeMessage::decode(&message).map(|message| match message {
                 NodeMessage::AskUser { from, seq, user } => {
@@ -44,7 +44,7 @@ impl RedisBus {
                 message => self.feed(|state| state.node_message(generation, message, now())),
             }),
         };
-        if let Err(error) = understood {
+        if let Err(error) = decoded {
             self.meters.ignored(&error).inc();
             tracing::debug!(why = chain(&error), "ignored a message on the bus");
         }
@@ -57,7 +57,7 @@ impl RedisBus {
         bytes: &[u8],
         listener: &dyn Listener,
     ) -> Result<(), DecodeError> {
-        // The event itself is still here, so that it need not be read again.
+        // An event of this node is still kept here, so it need not be decoded again.
         if let Some(seq) = self.own_events.recognise(bytes)
             && self.feed_delivering(listener, |state| state.echo(generation, user, seq))
         {
@@ -71,7 +71,7 @@ impl RedisBus {
         Ok(())
     }
 
-    /// Like [`Self::feed`], and delivers what follows before it returns.
+    /// Like [`Self::feed`], and makes the deliveries that follow before it returns.
     pub(super) fn feed_delivering<T>(
         &self,
         listener: &dyn Listener,

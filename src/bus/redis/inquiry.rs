@@ -20,7 +20,7 @@ pub struct PeerAnswer {
 }
 
 impl RedisBus {
-    /// Asks each node that is known to live, and waits for the answers.
+    /// Asks each live node, and waits for the answers.
     pub(in crate::bus) async fn ask_peers(
         self: &Arc<Self>,
         inquiry: Inquiry,

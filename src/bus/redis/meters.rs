@@ -1,4 +1,4 @@
-//! What the bus moves, looked up once.
+//! The metrics of the bus, looked up once.
 
 use crate::{
     metrics::{

@@ -25,7 +25,7 @@ impl Question {
         self.seq
     }
 
-    /// Resolves when so many nodes have answered. Cancellation-safe.
+    /// Resolves once this many nodes have answered. Cancellation-safe.
     pub async fn answered_by(&self, nodes: usize) {
         poll_fn(|context| {
             let mut state = self.bus.state();
@@ -39,7 +39,7 @@ impl Question {
         self.bus.state().answers(self.seq).to_vec()
     }
 
-    /// The other nodes that are known to live and have not answered; some may not have been asked.
+    /// The other live nodes that have not answered; some may not have been asked.
     pub fn silent(&self) -> Vec<NodeId> {
         self.bus.state().silent(self.seq)
     }

@@ -1,11 +1,11 @@
 //! Sharded subscriptions in a Cluster (<https://redis.io/docs/latest/develop/pubsub/#sharded-pubsub>).
 //!
-//! A channel has subscribers only on the master of its slot. When the slot moves, that master ends the
-//! subscription and says so; a SSUBSCRIBE that comes to the wrong master is told the right one. So
-//! slots are followed without asking for the whole map again.
+//! A channel can be subscribed to only on the master of its slot. When the slot moves, that master ends the
+//! subscription and says so, and a master that does not serve the slot redirects SSUBSCRIBE to the one
+//! that does.
 //!
-//! What counts are the confirmations themselves, and not the answers that the library pairs with our
-//! commands: it takes an end that nobody asked for as the answer to whatever is under way.
+//! Only the pushed confirmations count, and not the responses that the library matches to our commands: it
+//! takes the unrequested end of a subscription for the response to whatever command is pending.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -33,14 +33,14 @@ use crate::{
     },
 };
 
-/// How often channels are looked for where the node before said that they are.
+/// How many redirections are followed to find a channel.
 const HOPS: u32 = 12;
 /// The pause after a fruitless hop: a slot's old and new master do not switch at the same instant.
 const HOP_PAUSE: Duration = Duration::from_millis(25);
 /// Commands in one pipeline to one node.
 const PIPELINE: usize = 1_000;
-/// How many canaries' names are tried to find one in a shard's slots: the smallest shard has one
-/// slot of 16,384.
+/// How many names are tried to find a canary in a shard's slots: the smallest shard has one slot of
+/// 16,384.
 const CANARY_TRIES: u32 = 1 << 18;
 
 type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
@@ -55,7 +55,7 @@ pub struct Shards {
     on_push: OnPush,
     watches: Watches,
     canary: CanaryName,
-    /// By master, the channel that shows whether its messages arrive.
+    /// For each master, the channel that shows whether its messages arrive.
     canaries: BTreeMap<String, String>,
 }
 
@@ -64,7 +64,7 @@ struct Shard {
     _watched: oneshot::Sender<()>,
 }
 
-/// What the nodes have confirmed.
+/// What is subscribed, as the masters have confirmed it.
 #[derive(Default)]
 struct Subscriptions {
     confirmed: Mutex<Confirmed>,
@@ -74,7 +74,7 @@ struct Subscriptions {
 #[derive(Default)]
 struct Confirmed {
     subscribed: HashSet<String>,
-    /// Subscribed until their slot moved away, and the master that said so.
+    /// Channels whose slot has moved away, and the master that ended the subscription.
     moved: Vec<(String, String)>,
 }
 
@@ -133,7 +133,7 @@ impl Shards {
 
     pub(super) async fn unsubscribe(&mut self, channels: &[String]) -> Result<(), SubscribeError> {
         {
-            // First, so that their end is not taken for a move.
+            // Before asking, so that their end is not taken for a move.
             let mut confirmed = self.subscriptions.confirmed();
             for channel in channels {
                 confirmed.subscribed.remove(channel);
@@ -148,7 +148,7 @@ impl Shards {
         let channels: Vec<&String> = channels.iter().collect();
         for answer in self.ask("SUNSUBSCRIBE", &channels).await? {
             match answer {
-                // Where it no longer is, there is no subscription either.
+                // A master that no longer serves the channel has no subscription to it.
                 Err(error) if !is_moved(&error) => return Err(error.into()),
                 _ => {}
             }
@@ -217,8 +217,8 @@ impl Shards {
         Ok(())
     }
 
-    /// Asks the masters of the channels, all at once; a command each, so that one slot that has
-    /// moved takes no other with it.
+    /// Sends a command for each channel to its master, all at once. One command names one channel, so that
+    /// a slot that has moved fails no other.
     async fn ask(
         &mut self,
         command: &str,
@@ -294,7 +294,7 @@ impl Subscriptions {
             return;
         };
         let mut confirmed = self.confirmed();
-        // A channel that we have left ourselves is no longer in it.
+        // A channel that this node has unsubscribed from is no longer in it.
         if confirmed.subscribed.remove(&channel) {
             confirmed.moved.push((channel, master.to_owned()));
             self.moved.notify_one();
@@ -302,7 +302,7 @@ impl Subscriptions {
     }
 
     fn confirmed(&self) -> MutexGuard<'_, Confirmed> {
-        // No operation above leaves the state half-changed, so a poisoned lock is as good as new.
+        // No operation leaves it half-changed, so a poisoned lock is as good as new.
         self.confirmed
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -1,6 +1,6 @@
-//! What the bus over Redis knows and decides: what happened goes in, what to do comes out.
+//! What the bus over Redis knows and decides: events go in, actions come out.
 //!
-//! No I/O, no lock, no clock and no task: time is passed in, and whoever waits leaves a [`Waker`].
+//! No I/O, no lock, no clock and no task: time is passed in, and a task that waits leaves a [`Waker`].
 //! [`super::RedisBus`] keeps one of these behind one lock, feeds it, delivers what [`State::take_deliveries`]
 //! returns in that order, and carries out the [`Action`]s.
 //!
@@ -11,13 +11,13 @@
 //! | [`State::catch_up`] | down → catching up | messages wait in their lanes |
 //! | [`State::caught_up`] | catching up | what waited is delivered |
 //! | [`State::ready`] | catching up → live | ready; a logged change |
-//! | [`State::moved`] | live | messages wait; some channels are to be found again |
+//! | [`State::moved`] | live | messages wait; some channels have to be found again |
 //! | [`State::followed`] | live | what waited is delivered; says hello |
 //! | [`State::lost`] | any → down | not ready; channels to subscribe again; own events are late |
-//! | [`State::hello_returned`] | live | ready, if it was not; peers silent for long are forgotten |
+//! | [`State::hello_returned`] | live | ready, if it was not; peers silent for too long are forgotten |
 //! | [`State::hello_returned`] | catching up | as above, but not ready yet |
 //! | [`State::hello_returned`] twice | live, a change of subscriptions is overdue | ends the connection |
-//! | [`State::hello_returned`] twice | live, an event was received by nobody in a Cluster, and no channel moved | ends the connection |
+//! | [`State::hello_returned`] twice | live, nobody received an event in a Cluster, and no channel moved | ends the connection |
 //! | [`State::hello_lost`] | live | not ready; three lost in a row end the connection |
 //! | [`State::changes_overdue`] | live and ready | not ready until the change is confirmed; says hello |
 //! | [`State::doubt`] | live and ready | not ready; says hello at once |
@@ -25,7 +25,7 @@
 //!
 //! # An event of this node
 //!
-//! Where it is delivered from depends on what is known when it begins ([`State::emit`]):
+//! How it reaches the sockets of this node depends on what is known when it begins ([`State::emit`]):
 //!
 //! | Redis | the user's channel | then |
 //! |---|---|---|
@@ -35,7 +35,7 @@
 //! | there | wanted, and the node is not ready | published, and late at once |
 //! | there | not wanted here, or not yet subscribed | published |
 //!
-//! And how it ends on what happens next; a late event is delivered after a look at the session:
+//! How it ends depends on what happens next. A late event is delivered after a look at the session:
 //!
 //! | published | delivered here | the caller gets |
 //! |---|---|---|
@@ -43,7 +43,7 @@
 //! | received by nobody, awaited over the bus | late | as if refused; ends the subscriber connection, unless channels move |
 //! | received by *n* | not awaited, the node was ready | *n* nodes |
 //! | received by *n* | without the bus, as the node was not ready | done if it is live or alone, else unavailable |
-//! | received by nobody, not awaited | any | as above once the server is proven a master; unavailable from a replica |
+//! | received by nobody, not awaited | any | like received by 0 nodes once the server is proven a master, unavailable if it is a replica |
 //! | refused, or not answered in time | over the bus | done, number of nodes unknown |
 //! | refused, or not answered in time | late, or nobody here | done if it is alone, else unavailable |
 //! | refused by a replica | late, or nobody here | unavailable; looks for the master |
@@ -57,16 +57,16 @@
 //! | an event of this node | itself, in time | delivered as it is kept here, not read again |
 //! | an event of this node | itself, after it was late | ignored |
 //! | hello | a node that is not known | a peer; says hello at once |
-//! | hello | a peer | it lives |
+//! | hello | a peer | it is alive |
 //! | bye | a peer | it is forgotten at once |
 //! | an answer | any node | counts for the question that is open under its number, if one is |
 //!
 //! # Proof of a master
 //!
-//! Only Redis itself can say that it has become a replica, and it passes on messages all the same. So an event
-//! is published [in a way that a replica refuses](proof), unless one that began a moment ago was not refused.
-//! For the events between these that nobody has received the server is asked what it is: one question serves
-//! all that were published before it, over the connection on which they were.
+//! A server that has become a replica still passes on messages, and only the server itself can tell. So an
+//! event is published [in a way that a replica refuses](proof), unless one published that way a moment ago got
+//! through. If nobody received an event that was published the plain way, the server is asked for its role.
+//! One such question serves all events that were published before it on the same connection.
 
 mod canary;
 mod channels;
@@ -115,19 +115,19 @@ pub(super) struct State {
     demoted: Demoted,
     /// The last number given to a message.
     last: Sequence,
-    /// Which subscriber connection is the present one; messages of earlier ones are ignored.
+    /// The number of the present subscriber connection; messages of earlier ones are ignored.
     generation: u64,
     phase: Phase,
-    /// Why the subscriber connection has to be replaced although it brings messages.
+    /// Why the subscriber connection must be replaced although it brings messages.
     condemned: Option<NotReady>,
     /// Whether channels are moving, or may be.
     moving: Moving,
-    /// How often channels that had moved were found again.
+    /// How many times channels that had moved were found again.
     follows: u64,
     /// Why the node is not ready, if it is not.
     trouble: Option<NotReady>,
     command: CommandLink,
-    /// No event is sent to Redis before this time: it has just failed to answer one.
+    /// Until then no event is sent to Redis, which has just failed to answer one.
     mute_until: Option<Instant>,
     channels: Channels,
     lanes: Lanes,
@@ -140,7 +140,7 @@ pub(super) struct State {
     actions: Vec<Action>,
 }
 
-/// How far the subscriber connection is.
+/// The state of the subscriber connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Down,
@@ -168,7 +168,7 @@ pub(super) enum Action {
     TendLate,
     /// [`State::begin_loading`] or [`State::begin_role_check`] has something to do.
     CheckRole,
-    /// The command connection leads to a replica, or may do so.
+    /// The command connection leads to a replica, or may lead to one.
     FindMaster,
     Wake(Waker),
     Report(News),
@@ -187,16 +187,16 @@ pub(super) enum News {
     PeerLeft {
         node: NodeId,
     },
-    /// It has said nothing for long, and counts as gone.
+    /// It has been silent for too long, and counts as gone.
     PeerSilent {
         node: NodeId,
     },
-    /// So many events did not fit among those that wait.
+    /// How many events did not fit among those that wait.
     Dropped(u64),
 }
 
 impl State {
-    /// `demoted` is what to say while Redis is a replica.
+    /// `demoted` is the error while Redis is a replica.
     pub(super) fn new(node: NodeId, demoted: Demoted) -> Self {
         Self {
             node,
@@ -222,10 +222,10 @@ impl State {
         }
     }
 
-    /// What is known of the command connection, to be told before anything that depends on it.
+    /// Notes the command connection. Must precede any event that depends on it.
     pub(super) fn sees(&mut self, command: CommandLink) {
         if command.is_demoted {
-            // Who was there to hear a hello on a replica says nothing of those at the master.
+            // How many nodes a hello reached on a replica says nothing about those at the master.
             self.peers.doubt_alone();
         }
         if command.is_connected && self.proof.sees(command.number) {
@@ -239,7 +239,7 @@ impl State {
     pub(super) fn check(&self) -> Result<(), NotReady> {
         match &self.trouble {
             Some(why) => Err(why.clone()),
-            // What a replica passes on does not reach the nodes that are at its master.
+            // Messages on a replica do not reach the nodes at its master.
             None if self.command.is_demoted => Err(NotReady::Demoted(self.demoted.clone())),
             None => Ok(()),
         }
@@ -261,8 +261,8 @@ impl State {
         self.actions.push(Action::TendLate);
     }
 
-    /// A subscriber connection is open. What arrives waits, so that no event reaches a session whose
-    /// replacement was missed; what an earlier attempt has held back goes on waiting.
+    /// A subscriber connection is open. Messages wait, so that no event reaches a session whose
+    /// replacement was missed; those held back by an earlier attempt keep waiting.
     pub(super) fn catch_up(&mut self) {
         self.phase = Phase::CatchingUp;
         self.lanes.hold();
@@ -273,7 +273,7 @@ impl State {
         self.peers.recovered(now);
     }
 
-    /// Every channel is subscribed, and what was missed is made up for.
+    /// Every channel is subscribed, and the node has caught up with what it missed.
     pub(super) fn caught_up(&mut self) {
         let Self {
             lanes, deliveries, ..
@@ -296,14 +296,14 @@ impl State {
         }
     }
 
-    /// Why the subscriber connection has to be replaced now, if it has.
+    /// Why the subscriber connection must be replaced now, if it must.
     pub(super) fn take_condemned(&mut self) -> Option<NotReady> {
         self.condemned.take()
     }
 
-    /// The subscriber connection brings messages, but is not to be relied on.
+    /// The subscriber connection brings messages, but cannot be relied on.
     fn condemn(&mut self, why: NotReady) {
-        // Another is about to be opened already.
+        // A new one is about to be opened anyway.
         if self.phase != Phase::Live {
             return;
         }
@@ -324,7 +324,7 @@ impl State {
     }
 
     /// # Errors
-    /// Another node, of an older release, would ignore such a message.
+    /// A node of an older release would ignore such a message.
     pub(super) fn check_peers(&self, message: &UserMessage) -> Result<(), PeerTooOld> {
         self.peers.understand(message)
     }

@@ -13,14 +13,14 @@ use crate::{
     redis::{ConnectError, Connection, Link, Lost, OnDemotion, connect_with_pushes, watch_over},
 };
 
-/// How many connections may be opened before their watch is taken up: one to each master, and the
-/// Cluster specification recommends no more nodes than that.
+/// How many connections may be opened before they are watched: one to each master, and the Cluster
+/// specification recommends no more nodes than that.
 const WATCHES: usize = 1_000;
 
 /// Subscribes to channels, plain or sharded.
 #[derive(Debug)]
 pub enum Subscriber {
-    /// One connection, and what keeps it watched.
+    /// One connection, which is watched for as long as the sender is kept.
     Plain(MultiplexedConnection, oneshot::Sender<()>),
     Sharded(Box<Shards>),
 }
@@ -40,8 +40,8 @@ pub enum SubscribeError {
 
 impl Subscriber {
     /// Opens the connections that are needed; messages go to `on_push`, which must not block. The watch
-    /// tells when one of them is lost, and with it some subscriptions. A server that becomes a replica
-    /// is kept until `successor` is connected to the master, or in a Cluster for some pings.
+    /// notices when one of them is lost, and with it some subscriptions. A connection to a server that becomes
+    /// a replica is kept until `successor` is connected to the master, or in a Cluster for some pings.
     ///
     /// # Errors
     /// Redis cannot be reached.
@@ -65,8 +65,8 @@ impl Subscriber {
                 on_push(push);
             }
         };
-        // A Redis that is held up for a moment must not cost all subscriptions, so that commands
-        // wait as long as the connection lives.
+        // A Redis that hangs for a moment must not cost all subscriptions, so commands may take as long as
+        // the connection lives.
         let dialer = successor.as_ref().map(|link| link.dialer.clone());
         let dialer = dialer.unwrap_or_default();
         let connection = connect_with_pushes(config, &dialer, None, on_push).await?;
@@ -117,8 +117,7 @@ impl Subscriber {
         }
     }
 
-    /// Channels that are subscribed only so that their silence is noticed: one on each shard, as none
-    /// can speak for all.
+    /// Channels that are subscribed only to notice that a shard is silent: one on each.
     pub fn canaries(&self) -> Vec<String> {
         match self {
             Self::Plain(..) => Vec::new(),
@@ -151,7 +150,7 @@ impl Watch {
         (Watches { add, limit }, Self { added, watched })
     }
 
-    /// Resolves when a connection is lost, to how.
+    /// Resolves when a connection is lost, and returns how.
     pub(super) async fn lost(&mut self) -> Lost {
         loop {
             tokio::select! {
@@ -184,7 +183,7 @@ impl Watches {
                 _ = unneeded => None,
             }
         });
-        // Where the watch is gone nobody uses the connections any more.
+        // If the watch is gone, nothing uses the connections any more.
         self.add.send(watch).await.ok();
         needed
     }

@@ -17,9 +17,9 @@ use crate::{
     redis::Backoff,
 };
 
-/// Channels in one SUBSCRIBE: few round trips for 100,000 users, and no command that holds Redis up.
+/// Channels in one SUBSCRIBE: few round trips for 100,000 users, and no command that blocks Redis for long.
 const CHUNK: usize = 1_000;
-/// A subscriber connection that lasted no longer is replaced after a pause.
+/// A subscriber connection that ends within this time is replaced only after a pause.
 const SHORT_LIFE: Duration = Duration::from_secs(2);
 
 impl RedisBus {
@@ -30,7 +30,7 @@ impl RedisBus {
             let why = self.use_one_connection(listener).await;
             self.meters.lost();
             self.feed(|state| state.lost(why, now()));
-            // The first attempt is made at once; one that took long needs no pause either.
+            // A connection, or an attempt, that took longer needs no pause.
             if since.elapsed() > SHORT_LIFE {
                 backoff.reset();
             } else {
@@ -70,8 +70,8 @@ impl RedisBus {
         }
     }
 
-    /// Subscribes for all local users, and catches up with what was missed meanwhile. What arrives
-    /// during that waits, so that no event reaches a session whose replacement was missed.
+    /// Subscribes for all users of this node, and catches up with what it missed. Messages that arrive in the
+    /// meantime wait, so that no event reaches a session whose replacement was missed.
     async fn recover(
         &self,
         subscriber: &mut Subscriber,
@@ -86,7 +86,7 @@ impl RedisBus {
         let connected = self.link.connection().await;
         connected.map_err(|_| NotReady::NotConnected)?;
         self.feed(|state| state.receives_hellos(now()));
-        // Before anyone is let in, so that no other node takes itself for the only one.
+        // Before any client is admitted, so that no other node takes itself for the only one.
         self.say_hello().await?;
         while self.state().has_changes() {
             self.apply_changes(subscriber).await?;
@@ -94,7 +94,7 @@ impl RedisBus {
         let caught_up = listener.missed().await;
         caught_up.map_err(|error| NotReady::NotCaughtUp(chain(&error)))?;
         self.feed_delivering(&**listener, State::caught_up);
-        // All that took a while.
+        // The rest may have taken a while.
         self.say_hello().await?;
         let users = self.feed(|state| {
             state.ready();
@@ -114,7 +114,7 @@ impl RedisBus {
         loop {
             let done = tokio::select! {
                 biased;
-                // First, as a busy node never runs out of changes.
+                // First, because a busy node never runs out of changes.
                 () = subscriber.moved() => self.follow(subscriber, listener).await,
                 () = self.changes.notified() => self.apply_changes(subscriber).await,
             };
@@ -124,8 +124,8 @@ impl RedisBus {
         }
     }
 
-    /// Some channels have moved to another node of the cluster. They are found again, and what was
-    /// missed meanwhile is caught up with, as on a new connection.
+    /// Some channels have moved to another master of the Cluster. Finds them again, and catches up with what
+    /// was missed, as on a new connection.
     async fn follow(
         &self,
         subscriber: &mut Subscriber,
@@ -166,8 +166,8 @@ impl RedisBus {
         Ok(())
     }
 
-    /// Waits for a change of subscriptions, and says when that takes too long. A Redis that is held
-    /// up for a moment must not cost all subscriptions, so the state decides what follows.
+    /// Waits for a change of subscriptions, and tells the state if it takes too long. The state decides what
+    /// follows: a Redis that hangs for a moment must not cost all subscriptions.
     async fn change<T>(&self, change: impl Future<Output = T>) -> T {
         let mut change = pin!(change);
         if let Ok(done) = timeout(ECHO_LIMIT, change.as_mut()).await {

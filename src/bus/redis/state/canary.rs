@@ -1,4 +1,4 @@
-//! The node's canary: it says hello to all nodes, and the hello has to return to itself.
+//! The node's canary: it says hello to all nodes, and expects its own hello back.
 
 use std::{
     task::{Poll, Waker},
@@ -10,13 +10,13 @@ use thiserror::Error;
 use super::{Action, HELLO_INTERVAL, News, Phase, State, moves::Moving};
 use crate::{bus::NotReady, wire::Sequence};
 
-/// How often the node says hello while it is not ready: so that it recovers quickly.
+/// How often the node says hello while it is not ready, so that it recovers quickly.
 const DOUBT_INTERVAL: Duration = Duration::from_millis(250);
-/// After so many hellos in a row that did not return, the subscriber connection is rebuilt.
+/// The number of hellos lost in a row after which the subscriber connection is replaced.
 const LOST_HELLOS: u32 = 3;
-/// After so many hellos that returned while a change of subscriptions is overdue or a subscription seems to be lost,
-/// too. Once a Redis that was held up goes on, the first may come before the confirmation; and before the notice
-/// that a channel has moved.
+/// The number of hellos that may return while a change of subscriptions is overdue or a subscription seems
+/// lost, before the connection is replaced. When a Redis that hung goes on, the first hello may return
+/// before the confirmation, or before the notice that a channel has moved.
 const IDLE_HELLOS: u32 = 2;
 
 /// Why a hello did not return.
@@ -30,11 +30,11 @@ pub(in crate::bus::redis) enum HelloError {
 
 #[derive(Debug, Default)]
 pub(super) struct Canary {
-    /// Where it is said beside the channel of all nodes: in a Cluster, on each shard.
+    /// The channels for a hello beside that of all nodes: in a Cluster, one on each shard.
     channels: Vec<String>,
     /// The newest of our own hellos that returned.
     newest: Sequence,
-    /// Its value when the current hello began.
+    /// The value of `newest` when the current hello began.
     newest_before: Sequence,
     /// How many hellos in a row were sent and did not return.
     lost: u32,
@@ -47,13 +47,13 @@ impl Canary {
         self.lost = 0;
     }
 
-    /// Whether there are several shards, between which channels can move.
+    /// Whether there are shards, between which channels can move.
     pub(super) fn is_of_cluster(&self) -> bool {
         !self.channels.is_empty()
     }
 
-    /// Our own hello returned. A Redis that was frozen may deliver those of an earlier connection
-    /// after that of the present one.
+    /// Our own hello returned. A Redis that hung may deliver hellos of an earlier connection after those
+    /// of the present one.
     pub(super) fn returned(&mut self, seq: Sequence) -> Option<Waker> {
         self.newest = seq.max(self.newest);
         self.waiting.take()
@@ -65,26 +65,26 @@ impl State {
         self.canary.channels = channels;
     }
 
-    /// Begins a hello; returns the channels, beside that of all nodes, on which it has to be said.
+    /// Begins a hello; returns the channels that it must be sent on beside that of all nodes.
     pub(in crate::bus::redis) fn begin_hello(&mut self) -> Vec<String> {
         self.canary.newest_before = self.canary.newest;
         self.canary.channels.clone()
     }
 
-    /// Redis has taken a message of the hello.
+    /// Redis has accepted a message of the hello.
     pub(in crate::bus::redis) fn hello_taken(&mut self) {
         self.mute_until = None;
     }
 
-    /// The message on the channel of one shard returned, and so many subscribers received it.
+    /// The message on the channel of one shard returned; `receivers` subscribers received it.
     pub(in crate::bus::redis) fn canary_returned(&mut self, receivers: usize) {
-        // A replica passes a message on, too, but cannot count who has got it.
+        // A replica also passes a message on, but counts no receivers.
         if receivers == 0 {
             self.actions.push(Action::FindMaster);
         }
     }
 
-    /// Whether the message of this number has returned.
+    /// Whether the message with this number has returned.
     pub(in crate::bus::redis) fn poll_hello(&mut self, seq: Sequence, waker: &Waker) -> Poll<()> {
         if self.canary.newest >= seq {
             return Poll::Ready(());
@@ -93,7 +93,7 @@ impl State {
         Poll::Pending
     }
 
-    /// The whole hello returned; so many nodes received it.
+    /// The whole hello returned; `receivers` nodes received it.
     pub(in crate::bus::redis) fn hello_returned(&mut self, receivers: usize, now: Instant) {
         for node in self.peers.settle(receivers, now) {
             self.actions.push(Action::Report(News::PeerSilent { node }));
@@ -122,15 +122,15 @@ impl State {
     /// The hello did not return.
     ///
     /// # Errors
-    /// The subscriber connection has to be rebuilt, for this reason.
+    /// The subscriber connection must be replaced, for this reason.
     pub(in crate::bus::redis) fn hello_lost(&mut self, error: HelloError) -> Result<(), NotReady> {
         let (was_sent, why) = match error {
             HelloError::Unsent(why) => (false, why),
             HelloError::NotReturned => (true, NotReady::HelloLost),
         };
         let canary = &mut self.canary;
-        // What was not sent says nothing of the subscriber connection, and what returned late
-        // says that it is slow; another would not be faster.
+        // A hello that was not sent says nothing about the subscriber connection. One that returned late
+        // shows that Redis is slow, and a new connection would not be faster.
         canary.lost = if canary.newest > canary.newest_before {
             0
         } else {

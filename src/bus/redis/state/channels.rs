@@ -16,23 +16,23 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Channels {
     users: IdMap<UserId, Channel>,
-    /// Users whose subscription may have to change; looked at again when their turn comes.
+    /// Users whose subscription may have to change; [`Self::take_changes`] decides.
     changed: Vec<UserId>,
-    /// A change was not confirmed in time, and so many hellos have returned since.
+    /// Set if a change was not confirmed in time: how many hellos have returned since.
     overdue: Option<u32>,
 }
 
 #[derive(Debug, Default)]
 struct Channel {
-    /// How often it is wanted.
+    /// How many subscriptions want it.
     wanted: usize,
     /// SUBSCRIBE was sent on the present connection.
     requested: bool,
     /// Redis has confirmed it.
     subscribed: bool,
-    /// It is among those that are changed.
+    /// It is in [`Channels::changed`].
     changed: bool,
-    /// Who waits for that.
+    /// The tasks that wait for the confirmation.
     waiting: Vec<Waker>,
 }
 
@@ -44,7 +44,7 @@ pub(in crate::bus::redis) struct Changes {
 }
 
 impl Channels {
-    /// Wants the channel once more; returns whether Redis has to be told.
+    /// Counts one more subscription; returns whether Redis has to be told.
     pub(super) fn want(&mut self, user: &UserId) -> bool {
         let channel = self.users.entry(user.clone()).or_default();
         channel.wanted += 1;
@@ -55,14 +55,14 @@ impl Channels {
         is_new
     }
 
-    /// Wants the channel once less; returns whether Redis may have to be told, and who has to wait
-    /// again.
+    /// Counts one subscription less; returns whether Redis may have to be told, and the tasks to wake so that
+    /// they wait again.
     pub(super) fn unwant(&mut self, user: &UserId) -> (bool, Vec<Waker>) {
         let Some(channel) = self.users.get_mut(user) else {
             return (false, Vec::new());
         };
         channel.wanted -= 1;
-        // One of those who wait may have given up, and it is not known which.
+        // One of these tasks may have given up, and it is not known which.
         let waiting = mem::take(&mut channel.waiting);
         let is_last = channel.wanted == 0;
         if is_last && !mem::replace(&mut channel.changed, true) {
@@ -80,7 +80,7 @@ impl Channels {
                 }
                 Poll::Pending
             }
-            // Whoever waits wants it, so there is one.
+            // A task that waits has a subscription, so the channel exists.
             None => Poll::Pending,
         }
     }
@@ -125,7 +125,7 @@ impl Channels {
         changes
     }
 
-    /// Redis has confirmed these subscriptions; returns who waits for them.
+    /// Redis has confirmed these subscriptions; returns the tasks that wait for them.
     pub(super) fn confirm(&mut self, users: &[UserId]) -> Vec<Waker> {
         let mut waiting = Vec::new();
         for user in users {
@@ -138,7 +138,7 @@ impl Channels {
         waiting
     }
 
-    /// A hello has returned; returns how many have while a change was overdue, if one is.
+    /// A hello has returned; returns how many have since a change became overdue, if one is.
     pub(super) fn overdue_hello(&mut self) -> Option<u32> {
         let hellos = self.overdue.as_mut()?;
         *hellos += 1;
@@ -164,7 +164,7 @@ impl Channels {
 }
 
 impl State {
-    /// The user's channel is wanted once more; [`Self::poll_subscribed`] waits for it.
+    /// Adds a subscription to the user's channel; [`Self::poll_subscribed`] waits for it.
     pub(in crate::bus::redis) fn subscribe(&mut self, user: &UserId) {
         if self.channels.want(user) {
             self.actions.push(Action::ChangeSubscriptions);
@@ -218,7 +218,7 @@ impl State {
         self.doubt(NotReady::SubscriptionUnanswered);
     }
 
-    /// It has, late.
+    /// Redis has confirmed the overdue change.
     pub(in crate::bus::redis) fn changes_confirmed(&mut self) {
         self.channels.overdue = None;
     }
@@ -263,7 +263,7 @@ mod tests {
         assert!(channels.want(&a));
         assert!(!is_subscribed(&mut channels, &a));
         assert_eq!(channels.take_changes(10), subscribe(&[&a]));
-        assert!(!channels.want(&a), "it was asked for already");
+        assert!(!channels.want(&a), "it was requested already");
         assert!(!is_subscribed(&mut channels, &a));
         assert_eq!(channels.confirm(std::slice::from_ref(&a)).len(), 2);
         assert!(is_subscribed(&mut channels, &a));
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_lost_connection_every_wanted_channel_is_asked_for_again() {
+    fn after_a_lost_connection_every_wanted_channel_is_requested_again() {
         let mut channels = Channels::default();
         let (kept, gone) = (user("kept"), user("gone"));
         channels.want(&kept);
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_gives_up_waiting_leaves_nothing_behind() {
+    fn a_task_that_stops_waiting_leaves_nothing_behind() {
         let (mut channels, a) = (Channels::default(), user("a"));
         channels.want(&a);
         channels.want(&a);
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_taken_in_portions() {
+    fn changes_are_taken_in_batches() {
         let mut channels = Channels::default();
         let users = ["a", "b", "c"].map(user);
         users.iter().for_each(|user| {

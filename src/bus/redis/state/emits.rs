@@ -1,4 +1,4 @@
-//! The events that this node is sending: what has become of each, and what its caller is told.
+//! The events that this node is sending: how far each one is, and what its caller is told.
 
 mod late;
 mod role;
@@ -22,24 +22,23 @@ type Outcome = Result<Reach, BusUnavailable>;
 /// How an emit begins.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::bus::redis) enum Begun {
-    /// Publish the event under this number, report that as [`State::published`], and wait for the
-    /// outcome.
+    /// Publish the event under this number, call [`State::published`], and wait for the outcome.
     Publish {
         seq: Sequence,
-        /// Let a replica refuse it.
+        /// In the way that a replica refuses.
         to_master: bool,
     },
-    /// Wait for the outcome: it is delivered without the bus.
+    /// Wait for the outcome: the event is delivered without the bus.
     Wait(Sequence),
     Done(Outcome),
 }
 
-/// What has become of a PUBLISH.
+/// How a PUBLISH ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::bus::redis) enum Published {
-    /// So many nodes received it; whether the server proved to be a master.
     Received {
         nodes: usize,
+        /// Whether the server has proved to be a master.
         from_master: bool,
     },
     /// The server is a replica, and refused it.
@@ -55,9 +54,9 @@ pub(super) struct Emits {
     by_seq: HashMap<Sequence, Emit, IdHasher>,
     /// When events become late, soonest first. Those that are done are removed lazily.
     deadlines: VecDeque<(Instant, Sequence)>,
-    /// Events that nobody received and that wait for the next question whether that was a master.
+    /// Events that nobody received, and that wait for the next check of the server's role.
     unproven: Vec<Sequence>,
-    /// Those for which that question is under way.
+    /// Those that the check under way is for.
     asked: Vec<Sequence>,
 }
 
@@ -67,15 +66,15 @@ struct Emit {
     /// The number of the command connection that it goes over.
     link: u64,
     began: Instant,
-    /// How often channels that had moved had been found again by then.
+    /// The value of [`State::follows`] at that time.
     follows: u64,
     way: Way,
     publication: Publication,
-    /// Set on delivery here: whether it came over the bus.
+    /// Set when it is delivered here: whether it came over the bus.
     over_bus: Option<bool>,
     outcome: Option<Outcome>,
     waiting: Option<Waker>,
-    /// The caller has gone; its PUBLISH may never have been sent.
+    /// The caller has given up, perhaps before the PUBLISH was sent.
     is_abandoned: bool,
 }
 
@@ -86,7 +85,7 @@ enum Way {
     Bus,
     /// The node is not subscribed to the user's channel, and delivers it without the bus.
     Direct,
-    /// The user has no sockets here that could be counted on; the node was ready or not.
+    /// The user has no sockets here that have to get it. Whether the node was ready.
     Elsewhere { was_ready: bool },
 }
 
@@ -94,16 +93,16 @@ enum Way {
 enum Publication {
     Sent,
     Received(usize),
-    /// Nobody received it, and whether that was a master is to be found out.
+    /// Nobody received it, and it is not known yet whether the server is a master.
     Unproven,
-    /// It went to a replica: there may be nodes at a master.
+    /// It went to a replica: there may be nodes at its master.
     Misplaced,
     /// It was not sent, refused or not answered. Some nodes may have it.
     Failed,
 }
 
 impl Emits {
-    /// To whom the event of this number goes.
+    /// The user that the event with this number goes to.
     pub(super) fn user(&self, seq: Sequence) -> Option<&UserId> {
         self.by_seq.get(&seq).map(|emit| &emit.user)
     }
@@ -190,29 +189,29 @@ impl State {
         let Some(emit) = self.emits.by_seq.get_mut(&seq) else {
             return;
         };
-        // The caller looks for the outcome itself, after this.
+        // The caller polls the outcome itself after this.
         emit.waiting = None;
         match published {
             Published::Received {
                 from_master: true, ..
             } => self.proof.came(emit.link, emit.began),
-            // It may be the script that is gone.
+            // The script may be gone.
             Published::Failed(_) if self.proof.is_doubted(emit.link) => {
                 self.actions.push(Action::CheckRole);
             }
             _ => {}
         }
-        // What comes after the deadline has been judged there.
+        // An answer after the deadline changes nothing.
         if emit.publication != Publication::Sent {
             return;
         }
-        // A subscription that was not given up is gone, and those of other nodes may be, too.
+        // Redis has lost a subscription of this node, and perhaps those of others.
         let is_deaf = matches!(published, Published::Received { nodes: 0, .. })
             && emit.way == Way::Bus
             && (self.phase != Phase::Live || self.lanes.awaits(&emit.user, seq));
         emit.publication = match published {
             Published::Received { .. } if is_deaf => Publication::Failed,
-            // The user is offline, or connected where another server was promoted.
+            // The user is offline, or connected at another server that was promoted.
             Published::Received {
                 nodes: 0,
                 from_master: false,
@@ -245,7 +244,7 @@ impl State {
         self.settle(seq);
     }
 
-    /// These were delivered to the sockets of this node; with whether they came over the bus.
+    /// These events were delivered to the sockets of this node; each with whether it came over the bus.
     pub(in crate::bus::redis) fn delivered(&mut self, events: &[(Sequence, bool)]) {
         for (seq, over_bus) in events {
             if let Some(emit) = self.emits.by_seq.get_mut(seq) {
@@ -283,7 +282,7 @@ impl State {
         }
     }
 
-    /// Sees whether it is known what to tell the caller.
+    /// Sets the outcome, if it is known by now.
     fn settle(&mut self, seq: Sequence) {
         let Some(emit) = self.emits.by_seq.get(&seq) else {
             return;
@@ -301,7 +300,7 @@ impl State {
             (Publication::Received(nodes), Way::Bus | Way::Elsewhere { was_ready: true }) => {
                 to_some(Some(nodes))
             }
-            // What took the subscriptions of this node may have taken those of others.
+            // Other nodes may have lost their subscriptions, as this one has.
             (Publication::Received(_), Way::Direct | Way::Elsewhere { was_ready: false }) => {
                 if self.phase == Phase::Live || self.peers.is_alone() {
                     to_some(None)
@@ -324,7 +323,7 @@ impl State {
 
     /// What to report for an event that did not go over Redis.
     fn unsent(&self, user: &UserId) -> Outcome {
-        // While Redis is away no node admits anyone, but behind a replica there is a master.
+        // While Redis is away, no node can admit a client; but a replica has a master, with nodes of its own.
         if self.command.is_demoted || !self.peers.is_alone() {
             return Err(BusUnavailable);
         }
@@ -332,7 +331,7 @@ impl State {
         Ok(Reach { nodes: Some(nodes) })
     }
 
-    /// Redis has not answered in time on that connection. Silence of an earlier one does not count.
+    /// Redis has not answered in time on that connection; an earlier one does not count.
     fn unanswered(&mut self, link: u64, now: Instant) {
         if link == self.command.number {
             self.mute_until = Some(now + ECHO_LIMIT);

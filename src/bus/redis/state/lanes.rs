@@ -1,11 +1,11 @@
 //! Keeps the messages for each user's sockets on this node in order.
 //!
-//! Most messages pass straight through. A message waits in its user's lane while the node catches up
-//! on what it missed, or behind a *late* event: one that this node sent and that did not come back over
-//! the bus in time. A late event is delivered without the bus once the user's session was looked at; if
-//! it comes back after all, it is ignored.
+//! Most messages pass straight through. A message waits in its user's lane while the node catches up with
+//! what it missed, or behind a *late* event: one that this node sent and that did not come back over the
+//! bus in time. A late event is delivered without the bus, after a look at the user's session; if it comes
+//! back after all, it is ignored.
 //!
-//! This is a state machine without I/O: time is passed in, and `pass` takes what is to be delivered.
+//! This is a state machine without I/O: time is passed in, and `pass` receives the deliveries.
 
 mod lane;
 
@@ -20,18 +20,18 @@ use crate::{
     wire::{Sequence, UserMessage},
 };
 
-/// How long a late event waits for the look at its user's session: Redis may not answer.
+/// How long a late event waits for the look at its user's session, as Redis may not answer.
 pub(in crate::bus::redis) const LOOK_LIMIT: Duration = Duration::from_millis(500);
 /// How many events from the bus may wait.
 const EVENTS: usize = 64 * 1024;
-/// How many bytes of their payloads may wait: a payload is up to a megabyte, and most are small.
+/// How many bytes of their payloads may wait: most are small, but one may have a megabyte.
 const BYTES: usize = 64 << 20;
-/// How many late events are remembered, should they come back.
+/// How many late events are remembered in case they come back.
 const REMEMBERED: usize = 64 * 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
-    /// Only those with something in them.
+    /// Only lanes that are not empty.
     users: IdMap<UserId, Lane>,
     /// Users whose sessions have to be looked at, and since when.
     unseen: IdMap<UserId, Instant>,
@@ -46,7 +46,7 @@ pub(super) struct Lanes {
 pub(in crate::bus::redis) struct Delivery {
     pub(in crate::bus::redis) user: UserId,
     pub(in crate::bus::redis) message: UserMessage,
-    /// The number of an event of this node.
+    /// The number of the event, if this node sent it.
     pub(in crate::bus::redis) own: Option<Sequence>,
     /// Whether it came over the bus.
     pub(in crate::bus::redis) over_bus: bool,
@@ -56,11 +56,11 @@ pub(in crate::bus::redis) struct Delivery {
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::bus::redis) struct Looks {
     pub(in crate::bus::redis) users: Vec<UserId>,
-    /// The messages wait no longer than this.
+    /// When the look must end: the messages wait no longer.
     pub(in crate::bus::redis) until: Instant,
 }
 
-/// How much of what was received waits.
+/// How many of the received events wait.
 #[derive(Debug, Default)]
 struct Kept {
     events: usize,
@@ -78,14 +78,14 @@ struct Remembered {
 }
 
 impl Lanes {
-    /// Expects an own event back over the bus.
+    /// Expects an event of this node back over the bus.
     pub(super) fn send(&mut self, user: &UserId, seq: Sequence, message: UserMessage) {
         let lane = self.users.entry(user.clone()).or_default();
         lane.sent.push_back(Message::own(seq, message));
     }
 
-    /// Queues an own event that is late from the start: it is not sent, or (`may_return`) it is sent
-    /// but it may not return to this node.
+    /// Queues an event of this node that is late from the start: it is not sent, or it is sent
+    /// (`may_return`) but not certain to come back.
     pub(super) fn deliver_late(
         &mut self,
         user: &UserId,
@@ -95,7 +95,7 @@ impl Lanes {
         now: Instant,
     ) {
         let lane = self.users.entry(user.clone()).or_default();
-        // It must not pass those that were emitted before it.
+        // It must not overtake those that were emitted before it.
         lane.give_up(usize::MAX, &mut self.late);
         lane.queue.push_back(Message::own(seq, message));
         if may_return {
@@ -104,8 +104,8 @@ impl Lanes {
         self.want_look(user, now);
     }
 
-    /// Makes the event late, and with it the user's events that were sent before it. Returns whether
-    /// it was still on the bus.
+    /// Makes the event late, and the user's events that were sent before it. Returns whether it was still on
+    /// the bus.
     pub(super) fn give_up(&mut self, user: &UserId, seq: Sequence, now: Instant) -> bool {
         let Some(lane) = self.users.get_mut(user) else {
             return false;
@@ -167,8 +167,8 @@ impl Lanes {
         }
     }
 
-    /// Takes an event of this node from the user's channel. Returns whether it is known; an event
-    /// of a `user` who is not known is at most a late one.
+    /// Takes an event of this node from the user's channel. Returns whether it is known. Without a `user`,
+    /// it can only be a late one.
     pub(super) fn echo(
         &mut self,
         user: Option<&UserId>,
@@ -186,7 +186,7 @@ impl Lanes {
             return false;
         };
         let waits = self.held || !lane.queue.is_empty();
-        // One that does not fit stays among those sent, and will be late.
+        // An event that does not fit stays in `sent`, and will be late.
         if waits && !self.kept.add(&lane.sent[index].message) {
             return true;
         }
@@ -204,7 +204,7 @@ impl Lanes {
         true
     }
 
-    /// How many events did not fit since this was last asked.
+    /// How many events did not fit since the last call.
     pub(super) fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.kept.dropped)
     }
@@ -219,7 +219,7 @@ impl Lanes {
         self.held = false;
         let Self { users, kept, .. } = self;
         users.retain(|user, lane| {
-            // Lanes with a look pending are passed on after it.
+            // Lanes with a pending look follow after it.
             if let Look::Unneeded = lane.look {
                 lane.pass_received(user, kept, &mut pass);
             }
@@ -244,7 +244,7 @@ impl Lanes {
         Some(Looks { users, until })
     }
 
-    /// Passes on what waited for these looks, which have succeeded (`were_seen`) or not.
+    /// Passes on what waited for these looks. `were_seen`: they have succeeded.
     pub(super) fn looked(
         &mut self,
         users: &[UserId],
@@ -259,15 +259,15 @@ impl Lanes {
                 continue;
             };
             if self.held && !were_seen {
-                // The node may have missed a change of session that an event of another node follows.
+                // The node may have missed a change of session that came before an event of another node.
                 lane.pass_known(covers, user, &mut self.kept, &mut pass);
             } else {
                 for _ in 0..covers {
                     lane.pass_first(user, &mut self.kept, &mut pass);
                 }
             }
-            // While the node catches up, messages that came after the look began may follow a change
-            // of session that it missed.
+            // While the node catches up, it may have missed a change of session that came before the
+            // messages behind those that the look covers.
             if !self.held {
                 lane.pass_received(user, &mut self.kept, &mut pass);
             }

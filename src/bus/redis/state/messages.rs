@@ -26,8 +26,8 @@ impl State {
         self.report_dropped();
     }
 
-    /// An event of this node is back. Returns whether that was expected; if not, it is one to be read
-    /// and [received](Self::received) as if another node had sent it.
+    /// An event of this node is back. Returns whether it was expected; if not, the caller must decode it
+    /// and treat it as [received](Self::received) from another node.
     pub(in crate::bus::redis) fn echo(
         &mut self,
         generation: u64,
@@ -76,7 +76,7 @@ impl State {
                 if self.peers.said_hello(node.clone(), build, now) {
                     let news = News::PeerCame { node, release };
                     self.actions.push(Action::Report(news));
-                    // A newcomer should know of us at once, and not after our next turn.
+                    // So that a newcomer knows about this node at once, and not after the next interval.
                     self.actions.push(Action::SayHello);
                 }
             }
@@ -98,7 +98,7 @@ impl State {
             NodeMessage::Tracing { from, seq, full } => {
                 self.answered(seq, Some(from), Reply::Tracing { full });
             }
-            // They are for the node itself.
+            // These go to the node itself.
             NodeMessage::AskUser { .. }
             | NodeMessage::AskStatus { .. }
             | NodeMessage::AskTrace { .. }

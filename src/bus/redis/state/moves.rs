@@ -1,5 +1,5 @@
-//! Channels that move to another shard of a Cluster. Redis unsubscribes from them, but not at the moment at
-//! which they move.
+//! Channels that move to another shard of a Cluster. Redis ends the subscription to them, but not at the moment
+//! when they move.
 
 use super::{Action, NotReady, Phase, State};
 
@@ -7,7 +7,7 @@ use super::{Action, NotReady, Phase, State};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Moving {
     No,
-    /// A channel has no subscribers where it is served; so many hellos have returned since.
+    /// A channel has no subscribers at its master; this many hellos have returned since.
     Maybe(u32),
     /// They are being found again.
     Yes,
@@ -20,21 +20,21 @@ impl State {
         self.lanes.hold();
     }
 
-    /// They are found, and what was missed on them is made up for.
+    /// They are found, and the node has caught up with what it missed on them.
     pub(in crate::bus::redis) fn followed(&mut self) {
         self.moving = Moving::No;
         self.follows += 1;
         self.caught_up();
-        // The command connection may not know yet.
+        // The command connection may not know their new master yet.
         self.actions.push(Action::SayHello);
     }
 
-    /// Nobody has received an event on a channel to which this node is subscribed; channels had been found
-    /// again so often when it began.
+    /// Nobody has received an event on a channel that this node is subscribed to. `follows` is
+    /// [`State::follows`] when the event began.
     pub(super) fn doubt_subscriptions(&mut self, follows: u64) {
         self.actions.push(Action::FindMaster);
         match self.moving {
-            // It may have been published before its channel was found.
+            // The event may have been published before its channel was found again.
             Moving::No if self.follows != follows => self.doubt(NotReady::SubscriptionLost),
             // Redis moves a channel before it says so.
             Moving::No if self.phase == Phase::Live && self.canary.is_of_cluster() => {
@@ -42,7 +42,7 @@ impl State {
                 self.doubt(NotReady::SubscriptionLost);
             }
             Moving::No => self.condemn(NotReady::SubscriptionLost),
-            // Nobody else can have it either, but that will be mended.
+            // Other nodes have missed it as well, but no connection has to be replaced.
             Moving::Maybe(_) | Moving::Yes => self.doubt(NotReady::SubscriptionLost),
         }
     }

@@ -1,4 +1,4 @@
-//! Which other nodes live: those that have said hello lately.
+//! Which other nodes are alive: those that have said hello lately.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use crate::{
     wire::{Build, UserMessage},
 };
 
-/// How long a silent node counts as living, while hellos of this one return.
+/// How long a silent node counts as alive while hellos of this one return.
 const MEMORY: Duration = Duration::from_secs(10);
 
-/// The other nodes on the same Redis. Silence while this node was not subscribed proves nothing, so that after an outage the peers
-/// are those from before.
+/// The other nodes on the same Redis. Silence while this node was not subscribed proves nothing, so after an
+/// outage the peers are those from before.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     known: IdMap<NodeId, Peer>,
@@ -61,25 +61,25 @@ impl Peers {
         Ok(())
     }
 
-    /// The nodes that are known, and what they run.
+    /// The known nodes, and what they run.
     pub(super) fn builds(&self) -> impl Iterator<Item = (&NodeId, &Build)> {
         self.known.iter().map(|(node, peer)| (node, &peer.build))
     }
 
-    /// A node said that it leaves; `true` if it was known.
+    /// A node has left; `true` if it was known.
     pub(super) fn gone(&mut self, node: &NodeId) -> bool {
         self.known.remove(node).is_some()
     }
 
-    /// This node was not subscribed until now.
+    /// This node was not subscribed until now, so silence counts from here.
     pub(super) fn recovered(&mut self, now: Instant) {
         self.known
             .values_mut()
             .for_each(|peer| peer.last_hello = now);
     }
 
-    /// The hello of this node returned, and so many nodes received it. Returns the nodes that have been
-    /// silent for too long, which are forgotten.
+    /// The hello of this node returned; `receivers` nodes received it. Forgets the nodes that have been silent
+    /// for too long, and returns them.
     pub(super) fn settle(&mut self, receivers: usize, now: Instant) -> Vec<NodeId> {
         let is_silent = |_: &NodeId, peer: &mut Peer| now.duration_since(peer.last_hello) >= MEMORY;
         let silent = self.known.extract_if(is_silent);
@@ -88,7 +88,7 @@ impl Peers {
         silent
     }
 
-    /// The last hello may have missed nodes.
+    /// The last hello may not have reached all nodes.
     pub(super) fn doubt_alone(&mut self) {
         self.alone = false;
     }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_of_the_peers_does_not_know_cannot_be_asked_of_them() {
+    fn a_message_that_one_of_the_peers_does_not_know_is_refused() {
         let now = Instant::now();
         let [old, new] = ["old", "new"].map(|name| NodeId::try_from(name).unwrap());
         let message = UserMessage::SessionChanged {

@@ -1,14 +1,14 @@
-//! Whether the server at the end of the command connection is a master, as far as events go.
+//! Whether the server at the end of the command connection is a master, as far as events show.
 //!
-//! A replica accepts PUBLISH, but not the script that publishes an event as if it were a write. Whoever gets
-//! an event through by the script knows that the server was a master then.
+//! A replica accepts PUBLISH, but not the script that publishes an event as if it were a write. An event that
+//! gets through by the script proves that the server was a master then.
 
 use std::time::{Duration, Instant};
 
 use super::{Action, State};
 
-/// How long a proof counts. It costs Redis a fifth more than a plain PUBLISH, so a busy node must not ask for
-/// it with each event; and whatever is sent to a server so soon after its demotion may still be passed on.
+/// How long a proof counts. The script costs Redis a fifth more than a plain PUBLISH, so a busy node must not
+/// use it for each event; and messages to a server so soon after its demotion may still be passed on.
 pub(super) const LIFE: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub(super) struct Proof {
     /// The number of the command connection.
     link: u64,
     script: Script,
-    /// When the newest event began that got through by the script.
+    /// The time when the newest event that got through by the script began.
     newest: Option<Instant>,
 }
 
@@ -25,13 +25,13 @@ pub(super) struct Proof {
 enum Script {
     #[default]
     Wanted,
-    /// It is being loaded, or that has failed.
+    /// It is being loaded, or could not be loaded.
     Requested,
     Loaded,
 }
 
 impl Proof {
-    /// Which command connection is the present one; returns whether it is new.
+    /// Notes the command connection; returns whether it is a new one.
     pub(super) fn sees(&mut self, link: u64) -> bool {
         let is_new = link != self.link;
         if is_new {
@@ -43,7 +43,7 @@ impl Proof {
         is_new
     }
 
-    /// Whether an event that begins now has to be published by the script.
+    /// Whether an event that begins now must be published by the script.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         let is_fresh = self.newest.is_some_and(|at| now < at + LIFE);
         self.script == Script::Loaded && !is_fresh
@@ -67,8 +67,8 @@ impl Proof {
 }
 
 impl State {
-    /// Begins to load the script, if that is necessary; returns the number of the command connection, with
-    /// which [`Self::script_loaded`] must follow if it succeeds.
+    /// Begins to load the script if it is needed; returns the number of the command connection, with which
+    /// [`Self::script_loaded`] must follow if it succeeds.
     pub(in crate::bus::redis) fn begin_loading(&mut self) -> Option<u64> {
         let is_wanted = self.proof.script == Script::Wanted && self.command.is_connected;
         is_wanted.then(|| {

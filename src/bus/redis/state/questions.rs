@@ -1,4 +1,4 @@
-//! What this node has asked the others, and what they have answered so far.
+//! The questions that this node has asked others, and their answers so far.
 
 use std::{
     collections::HashMap,
@@ -14,7 +14,7 @@ use crate::{
 /// What a node answered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// Older releases do not give their name.
+    /// Older releases do not say who they are.
     pub from: Option<NodeId>,
     pub reply: Reply,
 }
@@ -26,9 +26,9 @@ pub enum Reply {
     Disconnected(u64),
     /// The user's sockets on the node.
     Sockets(SocketsReport),
-    /// How the node is.
+    /// The status of the node.
     Status(Box<NodeStatus>),
-    /// The node traces the user, or cannot as too many traces run there.
+    /// The node traces the user, or cannot because too many traces run there.
     Tracing { full: bool },
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Question {
 }
 
 impl State {
-    /// Begins to gather answers to the message of the number that it returns.
+    /// Opens a question; returns the number that its message must carry.
     pub(in crate::bus::redis) fn ask(&mut self) -> Sequence {
         let seq = self.next();
         self.questions.insert(seq, Question::default());
@@ -63,7 +63,7 @@ impl State {
         }
     }
 
-    /// Whether so many nodes have answered.
+    /// Whether this many nodes have answered.
     pub(in crate::bus::redis) fn poll_answers(
         &mut self,
         seq: Sequence,
@@ -84,7 +84,7 @@ impl State {
         question.map_or(&[], |question| question.answers.as_slice())
     }
 
-    /// The other nodes that are known to live and have not answered.
+    /// The other live nodes that have not answered.
     pub(in crate::bus::redis) fn silent(&self, seq: Sequence) -> Vec<NodeId> {
         let answers = self.answers(seq);
         let is_silent = |node: &&NodeId| {
@@ -96,7 +96,7 @@ impl State {
         peers.filter(is_silent).cloned().collect()
     }
 
-    /// The other nodes that are known to live.
+    /// The other live nodes, and what they run.
     pub(in crate::bus::redis) fn peers(&self) -> Vec<(NodeId, Build)> {
         let builds = self.peers.builds();
         builds

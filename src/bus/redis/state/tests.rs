@@ -53,7 +53,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A node that has just been made.
+    /// A node that has just started.
     fn new() -> Self {
         let demoted = crate::redis::Demoted::at("r");
         let mut state = State::new(node("n"), demoted);
@@ -101,7 +101,7 @@ impl Scene {
         self.state.node_message(generation, message, self.now);
     }
 
-    /// Delivers what there is; returns the numbers of the events.
+    /// Makes the pending deliveries; returns the numbers of the messages.
     fn delivers(&mut self) -> Vec<Sequence> {
         let deliveries = self.state.take_deliveries();
         let own = deliveries.iter();
@@ -161,7 +161,7 @@ fn a_node_is_ready_only_after_it_has_caught_up() {
 }
 
 #[test]
-fn a_lost_connection_makes_everything_be_asked_for_again() {
+fn after_a_lost_connection_every_channel_is_subscribed_again() {
     let mut scene = Scene::ready();
     let before = scene.state.generation();
     assert!(scene.is_subscribed("u"));
@@ -172,7 +172,7 @@ fn a_lost_connection_makes_everything_be_asked_for_again() {
         [r#"NotReady(SubscriberLost(Closed))"#, "TendLate"]
     );
     assert!(!scene.is_subscribed("u"));
-    // What it still delivers is too old: the session may have been replaced since.
+    // Messages that it still brings are too old: the session may have been replaced since.
     scene
         .state
         .received(before, &user("u"), emit_of("other", 7));
@@ -185,7 +185,7 @@ fn a_lost_connection_makes_everything_be_asked_for_again() {
 }
 
 #[test]
-fn what_an_attempt_to_catch_up_has_held_back_waits_for_the_next() {
+fn messages_held_back_by_a_failed_attempt_to_catch_up_wait_for_the_next() {
     let mut scene = Scene::ready();
     scene.state.lost(lost(), scene.now);
     scene.state.catch_up();
@@ -272,7 +272,7 @@ fn three_hellos_lost_in_a_row_end_the_connection() {
         scene.state.begin_hello();
         assert_eq!(scene.state.hello_lost(HelloError::NotReturned), Ok(()));
         assert_eq!(scene.state.check(), Err(NotReady::HelloLost));
-        // What was not sent says nothing.
+        // A hello that was not sent does not count.
         scene.state.begin_hello();
         assert_eq!(scene.state.hello_lost(unsent.clone()), Ok(()));
         assert_eq!(scene.state.check(), Err(NotReady::HelloUnanswered));
@@ -286,7 +286,7 @@ fn three_hellos_lost_in_a_row_end_the_connection() {
             "StillNotReady(HelloUnanswered)"
         ]
     );
-    // One that comes late says that the connection is slow, and counts from the start.
+    // One that returns late shows that Redis is slow, and the count starts again.
     scene.state.begin_hello();
     let seq = scene.state.next();
     scene.receives_from_node(hello("n", seq));
@@ -305,7 +305,7 @@ fn three_hellos_lost_in_a_row_end_the_connection() {
     assert_eq!(
         missed,
         Ok(()),
-        "the next connection starts from the beginning"
+        "the count starts again with the next connection"
     );
 }
 
@@ -320,13 +320,13 @@ fn a_hello_returns_under_its_number_or_a_later_one() {
     scene.receives_from_node(hello("n", seq));
     assert_eq!(scene.does(), ["Wake"]);
     assert!(scene.state.poll_hello(seq, Waker::noop()).is_ready());
-    // An old one that comes behind it takes nothing back.
+    // An older one that arrives after it changes nothing.
     scene.receives_from_node(hello("n", seq - 1));
     assert!(scene.state.poll_hello(seq, Waker::noop()).is_ready());
 }
 
 #[test]
-fn a_shard_that_nobody_is_subscribed_to_is_no_master() {
+fn a_canary_without_receivers_makes_the_node_look_for_the_master() {
     let mut scene = Scene::ready();
     scene.state.set_canaries(vec!["c".to_owned()]);
     assert_eq!(scene.state.begin_hello(), ["c"]);
@@ -347,7 +347,7 @@ fn a_node_on_a_replica_is_not_ready() {
 }
 
 #[test]
-fn the_coming_and_going_of_other_nodes_is_news() {
+fn nodes_that_join_and_leave_are_reported() {
     let mut scene = Scene::ready();
     scene.receives_from_node(hello("b", 1));
     let (came, left) = ("PeerCame", "PeerLeft");
@@ -363,7 +363,7 @@ fn the_coming_and_going_of_other_nodes_is_news() {
 }
 
 #[test]
-fn a_subscription_wakes_those_who_wait_for_it() {
+fn a_confirmed_subscription_wakes_the_tasks_that_wait_for_it() {
     let mut scene = Scene::ready();
     scene.does();
     scene.subscribes("v");
@@ -411,7 +411,7 @@ fn answers_are_gathered_until_the_question_is_closed() {
 }
 
 #[test]
-fn what_a_peer_would_ignore_is_refused() {
+fn a_message_that_a_peer_would_ignore_is_refused() {
     let mut scene = Scene::ready();
     let change = UserMessage::SessionChanged {
         from: node("n"),

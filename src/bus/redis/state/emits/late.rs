@@ -6,10 +6,10 @@ use super::{Looks, Publication, State};
 use crate::bus::NotReady;
 
 impl State {
-    /// Makes those events late whose deadline has passed.
+    /// Makes late all events whose deadline has passed.
     pub(in crate::bus::redis) fn expire(&mut self, now: Instant) {
-        // Until the first is due those that are done stay, too: with nothing left to await, each new
-        // event would wake the task that awaits deadlines.
+        // Until the first deadline, entries of events that are done stay as well: without any, each new
+        // event would wake the task that waits for deadlines.
         if self.next_deadline().is_some_and(|due| due > now) {
             return;
         }
@@ -46,14 +46,14 @@ impl State {
         self.lanes.take_looks()
     }
 
-    /// Whether the sessions can be read now: whoever delivers without the bus may have missed that
-    /// one was replaced, so it looks first, unless Redis does not answer.
+    /// Whether the sessions can be read now. A node that delivers without the bus may have missed that a
+    /// session was replaced, so it looks first, unless Redis does not answer.
     pub(in crate::bus::redis) fn can_look(&self, now: Instant) -> bool {
         self.command.is_connected && !self.is_mute(now)
     }
 
-    /// What waited for these looks goes on; where they failed while the node catches up, only what it
-    /// may deliver without Redis.
+    /// Delivers what waited for these looks. If they failed while the node is catching up, only what may be
+    /// delivered without Redis.
     pub(in crate::bus::redis) fn looked(&mut self, looks: &Looks, were_seen: bool) {
         let Self {
             lanes, deliveries, ..

@@ -3,8 +3,8 @@
 use super::{Action, CommandLink, Publication, State};
 
 impl State {
-    /// Begins to find out whether the command connection leads to a master, if that is asked; returns
-    /// its number, with which [`Self::role_checked`] must follow.
+    /// Begins a check of the role of the server, if an event needs one. Returns the number of the command
+    /// connection, with which [`Self::role_checked`] must follow.
     pub(in crate::bus::redis) fn begin_role_check(&mut self) -> Option<u64> {
         let CommandLink {
             number,
@@ -23,7 +23,7 @@ impl State {
         Some(number)
     }
 
-    /// The server at the end of that command connection is a replica, is not one, or did not say.
+    /// The server of that command connection is a replica, is a master, or did not say (`None`).
     pub(in crate::bus::redis) fn role_checked(&mut self, link: u64, is_replica: Option<bool>) {
         for seq in std::mem::take(&mut self.emits.asked) {
             let Some(emit) = self.emits.by_seq.get_mut(&seq) else {

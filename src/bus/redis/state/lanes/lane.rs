@@ -8,22 +8,22 @@ use crate::{
     wire::{Sequence, UserMessage},
 };
 
-/// The messages of one user: those that wait here, then those still on the bus.
+/// The messages of one user: first those that wait here, then those still on the bus.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     pub(super) queue: VecDeque<Message>,
-    /// Own events that are on the bus, oldest first.
+    /// Events of this node that are on the bus, oldest first.
     pub(super) sent: VecDeque<Message>,
     pub(super) look: Look,
 }
 
-/// Whether the user's session is looked at.
+/// Whether the user's session has to be looked at.
 #[derive(Debug, Default)]
 pub(super) enum Look {
     #[default]
     Unneeded,
     Wanted,
-    /// `covers` the head of the queue; messages behind it need one `again`, since that time.
+    /// It covers the first messages of the queue; if those behind need another look, `again` is since when.
     UnderWay {
         covers: usize,
         again: Option<Instant>,
@@ -35,7 +35,7 @@ pub(super) struct Message {
     pub(super) message: UserMessage,
     /// It came over the bus.
     pub(super) over_bus: bool,
-    /// The number of an event of this node.
+    /// The number of the event, if this node sent it.
     pub(super) own: Option<Sequence>,
 }
 
@@ -55,7 +55,7 @@ impl Lane {
         }
     }
 
-    /// Whether the event has come back, and waits behind what the look under way covers.
+    /// Whether the event has come back, and waits behind the messages that the look under way covers.
     pub(super) fn keeps_unseen(&self, seq: Sequence) -> bool {
         let covered = match self.look {
             Look::UnderWay { covers, .. } => covers,
@@ -76,8 +76,7 @@ impl Lane {
         }
     }
 
-    /// Passes on, of the first `count` messages, the events of this node and the changes of session.
-    /// The events of other nodes stay.
+    /// Passes on the first `count` messages, except the events of other nodes, which stay.
     pub(super) fn pass_known(
         &mut self,
         count: usize,
@@ -97,7 +96,7 @@ impl Lane {
         }
     }
 
-    /// Delivers messages from the head until one needs a session check.
+    /// Passes on messages from the head of the queue until one needs a look.
     pub(super) fn pass_received(
         &mut self,
         user: &UserId,

@@ -100,7 +100,7 @@ impl Scene {
         self.looked(&looks);
     }
 
-    /// The numbers of the messages that have come for the user.
+    /// The numbers of the messages that were passed on for the user.
     fn of(&self, to: &str) -> Vec<Sequence> {
         let passed = self.passed.iter();
         let passed = passed.filter(|delivery| delivery.user.as_str() == to);
@@ -171,7 +171,7 @@ fn nothing_passes_a_late_event() {
     scene.returns("u", 2);
     scene.receives("u", emit(70));
     scene.receives("u", changed(71));
-    // Others are not held up.
+    // Other users do not wait.
     scene.receives("v", emit(80));
     assert_eq!(scene.of("v"), [80]);
     assert!(scene.of("u").is_empty());
@@ -201,7 +201,7 @@ fn an_event_that_is_not_sent_does_not_pass_those_before_it() {
 }
 
 #[test]
-fn an_event_counts_on_no_look_that_began_before_it() {
+fn a_look_does_not_cover_an_event_that_came_after_it_began() {
     let mut scene = Scene::new();
     scene.deliver_late("u", 1);
     let looks = scene.lanes.take_looks().unwrap();
@@ -245,7 +245,7 @@ fn a_late_event_waits_no_longer_than_its_limit_whatever_others_do() {
     let mut scene = Scene::new();
     scene.deliver_late("u", 1);
     let looks = scene.lanes.take_looks().unwrap();
-    // Its time is up while that look is under way, and nobody notices until it ends.
+    // Its deadline passes while that look is under way, which is not noticed until the look ends.
     scene.send("v", 2);
     let due = scene.now + LIMIT;
     scene.lanes.give_up(&user("v"), 2, due);
@@ -263,7 +263,7 @@ fn a_look_lasts_no_longer_than_the_first_late_event_may_wait() {
     let looks = scene.lanes.take_looks().unwrap();
     scene.send("u", 2);
     let due = scene.now + LIMIT;
-    // Nobody notices that its time is up before yet another is late.
+    // It is not noticed that its deadline has passed until another event is late.
     scene.lanes.want_look(&user("u"), due + LOOK_LIMIT / 2);
     scene.lanes.give_up(&user("u"), 2, due);
     scene.looked(&looks);
@@ -271,7 +271,7 @@ fn a_look_lasts_no_longer_than_the_first_late_event_may_wait() {
 }
 
 #[test]
-fn a_lost_channel_gives_its_events_up_at_once() {
+fn events_on_a_lost_channel_are_late_at_once() {
     let mut scene = Scene::new();
     for (to, seq) in [("u", 1), ("v", 2), ("w", 3)] {
         scene.send(to, seq);
@@ -303,7 +303,7 @@ fn everything_waits_in_order_while_the_node_catches_up() {
 }
 
 #[test]
-fn catching_up_makes_no_event_later_than_its_limit() {
+fn an_event_waits_no_longer_than_its_limit_while_the_node_catches_up() {
     let mut scene = Scene::new();
     scene.lanes.hold();
     scene.send("u", 1);
@@ -317,7 +317,7 @@ fn catching_up_makes_no_event_later_than_its_limit() {
     assert_eq!(
         scene.of("u"),
         [70, 1],
-        "the look says nothing of what came later"
+        "the look does not cover what came later"
     );
     scene.release();
     assert_eq!(scene.of("u"), [70, 1, 71]);
@@ -344,7 +344,7 @@ fn what_waits_is_bounded_and_a_change_of_session_always_fits() {
     many.returns("u", 1);
     many.receives("u", changed(2));
     assert_eq!(many.lanes.take_dropped(), 11);
-    // What did not fit is not lost if it is an event of our own.
+    // An event of this node that did not fit is not lost.
     assert!(many.late("u", 1));
     many.look();
     many.release();
@@ -367,7 +367,7 @@ fn what_waits_is_bounded_and_a_change_of_session_always_fits() {
 }
 
 #[test]
-fn late_events_are_remembered_in_bounds() {
+fn a_bounded_number_of_late_events_is_remembered() {
     let mut scene = Scene::new();
     for seq in 0..REMEMBERED as u64 + 10 {
         scene.deliver_late("u", seq);

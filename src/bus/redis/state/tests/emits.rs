@@ -8,7 +8,7 @@ use std::task::Poll;
 use super::*;
 use crate::bus::{BusUnavailable, Reach};
 
-/// What the caller of an event to `u`, or to another user, is told.
+/// What the caller is told.
 type Outcome = Result<Reach, BusUnavailable>;
 
 fn reached(nodes: impl Into<Option<usize>>) -> Outcome {
@@ -57,7 +57,7 @@ impl Scene {
         }
     }
 
-    /// Time passes, and what is late by then is looked at and delivered.
+    /// Lets time pass, and delivers what is late by then, after a look.
     fn passes(&mut self, time: Duration) -> Vec<Sequence> {
         self.now += time;
         self.state.expire(self.now);
@@ -73,7 +73,7 @@ impl Scene {
         self.does();
     }
 
-    /// Nothing is kept of any event.
+    /// Whether nothing is kept of any event.
     fn is_done(&mut self) -> bool {
         self.passes(10 * ECHO_LIMIT);
         self.state.next_deadline().is_none()
@@ -147,11 +147,11 @@ fn the_deadline_is_that_of_the_publish_too() {
     assert_eq!(scene.state.check(), Err(NotReady::EventUnanswered));
     assert_eq!(scene.outcome(here), Some(reached(1)), "this node is alone");
     assert_eq!(scene.outcome(elsewhere), Some(reached(0)));
-    // For a while nothing is asked of a Redis that does not answer.
+    // For a while nothing is sent to a Redis that does not answer.
     assert!(!scene.state.can_look(scene.now));
     assert!(matches!(scene.begins("u"), Begun::Wait(_)));
     assert_eq!(scene.begins("v"), Begun::Done(reached(0)));
-    // Until it takes a hello.
+    // Until it accepts a hello.
     scene.state.hello_taken();
     assert!(matches!(scene.begins("v"), Begun::Publish { .. }));
 }
@@ -196,7 +196,7 @@ fn a_refused_event_that_came_back_all_the_same_reached_every_node() {
 }
 
 #[test]
-fn errors_of_an_earlier_command_connection_are_no_reason_to_doubt_the_present_one() {
+fn errors_of_an_earlier_command_connection_do_not_count_against_the_present_one() {
     for published in [failed(), Published::Unanswered] {
         let mut scene = Scene::ready();
         let (seq, late) = (scene.publishes("u"), scene.publishes("u"));
@@ -219,7 +219,7 @@ fn without_redis_an_event_is_late_from_the_start() {
         };
         assert!(scene.state.check().is_err());
         assert_eq!(scene.passes(Duration::ZERO), [seq]);
-        // Behind a replica there is a master, and maybe other nodes at it.
+        // A replica has a master, which may have other nodes.
         let (here, nowhere) = match link {
             AWAY => (reached(1), reached(0)),
             _ => (UNAVAILABLE, UNAVAILABLE),
@@ -309,7 +309,7 @@ fn an_unsubscribed_channel_delivers_the_events_that_were_on_it() {
 }
 
 #[test]
-fn an_event_whose_caller_has_gone_is_delivered_and_says_nothing_of_redis() {
+fn an_event_whose_caller_has_gone_is_delivered_and_makes_the_node_doubt_nothing() {
     let mut scene = Scene::ready();
     let (here, elsewhere) = (scene.publishes("u"), scene.publishes("v"));
     scene.state.abandon(here);
@@ -325,7 +325,7 @@ fn an_event_whose_caller_has_gone_is_delivered_and_says_nothing_of_redis() {
 }
 
 #[test]
-fn an_echo_is_that_of_the_user_and_node_that_it_says() {
+fn an_echo_counts_only_for_the_user_and_the_event_that_it_names() {
     let mut scene = Scene::ready();
     let seq = scene.publishes("u");
     let generation = scene.state.generation();
@@ -342,7 +342,7 @@ fn an_echo_is_that_of_the_user_and_node_that_it_says() {
 }
 
 #[test]
-fn events_that_are_done_in_time_wake_nobody_who_awaits_deadlines() {
+fn events_that_are_done_in_time_do_not_wake_the_task_that_waits_for_deadlines() {
     let mut scene = Scene::ready();
     let due = scene.now + ECHO_LIMIT;
     for turn in 0..10 {

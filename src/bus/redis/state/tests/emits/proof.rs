@@ -16,7 +16,8 @@ impl Scene {
         scene
     }
 
-    /// Begins an event for another node's user; returns its number, and whether a replica shall refuse it.
+    /// Begins an event for another node's user; returns its number, and whether it is sent so that a replica
+    /// refuses it.
     fn sends(&mut self) -> (Sequence, bool) {
         match self.begins("v") {
             Begun::Publish { seq, to_master } => (seq, to_master),
@@ -31,8 +32,8 @@ fn a_master_proves_itself_again_and_again() {
     let (first, to_master) = scene.sends();
     assert!(to_master, "nothing is known yet");
     let (second, to_master) = scene.sends();
-    assert!(to_master, "the answer to the first is still out");
-    // What counts is when it was asked.
+    assert!(to_master, "the first is not answered yet");
+    // A proof counts from when its event began.
     scene.now += LIFE / 2;
     scene.published(first, FROM_MASTER);
     let (plain, to_master) = scene.sends();
@@ -68,7 +69,7 @@ fn the_master_of_an_earlier_connection_proves_nothing() {
 }
 
 #[test]
-fn an_event_that_a_replica_refuses_is_delivered_here_alone() {
+fn an_event_that_a_replica_refuses_is_delivered_only_here() {
     let mut scene = Scene::ready();
     for to in ["u", "v"] {
         let seq = scene.publishes(to);
@@ -80,7 +81,7 @@ fn an_event_that_a_replica_refuses_is_delivered_here_alone() {
         assert_eq!(
             scene.outcome(seq),
             Some(UNAVAILABLE),
-            "behind a replica there is a master"
+            "a replica has a master"
         );
     }
     assert!(scene.is_done());
@@ -108,7 +109,7 @@ fn a_script_that_is_gone_is_loaded_again_and_one_that_is_refused_is_tried_again(
     let (seq, _) = scene.sends();
     scene.published(seq, failed());
     assert!(scene.does().contains(&"CheckRole".to_owned()));
-    assert!(!scene.sends().1, "events go on without it");
+    assert!(!scene.sends().1, "events are sent without it");
     assert_eq!(scene.state.begin_loading(), Some(1));
     assert_eq!(scene.state.begin_loading(), None);
     // It could not be loaded.

@@ -1,4 +1,4 @@
-//! Events that Redis took, and passed on to no node, or only to others.
+//! Events that Redis accepted, and passed on to no node or only to others.
 
 use super::*;
 
@@ -52,7 +52,7 @@ fn an_event_that_nobody_received_as_the_user_has_left_is_done() {
 #[test]
 fn an_event_for_users_elsewhere_is_done_once_it_is_received() {
     let mut scene = Scene::ready();
-    // Subscribing is under way.
+    // The subscription is not confirmed yet.
     scene.subscribes("w");
     for to in ["v", "w"] {
         let seq = scene.publishes(to);
@@ -78,7 +78,7 @@ fn an_event_that_nobody_received_counts_once_its_server_is_proven_a_master() {
         }
         assert_eq!(scene.does(), ["CheckRole", "CheckRole"]);
         assert_eq!(scene.state.begin_role_check(), Some(1));
-        // Published after the question, so that its answer proves nothing.
+        // Published after the check began, which proves nothing about it.
         let later = scene.publishes("v");
         scene.published(later, received(0));
         scene.does();
