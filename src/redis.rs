@@ -2,8 +2,8 @@
 //!
 //! `connection` runs commands, however Redis is deployed; `sentinel` and `cluster` find the servers;
 //! `names` has the names of the bus channels, `output_limit` how large an event can be.
-//! If connecting fails, `refusal` knows the remedy, `grants` the ACL rules, and `probe` finds out what
-//! listens there instead.
+//! If connecting fails, `refusal` has the remedy, `grants` the ACL rules, and `probe` finds out what listens
+//! there instead.
 
 pub mod cluster;
 pub mod connection;
@@ -63,7 +63,7 @@ pub enum ConnectError {
     #[error("{}: cannot be read", path.display())]
     File { path: PathBuf, source: io::Error },
     #[error(
-        "redis.tls_ca_file, redis.tls_cert_file or redis.tls_key_file is not a PEM file of its kind"
+        "the PEM in redis.tls_ca_file, redis.tls_cert_file or redis.tls_key_file cannot be used"
     )]
     Certificates(#[source] DriverError),
     #[error("Redis at {url} cannot be reached: {said}; {remedy}")]
@@ -86,7 +86,7 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// Explains a failed connection; if the error does not say enough, probes the server.
+    /// Explains a failed connection, and probes the server if the error does not say enough.
     async fn explained(url: &str, config: &config::Redis, error: &RedisError) -> Self {
         let refusal = refusal_of(url, error);
         let probed = match refusal {
@@ -149,7 +149,9 @@ impl ConnectError {
             Self::UnknownMaster { .. } => {
                 "see redis.sentinel_master, and SENTINEL MASTERS at one of the Sentinels"
             }
-            Self::NotMaster { .. } => "wait for the failover to end, or see that there is a master",
+            Self::NotMaster { .. } => {
+                "wait for the failover to end, or check that there is a master"
+            }
         }
     }
 
@@ -178,14 +180,14 @@ fn refusal_of(url: &str, error: &RedisError) -> Option<Refusal> {
 /// Opens one connection, to the current master or to all masters of a Cluster.
 ///
 /// # Errors
-/// A URL or a certificate that cannot be read, or a Redis that does not answer in time or refuses.
+/// A URL or a certificate cannot be read, or Redis refuses or does not answer in time.
 pub async fn connect(config: &config::Redis) -> Result<Connection, ConnectError> {
     let timeout = Some(config.command_timeout);
     connect_with_pushes(config, &Dialer::Network, timeout, |_| ()).await
 }
 
-/// Opens one connection whose out-of-band messages go to `on_push`, which must not block, and whose
-/// commands may take this long, or as long as [`watch_over`] finds the connection alive.
+/// Opens one connection whose out-of-band messages go to `on_push`, which must not block. Its commands may
+/// take `response_timeout`; with `None`, as long as [`watch_over`] finds the connection alive.
 ///
 /// # Errors
 /// Those of [`connect`].
@@ -275,8 +277,8 @@ fn options(
         .set_push_sender(on_push)
 }
 
-/// The Sentinel or URL that named the server may be out of date: it may have been demoted, or have come
-/// back as a replica.
+/// Like [`open`], but refuses a replica: the server may have been demoted since a Sentinel or a configured
+/// URL named it.
 async fn open_master(
     config: &config::Redis,
     url: &str,

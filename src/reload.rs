@@ -50,15 +50,15 @@ pub struct Reloadable {
     /// The secrets of the internal routes.
     pub internal: Vec<Secret>,
     pub metrics: Metrics,
-    /// A connection keeps those that held when it was opened.
+    /// A connection keeps those that were in effect when it was opened.
     pub limits: Arc<Limits>,
-    /// It applies to open connections too, from their next ping on.
+    /// It applies to open connections as well, from their next ping on.
     pub max_connection_age: Option<Duration>,
 }
 
 impl Reloadable {
     /// # Errors
-    /// A key that cannot be used.
+    /// A key cannot be used.
     pub fn new(config: &Config) -> Result<Self, AuthError> {
         let verifier = TokenVerifier::new(&config.auth, config.ids.clone())?;
         Ok(Self::with(config, verifier))
@@ -67,7 +67,7 @@ impl Reloadable {
     /// A snapshot that replaces this one, with the same formats of ids and the same key set.
     ///
     /// # Errors
-    /// A key that cannot be used, or none that is left.
+    /// A key cannot be used, or no key is left.
     pub fn replaced(&self, config: &Config) -> Result<Self, AuthError> {
         let verifier = self.verifier.replaced(&config.auth)?;
         Ok(Self::with(config, verifier))
@@ -113,10 +113,10 @@ impl Current {
     }
 }
 
-/// Asks the server to reload, with a channel for the answer.
+/// A request to reload: the channel that receives the answer.
 pub type ReloadRequest = oneshot::Sender<Result<ReloadAnswer, ReloadError>>;
 
-/// Why nothing was reloaded; everything is as it was.
+/// Why nothing was reloaded; the old configuration stays in effect.
 #[derive(Debug, Error)]
 pub enum ReloadError {
     #[error("the node is draining")]
@@ -132,11 +132,11 @@ mod tests {
     use crate::config::{Sources, load};
 
     #[test]
-    fn all_that_is_reloaded_are_sections_and_settings() {
+    fn every_entry_of_the_reloaded_list_is_a_section_or_a_setting() {
         let rows = load(&Sources::default()).expect("settings").rows();
         for reloaded in RELOADED {
-            let is_it = |key: &str| is_reloaded(key) && key.starts_with(reloaded);
-            assert!(rows.iter().any(|row| is_it(row.key)), "{reloaded}");
+            let matches = |key: &str| is_reloaded(key) && key.starts_with(reloaded);
+            assert!(rows.iter().any(|row| matches(row.key)), "{reloaded}");
         }
         let restart = rows.iter().filter(|row| !is_reloaded(row.key));
         let restart: Vec<_> = restart.map(|row| row.key).collect();

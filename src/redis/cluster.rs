@@ -1,4 +1,4 @@
-//! The nodes of a Cluster: which serves what, and connections to one or all of them.
+//! The nodes of a Cluster: which slots they serve, and connections to one or all of them.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -13,15 +13,15 @@ use super::{
 };
 use crate::config::{self, Topology};
 
-/// How often a command is retried that a node redirected or could not take. The retries follow a slot
-/// that moves, where the library's ASKING may be used up by another command on the same connection.
-/// The timeout of one command bounds them all.
+/// How many times a command is retried that a node redirected or could not run. Retries follow a slot that
+/// moves, since another command on the same connection may use up the library's ASKING. The timeout of one
+/// command bounds them all.
 const RETRIES: u32 = 16;
 /// The pauses between retries, in milliseconds.
 const SHORTEST_RETRY_PAUSE: u64 = 20;
 const LONGEST_RETRY_PAUSE: u64 = 200;
 
-/// Opens a connection to all nodes, found by any of `nodes`.
+/// Opens a connection to all nodes of the Cluster, found through any of `nodes`.
 pub(super) async fn connect(
     config: &config::Redis,
     nodes: &[String],
@@ -61,7 +61,7 @@ pub(super) async fn connect(
     let client = builder.build().map_err(failed)?;
     match client.get_async_connection().await {
         Ok(connection) => Ok(connection),
-        // The library's error for several nodes says little, so each node is asked on its own.
+        // The library's error for several nodes says little, so each node is tried on its own.
         Err(error) => match Refusal::of_connecting(&error) {
             None | Some(Refusal::HungUp | Refusal::NotRedis) => {
                 let explained = SlotMap::read(config, nodes).await.err();
@@ -72,7 +72,7 @@ pub(super) async fn connect(
     }
 }
 
-/// Opens a connection to each master that has slots; elsewhere, to the one master.
+/// Opens a connection to each master that has slots; without a Cluster, to the one master.
 ///
 /// # Errors
 /// One of them cannot be reached.
@@ -97,7 +97,7 @@ pub async fn connect_to_masters(config: &config::Redis) -> Result<Vec<Connection
 /// Opens a connection to one master.
 ///
 /// # Errors
-/// It cannot be reached, or is a replica, which would accept subscriptions but is not counted.
+/// It cannot be reached, or is a replica, which would accept subscriptions without effect.
 pub async fn connect_to_master(
     config: &config::Redis,
     url: &str,
@@ -110,7 +110,7 @@ pub async fn connect_to_master(
 #[derive(Debug, Clone)]
 pub struct SlotMap {
     masters: Vec<String>,
-    /// By slot, the place of its master in `masters`.
+    /// For each slot, the index of its master in `masters`.
     owners: HashMap<Slot, usize>,
     scheme: String,
 }
@@ -148,7 +148,7 @@ impl SlotMap {
         slots.map_err(|error| ConnectError::new(url, config, &error))
     }
 
-    /// `[[first, last, [host, port, id, …], replica, …], …]`; no host is the one that was asked
+    /// `[[first, last, [host, port, id, …], replica, …], …]`; without a host, it is the node that was asked
     /// (<https://redis.io/docs/latest/commands/cluster-slots/>).
     fn parse(ranges: &[Vec<Value>], asked: &str) -> Result<Self, RedisError> {
         let (scheme, asked) = asked.split_once("://").unwrap_or(("redis", asked));
@@ -173,7 +173,7 @@ impl SlotMap {
                 host.as_deref().unwrap_or(asked),
                 ::redis::from_redis_value_ref(port)?,
             );
-            let owner = slots.place_of(&address);
+            let owner = slots.index_of(&address);
             let range = (first..=last).map_while(Slot::new);
             slots.owners.extend(range.map(|slot| (slot, owner)));
         }
@@ -188,11 +188,11 @@ impl SlotMap {
 
     /// Records a redirection: the node at `host:port` serves the slot.
     pub fn assign(&mut self, slot: Slot, address: &str) {
-        let owner = self.place_of(address);
+        let owner = self.index_of(address);
         self.owners.insert(slot, owner);
     }
 
-    fn place_of(&mut self, address: &str) -> usize {
+    fn index_of(&mut self, address: &str) -> usize {
         let url = format!("{}://{address}", self.scheme);
         let known = self.masters.iter().position(|master| *master == url);
         known.unwrap_or_else(|| {

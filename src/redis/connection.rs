@@ -1,4 +1,4 @@
-//! What commands go over: one server, or all of a Cluster.
+//! The connection that commands go over: to one server, or to all of a Cluster.
 
 use std::{collections::HashMap, fmt};
 
@@ -15,16 +15,16 @@ use futures_util::future::join_all;
 pub enum Connection {
     /// To one server.
     Server(MultiplexedConnection),
-    /// To all nodes, each command going where its key is.
+    /// To all nodes; each command goes to the node that serves its key.
     Cluster(ClusterConnection),
 }
 
-/// The result of a check whether the server lives.
+/// The result of a check whether the server is alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pulse {
     Beats,
     Missed,
-    /// The server lives, but is a replica, where nothing can be written.
+    /// The server is alive, but is a replica, which accepts no writes.
     Demoted,
 }
 

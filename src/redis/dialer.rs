@@ -1,4 +1,4 @@
-//! What a connection to Redis takes from outside the process: a byte stream and randomness.
+//! What a connection to Redis needs from outside the process: a byte stream and randomness.
 
 use std::{fmt, future::Future, io, pin::Pin, sync::Arc};
 

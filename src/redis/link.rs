@@ -21,10 +21,10 @@ use crate::{
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause: even after an attempt that hangs, Redis is found again within seconds.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// How often an idle connection is asked whether it lives.
+/// How often a connection is checked.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
-/// Unanswered pings after which a connection is dropped: a frozen Redis keeps its connections, but after
-/// a network cut they do not recover.
+/// Unanswered pings after which a connection is dropped: after a network cut it does not recover, although
+/// after a freeze of Redis it would.
 const LOST_PINGS: u32 = 3;
 /// Pings answered by a replica after which a connection that is kept for a while is dropped: following the
 /// channels to their new master may take 1.6 s of pauses.
@@ -62,7 +62,7 @@ pub struct Link {
     state: watch::Receiver<State>,
     /// When a replacement was last requested.
     renewal: watch::Sender<Option<Instant>>,
-    /// Callers that wait for a connection get it in turn.
+    /// Callers that wait for a connection get it one after another.
     turn: Arc<Mutex<()>>,
     pub config: Arc<config::Redis>,
     pub dialer: Dialer,
@@ -70,7 +70,7 @@ pub struct Link {
 
 #[derive(Debug, Default)]
 struct State {
-    /// With the time since which it is connected.
+    /// And since when it is connected.
     connection: Option<(Connection, Instant)>,
     /// How many connections there have been.
     number: u64,
@@ -83,7 +83,7 @@ struct State {
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     pub connection: Option<&'a Connection>,
-    /// Which connection it is, or was if it is lost; a later one has a higher number.
+    /// The number of the connection, or of the lost one; a later connection has a higher number.
     pub number: u64,
     /// Whether it leads to a replica: other nodes may be using its master already.
     pub is_demoted: bool,
@@ -127,12 +127,12 @@ impl Link {
         }
     }
 
-    /// Replaces the connection, which works but leads to the wrong servers; it is used until then.
+    /// Replaces the connection, which works but leads to the wrong servers. It stays in use until then.
     pub fn renew(&self) {
         self.renewal.send_replace(Some(Instant::now()));
     }
 
-    /// The connection, waiting for one for as long as the caller lets it. Cancellation-safe.
+    /// The connection; waits for one if there is none. Cancellation-safe.
     ///
     /// # Errors
     /// The process is ending.
@@ -152,7 +152,7 @@ impl Link {
             .ok_or(NotConnected)
     }
 
-    /// Reads a snapshot. The link is locked meanwhile, so `read` must be short.
+    /// Reads a snapshot. The link is locked while `read` runs, so it must be short.
     pub fn view<T>(&self, read: impl FnOnce(View<'_>) -> T) -> T {
         let state = self.state.borrow();
         read(View {
@@ -176,12 +176,12 @@ impl Link {
         Ok(())
     }
 
-    /// What [`Self::check_role`] says about a replica.
+    /// The error of [`Self::check_role`].
     pub fn demoted(&self) -> Demoted {
         Demoted::at(self.config.topology.to_string())
     }
 
-    /// Connects again, and resolves when that has led to a master.
+    /// Connects again, and resolves once the connection leads to a master.
     async fn find_master(&self) {
         let asked = Instant::now();
         self.renew();
@@ -241,13 +241,13 @@ async fn supervise(
                         lost = watch_over(connection.clone(), config.command_timeout, &mut end, OnDemotion::Lost) => {
                             publish.send_modify(|state| match lost {
                                 Lost::Demoted => state.is_demoted = true,
-                                // One to a Cluster may still reach all masters but one.
+                                // A connection to a Cluster may still reach the other masters.
                                 Lost::Closed | Lost::Silent if connection.is_cluster() => {}
                                 Lost::Closed | Lost::Silent => state.connection = None,
                             });
                             lost.why()
                         }
-                        // It is used until there is a new one.
+                        // It stays in use until there is a new one.
                         _ = renewal.wait_for(|asked| *asked > Some(since)) => {
                             "its view of the servers is outdated"
                         }
@@ -297,19 +297,19 @@ impl Lost {
     }
 }
 
-/// What becomes of a connection whose server is demoted to a replica.
+/// What happens to a connection whose server is demoted to a replica.
 #[derive(Debug, Clone, Copy)]
 pub enum OnDemotion<'a> {
     Lost,
     /// It is kept until this link has found a master.
     KeptUntilMaster(&'a Link),
-    /// It is kept for some pings. A master in a Cluster ends its subscriptions when it is demoted, so it is
-    /// mostly left before.
+    /// It is kept for some pings. A master in a Cluster ends its subscriptions when it is demoted, so the
+    /// connection is usually no longer needed by then.
     KeptForAWhile,
 }
 
-/// Resolves when the connection is lost, and returns how: its `end` was reported, several pings in a row
-/// had no answer within the `limit`, or it leads to a replica.
+/// Resolves when the connection is lost, and returns how: its `end` was reported, several pings in a row had
+/// no answer within the `limit`, or it leads to a replica.
 pub async fn watch_over(
     mut connection: Connection,
     limit: Duration,
@@ -318,7 +318,7 @@ pub async fn watch_over(
 ) -> Lost {
     let mut tick = tokio::time::interval(PING_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The library's connection to a Cluster can stall on its own when slots move under load.
+    // The library's connection to a Cluster can stall by itself when slots move under load.
     let tolerated = if connection.is_cluster() {
         1
     } else {

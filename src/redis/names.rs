@@ -1,14 +1,14 @@
-//! The names of the bus channels, and of the keys that are no sessions.
+//! The names of the bus channels, and of the keys that are not sessions.
 
 use std::fmt::Display;
 
 use crate::config;
 
-/// The names of the channels. A user's is `sockd:user:ID`; those of nodes begin with an `@`, as no room
-/// does.
+/// The names of the channels. That of a user is `sockd:user:ID`; those of nodes begin with `@`, which no
+/// room does.
 ///
-/// In a Cluster a user's is `sockd:user:{socket:active_session:ID}`: what the braces enclose is the
-/// session's key, so that both are in one slot and can be changed and told of in one step
+/// In a Cluster that of a user is `sockd:user:{socket:active_session:ID}`: the braces enclose the key of the
+/// session, so both are in one slot, and one script can set the key and publish on the channel
 /// (<https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags>).
 #[derive(Debug, Clone)]
 pub struct ChannelNames {
@@ -26,7 +26,7 @@ impl ChannelNames {
         let (key, users_end) = if !redis.topology.is_cluster() {
             (String::new(), "")
         } else if key_prefix.contains('{') {
-            // The keys choose their slot by a tag of their own; the configuration was checked.
+            // The keys have a hash tag of their own, which the configuration has checked.
             (key_prefix.to_owned(), "")
         } else {
             (format!("{{{key_prefix}"), "}")
@@ -68,22 +68,22 @@ impl ChannelNames {
         &self.nobody
     }
 
-    /// A channel to which only this node subscribes; each number is in another slot of a Cluster.
+    /// A channel that only this node subscribes to; in a Cluster its slot depends on the number.
     pub fn canary(&self, node: impl Display, number: u32) -> String {
         format!("{}{{{number}}}:{node}", self.canaries)
     }
 }
 
-/// A key under the prefix that belongs to no user, as ids have no control characters. It is never there,
-/// so that a write to it changes nothing, but is refused like one to a real key.
+/// A key under the prefix that belongs to no user, as ids have no control characters. It never exists, so a
+/// write to it changes nothing, but is refused like a write to a real key.
 pub fn nobody_key(key_prefix: &str) -> String {
     format!("{key_prefix}\u{1}check")
 }
 
-/// What follows the prefix in a [`news_key`].
+/// The text after the prefix in a [`news_key`].
 pub const NEWS: &str = "\u{1}new:";
 
-/// The key that is there while a change of the user's session is news; in a Cluster it is in the slot of the
+/// The key that exists while a change of the user's session is news; in a Cluster it is in the slot of the
 /// session's key.
 pub fn news_key(key_prefix: &str, user: impl Display) -> String {
     if key_prefix.contains('{') {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn elsewhere_channels_are_named_after_rooms() {
+    fn without_a_cluster_channels_are_named_after_rooms() {
         let url = "redis://r".to_owned();
         let names = names(Topology::Standalone { url }, "socket:active_session:");
         assert_eq!(names.user("u-1"), "sockd:user:u-1");

@@ -108,7 +108,7 @@ const DEFAULT: OutputLimit = OutputLimit {
     soft_seconds: 60,
 };
 
-/// Redis does not count its first 16 KiB of output, and not all of a request body is the event.
+/// Redis does not count its first 16 KiB of output, and a request body holds more than the event.
 const UNCOUNTED: u64 = 32 << 10;
 
 /// The most that Redis counts for one event: its allocator rounds up by as much as a quarter, and
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn hard_and_soft_limits_are_held_against_the_largest_event() {
+    fn hard_and_soft_limits_are_compared_with_the_largest_event() {
         let judge = |hard, soft| {
             let limit = OutputLimit {
                 hard,

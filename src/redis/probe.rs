@@ -86,8 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_heard_is_told_apart_by_what_helps() {
-        let told = |heard: &[u8], is_tls| explain(heard, is_tls);
+    fn each_kind_of_server_is_recognised() {
         let some = |said: &str, refusal| Some((said.to_owned(), refusal));
         for (heard, is_tls, expected) in [
             (
@@ -148,7 +147,7 @@ mod tests {
             (b"", false, None),
             (b"\r\n", false, None),
         ] {
-            assert_eq!(told(heard, is_tls), expected, "{heard:?} {is_tls}");
+            assert_eq!(explain(heard, is_tls), expected, "{heard:?} {is_tls}");
         }
     }
 }

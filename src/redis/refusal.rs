@@ -77,7 +77,7 @@ impl Refusal {
         is_answer.then(|| Self::read(&said(error)))?
     }
 
-    /// The same for an error while connecting, when a lost connection is meaningful too.
+    /// Like [`Self::of`], for an error while connecting: then a lost connection means something as well.
     pub fn of_connecting(error: &RedisError) -> Option<Self> {
         Self::read(&said(error))
     }
@@ -98,7 +98,7 @@ impl Refusal {
                 _ => Self::Unknown(Some(command.to_owned())),
             });
         }
-        // In an error of a script the refusal follows other words, so the whole text is searched.
+        // In an error of a script other words precede the refusal, so the whole text is searched.
         const SIGNS: [(&str, Refusal); 42] = [
             ("can't run this command", Refusal::Command(None)),
             ("access one of the keys", Refusal::Keys),
@@ -158,13 +158,13 @@ impl Refusal {
             Self::Command(None) => grant("+get +set +expire +publish"),
             Self::Keys => grant(&grants.keys),
             Self::Channels => grant(&grants.channels),
-            Self::Password => "set redis.username and redis.password (REDIS_PASS) to a user that Redis has and that is on, without a username \"default\"".into(),
+            Self::Password => "set redis.username and redis.password (REDIS_PASS) to a user that exists in Redis and is on; without a username it is \"default\"".into(),
             Self::NoPassword => "set redis.password (REDIS_PASS), and redis.username unless it is \"default\"".into(),
             Self::ReadOnly => "it is a replica: point redis.url to its master, which INFO replication names".into(),
             Self::Full => "raise its maxmemory or delete other data in it, and leave maxmemory-policy at noeviction, or sessions may be evicted".into(),
-            Self::Unsaved => "it cannot save to its disk: see its log, and make room there or mend the permissions of its folder".into(),
+            Self::Unsaved => "it cannot save to its disk: see its log, and free space there or correct the permissions of its folder".into(),
             Self::TooFewReplicas => "it has fewer replicas than min-replicas-to-write asks for: bring them back, or lower it".into(),
-            Self::Loading => "wait until it has read its data, after which sockd goes on by itself".into(),
+            Self::Loading => "wait until it has loaded its data; sockd then goes on by itself".into(),
             Self::MasterDown => "it is a replica that has lost its master: point redis.url to the master, or bring it back".into(),
             Self::NoSuchDatabase => "choose a lower redis.database, or raise databases in redis.conf".into(),
             Self::UnknownAuthority => "set redis.tls_ca_file to the certificate of the authority that signed that of Redis".into(),
@@ -196,7 +196,7 @@ impl Refusal {
     }
 }
 
-/// Returns the text of an error, as Redis sent it if it did; always one line.
+/// Returns the text of an error, as Redis sent it if it came from Redis; always one line.
 pub fn said(error: &RedisError) -> String {
     let answers = error.clone().into_server_errors();
     let text = match answers.as_deref().and_then(<[_]>::first) {

@@ -9,8 +9,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use super::{ConnectError, client};
 use crate::config;
 
-/// The URL of the master that most Sentinels name, as soon as there is a majority: a Sentinel that is cut
-/// off may still name an old master.
+/// The URL of the master that most Sentinels name, returned as soon as a majority agrees: a Sentinel that is
+/// cut off may still name an old master.
 ///
 /// # Errors
 /// No Sentinel can be reached, or none knows the master.
