@@ -40,11 +40,11 @@ use crate::{
     tls::{Certificates, TlsError},
 };
 
-/// The part of the shutdown limit that is kept for the process to end.
+/// The part of the shutdown limit that is reserved for the process to end.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 /// How long telling the other nodes that this one leaves may take.
 const LEAVE_LIMIT: Duration = Duration::from_millis(100);
-/// How many reloads may be asked for while one runs; callers of more wait to ask.
+/// How many requests to reload may wait while one runs; further callers wait to queue theirs.
 const RELOAD_QUEUE: usize = 16;
 /// How long the last log lines may wait for a slow reader of stderr.
 const LOG_LIMIT: Duration = Duration::from_secs(3);
@@ -56,10 +56,10 @@ pub struct Server {
     id: NodeId,
     config: Config,
     listener: Listener,
-    /// Where internal routes are served, if not there.
+    /// Where internal routes are served, if not on `listener`.
     internal: Option<(Listener, Option<SocketFile>)>,
     addresses: Addresses,
-    /// What the clients' listener shows, and that of internal routes.
+    /// The certificates of the clients' listener, and of that for internal routes.
     certificates: [Option<Arc<Certificates>>; 2],
     lifecycle: Lifecycle,
     signals: Signals,
@@ -72,7 +72,7 @@ pub struct Server {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addresses {
     pub clients: Address,
-    /// Where internal routes are served, if not there.
+    /// Where internal routes are served, if not at `clients`.
     pub internal: Option<Address>,
 }
 
@@ -88,7 +88,7 @@ impl Server {
         dev: Option<impl FnOnce(&Addresses) -> Dev>,
     ) -> anyhow::Result<Self> {
         let config = loaded.config.clone();
-        // All that a reload replaces; what uses it asks for it each time.
+        // Everything that a reload replaces; its users load it each time.
         let reloadable = Reloadable::new(&config);
         let current =
             Current::new(reloadable.map_err(|error| Problems::from(Problem::from(error)))?);
@@ -98,9 +98,9 @@ impl Server {
         let problem = |error: TlsError| Problems::from(Problem::from(error));
         let certificates = [for_clients.map_err(problem)?, for_callers.map_err(problem)?];
         // From here on a signal drains the server.
-        let signals = Signals::listen().context("signals cannot be listened to")?;
-        let ignored = IgnoredSignals::listen().context("signals cannot be listened to")?;
-        let hang_ups = hang_ups().context("signals cannot be listened to")?;
+        let signals = Signals::listen().context("failed to install the signal handlers")?;
+        let ignored = IgnoredSignals::listen().context("failed to install the signal handlers")?;
+        let hang_ups = hang_ups().context("failed to install the signal handlers")?;
         let listener = Listener::of_clients(&config.server).await?;
         let internal = match &config.internal.listen {
             Some(wanted) => Some(Listener::of_callers(wanted, &config.server).await?),
@@ -144,7 +144,7 @@ impl Server {
             &lifecycle,
         );
         let gateway = Gateway::new(&config, current.clone(), node.clone(), &lifecycle);
-        // Requests that come while one is taken wait.
+        // One request is taken at a time; others wait.
         let (moves, move_requests) = mpsc::channel(1);
         lifecycle.spawn(gateway.clone().move_connections(move_requests));
         let api = Api::new(&config, current, reloads, moves, node, dev, &lifecycle);
@@ -167,7 +167,7 @@ impl Server {
         &self.addresses
     }
 
-    /// Serves until a signal arrives, then drains. A second signal ends it at once.
+    /// Serves until a signal arrives, then drains. A second signal ends the process at once.
     pub async fn run(mut self) {
         let Addresses {
             clients: address,
@@ -245,10 +245,10 @@ impl Server {
     }
 }
 
-/// The running listener for internal routes. It outlasts the clients', so that probes and callers are
-/// answered until the end.
+/// The running listener for internal routes. It outlasts the clients' listener, so that probes and callers get
+/// responses until the end.
 struct InternalListening {
-    /// Removed while the process still listens, so that no other process has its own there yet.
+    /// Removed while this process still listens, because another process may put its own there afterwards.
     file: Option<SocketFile>,
     end: oneshot::Sender<()>,
     accept: JoinHandle<()>,

@@ -1,12 +1,12 @@
-//! The stream under hyper: handles the end of a peer's input, and limits how long a peer is silent.
+//! The stream under hyper: handles the end of a peer's input, and limits how long a peer may be silent.
 //!
 //! hyper drops a request as soon as its caller half-closes the connection. Its `half_close` option
 //! prevents that, but then it no longer notices that a client with a pending poll is gone. So the
 //! stream hides the end of input from hyper while a request is under way that outlives it.
 //!
-//! `requests` knows the request that is under way; `body` and `header` read requests for whoever serves
-//! them; `proxy_header` and `client_address` tell where a client is; a `channel` is a socket, or `tls` on
-//! one; `tcp` and `unix` are sockets to listen on.
+//! `requests` knows the request that is under way; `body` and `header` help to read requests; `proxy_header`
+//! and `client_address` find the address of a client; a `channel` is a socket, or `tls` on one; `tcp` and
+//! `unix` are sockets to listen on.
 
 pub mod body;
 mod channel;
@@ -50,7 +50,7 @@ pub use self::{
 #[derive(Debug)]
 pub struct Accepted {
     pub socket: Socket,
-    /// Where it comes from; `None` for a unix socket.
+    /// The address that it comes from; `None` for a unix socket.
     pub peer: Option<ClientAddress>,
 }
 
@@ -60,7 +60,7 @@ pub type Socket = Either<TcpStream, UnixStream>;
 #[derive(Debug)]
 pub struct Stream {
     channel: Channel,
-    /// What has to come before anything else is read.
+    /// The header that must arrive before anything else is read.
     proxy_header: Option<Box<ProxyHeader>>,
     requests: Requests,
     alarm: Pin<Box<Sleep>>,
@@ -72,17 +72,17 @@ pub struct Stream {
 #[derive(Debug)]
 pub struct Parts {
     pub channel: Channel,
-    /// What the peer has sent behind its request.
+    /// What the peer has sent after its request.
     pub read: Bytes,
     /// The answer to the request, still to be written.
     pub answer: Vec<u8>,
 }
 
 impl Stream {
-    /// A head may take `header_timeout` from its first byte, and the first head as long to begin. A
-    /// later one has to begin within `keep_alive` after the answer before it. With `proxy_protocol`, a
-    /// header of it has to come first, and with `tls` a handshake behind it, both within the time that the
-    /// first head has to begin.
+    /// A head may take `header_timeout` from its first byte. The first head must begin within `header_timeout` as
+    /// well, and a later one within `keep_alive` after the previous response. With `proxy_protocol`, its header
+    /// must come first, and with `tls` a handshake after that, both within the time in which the first head must
+    /// begin.
     pub fn new(
         accepted: Accepted,
         proxy_protocol: bool,
@@ -109,7 +109,7 @@ impl Stream {
         self.requests.clone()
     }
 
-    /// Takes an upgraded connection apart. `None`: it was not a `Stream`.
+    /// Takes an upgraded connection apart. `None` if it is not a `Stream`.
     pub fn into_parts(upgraded: Upgraded) -> Option<Parts> {
         let parts = upgraded.downcast::<TokioIo<Self>>().ok()?;
         let Self {
@@ -122,7 +122,7 @@ impl Stream {
         })
     }
 
-    /// Resolves when the PROXY protocol's header has come; with `false` if there is none that counts.
+    /// Resolves to whether a valid header of the PROXY protocol has come.
     fn poll_proxy_header(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         let Some(header) = &mut self.proxy_header else {
             return Poll::Ready(true);
@@ -141,7 +141,7 @@ impl Stream {
             }
             Poll::Ready(Ok(Err(error))) => error,
             Poll::Ready(Err(_)) if header.has_begun() => ProxyHeaderError::Malformed,
-            // A balancer that only looks whether the port is open.
+            // A load balancer that only checks whether the port is open.
             Poll::Ready(Err(_)) => return Poll::Ready(false),
         };
         self.requests.refuse(Refusal::ProxyHeader(refusal));
@@ -204,7 +204,7 @@ impl AsyncRead for Stream {
         }
         let before = buffer.filled().len();
         let read = match this.channel.poll_read(context, buffer) {
-            // Many clients of TLS just hang up, and HTTP tells by itself what is whole (RFC 9112, 9.8).
+            // Many TLS clients just hang up, and HTTP itself shows what is complete (RFC 9112, 9.8).
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Poll::Ready(Ok(()))
             }

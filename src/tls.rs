@@ -1,4 +1,4 @@
-//! The certificates that listeners show, and what they ask of their peers.
+//! The certificates that listeners present, and the client certificates that they require.
 
 #[cfg(test)]
 mod tests;
@@ -34,8 +34,8 @@ use crate::{
 
 /// How often the files are read again.
 const REFRESH: Duration = Duration::from_secs(10);
-/// How long before it expires a certificate is warned of: more than an unattended weekend, and less than
-/// the third of 90 days at which ACME clients renew.
+/// How long before a certificate expires a warning is logged: longer than an unattended weekend, and shorter than
+/// the 30 days before the end at which ACME clients renew.
 pub const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// Only HTTP/1.1 is offered over TLS.
 const ALPN: &[u8] = b"http/1.1";
@@ -76,7 +76,9 @@ impl From<TlsError> for Problem {
             Fault::Mismatch { .. } => {
                 "name the key that it was issued for, and put the server's own certificate first"
             }
-            Fault::Unusable(..) => "name a PEM of X.509, and an RSA, ECDSA or Ed25519 key",
+            Fault::Unusable(..) => {
+                "name an X.509 certificate in PEM, with an RSA, ECDSA or Ed25519 key"
+            }
         };
         Self::new(setting, chain(&fault), remedy)
     }
@@ -135,7 +137,7 @@ impl Loaded {
             source => certificate.unusable(source),
         })?;
         let config = Arc::new(config);
-        // So that no connection can fail to begin one.
+        // Tried once here, so that no connection can fail to begin a session.
         UnbufferedServerConnection::new(config.clone())
             .map_err(|source| certificate.unusable(source))?;
         Ok(Self {
@@ -145,7 +147,7 @@ impl Loaded {
         })
     }
 
-    /// How long the certificate is still valid; `None` if it is not, or that is not known.
+    /// How long the certificate is still valid; `None` if it has expired, or if that is not known.
     pub fn remains(&self) -> Option<Duration> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -172,12 +174,12 @@ impl Certificates {
         Ok(Arc::new(certificates))
     }
 
-    /// What a new connection is served with.
+    /// The configuration for a new connection.
     pub fn config(&self) -> Arc<ServerConfig> {
         self.current.load().config.clone()
     }
 
-    /// Reads the files; nothing has changed yet. Blocks.
+    /// Reads the files without using them yet. Blocks.
     ///
     /// # Errors
     /// See [`TlsError`].
@@ -185,7 +187,7 @@ impl Certificates {
         Loaded::read(&self.files).inspect_err(|_| self.failed.inc())
     }
 
-    /// Serves new connections with what was read, if it differs. Open ones stay as they are.
+    /// Uses what was read for new connections, if it differs. Open ones stay as they are.
     pub fn replace(&self, loaded: Loaded) {
         if loaded.digest == self.current.load().digest {
             return;
@@ -197,8 +199,8 @@ impl Certificates {
         self.note_expiry();
     }
 
-    /// Looks at the files every few seconds, and replaces the certificate when they have changed and can
-    /// be used. What cannot is logged once.
+    /// Reads the files every few seconds, and replaces the certificate when they have changed and can be used.
+    /// Each error is logged once.
     pub async fn run(self: Arc<Self>) {
         let files = self.files.clone();
         self.watch(move || Loaded::read(&files)).await;
@@ -206,7 +208,7 @@ impl Certificates {
 
     async fn watch(&self, read: impl Fn() -> Result<Loaded, TlsError> + Clone + Send + 'static) {
         let mut complaint = None;
-        // With `None`, all is well again.
+        // `None`: the files can be used again.
         let mut complain = |error: Option<String>| {
             if error != complaint
                 && let Some(error) = &error
@@ -228,9 +230,9 @@ impl Certificates {
                 Ok(read) => read,
                 Err(_) => {
                     complain(Some(format!(
-                        "its files were not read within {READ_LIMIT:?}; see that their disk answers"
+                        "its files were not read within {READ_LIMIT:?}; check their disk"
                     )));
-                    // Another look would get stuck as well.
+                    // Another read would hang as well.
                     reading.await
                 }
             };
@@ -240,7 +242,7 @@ impl Certificates {
                     self.replace(loaded);
                 }
                 Ok(Err(error)) => complain(Some(Problem::from(error).to_string())),
-                // Its text, which the log has, need not be the same each time.
+                // Not the text of the panic, which is logged anyway and may differ each time.
                 Err(_) => {
                     let error = "reading its files panicked; report that as a fault of sockd";
                     complain(Some(error.to_owned()));
@@ -350,8 +352,8 @@ fn config(
     };
     let mut config = builder.with_single_cert(chain, key)?;
     config.alpn_protocols = vec![ALPN.to_vec()];
-    // Clients keep their sessions in tickets, so that those who return cost no signature, and this
-    // process no memory.
+    // Clients keep their sessions in tickets, so that returning clients cost no signature, and sessions no memory
+    // here.
     config.ticketer = Ticketer::new()?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)

@@ -27,7 +27,7 @@ use crate::{
 
 /// How long to wait before retrying when the system has no room for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long accepting must work without a failure before that is logged.
+/// How long accepting must succeed before the end of a failure is logged.
 const CALM: Duration = Duration::from_secs(1);
 
 /// Accepts connections, with one reserve of open files for all listeners.
@@ -64,7 +64,7 @@ impl Acceptor {
         }
     }
 
-    /// Serves every connection until `end`, including those still in the backlog then: one may hold the
+    /// Serves every connection until `end`, including those that are in the backlog then, which may hold the
     /// request of a caller that has hung up.
     pub(super) async fn run(
         self,
@@ -147,10 +147,10 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// The open files that are reserved for callers. A connection that is accepted when only these are left
-/// has to send its request at once and gets one response. When they run out too, the connection that
-/// has been silent longest is closed, a client's first, so callers get through however many silent
-/// connections there are.
+/// The open files that are reserved for callers. A connection that is accepted when only these are left has to
+/// send its request at once and gets one response. When they run out as well, the connection that has been
+/// silent longest is closed, clients' first. So callers get through, however many silent connections there
+/// are.
 struct Reserve {
     files: OpenFiles,
     gateway: Gateway,
@@ -179,7 +179,7 @@ impl Reserve {
         }
     }
 
-    /// Who the new connection has room for; `None` if it has to be closed.
+    /// Whom there is room for on the new connection; `None` if it must be closed.
     async fn room(&self, accepted: &Accepted, audience: Audience) -> Option<Room> {
         let file = match &accepted.socket {
             Either::Left(tcp) => tcp.as_raw_fd(),
@@ -202,7 +202,7 @@ impl Reserve {
         loop {
             self.gateway.refused_for_lack_of_files();
             self.silent().evict(audience)?;
-            // One whose request came at this moment keeps its place.
+            // A connection whose request came at this moment keeps its place.
             let freed = timeout(PAUSE, self.places.clone().acquire_owned());
             if let Ok(Ok(place)) = freed.await {
                 return Some(place);

@@ -43,9 +43,9 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// Time for a request's head while open files are scarce.
 const SCARCE_HEADER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a stream may take to end in a drain: its caller need not read it.
+/// How long a streamed response may take to end in a drain, as its caller may not read it.
 const STREAM_END: Duration = Duration::from_secs(2);
-/// How long no connection must have been refused before the next refusal is logged.
+/// The next refusal is logged after this time without any.
 const CALM: Duration = Duration::from_secs(60);
 
 /// What comes before HTTP on the connections of a listener.
@@ -60,7 +60,7 @@ pub(super) struct Preamble {
     failures: Option<[Counter; TlsRefusal::ALL.len()]>,
 }
 
-/// Who there is room for.
+/// Whom there is room for.
 pub(super) enum Room {
     ForAll,
     /// Clients are refused, and the connection closes after one response. It also closes when `evicted`
@@ -114,8 +114,8 @@ impl Preamble {
         }
     }
 
-    /// Counts a connection that was closed before its first request. The first of many without a PROXY
-    /// protocol header is logged: that is a mistake of an operator, unlike a failed handshake of TLS.
+    /// Counts a connection that was closed before its first request. The first of many without a PROXY protocol
+    /// header is logged, because that is an operator's mistake, unlike a failed TLS handshake.
     fn refused(&self, refusal: Refusal) {
         let error = match refusal {
             Refusal::ProxyHeader(error) => error,
@@ -193,7 +193,7 @@ pub(super) async fn serve(
         let gateway = shared.gateway.as_ref();
         let gateway = gateway.filter(|_| request.uri().path().starts_with(gateway::PATH));
         let refusal = shared.api.refusal(&request);
-        // A client that half-closes while it polls is gone; a caller may still read the response.
+        // A client that half-closes during a poll is gone; a caller may still read the response.
         let under_way = requests.begin(gateway.is_none() || refusal.is_some());
         let stays_open = stays_open(request.version(), request.headers());
         let request = request.map(|body| requests.body(body));
@@ -241,7 +241,7 @@ pub(super) async fn serve(
     let mut connection = pin!(connection);
     let repoll = Repoll::default();
     let served = poll_fn(|context| match repoll.poll(connection.as_mut(), context) {
-        // Last: a request that has come with the eviction is answered.
+        // Checked last, so that a request that came with the eviction is answered.
         Poll::Pending => silent.poll_evicted(context).map(Ok),
         ended => ended,
     });
@@ -254,8 +254,8 @@ pub(super) async fn serve(
         None => false,
     };
     if !has_ended {
-        // A request that arrives during the drain is told so. The wait is limited because browsers keep
-        // spare connections open that may never send one.
+        // A request that arrives during the drain is answered with that fact. The wait is limited because
+        // browsers keep spare connections open that may never send a request.
         let first_request = poll_fn(|context| match connection.as_mut().poll(context) {
             Poll::Ready(_) => Poll::Ready(false),
             Poll::Pending if silent.has_ended() => Poll::Ready(true),

@@ -1,4 +1,4 @@
-//! What is listened on: a port, or a unix socket.
+//! A listener: on a TCP port, or on a unix socket.
 
 use std::{fmt, io, net::SocketAddr, path::PathBuf};
 
@@ -23,7 +23,7 @@ pub(super) enum Listener {
     Unix(UnixListener),
 }
 
-/// What a listener listens on.
+/// Where a listener listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     Tcp(SocketAddr),
@@ -86,7 +86,7 @@ impl Listener {
         Ok((listener, None))
     }
 
-    /// Cancel-safe.
+    /// Cancellation-safe.
     pub(super) async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => listener.accept().await.map(|(tcp, peer)| of_tcp(tcp, peer)),
@@ -94,8 +94,8 @@ impl Listener {
         }
     }
 
-    /// Accepts those that wait already, without waiting for more, and listens no longer. The system is
-    /// asked itself: the runtime may not know yet of the last ones.
+    /// Accepts the connections in the backlog, without waiting for more. Asks the system directly, because the
+    /// runtime may not know about the last ones yet.
     pub(super) fn into_waiting(
         self,
     ) -> io::Result<Box<dyn FnMut() -> io::Result<Accepted> + Send>> {

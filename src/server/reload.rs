@@ -19,9 +19,9 @@ use crate::{
 
 pub(super) struct Reloader {
     sources: Sources,
-    /// What settings that need a restart are compared with.
+    /// The configuration that the server started with, for settings that need a restart.
     started: Loaded,
-    /// The configuration in effect, apart from those.
+    /// The configuration in effect, for all other settings.
     latest: Loaded,
     current: Current,
     certificates: Vec<Arc<Certificates>>,
@@ -57,7 +57,7 @@ impl Reloader {
         }
     }
 
-    /// Reloads whenever it is asked to, one at a time, until dropped.
+    /// Reloads on each request, one at a time, until dropped.
     pub(super) async fn run(mut self) {
         loop {
             tokio::select! {
@@ -95,7 +95,7 @@ impl Reloader {
         let read = match timeout(READ_LIMIT, reading).await {
             Ok(read) => read.unwrap_or_else(|panic| Err(mistake(panic))),
             Err(_) => Err(mistake(anyhow!(
-                "the configuration was not read within {READ_LIMIT:?}; see that the disks of its files, also those of secrets, answer"
+                "the configuration was not read within {READ_LIMIT:?}; check the disks of its files, including those with secrets"
             ))),
         };
         let done = read.and_then(|(loaded, next, files)| self.apply(loaded, next, files));
@@ -127,8 +127,7 @@ impl Reloader {
         done
     }
 
-    /// Swaps what a reload applies; from here on nothing can fail but the log's filter, which is
-    /// tried first.
+    /// Swaps what a reload applies. Only the filter of the log can still fail, and is replaced first.
     fn apply(
         &mut self,
         loaded: Loaded,
@@ -161,7 +160,7 @@ impl Reloader {
     }
 }
 
-/// Reads all sources; every mistake counts, also one in a setting that needs a restart.
+/// Reads all sources. Every mistake counts, even in a setting that needs a restart.
 fn read(sources: &Sources, current: &Current) -> Result<(Loaded, Reloadable), ReloadError> {
     let loaded = load(sources).and_then(|settings| settings.resolve());
     let loaded = loaded.map_err(mistakes)?;

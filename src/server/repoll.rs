@@ -1,8 +1,8 @@
 //! Polls a future again in place when it has woken itself.
 //!
-//! hyper wakes its own task in the course of each request with a body. The runtime takes that for more
-//! work than one thread can do, and wakes another one, which takes the connection over: at a low rate
-//! that costs as much CPU again as the request.
+//! hyper wakes its own task during each request with a body. The runtime takes that for more work than one
+//! thread can do, and wakes another thread, which takes over the connection: at a low rate, that doubles the
+//! CPU time of a request.
 
 use std::{
     future::Future,
@@ -16,7 +16,7 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 
-/// How often a future is polled before other tasks have their turn.
+/// How many times a future is polled before other tasks have their turn.
 const POLLS: usize = 4;
 
 const IDLE: u8 = 0;
@@ -65,7 +65,7 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // Whoever polls looks afterwards, and whoever has woken the task need not do so again.
+        // When POLLING, `poll` looks at the state afterwards; when RUNG, that or a wake-up is due already.
         if self.state.swap(RUNG, Ordering::SeqCst) == IDLE {
             self.task.wake();
         }

@@ -1,4 +1,4 @@
-//! What systemd is told, where it started the server with `Type=notify` or `notify-reload`
+//! Notifies systemd, if it started the server with `Type=notify` or `notify-reload`
 //! (<https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>). Elsewhere
 //! `NOTIFY_SOCKET` is not set, and nothing is sent.
 
@@ -21,7 +21,7 @@ pub(super) fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// Says twice per `WatchdogSec=` that the runtime still runs tasks, until dropped.
+/// Notifies twice per `WatchdogSec=` that the runtime still runs tasks, until dropped.
 pub(super) async fn feed_watchdog() {
     let Some(limit) = sd_notify::watchdog_enabled() else {
         return;

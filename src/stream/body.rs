@@ -1,8 +1,8 @@
-//! Bodies of requests: read as a whole, or read on and dropped.
+//! Request bodies: read as a whole, or read to the end and dropped.
 //!
-//! Many callers look for the answer only after they have sent everything. A connection that is closed
-//! under them tells them of a broken pipe, and not why they were refused. So the rest of a body is read
-//! when it was answered before all of it was.
+//! Many callers read the response only after they have sent everything. If the connection is closed meanwhile,
+//! they see a broken pipe, and not why they were refused. So if a response is sent before the body has been
+//! read, the rest of the body is still read.
 
 use std::{
     pin::Pin,
@@ -30,9 +30,8 @@ pub enum ReadError {
     Broken,
 }
 
-/// Reads a whole body. One that has come in one piece, as most have, is not copied. Pieces are, as each
-/// would keep the buffer that it was read into: a body of one-byte chunks would cost many times its
-/// length.
+/// Reads a whole body. A body in one piece, the usual case, is not copied. Several pieces are, because each
+/// would keep the buffer that it was read into: a body of one-byte chunks would cost many times its length.
 ///
 /// # Errors
 /// It is longer than `limit`, or has not ended by the deadline, or its connection has failed.
@@ -67,20 +66,19 @@ where
     read.unwrap_or(Err(ReadError::TooSlow))
 }
 
-/// Whether the sender of a body waits to be told to send it: it will not, once it has the answer.
+/// Whether the sender waits for `100 Continue` before it sends the body. If it gets the response instead, it
+/// sends no body.
 pub fn asks_first(headers: &HeaderMap) -> bool {
     headers.contains_key(header::EXPECT)
 }
 
-/// Reads the rest of a body and drops it, for as long as `goes_on`, which is told the length of each
-/// piece.
+/// Reads the rest of a body and drops it, as long as `goes_on`, which gets the length of each piece.
 pub async fn discard<B>(mut body: B, mut goes_on: impl FnMut(usize) -> bool)
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let mut length = 0;
-    // Once it has been answered, hyper tells the end of a body of known length only with the next
-    // request.
+    // After the response, hyper reports the end of a body of known length only with the next request.
     while goes_on(length)
         && !body.is_end_stream()
         && let Some(Ok(frame)) = body.frame().await
@@ -89,14 +87,14 @@ where
     }
 }
 
-/// How much is read on at the most.
+/// The most bytes that are read after the handler has dropped the body.
 const EXCESS: usize = 16 << 20;
 
-/// A body that is read to its end, within bounds, whatever becomes of it.
+/// A body that is read to its end, within limits, even if it is dropped.
 pub struct Unread {
     /// `None` once it has ended.
     body: Option<RequestBody>,
-    /// Until when it is read on; `None` if it is not.
+    /// The deadline for reading the rest; `None` if the rest is not read.
     until: Option<Instant>,
 }
 
@@ -147,7 +145,7 @@ impl Drop for Unread {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        // The connection's own task waits for it, and the time is short.
+        // Not tracked: the connection's task waits for the body, and the time is short.
         runtime.spawn(timeout_at(until, discard_excess(rest)));
     }
 }

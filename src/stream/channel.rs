@@ -1,4 +1,4 @@
-//! What bytes come through, in the clear for whoever reads: a socket, or TLS on one.
+//! The channel of a connection: a socket, or TLS on one.
 
 use std::{
     io::{self, IoSlice},
@@ -35,7 +35,7 @@ impl Channel {
         matches!(self, Self::Tls(tls) if tls.is_handshaking())
     }
 
-    /// Whether a handshake has begun, and not ended.
+    /// Whether a handshake has begun and not ended.
     pub(super) fn is_in_handshake(&self) -> bool {
         matches!(self, Self::Tls(tls) if tls.is_handshaking() && tls.has_begun())
     }

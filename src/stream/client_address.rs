@@ -1,4 +1,4 @@
-//! Where a client is, and whose word is taken for it.
+//! The address of a client, and which proxies are trusted to report it.
 
 use std::{
     fmt,
@@ -11,15 +11,15 @@ use ipnet::IpNet;
 
 use crate::config::{self, ForwardedHeader};
 
-/// The address of a client, and its port where that is known.
+/// The address of a client, and its port if that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddress {
-    /// IPv4 also where the client came to a listener for IPv6.
+    /// IPv4 even if the client came to an IPv6 listener.
     pub ip: IpAddr,
     port: Option<NonZeroU16>,
 }
 
-/// The proxies whose word is taken for where a client is.
+/// The proxies that are trusted to report where a client is.
 #[derive(Debug, Clone)]
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
@@ -34,10 +34,10 @@ impl TrustedProxies {
         }
     }
 
-    /// Decides where the client of a request is: at the hop nearest to sockd that is not a trusted
-    /// proxy, starting from `peer`, where the connection comes from. Each hop is only as credible as
-    /// the one that reports it, so the header is read from its end, and not past a hop that cannot be
-    /// read: then the client counts as being at the proxy that reported it.
+    /// Returns the address of a request's client: the hop nearest to sockd that is not a trusted proxy, starting
+    /// from `peer`, where the connection comes from. A hop is only as credible as the one that reports it, so the
+    /// header is read from its end, and not past a hop that cannot be parsed: the client then counts as being at
+    /// the proxy that reported it.
     pub fn client(&self, peer: ClientAddress, headers: &HeaderMap) -> ClientAddress {
         let lines = headers.get_all(self.header.name()).into_iter().rev();
         let mut hops = lines.flat_map(|line| rsplit(line.as_bytes(), b','));
@@ -60,7 +60,7 @@ impl ForwardedHeader {
         }
     }
 
-    /// Reads what one proxy says.
+    /// Parses what one proxy reports.
     fn address(self, hop: &[u8]) -> Option<ClientAddress> {
         match self {
             Self::XForwardedFor => node(hop.trim_ascii()),
@@ -82,13 +82,13 @@ impl ForwardedHeader {
     }
 }
 
-/// Splits from the end, and not within quotes. What a client has put before the part of a trusted
-/// proxy, such as a quote that does not close, cannot change how that part is read.
+/// Splits from the end, and not within quotes. What a client has put before the part of a trusted proxy, such as
+/// an unclosed quote, cannot change how that part is read.
 fn rsplit(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut is_quoted = false;
     let mut toggles = false;
     text.rsplit(move |byte| {
-        // A quote behind an odd number of backslashes is escaped.
+        // A quote after an odd number of backslashes is escaped.
         toggles = *byte == b'"' || (toggles && *byte == b'\\');
         is_quoted ^= toggles;
         *byte == separator && !is_quoted
@@ -148,7 +148,7 @@ mod tests {
             let line = HeaderValue::from_bytes(line).unwrap();
             headers.append(header.name(), line);
         }
-        // What the other header says is not read.
+        // The other header is not read.
         for other in [ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded] {
             if other != header {
                 headers.insert(other.name(), "for=9.9.9.9, 9.9.9.9".parse().unwrap());
@@ -171,7 +171,7 @@ mod tests {
             ("10.0.0.1:7", &["198.51.100.1"], "198.51.100.1"),
             ("[::ffff:10.0.0.1]:7", &["198.51.100.1"], "198.51.100.1"),
             ("[::1]:7", &["198.51.100.1"], "198.51.100.1"),
-            // What the client has sent itself stands before what the proxy adds.
+            // What the client itself sent comes before what the proxy adds.
             ("10.0.0.1:7", &["8.8.8.8, 198.51.100.1"], "198.51.100.1"),
             ("10.0.0.1:7", &["8.8.8.8", "198.51.100.1"], "198.51.100.1"),
             ("10.0.0.1:7", &["10.9.9.9,198.51.100.1"], "198.51.100.1"),
@@ -180,7 +180,7 @@ mod tests {
                 &["8.8.8.8, 198.51.100.1 , 10.0.0.2,10.0.0.3"],
                 "198.51.100.1",
             ),
-            // All are trusted: the farthest is inside, too.
+            // All are trusted: the farthest is the client.
             ("10.0.0.1:7", &["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
             ("10.0.0.1:7", &["198.51.100.1:4711"], "198.51.100.1:4711"),
             ("10.0.0.1:7", &["2001:db8::1"], "2001:db8::1"),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_never_passed_over() {
+    fn a_hop_that_cannot_be_parsed_is_never_skipped() {
         let lines: [&[u8]; 16] = [
             b"",
             b",",
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_is_read_as_rfc_7239_has_it() {
+    fn forwarded_is_read_as_in_rfc_7239() {
         for (lines, expected) in [
             (&["for=198.51.100.1"][..], "198.51.100.1"),
             (
@@ -260,7 +260,7 @@ mod tests {
             (&[r#"for=198.51.100.1;host="\"""#], "198.51.100.1"),
             (&[r#"for=198.51.100.1;host="a\\";by=_b"#], "198.51.100.1"),
             (&[r#"\", for=198.51.100.1"#], "198.51.100.1"),
-            // Quotes of the client that do not close.
+            // Unclosed quotes of the client.
             (&["for=\", for=198.51.100.1"], "198.51.100.1"),
             (&["for=\"", "for=198.51.100.1"], "198.51.100.1"),
             (&["for=8.8.8.8, for=unknown"], "10.0.0.1:7"),

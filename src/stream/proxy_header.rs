@@ -1,8 +1,8 @@
-//! The header of the PROXY protocol, in which a proxy says where a connection comes from
+//! The header of the PROXY protocol, by which a proxy passes on where a connection comes from
 //! (<https://www.haproxy.org/download/1.8/doc/proxy-protocol.txt>).
 //!
-//! It is required where it is configured, and nothing else is taken for it. Not a byte behind it is
-//! read, so what follows is as if there had been none.
+//! If it is configured, it is required. Not a byte after it is read, so the rest of the connection is read as
+//! if there were no header.
 
 use std::{
     io,
@@ -29,7 +29,7 @@ const LONGEST_LINE: usize = 107;
 /// The fixed part of version 2, which ends in the length of the rest.
 const FIXED: usize = 16;
 
-/// Why a connection has no header that counts.
+/// Why a connection has no valid header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ProxyHeaderError {
     #[error("it began with something else")]
@@ -43,7 +43,7 @@ pub enum ProxyHeaderError {
 impl ProxyHeaderError {
     pub const ALL: [Self; 3] = [Self::Missing, Self::Malformed, Self::Late];
 
-    /// As a label of metrics.
+    /// The label in metrics.
     pub fn label(self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -56,21 +56,21 @@ impl ProxyHeaderError {
 /// A header that is being read.
 #[derive(Debug)]
 pub(super) struct ProxyHeader {
-    /// What has come, without what is skipped.
+    /// The bytes of the header so far, without those that are skipped.
     bytes: [u8; LONGEST_LINE],
     filled: usize,
-    /// What is left to skip, once the addresses have come.
+    /// How many bytes are left to skip after the addresses.
     skip: Option<usize>,
 }
 
-/// What the bytes so far come to.
+/// What the bytes so far mean.
 #[derive(Debug, PartialEq, Eq)]
 enum Parsed {
-    /// So many more bytes belong to the header for certain.
+    /// At least this many more bytes belong to the header.
     Needs(usize),
-    /// The rest of a line.
+    /// The rest of the line belongs to the header.
     NeedsLine,
-    /// The addresses are complete; so many more bytes belong to the header.
+    /// The addresses are complete; this many more bytes belong to the header.
     Done(Option<SocketAddr>, usize),
 }
 
@@ -88,9 +88,9 @@ impl ProxyHeader {
         self.filled > 0
     }
 
-    /// Resolves when the header has come, with the address of the client, if it has one: a connection
-    /// of the proxy itself, such as a health check, or on behalf of something unknown, counts as coming
-    /// from the proxy. `Ok(Err(_))`: it is not a header.
+    /// Resolves when the header has come, with the address of the client if it has one. Without one, such as for
+    /// a health check by the proxy itself, the connection counts as coming from the proxy. `Ok(Err(_))`: it is
+    /// not a header.
     ///
     /// # Errors
     /// The stream failed, or ended (`UnexpectedEof`).
@@ -189,7 +189,7 @@ fn parse(bytes: &[u8]) -> Result<Parsed, ProxyHeaderError> {
     parsed.ok_or(ProxyHeaderError::Malformed)
 }
 
-/// Version 1; `None`: it is malformed.
+/// Parses version 1; `None` if it is malformed.
 fn parse_line(bytes: &[u8]) -> Option<Parsed> {
     let Some(line) = bytes.strip_suffix(b"\n") else {
         return (bytes.len() < LONGEST_LINE).then_some(Parsed::NeedsLine);
@@ -226,7 +226,7 @@ fn parse_port(text: &str) -> Option<u16> {
     (port.to_string() == text).then_some(port)
 }
 
-/// Version 2; `None`: it is malformed.
+/// Parses version 2; `None` if it is malformed.
 fn parse_binary(bytes: &[u8]) -> Option<Parsed> {
     let Some(fixed) = bytes.first_chunk::<FIXED>() else {
         return Some(Parsed::Needs(FIXED - bytes.len()));
@@ -234,12 +234,12 @@ fn parse_binary(bytes: &[u8]) -> Option<Parsed> {
     let [.., command, family, high, low] = *fixed;
     let length = usize::from(u16::from_be_bytes([high, low]));
     let addresses = match (command, family) {
-        // The proxy's own connection; nothing else of the header counts.
+        // The proxy's own connection; the rest of the header has no meaning.
         (0x20, _) => 0,
         // TCP over IPv4 and IPv6: two addresses and two ports.
         (0x21, 0x11) => 12,
         (0x21, 0x21) => 36,
-        // Unspecified, UDP and unix sockets; the specification has us fall back to the connection.
+        // Unspecified, UDP and unix sockets: the specification requires to use the address of the connection.
         (0x21, 0x00 | 0x12 | 0x22 | 0x31 | 0x32) => 0,
         _ => return None,
     };

@@ -30,7 +30,7 @@ struct State {
     outlives_end: bool,
     /// Whether a response was a stream, which ends with the drain; it is then the last one.
     is_stream: bool,
-    /// The answer to an upgrade, which goes out with what follows it.
+    /// The response to an upgrade, held back to go out with what follows it.
     held: Option<Vec<u8>>,
     /// Whether the input has ended and hyper does not know.
     has_ended: bool,
@@ -97,7 +97,7 @@ impl Requests {
         self.lock().refused = Some(why);
     }
 
-    /// Where the connection comes from: what the PROXY protocol says, else the peer.
+    /// Where the connection comes from, according to the PROXY protocol or else the socket.
     pub fn peer(&self) -> Option<ClientAddress> {
         self.lock().peer
     }
@@ -108,8 +108,8 @@ impl Requests {
         self.lock().refused
     }
 
-    /// Notes a request whose head has been read. One that outlives the end of input is answered even
-    /// if its caller half-closes the connection; any other is dropped.
+    /// Notes a request whose head has been read. If it outlives the end of input, it is answered even if its
+    /// caller half-closes the connection; otherwise it is dropped then.
     pub fn begin(&self, outlives_end: bool) -> UnderWay {
         let mut state = self.lock();
         state.is_under_way = true;
@@ -143,7 +143,7 @@ impl Requests {
         state.deadline = Instant::now() + state.keep_alive;
     }
 
-    /// Keeps what is about to be written, if it is to be held back.
+    /// Keeps what is about to be written, if the response is held back. Returns whether it is.
     pub(super) fn hold(&self, slices: &[IoSlice<'_>]) -> bool {
         let mut state = self.lock();
         let Some(held) = &mut state.held else {
@@ -184,7 +184,7 @@ impl Requests {
         true
     }
 
-    /// The deadline of a silent peer; none while it waits for a response.
+    /// When a silent peer is disconnected; `None` while it waits for a response.
     pub(super) fn deadline(&self, reader: &Waker) -> Option<Instant> {
         let mut state = self.lock();
         match &mut state.reader {
@@ -201,14 +201,14 @@ impl Requests {
 }
 
 impl UnderWay {
-    /// Holds the answer back until [`Stream::into_parts`](super::Stream::into_parts): it upgrades the connection, and whoever
-    /// takes that over can write it together with what follows.
+    /// Holds the response back until [`Stream::into_parts`](super::Stream::into_parts): it upgrades the
+    /// connection, and can then be written together with what follows.
     pub fn hold_answer(&self) {
         self.0.lock().held = Some(Vec::new());
     }
 
-    /// Goes on while the response is streamed. A stream need not have an end, so it does not outlive that
-    /// of its caller.
+    /// Keeps the request under way while the response is streamed. A stream may never end, so it does not
+    /// outlive the caller's input.
     pub fn stream<B>(self, body: B) -> ResponseStream<B> {
         let mut state = self.0.lock();
         state.outlives_end = false;
@@ -260,7 +260,7 @@ impl Drop for RequestBody {
     fn drop(&mut self) {
         let is_under_way = self.requests.lock().is_under_way;
         if !is_under_way {
-            // What was read since the response was the rest of this body, not a head.
+            // The bytes since the response were the rest of this body, not a head.
             self.requests.wait_for_next();
         }
     }
@@ -274,7 +274,7 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        // Read before the body is polled: hyper passes on what came before it sees the end.
+        // Read before the body is polled, because hyper passes on earlier bytes before it sees the end.
         let has_ended = {
             let mut state = self.requests.lock();
             state.body = Some(context.waker().clone());

@@ -1,4 +1,4 @@
-//! An address to listen on.
+//! TCP sockets to listen on.
 
 use std::{
     io,
@@ -11,7 +11,7 @@ use tokio::net::lookup_host;
 /// Binds a socket, which does not listen yet, to the first address of the host that this machine has.
 ///
 /// # Errors
-/// The host is unknown, or why its last address cannot be bound.
+/// The host is unknown, or its last address cannot be bound.
 pub async fn bind(host: &str, port: u16) -> io::Result<Socket> {
     let mut failure = io::ErrorKind::AddrNotAvailable.into();
     for address in lookup_host((host, port)).await? {

@@ -1,8 +1,8 @@
 //! TLS on a socket, by rustls.
 //!
-//! rustls owns no buffers here: sealed bytes are read into a buffer of the thread and opened there, and
-//! what is sealed goes out at once. Only what does not make up a record yet, and what the socket does not
-//! take, is kept. So an idle connection has the session, and nothing else.
+//! rustls owns no buffers here: encrypted bytes are read into a buffer of the thread and decrypted in place, and
+//! outgoing records are written at once. Only an incomplete record, and what the socket does not take, is kept.
+//! So an idle connection owns the session and nothing else.
 
 #[cfg(test)]
 mod fuzz;
@@ -32,13 +32,13 @@ use self::{
 };
 use super::Socket;
 
-/// What may be kept of a peer: part of a record, or of a handshake message, which may have as much as the
-/// head of a request. Certificate chains stay below, and a flood of handshakes that never end costs no
-/// more than one of heads.
+/// How much is kept of what a peer sends: part of a record, or of a handshake message, which may be as long as
+/// the head of a request. Certificate chains are shorter, and a flood of unfinished handshakes costs no more
+/// than one of unfinished heads.
 const MOST_KEPT: usize = LONGEST_RECORD;
-/// Bytes that are read at once.
+/// How many bytes are read at once.
 const READ: usize = 32 << 10;
-/// Bytes that a peer may send in a row, after the handshake, without a byte for the application.
+/// How many bytes a peer may send after the handshake without a byte for the application.
 const MOST_IDLE: usize = 64 << 10;
 
 thread_local! {
@@ -50,9 +50,9 @@ thread_local! {
 pub struct TlsStream {
     socket: Socket,
     session: Session,
-    /// Sealed bytes that have come and are not opened: mostly part of a record.
+    /// Encrypted bytes that have come and are not decrypted yet: usually part of a record.
     received: Vec<u8>,
-    /// Whether there may be a whole record among them.
+    /// Whether they may hold a whole record.
     has_records: bool,
     /// Bytes that have come since the last one for the application.
     idle: usize,
@@ -67,7 +67,7 @@ impl fmt::Debug for TlsStream {
 }
 
 impl TlsStream {
-    /// The configuration must be one that a session was begun with before.
+    /// A session must have been begun with the configuration before.
     pub(super) fn new(socket: Socket, config: Arc<ServerConfig>) -> Self {
         Self {
             socket,
@@ -88,21 +88,21 @@ impl TlsStream {
         self.session.is_handshaking()
     }
 
-    /// Whether anything has come.
+    /// Whether any byte has come.
     pub(super) fn has_begun(&self) -> bool {
         self.has_begun
     }
 
-    /// Whether all that was written is out.
+    /// Whether the socket has taken everything that was written.
     pub fn is_flushed(&self) -> bool {
         self.session.unsent.is_empty()
     }
 
-    /// Reads some bytes into a buffer that is not empty; 0 once the peer has closed its side. Does the
-    /// handshake first.
+    /// Reads some bytes into a buffer, which must not be empty; 0 once the peer has closed its side. Completes
+    /// the handshake first.
     ///
     /// # Errors
-    /// `UnexpectedEof`: the peer has hung up without closing its side, so that something may be missing.
+    /// `UnexpectedEof`: the peer has hung up without closing its side, so something may be missing.
     pub fn poll_read(
         &mut self,
         context: &mut Context<'_>,
@@ -141,8 +141,8 @@ impl TlsStream {
                 let (used, length) = stepped.inspect_err(|_| self.send_alert())?;
                 self.has_records = length == buffer.len() && used < filled;
                 self.received = scratch[used..filled].to_vec();
-                // Answers of a handshake. Once it is over, what the socket does not take goes out later, and
-                // a peer that is gone may have sent something before.
+                // Handshake messages must go out first. After the handshake, what the socket does not take is
+                // written later; and if the peer is gone, what it sent before still counts.
                 let flushed = self.poll_flush(context);
                 if self.is_handshaking() {
                     ready!(flushed)?;
@@ -153,7 +153,9 @@ impl TlsStream {
                 }
                 let is_flooding = self.idle > MOST_IDLE && !self.is_handshaking();
                 if is_flooding || self.received.len() > MOST_KEPT {
-                    let error = rustls::Error::General("too much that is not for sockd".to_owned());
+                    let error = rustls::Error::General(
+                        "too many bytes without application data".to_owned(),
+                    );
                     return Poll::Ready(Err(failed(error)));
                 }
             }
@@ -168,7 +170,7 @@ impl TlsStream {
         }
     }
 
-    /// Takes some bytes, once all that was taken before is out. What is taken need not be out yet: see
+    /// Takes some bytes, once the socket has taken all earlier ones. The socket may not take these at once: see
     /// [`Self::is_flushed`].
     ///
     /// # Errors
@@ -206,7 +208,7 @@ impl TlsStream {
         }
     }
 
-    /// Resolves when all that was written is out.
+    /// Resolves when the socket has taken everything that was written.
     pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             match self.try_flush() {
@@ -217,7 +219,7 @@ impl TlsStream {
         }
     }
 
-    /// Writes what was sealed and is not out yet.
+    /// Writes the encrypted bytes that the socket has not taken yet.
     ///
     /// # Errors
     /// `WouldBlock`: the socket does not take all of it.
@@ -231,8 +233,7 @@ impl TlsStream {
         Ok(())
     }
 
-    /// Tells the peer that nothing more comes, and shuts the write half down, once all that was written is
-    /// out.
+    /// Tells the peer that nothing more comes, and shuts down the write half, once everything is written.
     pub(super) fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_flush(context))?;
         self.close();
@@ -241,8 +242,8 @@ impl TlsStream {
         Poll::Ready(Ok(()))
     }
 
-    /// The same at once. If there is no room for it, the peer does not read, and only the socket is shut
-    /// down.
+    /// Does the same at once. If the socket has no room, because the peer does not read, only shuts down the
+    /// socket.
     pub fn finish(&mut self) {
         if self.try_flush().is_ok() {
             self.close();
@@ -251,21 +252,21 @@ impl TlsStream {
             Either::Left(tcp) => SockRef::from(tcp),
             Either::Right(unix) => SockRef::from(unix),
         };
-        // It fails only if the peer is gone.
+        // Fails only if the peer is gone.
         socket.shutdown(Shutdown::Write).ok();
     }
 
-    /// Says once that nothing more comes. A session that has failed has said what is wrong instead.
+    /// Tells the peer once that nothing more comes. A failed session has sent an alert instead.
     fn close(&mut self) {
         if !std::mem::replace(&mut self.is_closed, true) {
             self.seal(Seal::Close).ok();
         }
     }
 
-    /// Seals bytes and writes them; keeps what the socket does not take.
+    /// Encrypts and writes; keeps what the socket does not take.
     fn seal(&mut self, seal: Seal<'_>) -> io::Result<()> {
         let mut received = std::mem::take(&mut self.received);
-        // Records that the session has to see first, if a read has left any.
+        // The session has to process records first, if a read has left any.
         let stepped = self.session.step(&mut received, &mut [], seal);
         if let Ok((used, _)) = stepped {
             received.drain(..used);

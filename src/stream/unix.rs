@@ -1,4 +1,4 @@
-//! A unix socket to listen on: its file, and who may connect.
+//! Unix sockets to listen on: the file of one, and who may connect.
 
 use std::{
     fs, io,
@@ -45,7 +45,7 @@ pub enum SocketError {
     NoGroup(String),
     #[error("internal.socket_group: failed to look up the group {0:?}")]
     GroupLookup(String, #[source] io::Error),
-    #[error("internal.socket_group: this user must not give the socket to the group {0:?}")]
+    #[error("internal.socket_group: this user may not give the socket to the group {0:?}")]
     ForeignGroup(String, #[source] io::Error),
     #[error("internal.listen: {0} exists and is not a socket, so sockd leaves it alone")]
     NoSocket(String),
@@ -59,7 +59,7 @@ pub enum SocketError {
     DanglingLink(String),
     #[error("internal.listen: {0} goes through too many links")]
     LinkLoop(String),
-    #[error("internal.listen: this user must not create {path}")]
+    #[error("internal.listen: this user may not create {path}")]
     Denied { path: String, folder: String },
     #[error(
         "internal.listen: {path} has {length} bytes, more than the path of a unix socket may have"
@@ -94,10 +94,10 @@ impl SocketError {
     }
 }
 
-/// Listens on the socket. A file that a dead process left is replaced, and nothing else.
+/// Listens on the socket. Replaces the socket that a dead process has left, but nothing else.
 ///
 /// # Errors
-/// See [`SocketError`]; nothing has changed then.
+/// See [`SocketError`]; then nothing has changed.
 pub fn listen(
     socket: &UnixSocket,
     backlog: i32,
@@ -120,9 +120,9 @@ pub fn listen(
             _ => of_folder(path, error),
         })?;
     let file = SocketFile::new(path).map_err(other)?;
-    // Until the socket listens, nobody can connect, whatever the umask lets them do.
+    // Nobody can connect before the socket listens, whatever the umask allows.
     if let Some((name, id)) = group
-        // Where nothing is to change, as with `Group=` in a systemd unit, the call may be forbidden.
+        // If it has that group already, as with `Group=` in a systemd unit, the call may be forbidden.
         && fs::symlink_metadata(path).map_err(other)?.gid() != id
     {
         chown(path, None, Some(id)).map_err(|error| SocketError::ForeignGroup(name, error))?;
@@ -133,10 +133,10 @@ pub fn listen(
     Ok((listener, file))
 }
 
-/// Looks at what [`listen`] would meet, without changing anything.
+/// Checks what [`listen`] would find, without changing anything.
 ///
 /// # Errors
-/// What `listen` would fail with, as far as can be seen before.
+/// What `listen` would fail with, as far as can be known.
 pub fn examine(socket: &UnixSocket) -> Result<Occupant, SocketError> {
     let UnixSocket { path, group, .. } = socket;
     group.as_deref().map(find_group).transpose()?;
@@ -162,7 +162,7 @@ fn occupant(path: &Path) -> Result<Occupant, SocketError> {
     if !found.file_type().is_socket() {
         return Err(SocketError::NoSocket(shown(path)));
     }
-    // Without waiting, should the listener there have a full backlog.
+    // Without waiting for a listener whose backlog is full.
     let connected = Socket::new(Domain::UNIX, Type::STREAM, None).and_then(|socket| {
         socket.set_nonblocking(true)?;
         socket.connect(&SockAddr::unix(path)?)
@@ -170,12 +170,12 @@ fn occupant(path: &Path) -> Result<Occupant, SocketError> {
     match connected {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(Occupant::Leftover),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Occupant::Nothing),
-        // Also where this user must not connect, or the socket is of another type.
+        // Also if this user may not connect, or the socket is of another type.
         Ok(()) | Err(_) => Ok(Occupant::Listener),
     }
 }
 
-/// The group's name, and its number.
+/// The name of the group, and its number.
 fn find_group(name: &str) -> Result<(String, u32), SocketError> {
     let owned = name.to_owned();
     match Group::from_name(name) {
@@ -188,7 +188,7 @@ fn find_group(name: &str) -> Result<(String, u32), SocketError> {
     }
 }
 
-/// What an error says of the folder that holds the socket.
+/// What an error means for the folder of the socket.
 fn of_folder(path: &Path, error: io::Error) -> SocketError {
     if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
         return SocketError::LinkLoop(shown(path));
@@ -196,7 +196,7 @@ fn of_folder(path: &Path, error: io::Error) -> SocketError {
     let above = folder(path).ancestors();
     let folder = shown(folder(path));
     match error.kind() {
-        // One of the folders on the way is missing, or something else.
+        // One of the folders in the path is missing, or is not a folder.
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             let mut found = above.filter(|at| at.symlink_metadata().is_ok());
             match found.next() {
@@ -234,7 +234,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Another process may have its own there by now.
+        // Another process may have put its own there.
         if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
             fs::remove_file(&self.path).ok();
         }
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_file_has_its_mode_and_group_and_goes_with_its_owner() {
+    async fn the_file_has_its_mode_and_group_and_is_removed_on_drop() {
         let folder = folder();
         let group = getgid().as_raw();
         let socket = UnixSocket {
@@ -300,7 +300,7 @@ mod tests {
         let folder = folder();
         let socket = socket(folder.path().join("s"));
         let (first, first_file) = listen(&socket, 8).unwrap();
-        // The process is killed, so the file stays.
+        // As if the process were killed: the file stays.
         drop(first);
         assert_eq!(examine(&socket).unwrap(), Occupant::Leftover);
         let (_second, second_file) = listen(&socket, 8).unwrap();
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_in_the_way_is_named_with_the_remedy() {
+    async fn an_obstacle_is_named_with_the_remedy() {
         let folder = folder();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("file"), "").unwrap();

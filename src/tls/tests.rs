@@ -33,7 +33,7 @@ impl Write for Lines {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_watch_survives_a_panic_and_a_disk_that_does_not_answer_and_tells_of_both() {
+async fn the_watch_survives_a_panic_and_a_disk_that_does_not_answer_and_logs_both() {
     let lines = Lines::default();
     let writer = lines.clone();
     let log = tracing_subscriber::fmt().with_writer(move || writer.clone());
@@ -63,7 +63,7 @@ async fn the_watch_survives_a_panic_and_a_disk_that_does_not_answer_and_tells_of
         }
     };
     let watch = tokio::spawn(async move { certificates.watch(read).await });
-    // Time stands still meanwhile.
+    // The clock stands still meanwhile.
     let until = async |is_so: &dyn Fn() -> bool| {
         while !is_so() {
             yield_now().await;
@@ -77,7 +77,7 @@ async fn the_watch_survives_a_panic_and_a_disk_that_does_not_answer_and_tells_of
     until(&|| looks.load(Relaxed) == 2).await;
     advance(READ_LIMIT).await;
     until(&|| lines.count("not read within 5s") == 1).await;
-    // However long that takes, no other look is begun.
+    // However long that takes, no other read begins.
     advance(10 * REFRESH).await;
     (0..100).for_each(|_| std::thread::yield_now());
     assert_eq!(looks.load(Relaxed), 2);

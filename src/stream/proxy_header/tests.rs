@@ -32,7 +32,7 @@ async fn read(
     let sent = [header, b"GET / HTTP/1.1\r\n"].concat();
     let send = async move {
         for piece in sent.chunks(piece) {
-            // It is gone where the header is refused.
+            // This fails once the header is refused.
             proxy.write_all(piece).await.ok();
             tokio::task::yield_now().await;
         }
@@ -92,7 +92,7 @@ async fn a_header_is_read_to_its_last_byte_and_no_further() {
 }
 
 #[tokio::test]
-async fn nothing_else_is_taken_for_a_header() {
+async fn anything_else_is_refused_as_a_header() {
     let too_long = format!("PROXY UNKNOWN{}\r\n", " x".repeat(47));
     for (header, expected) in [
         (&b"GET /socket.io/"[..], ProxyHeaderError::Missing),

@@ -1,5 +1,5 @@
-//! A stream against a client of rustls, with reads, writes and the wire cut at random, and every way to
-//! end a connection.
+//! A stream against a rustls client, with reads, writes and the wire cut at random, and every way to end a
+//! connection.
 
 use std::{
     future::poll_fn,
@@ -20,11 +20,11 @@ use super::{
     *,
 };
 
-/// What each side says at most.
+/// The most bytes that each side sends.
 const LONGEST: usize = 200_000;
 
 #[test]
-fn what_one_side_writes_the_other_reads_and_every_end_is_told_apart() {
+fn each_side_reads_what_the_other_writes_and_how_it_ended() {
     let seconds = std::env::var("SOCKD_FUZZ_SECONDS").map_or(10, |seconds| {
         seconds.parse().expect("SOCKD_FUZZ_SECONDS is a number")
     });
@@ -37,12 +37,12 @@ fn what_one_side_writes_the_other_reads_and_every_end_is_told_apart() {
     .budget(Duration::from_secs(seconds));
 }
 
-/// How one side has ended, as it is or as the other has seen it.
+/// How one side has ended, or how the other has seen that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// By an alert, as TLS has it.
+    /// By an alert, as TLS requires.
     Closed,
-    /// Without one, and perhaps in the middle of a record or of the handshake.
+    /// Without an alert, and perhaps in the middle of a record or of the handshake.
     Truncated,
     /// A record was tampered with.
     Violated,
@@ -51,7 +51,7 @@ enum End {
 struct Client {
     session: ClientConnection,
     socket: ClientSocket,
-    /// Sealed, and not sent yet.
+    /// Encrypted, and not sent yet.
     unsent: Vec<u8>,
     written: usize,
     is_shut_down: bool,
@@ -76,7 +76,7 @@ async fn story(random: &mut Unstructured<'_>) -> Result<()> {
         let length = random.int_in_range(1..=length)?;
         match random.int_in_range(0..=8)? {
             0 => client.write(&said, length),
-            // Only TLS 1.3 has it, and only after the handshake.
+            // Exists only in TLS 1.3, and only after the handshake.
             1 => drop(client.session.refresh_traffic_keys()),
             2 => server.write(&said, length, random)?,
             3 => drop(server.stream.try_flush()),
@@ -155,7 +155,7 @@ async fn story(random: &mut Unstructured<'_>) -> Result<()> {
 fn pair(random: &mut Unstructured<'_>) -> Result<(Client, Server)> {
     let (ours, theirs) = ClientSocket::pair().expect("a pair");
     if random.ratio(1, 2)? {
-        // So that little goes through at once.
+        // So that little fits at once.
         for socket in [&ours, &theirs] {
             let set = SockRef::from(socket).set_send_buffer_size(1);
             set.expect("a size");
@@ -195,7 +195,7 @@ impl Client {
         self.written += part.len();
     }
 
-    /// Seals everything, and sends up to so many bytes.
+    /// Encrypts everything, and sends up to this many bytes.
     fn send(&mut self, length: usize) {
         if self.is_shut_down {
             return;
@@ -215,7 +215,7 @@ impl Client {
         self.socket.shutdown(Shutdown::Write).ok();
     }
 
-    /// Reads up to so many bytes from the socket.
+    /// Reads up to this many bytes from the socket.
     fn read(&mut self, length: usize) {
         let mut bytes = vec![0; length.min(100_000)];
         let read = match self.socket.read(&mut bytes) {
@@ -254,7 +254,7 @@ impl Client {
             End::Violated => {
                 self.session.writer().write_all(b"more").expect("no limit");
                 self.send(0);
-                // A record ends in what authenticates it.
+                // A record ends with its authentication tag.
                 let from_end = random.int_in_range(1..=16)?;
                 let at = self.unsent.len() - from_end;
                 self.unsent[at] ^= 1 << random.int_in_range(0..=7)?;
@@ -287,9 +287,9 @@ impl Server {
         Ok(())
     }
 
-    /// Reads once, with room for so many bytes.
+    /// Reads once, with room for this many bytes.
     async fn read(&mut self, length: usize) {
-        // Lets the runtime see what the sockets are ready for.
+        // Lets the runtime notice what the sockets are ready for.
         yield_now().await;
         let mut buffer = vec![0; length];
         let read = poll_fn(|context| Poll::Ready(self.stream.poll_read(context, &mut buffer)));
@@ -297,7 +297,7 @@ impl Server {
             Poll::Pending => {}
             Poll::Ready(Ok(0)) => self.end = Some(End::Closed),
             Poll::Ready(Ok(read)) => {
-                assert_eq!(self.end, None, "nothing comes behind the end");
+                assert_eq!(self.end, None, "nothing comes after the end");
                 self.received.extend_from_slice(&buffer[..read]);
             }
             Poll::Ready(Err(error)) if error.kind() == ErrorKind::UnexpectedEof => {
@@ -310,7 +310,7 @@ impl Server {
         }
     }
 
-    /// Whatever comes, and whether or not the peer reads.
+    /// The memory of a stream is bounded, whatever comes and whether or not the peer reads.
     fn keeps_little(&self) {
         let stream = &self.stream;
         assert!(stream.received.len() <= LONGEST_RECORD + READ);

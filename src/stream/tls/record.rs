@@ -1,23 +1,23 @@
-//! Records on the wire (RFC 8446, 5).
+//! TLS records on the wire (RFC 8446, 5).
 
 use std::{cell::RefCell, io};
 
 use rustls::ContentType;
 
-/// The head of a record, and what TLS 1.3 adds to what it seals: a type, and what authenticates it.
+/// The length of a record's header, and what TLS 1.3 adds to its plaintext: a type and an authentication tag.
 const RECORD_HEAD: usize = 5;
 const SEALING: usize = 1 + 16;
-/// The longest record on the wire, with its head (RFC 8446, 5.2; RFC 5246, 6.2.3).
+/// The longest record on the wire, with its header (RFC 8446, 5.2; RFC 5246, 6.2.3).
 pub(super) const LONGEST_RECORD: usize = RECORD_HEAD + (16 << 10) + 2_048;
 /// The most plaintext of a record.
 pub(super) const LONGEST_PLAINTEXT: usize = 16 << 10;
 
 thread_local! {
-    /// A record, and a message that may go before it.
+    /// Room for a record, and a handshake message that may precede it.
     static SEALED: RefCell<Vec<u8>> = RefCell::new(vec![0; 2 * LONGEST_RECORD]);
 }
 
-/// Lets the session write to the end of what is to be sent.
+/// Appends what the session writes to the unsent bytes.
 pub(super) fn encode(
     unsent: &mut Vec<u8>,
     write: impl FnOnce(&mut [u8]) -> io::Result<usize>,
@@ -29,7 +29,7 @@ pub(super) fn encode(
     })
 }
 
-/// Whether a record of ours is an alert, which has two bytes. TLS 1.3 seals it as if it were data, and
+/// Whether a record that the session sends is an alert, which has two bytes. TLS 1.3 encrypts it like data, and
 /// nothing else that the session sends by itself is as short.
 pub(super) fn is_alert(record: &[u8]) -> bool {
     match record.first().map(|kind| ContentType::from(*kind)) {

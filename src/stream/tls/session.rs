@@ -1,4 +1,4 @@
-//! The TLS session of a stream, without I/O: opens what has come, and seals what is to be sent.
+//! The TLS session of a stream, without I/O: decrypts (opens) and encrypts (seals).
 
 use std::{io, sync::Arc};
 
@@ -12,16 +12,16 @@ use super::record::{encode, is_alert};
 
 pub(super) struct Session {
     connection: UnbufferedServerConnection,
-    /// Opened bytes that the reader had no room for.
+    /// Decrypted bytes that the reader had no room for.
     pub(super) opened: Vec<u8>,
-    /// Sealed bytes that the socket has not taken.
+    /// Encrypted bytes that the socket has not taken.
     pub(super) unsent: Vec<u8>,
     /// Whether the peer has closed its side.
     pub(super) has_ended: bool,
     has_failed: bool,
 }
 
-/// What is to be sealed once the session can.
+/// What to seal as soon as the session can.
 pub(super) enum Seal<'a> {
     Nothing,
     Plaintext(&'a [u8]),
@@ -29,11 +29,11 @@ pub(super) enum Seal<'a> {
 }
 
 impl Session {
-    /// The configuration must be one that a session was begun with before.
+    /// A session must have been begun with the configuration before.
     pub(super) fn new(config: Arc<ServerConfig>) -> Self {
         let connection = UnbufferedServerConnection::new(config);
         Self {
-            connection: connection.expect("it was tried when it was read"),
+            connection: connection.expect("it was tried when the files were read"),
             opened: Vec::new(),
             unsent: Vec::new(),
             has_ended: false,
@@ -45,8 +45,8 @@ impl Session {
         self.connection.is_handshaking()
     }
 
-    /// Works on what has come until more is needed. Returns how many bytes were used, and how many were
-    /// opened into the buffer.
+    /// Processes the received bytes until more are needed. Returns how many were used, and how many bytes were
+    /// decrypted into the buffer.
     ///
     /// # Errors
     /// `BrokenPipe`: both sides are closed, so nothing more can be sealed. If the peer broke the protocol, the
@@ -83,7 +83,7 @@ impl Session {
                         used += record.discard;
                     }
                     used += discard;
-                    // A reader without room reads on later; whoever seals has to get past it.
+                    // A reader without room continues later; a writer has to get past these records.
                     if length == buffer.len() && matches!(seal, Seal::Nothing) {
                         return Ok((used, length));
                     }
@@ -134,8 +134,8 @@ impl Session {
         }
     }
 
-    /// Seals the alert that tells the peer what is wrong. From then on the connection must not be asked
-    /// again.
+    /// Puts the alert that tells the peer what is wrong into `unsent`. From then on the connection must not be
+    /// used.
     fn fail(&mut self, received: &mut [u8]) {
         self.has_failed = true;
         loop {
@@ -147,7 +147,7 @@ impl Session {
             let encoded = encode(&mut self.unsent, |buffer| {
                 data.encode(buffer).map_err(io::Error::other)
             });
-            // Something may come before the alert, such as the beginning of the server's answer.
+            // Other records may precede the alert, such as the first handshake message of the server.
             if encoded.is_err() || is_alert(&self.unsent[begin..]) {
                 break;
             }

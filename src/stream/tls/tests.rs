@@ -1,4 +1,4 @@
-//! A stream against a client of rustls.
+//! A stream against a rustls client.
 
 use std::{future::poll_fn, path::Path};
 
@@ -60,7 +60,7 @@ async fn client(
     connector.connect(name, socket).await.unwrap()
 }
 
-/// Sends back what comes, reading so many bytes at once, until the peer closes.
+/// Sends back what comes, reading this many bytes at once, until the peer closes.
 async fn echo(mut stream: TlsStream, length: usize) -> TlsStream {
     let mut buffer = vec![0; length];
     loop {
@@ -71,7 +71,7 @@ async fn echo(mut stream: TlsStream, length: usize) -> TlsStream {
         }
         let mut left = &buffer[..read];
         while !left.is_empty() {
-            // As frames come from a queue.
+            // In two slices, as frames come from a queue.
             let (first, second) = left.split_at(left.len() / 3);
             let slices = [IoSlice::new(first), IoSlice::new(second)];
             let written = poll_fn(|context| stream.poll_write(context, &slices)).await;
@@ -82,7 +82,7 @@ async fn echo(mut stream: TlsStream, length: usize) -> TlsStream {
 }
 
 #[tokio::test]
-async fn what_is_sent_comes_back_whole_whatever_the_pieces() {
+async fn everything_sent_comes_back_whatever_the_pieces() {
     let sent: Vec<u8> = (0..1_000_000u32)
         .map(|number| (number * 7 / 3) as u8)
         .collect();
@@ -121,7 +121,7 @@ async fn what_is_sent_comes_back_whole_whatever_the_pieces() {
 }
 
 #[tokio::test]
-async fn what_the_peer_does_not_read_is_held_back_and_told() {
+async fn a_peer_that_does_not_read_holds_writes_back() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (mut stream, mut client) = tokio::join!(
         async {
@@ -220,14 +220,14 @@ async fn a_client_that_has_no_protocol_in_common_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_handshake_message_without_an_end_is_not_kept() {
+async fn an_endless_handshake_message_is_not_kept() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let mut stream = stream(ours);
     let read = async {
         let mut byte = [0];
         poll_fn(|context| stream.poll_read(context, &mut byte)).await
     };
-    // A ClientHello that is to have 65,520 bytes.
+    // A ClientHello that announces 65,520 bytes.
     let mut record = vec![0; 5 + LONGEST_PLAINTEXT];
     record[..9].copy_from_slice(&[0x16, 3, 1, 0x40, 0, 1, 0, 0xff, 0xf0]);
     let send = async {
