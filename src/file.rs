@@ -1,4 +1,5 @@
-//! Reads files that operators name: regular ones of a bounded length, without waiting for anybody.
+//! Reads files that operators name: only regular ones of a bounded length, so that none of them blocks for
+//! ever or fills memory.
 
 use std::{
     fs::{self, File, FileType, OpenOptions},
@@ -11,20 +12,20 @@ use std::{
 use bytesize::ByteSize;
 use rustix::fs::OFlags;
 
-/// The longest file, in bytes, unless there is a reason for less: another one was probably meant. The
-/// bundle of a system's authorities has a quarter of a MiB.
+/// The longest file, in bytes, unless there is a reason for less: a longer one is probably named by mistake.
+/// The CA bundle of a system has a quarter of a MiB.
 pub const LONGEST: u64 = 4 << 20;
-/// How long files may take to be read: a disk that does not answer must hold up nothing else.
+/// How long reading files may take: a disk that does not answer must not block anything else.
 pub const READ_LIMIT: Duration = Duration::from_secs(5);
 
 /// Reads a file of at most `limit` bytes.
 ///
 /// # Errors
-/// See [`open`]; it is longer, or cannot be read.
+/// See [`open`]; or the file is longer, or reading fails.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let file = open(path)?;
     let length = file.metadata()?.len().min(limit);
-    // At its full size at once, as growing would leave copies of a secret in memory.
+    // With its full size at once, because growing would leave copies of a secret in memory.
     let mut bytes = Vec::with_capacity(length as usize + 1);
     file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
@@ -37,17 +38,17 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// Reads a text of at most `limit` bytes.
 ///
 /// # Errors
-/// See [`read`]; it is not UTF-8.
+/// See [`read`]; or the file is not UTF-8.
 pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
     String::from_utf8(read(path, limit)?)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
-/// Opens a regular file. A pipe, such as the shell's `<(…)`, could not be read again, and whoever opens or
-/// reads one could wait for ever.
+/// Opens a regular file. A pipe, such as the shell's `<(…)`, cannot be read again, and opening or reading one
+/// may block for ever.
 ///
 /// # Errors
-/// There is none, or something else, or it may not be read.
+/// There is no file, it is not a regular one, or this user may not read it.
 pub fn open(path: &Path) -> io::Result<File> {
     let kind = fs::metadata(path)?.file_type();
     if kind.is_dir() {
@@ -58,7 +59,7 @@ pub fn open(path: &Path) -> io::Result<File> {
         let text = format!("it is {}, not a regular file", name(kind));
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
-    // Should it have become a pipe since, nobody waits for its writer.
+    // If it has become a pipe since, opening it does not wait for a writer.
     let nonblocking = OFlags::NONBLOCK.bits() as i32;
     OpenOptions::new()
         .read(true)

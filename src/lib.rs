@@ -8,20 +8,21 @@
 //!    its connections in order.
 //! 3. [`auth`] verifies tokens, [`redis`] connects, [`telemetry`] logs, [`trace`] shows operators what
 //!    happens to a user, [`tls`] reads certificates, [`open_files`] divides the limit of open files,
-//!    [`stream`] is what HTTP is read from.
+//!    [`stream`] is the byte stream under HTTP.
 //! 4. [`session`] knows each user's active session, [`bus`] reaches the other nodes, [`hub`] holds
-//!    this process's sockets, [`reload`] the settings that can be replaced while it runs.
+//!    this process's sockets, [`reload`] the settings that can change while it runs.
 //! 5. [`node`]: the use cases, on top of these three: admit, emit, force-logout, enforce, sweep.
 //! 6. [`gateway`] lets Socket.IO clients in, [`http`] lets backends in.
-//! 7. [`server`] assembles a process; [`doctor`] checks what one would depend on; [`client`]
+//! 7. [`server`] assembles a process; [`doctor`] checks what a process depends on; [`client`]
 //!    calls a running one, and uses only layer 1.
 //! 8. [`cli`]: the commands.
 //!
 //! Each layer uses only those above it in this list, and siblings never use each other, except in
 //! layer 1. Only `gateway`, `http` and `server` name axum; only `redis`, `session`, `bus` and
-//! `doctor` name the redis crate; commands other than `serve` reach a node only through `client`
-//! or, as `listen` does, as a Socket.IO client; sessions in Redis only through `session`, and Redis
-//! itself only through `doctor`, which leaves nothing in it. `tests/it/house/layers.rs` reads this list and enforces all of it.
+//! `doctor` name the redis crate. Commands other than `serve` reach a node only through `client` or, as
+//! `listen` does, as a Socket.IO client; they reach sessions in Redis only through `session`, and Redis
+//! itself only through `doctor`, which leaves nothing in it. `tests/it/house/layers.rs` reads this list and
+//! enforces all of it.
 
 pub mod auth;
 pub mod bus;

@@ -20,8 +20,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::wire::{DrainAnswer, Share};
 
-/// Asks the gateway to close the oldest connections, so that their clients come back on other nodes. It
-/// replaces what is left of the previous request.
+/// Asks the gateway to close the oldest connections, so that their clients come back on other nodes.
+/// Replaces what is left of the previous request.
 #[derive(Debug)]
 pub struct MoveRequest {
     pub share: Share,
@@ -138,7 +138,7 @@ impl Signals {
     }
 }
 
-/// Starts to listen for SIGHUP, which requests a reload.
+/// Listens for SIGHUP, which requests a reload.
 ///
 /// # Errors
 /// The system refuses to install a handler.
@@ -146,11 +146,11 @@ pub fn hang_ups() -> io::Result<Signal> {
     signal(SignalKind::hangup())
 }
 
-/// Signals whose default would kill the server without a drain, and that have no meaning for it yet.
+/// Signals that have no meaning for the server, and whose default would kill it without a drain.
 ///
-/// Other signals keep their defaults because they are of use: SIGQUIT makes a hung process
-/// dump core, SIGALRM and SIGXCPU enforce limits set by whoever started it, SIGTSTP suspends it in a
-/// terminal. The Rust runtime already ignores SIGPIPE.
+/// Other signals keep their defaults, which are useful: SIGQUIT makes a hung process dump core, SIGALRM and
+/// SIGXCPU enforce limits set by whoever started it, SIGTSTP suspends it in a terminal. The Rust runtime
+/// already ignores SIGPIPE.
 #[derive(Debug)]
 pub struct IgnoredSignals {
     user_1: Signal,
@@ -158,7 +158,7 @@ pub struct IgnoredSignals {
 }
 
 impl IgnoredSignals {
-    /// From now on, none of them ends the process.
+    /// From then on, none of them ends the process.
     ///
     /// # Errors
     /// The system refuses to install a handler.

@@ -11,8 +11,8 @@ use sockd::{
 use tikv_jemallocator::Jemalloc;
 use tokio::runtime::{Builder, Runtime};
 
-// Keeps the memory per idle socket low and steady; other allocators fragment or round up. Its threads give
-// what clients leave behind back to the system while nothing else happens.
+// Keeps the memory per idle socket low and steady; other allocators fragment or round up. Its background
+// threads return freed memory to the system even when the process is idle.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 

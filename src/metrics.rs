@@ -23,7 +23,7 @@ pub use prometheus::{Histogram, IntCounter as Counter, IntGauge as Level};
 
 pub use self::figures::figures;
 
-/// From a fraction of a millisecond, which an event takes, to the limits of requests.
+/// From the fraction of a millisecond that an event takes to the time limits of requests.
 const SECONDS: &[f64] = &[
     0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
     10.0,
@@ -45,7 +45,7 @@ macro_rules! metrics {
             register(<$Family>::make($name, help, &[$($($label),*)?], first!($($buckets,)? &[])))
         });)*
 
-        /// Makes every metric known, so that those without labels, and those whose values are in the
+        /// Registers every metric, so that those without labels, and those whose label values are in the
         /// table, show 0 from the start.
         pub fn start() {
             $(LazyLock::force(&$NAME);)*
@@ -191,14 +191,14 @@ pub struct Present {
 pub fn render(present: Present) -> String {
     refresh(present);
     let mut text = String::new();
-    // It fails only for a family without series, which a registry leaves out.
+    // Fails only for a family without series, which a registry leaves out.
     TextEncoder::new()
         .encode_utf8(&REGISTRY.gather(), &mut text)
         .ok();
     text
 }
 
-/// Brings up to date what is counted or measured elsewhere.
+/// Updates the metrics of what is counted or measured elsewhere.
 fn refresh(present: Present) {
     // Two scrapes at once must not both add what was counted elsewhere.
     static SCRAPE: Mutex<()> = Mutex::new(());
@@ -213,7 +213,7 @@ fn refresh(present: Present) {
     process::update();
 }
 
-/// Brings a counter to a number that is counted elsewhere and only grows.
+/// Raises a counter to a number that is counted elsewhere and only grows.
 fn raise<P: prometheus::core::Atomic>(counter: &GenericCounter<P>, to: P::T)
 where
     P::T: PartialOrd + std::ops::Sub<Output = P::T>,

@@ -10,20 +10,20 @@ pub fn limit() -> Option<u64> {
 /// How the process's limit of open files is divided. The rest is for the process itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenFiles {
-    /// Connections that are files below this number may be clients'. The system gives each new file
-    /// the lowest number that is free, so nothing has to be counted.
+    /// A connection whose file descriptor is below this number may be a client's. The system gives each new
+    /// file the lowest free number, so nothing has to be counted.
     pub clients: u64,
-    /// How many other connections there may be, for callers and probes.
+    /// How many connections above it there may be, for callers and probes.
     pub callers: u64,
 }
 
 impl OpenFiles {
-    /// As the limit of this process allows.
+    /// Divides the limit of this process.
     pub fn of_process() -> Self {
         Self::within(limit())
     }
 
-    /// `None` means no limit.
+    /// Divides this limit; `None` means no limit.
     pub fn within(limit: Option<u64>) -> Self {
         let limit = limit.unwrap_or(u64::MAX);
         let reserve = (limit / 8).clamp(64, 1_024).min(limit / 2);

@@ -100,7 +100,7 @@ static SET_FILTER: OnceLock<SetFilter> = OnceLock::new();
 type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
 
 fn keep_filter(set: impl Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync + 'static) {
-    // A second log does not start, so the first keeps its filter.
+    // A second log cannot start, so the first keeps its filter.
     SET_FILTER.set(Box::new(set)).ok();
 }
 

@@ -1,4 +1,4 @@
-//! The figures that operators see without Prometheus, from the same meters.
+//! The figures that operators see without Prometheus, from the same metrics.
 
 use prometheus::{IntCounterVec, IntGaugeVec, core::Collector, proto::Metric};
 
@@ -60,7 +60,7 @@ fn sum(family: &IntCounterVec) -> u64 {
     counters(family).iter().map(|(_, count)| count).sum()
 }
 
-/// Each series of a family with one label, which looking one up by its label would create.
+/// Each series of a family with one label. Looking a series up by its label would create it.
 fn counters(family: &IntCounterVec) -> Vec<(String, u64)> {
     series(family, |metric| metric.get_counter().get_value())
 }

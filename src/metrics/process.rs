@@ -1,4 +1,4 @@
-//! What the process costs, from `/proc`.
+//! What the process uses, from `/proc`.
 
 use procfs::{ProcResult, process::Process};
 
@@ -7,7 +7,7 @@ use super::{
     PROCESS_THREADS, PROCESS_VIRTUAL_MEMORY, raise,
 };
 
-/// Brings the metrics up to date; where `/proc` cannot be read they stay as they are.
+/// Updates the metrics; if `/proc` cannot be read, they stay as they are.
 pub(super) fn update() {
     let updated: ProcResult<()> = (|| {
         let process = Process::myself()?;

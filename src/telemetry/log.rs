@@ -5,9 +5,9 @@
 //! before the process ends survive. Dropped lines, and lines that cannot be written because the disk
 //! is full, are counted, and a line in their place says how many once stderr accepts writes again.
 //!
-//! This is not `tracing-appender`: its queue is bounded in lines and not in bytes, it does not count
-//! lines that fail to be written, and with a full queue its guard prints to stdout, which blocks as
-//! well where both go to the same collector.
+//! `tracing-appender` does not do: its queue is bounded in lines and not in bytes, it does not count lines that
+//! fail to be written, and with a full queue its guard prints to stdout, which blocks as well if both go to the
+//! same collector.
 
 use std::{
     collections::VecDeque,
@@ -19,8 +19,8 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-/// Bytes that may wait: about 20,000 lines, more than a burst leaves unread by a working collector.
-/// The thread may hold as many again while it writes them.
+/// Bytes that may wait: about 20,000 lines, more than a working collector leaves unread in a burst. The thread
+/// may hold as many again while it writes them.
 const ROOM: usize = 4 << 20;
 /// Capacity kept after a burst.
 const SPARE: usize = 64 << 10;
@@ -183,7 +183,7 @@ impl Log {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        // No operation above leaves it half-changed, so a poisoned lock is as good as new.
+        // No operation leaves it half-changed, so a poisoned lock is as good as new.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

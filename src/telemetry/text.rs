@@ -1,5 +1,5 @@
-//! Fields in the text format of the log: a line stays one, and no value looks like further fields,
-//! whoever has chosen it.
+//! Fields in the text format of the log: whatever a value holds, it stays on its line and cannot pass for other
+//! fields.
 
 use std::fmt::{self, Debug};
 
@@ -105,7 +105,7 @@ mod tests {
 
     use super::*;
 
-    /// What is logged by the function.
+    /// What the function logs.
     fn logged(log: impl FnOnce()) -> String {
         let (mut reader, writer) = io::pipe().unwrap();
         let subscriber = tracing_subscriber::fmt()
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_in_quotes_where_it_could_be_mistaken_for_more() {
+    fn a_value_is_in_quotes_if_it_could_be_mistaken_for_other_fields() {
         for (value, written) in [
             ("64b7f0c2", "64b7f0c2"),
             ("a=b", "a=b"),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_span_stands_before_its_lines() {
+    fn a_line_begins_with_its_span() {
         let line = logged(|| {
             let _span = tracing::info_span!("request", id = %"a b").entered();
             tracing::info!("m");
