@@ -1,9 +1,9 @@
 //! Who the bearer of a token is, and whether the token can be trusted.
 //!
 //! The verdicts are those of Node's `jsonwebtoken` and the TypeScript server around it, so that
-//! every token that was accepted stays accepted and no other becomes so: no leeway, `exp` and `nbf`
-//! optional but numbers, `typ` and the rest of any type and without effect. `jku`, `x5u`, `x5c` and
-//! `jwk`, by which a token would bring its own key, have none either.
+//! every token that was accepted stays accepted and no other becomes so: there is no leeway, `exp` and `nbf` are
+//! optional but must be numbers, and `typ` and the rest may have any type and have no effect. Neither have
+//! `jku`, `x5u`, `x5c` and `jwk`, by which a token could bring its own key.
 //!
 //! The `jsonwebtoken` crate verifies and signs, and knows nothing of these rules. It does not support
 //! ES512 either, and accepts a signature only in its canonical spelling. Unlike Node, sockd refuses
@@ -59,10 +59,10 @@ use crate::{
     wire::Members,
 };
 
-/// Tells good tokens from bad ones.
+/// Verifies tokens.
 pub struct TokenVerifier {
     keys: Vec<(KeyId, VerifyingKey)>,
-    /// Verifies public-key algorithms, and then `keys` only HMAC.
+    /// If there is one, it verifies public-key algorithms, and `keys` only HMAC.
     jwks: Option<Arc<Jwks>>,
     algorithms: Vec<String>,
     claims: Claims,
@@ -73,13 +73,13 @@ pub struct TokenVerifier {
 pub struct Identity {
     pub user: UserId,
     pub session: SessionId,
-    /// The first whole second since the epoch at which the token is no longer good.
+    /// The first whole second since the epoch at which the token is no longer valid.
     pub expires_at: Option<u64>,
     /// The configured secret or key that verified it; `None` for one of the key set.
     pub key: Option<KeyId>,
 }
 
-/// Names a key without showing it, the same for as long as the process lives.
+/// Identifies a key without showing it, for the life of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyId(u64);
 
@@ -99,7 +99,8 @@ struct Header {
 
 impl TokenVerifier {
     /// # Errors
-    /// No secret and no key set, or a secret that is a PEM without a usable key, or beside a key set.
+    /// There is neither a secret nor a key set; or a secret is a PEM without a usable key, or a PEM beside a
+    /// key set.
     pub fn new(auth: &config::Auth, ids: IdFormats) -> Result<Self, AuthError> {
         let jwks = auth.jwks.clone().map(|config| Arc::new(Jwks::new(config)));
         Self::with(auth, ids, jwks)
@@ -175,15 +176,14 @@ impl TokenVerifier {
     /// keys that are loaded.
     ///
     /// # Errors
-    /// The first reason to refuse it. A token that is refused with any key is refused for that reason,
-    /// whether its key is known or not.
+    /// The first reason to refuse it. A token that no key could make valid is refused for that reason, whether
+    /// its key is known or not.
     pub fn verify(&self, token: &str, now: u64) -> Result<Identity, TokenError> {
         let parts = Parts::of(token)?;
         let header = self.header(parts.header)?;
         let key = match self.verify_signature(&parts, header) {
-            Ok(key) => Ok(key),
-            Err(error) if error.lacks_key() => Err(error),
-            Err(error) => return Err(error),
+            Err(error) if !error.lacks_key() => return Err(error),
+            key => key,
         };
         let payload = base64_lenient(parts.payload).ok_or(TokenError::Malformed)?;
         let identity = self.claims.judge(&payload, now)?;

@@ -110,7 +110,7 @@ fn id_claim(claims: &Members<'_>, name: &str, format: &IdFormat) -> Result<Strin
     })
 }
 
-/// Checks `nbf` and `exp`, and returns the first second at which the token is no longer good.
+/// Checks `nbf` and `exp`, and returns the first second at which the token is no longer valid.
 /// JavaScript compares them as `f64`; the casts back saturate.
 fn verify_times(claims: &Members<'_>, now: u64) -> Result<Option<u64>, TokenError> {
     let apart = |seconds: f64| Duration::from_secs(seconds as u64);

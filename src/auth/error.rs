@@ -17,7 +17,7 @@ pub enum AuthError {
     #[error("not set")]
     NoSecret,
     #[error(
-        "JWT secret {number} of {count} is a PEM key beside a key set, which alone verifies tokens with public-key algorithms"
+        "JWT secret {number} of {count} is a PEM key beside a key set, and only keys of the set verify tokens with public-key algorithms"
     )]
     PemBesideJwks { number: usize, count: usize },
     #[error("JWT secret {number} of {count} cannot be used")]
@@ -54,30 +54,32 @@ pub enum TokenError {
     Header,
     #[error("the token's header names no algorithm (\"alg\")")]
     NoAlgorithm,
-    #[error("the token is signed with {found:?}, allowed are only {allowed}; see JWT_ALGORITHMS")]
+    #[error(
+        "the token is signed with {found:?}, but only these are allowed: {allowed}; see JWT_ALGORITHMS"
+    )]
     AlgorithmNotAllowed { found: String, allowed: String },
     #[error(
         "the token is signed with {0:?}, which does not fit the kind of key that is configured; see JWT_SECRET"
     )]
     AlgorithmWithoutKey(Algorithm),
     #[error(
-        "the token is signed with {algorithm:?}, which its key {} in the key set is not for",
+        "the token is signed with {algorithm:?}, but its key {} in the key set is for other algorithms",
         set::shown(kid)
     )]
     AlgorithmOfOtherKey { algorithm: Algorithm, kid: String },
     #[error(
-        "the token's header says that members of it must be understood (\"crit\"), and sockd understands none"
+        "the token's header lists extensions that must be understood (\"crit\"), and sockd understands none"
     )]
     Critical,
-    #[error("the signature is not by a configured key; see JWT_SECRET")]
+    #[error("the signature is not from a configured key; see JWT_SECRET")]
     Signature,
-    #[error("the signature is not by the key {} of the key set", set::shown(.0))]
+    #[error("the signature is not from the key {} of the key set", set::shown(.0))]
     KeySignature(String),
     #[error("the token's key {} is not in the key set; see auth.jwks_url", set::shown(.0))]
     UnknownKey(String),
-    #[error("no key of the key set has signed the token, which names none (\"kid\")")]
+    #[error("the token names no key (\"kid\"), and no key of the key set has signed it")]
     NoKeyOfSet,
-    #[error("the key set cannot be read, so that the token cannot be judged now")]
+    #[error("the key set cannot be read, so the token cannot be verified now")]
     NoKeySet,
     #[error("the token's payload is not a JSON object")]
     Payload,
@@ -112,7 +114,7 @@ impl TokenError {
         )
     }
 
-    /// Whether the token could not be judged, and may be accepted later.
+    /// Whether the token could not be verified now, and may be accepted later.
     pub fn is_temporary(&self) -> bool {
         *self == Self::NoKeySet
     }

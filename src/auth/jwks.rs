@@ -30,8 +30,8 @@ use crate::{
     metrics::{Counter, JWKS_KEYS, JWKS_LAST_SUCCESS, JWKS_READS, JWKS_SKIPPED_KEYS, Level},
 };
 
-/// The least time between two reads for unknown keys: a flood of them costs the issuer 6 requests a
-/// minute per node, and a key that is used before it was published waits 10 s at most.
+/// The shortest time between two reads for unknown keys: a flood of them costs the issuer 6 requests a minute per
+/// node, and a key that is used before it is published waits at most 10 s.
 const COOL_DOWN: Duration = Duration::from_secs(10);
 /// How soon a failed read is retried while there is a set, and while there is none.
 const RETRY: Duration = Duration::from_secs(30);
@@ -48,7 +48,7 @@ pub struct Jwks {
     progress: watch::Sender<Progress>,
 }
 
-/// How the reads went.
+/// The state of the reads.
 #[derive(Debug, Default)]
 struct Progress {
     /// When the last read for an unknown key began.
@@ -60,7 +60,7 @@ struct Progress {
     failure: Option<String>,
 }
 
-/// How new the set is that failed to verify a token.
+/// How recent the set is that failed to verify a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Freshness {
     /// It was read for an unknown key a moment ago.
@@ -91,7 +91,7 @@ pub enum JwksError {
 /// No set has been read yet.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NoKeySet {
-    #[error("the key set was not read yet")]
+    #[error("the key set has not been read yet")]
     NotRead,
     /// Why the last read failed.
     #[error("{0}")]
@@ -104,7 +104,7 @@ impl JwksError {
         match self {
             Self::Source { source, .. } => source.remedy(),
             Self::Set { .. } => {
-                "see that auth.jwks_url or auth.jwks_file leads to a key set, with a key of RSA from 2048 bits on, EC on P-256 or P-384, or Ed25519"
+                "check that auth.jwks_url or auth.jwks_file leads to a key set with a usable key: RSA of 2048 bits or more, EC on P-256 or P-384, or Ed25519"
             }
         }
     }
@@ -159,7 +159,7 @@ impl Jwks {
     /// Reads the set once, without using it.
     ///
     /// # Errors
-    /// Why there is none.
+    /// It cannot be read or used.
     pub async fn read(&self) -> Result<Reading, JwksError> {
         let place = || self.config.source.to_string();
         let document = source::read(&self.config.source).await;
@@ -179,17 +179,17 @@ impl Jwks {
     /// Reads the set once, and uses it from now on.
     ///
     /// # Errors
-    /// Why there is none.
+    /// It cannot be read or used.
     pub async fn load(&self) -> Result<(), JwksError> {
         let Reading { set, .. } = self.read().await?;
         self.set.store(Some(Arc::new(set)));
         Ok(())
     }
 
-    /// Whether there ever was a set.
+    /// Whether a set has been read.
     ///
     /// # Errors
-    /// There was none.
+    /// None has been read yet.
     pub fn check(&self) -> Result<(), NoKeySet> {
         if self.set.load().is_some() {
             return Ok(());

@@ -35,7 +35,7 @@ const CERTIFICATE: &str = "CERTIFICATE";
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum KeyError {
     #[error(
-        "the PEM text cannot be read; give all of it with its line breaks, best in a file of its own"
+        "the PEM text cannot be read; give all of it with its line breaks, preferably in a file of its own"
     )]
     Unreadable,
     #[error("the PEM holds {0:?}, not a key; give a public key, a private key or a certificate")]

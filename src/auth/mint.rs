@@ -120,7 +120,7 @@ mod tests {
     use crate::config::AlgorithmFamily;
 
     #[test]
-    fn what_is_minted_is_good_with_every_algorithm_and_with_no_other_key() {
+    fn minted_tokens_are_valid_with_every_algorithm_and_with_no_other_key() {
         let rsa = (key!("rsa.pem"), key!("rsa.pub.pem"));
         for (name, algorithm, (private, public)) in ALGORITHMS.into_iter().map(|name| {
             let algorithm: Algorithm = name.parse().unwrap();

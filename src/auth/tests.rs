@@ -67,7 +67,7 @@ fn with_claims(members: &str) -> String {
 }
 
 #[test]
-fn a_good_token_tells_user_session_and_expiry() {
+fn a_valid_token_has_user_session_and_expiry() {
     let identity = hs256()
         .verify(&with_claims(&format!("\"exp\":{},", NOW + 60)), NOW)
         .unwrap();
@@ -213,7 +213,7 @@ fn ids_are_trimmed_as_javascript_does_and_keep_their_spelling() {
 }
 
 #[test]
-fn numbers_are_ids_where_integers_are_configured() {
+fn numbers_are_ids_if_integers_are_configured() {
     let formats = |user, session| IdFormats { user, session };
     let verify = |formats: &IdFormats, user: &str, session: &str| {
         let payload = format!(r#"{{"user_id":{user},"session_id":{session}}}"#);
@@ -341,7 +341,7 @@ fn a_secret_that_is_a_broken_pem_stops_the_start() {
 }
 
 #[test]
-fn bearer_is_taken_off_as_the_old_expression_did() {
+fn bearer_is_removed_as_the_old_expression_did() {
     for (raw, expected) in [
         ("Bearer a.b.c", "a.b.c"),
         ("  bEaReR \t\u{a0}a.b.c\u{feff} ", "a.b.c"),

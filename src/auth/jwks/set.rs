@@ -1,4 +1,4 @@
-//! A key set as it was published: which keys it has, and which key a token is verified with.
+//! A published key set: which keys it has, and which of them verifies a token.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::{
     wire::Members,
 };
 
-/// The most keys of a set; an issuer has two or three.
+/// The most keys that are read from a set; an issuer has two or three.
 const MAX_KEYS: usize = 100;
 /// How many keys are tried for a token that does not say which one it is.
 const MAX_TRIES: usize = 16;
@@ -50,7 +50,7 @@ pub enum SetError {
     NoneUsable(Vec<Skipped>),
 }
 
-/// Why no key of a set verifies a token.
+/// Why no key of the set verifies a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::auth) enum Mismatch {
     /// The set does not have the key; a newer set may.
@@ -68,7 +68,7 @@ struct Document<'a> {
 }
 
 impl KeySet {
-    /// Reads a document, and skips what must not verify tokens.
+    /// Reads a document, and skips keys that must not verify tokens.
     ///
     /// # Errors
     /// It is not a key set, or has no usable key.

@@ -1,4 +1,4 @@
-//! Where a key set is read: a file, or a URL.
+//! Reads a key set from its source: a file, or a URL.
 
 use std::{
     error::Error as StdError,
@@ -22,7 +22,7 @@ const MAX_LENGTH: usize = 256 * 1024;
 const LIMIT: Duration = Duration::from_secs(5);
 const MAX_REDIRECTS: usize = 3;
 
-/// What a source gave.
+/// What was read from a source.
 #[derive(Debug)]
 pub(super) struct Document {
     pub(super) bytes: Vec<u8>,
@@ -30,7 +30,7 @@ pub(super) struct Document {
     pub(super) date: Option<SystemTime>,
 }
 
-/// Why a source gave nothing.
+/// Why nothing could be read from a source.
 #[derive(Debug, Error)]
 pub enum SourceError {
     #[error("{} cannot be read", path.display())]
@@ -43,9 +43,9 @@ pub enum SourceError {
     Unreachable(String),
     #[error("{0}")]
     Certificate(String),
-    #[error("no whole answer: {0}")]
+    #[error("the answer is incomplete: {0}")]
     Broken(String),
-    #[error("it redirects to where keys must not come from: {0}")]
+    #[error("it redirects to a URL that is not allowed: {0}")]
     Redirect(String),
     #[error("the answer is {0}, not 200")]
     Status(StatusCode),
@@ -66,7 +66,7 @@ impl SourceError {
                 "see that the issuer runs and can be reached from here"
             }
             Self::Certificate(_) => "for a private authority set auth.jwks_ca_file",
-            Self::Redirect(_) => "set auth.jwks_url to their place",
+            Self::Redirect(_) => "set auth.jwks_url to the URL where the keys are",
             Self::Status(_) => "see auth.jwks_url",
             Self::TooLong => "see that it is a key set",
             Self::Timeout => "see the issuer, and the network between",

@@ -109,7 +109,7 @@ fn p256(kid: &str) -> Value {
 }
 
 #[tokio::test]
-async fn what_a_header_says_beside_its_kid_has_no_effect() {
+async fn header_members_other_than_kid_have_no_effect() {
     let scene = Scene::new(&[], &["RS256", "ES256"]);
     scene.publish(&[rsa("a"), p256("b"), rsa("ü")]);
     let scene = scene.loaded().await;
@@ -178,7 +178,7 @@ async fn a_public_key_is_never_the_secret_of_an_hmac() {
 }
 
 #[tokio::test]
-async fn secrets_verify_hmac_and_the_set_all_else() {
+async fn secrets_verify_hmac_and_the_set_everything_else() {
     let scene = Scene::new(&["an-hmac-secret"], &["RS256", "HS256"]);
     scene.publish(&[rsa("a")]);
     let payload = json!({ "user_id": USER, "session_id": SESSION }).to_string();
@@ -215,7 +215,7 @@ async fn allowed_algorithms_restrict_the_set() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_set_only_tokens_that_no_key_saves_are_refused_for_what_they_are() {
+async fn without_a_set_only_tokens_that_no_key_could_make_valid_are_refused_at_once() {
     let scene = Scene::new(&[], &["RS256"]);
     let expired = json!({ "exp": NOW - 1 });
     let nobody = json!({ "user_id": "nobody" });
@@ -255,7 +255,7 @@ async fn tokens_wait_for_the_first_set_and_then_for_a_newer_one() {
     let running = tokio::spawn(scene.jwks().clone().run());
     assert!(scene.verify_by(&early).await.is_ok());
     assert_eq!(scene.verifier.check(), Ok(()));
-    // Used immediately, without having been published before.
+    // Used right after it is published.
     scene.publish(&[rsa("a"), p256("b")]);
     assert!(scene.verify_by(&es256("b")).await.is_ok());
     // A moment later such a token is refused without waiting, until the set is read for another reason.
@@ -282,7 +282,7 @@ async fn tokens_wait_for_the_first_set_and_then_for_a_newer_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_number_of_unknown_keys_costs_one_reading_in_each_cool_down() {
+async fn any_number_of_unknown_keys_costs_one_read_in_each_cool_down() {
     let scene = Scene::new(&[], &["RS256"]);
     scene.publish(&[rsa("a")]);
     let running = tokio::spawn(scene.jwks().clone().run());

@@ -8,7 +8,7 @@ fn verifies(pem: &str) -> Result<Vec<Algorithm>, KeyError> {
 }
 
 #[test]
-fn every_spelling_of_a_key_is_read_and_never_with_hmac() {
+fn every_form_of_a_key_is_read_and_never_verifies_hmac() {
     use Algorithm::*;
     let rsa = vec![RS256, RS384, RS512, PS256, PS384, PS512];
     let table = [
@@ -38,13 +38,13 @@ fn every_spelling_of_a_key_is_read_and_never_with_hmac() {
 }
 
 #[test]
-fn a_plain_secret_verifies_hmac_alone() {
+fn a_plain_secret_verifies_only_hmac() {
     use Algorithm::*;
     assert_eq!(verifies("secret"), Ok(vec![HS256, HS384, HS512]));
 }
 
 #[test]
-fn a_pem_without_a_usable_key_is_an_error_and_no_plain_secret() {
+fn a_pem_without_a_usable_key_is_an_error_and_not_a_plain_secret() {
     let truncated = &key!("rsa.pub.pem")[..200];
     assert_eq!(verifies(truncated), Err(KeyError::Unreadable));
     let block =
@@ -106,7 +106,7 @@ fn both_forms_of_an_ed25519_key_sign_and_verify() {
 }
 
 #[test]
-fn a_key_pair_signs_although_its_certificate_stands_before_it() {
+fn a_key_signs_although_its_certificate_comes_before_it() {
     let exported = Secret::new(key!("rsa.p12.pem").to_owned());
     let signature = SigningKey::new(&exported, Algorithm::RS256).unwrap();
     let signature = signature.sign("message").unwrap();

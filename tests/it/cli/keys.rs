@@ -92,11 +92,11 @@ async fn token_check_gives_the_verdict_of_a_server_with_the_set() {
         ),
         (
             stranger.sign(&json!({ "kid": "a" }), &claims),
-            "invalid: the signature is not by the key \"a\" of the key set",
+            "invalid: the signature is not from the key \"a\" of the key set",
         ),
         (
             jwt::token(&user, &session),
-            "invalid: the token is signed with \"HS256\", allowed are only RS256",
+            "invalid: the token is signed with \"HS256\", but only these are allowed: RS256",
         ),
     ] {
         let done = check(token).await;

@@ -206,7 +206,7 @@ async fn a_token_that_the_configured_server_would_refuse_is_minted_with_a_warnin
     assert_eq!(done.code, Some(1), "{done:?}");
     assert!(
         done.stdout
-            .contains("allowed are only HS256; see JWT_ALGORITHMS"),
+            .contains("only these are allowed: HS256; see JWT_ALGORITHMS"),
         "{done:?}"
     );
 }
@@ -233,7 +233,7 @@ async fn token_check_agrees_with_the_server_and_gives_the_reason() {
         (format!("{message}."), "the token is not signed"),
         (
             good[..good.len() - 4].to_owned() + "AAAA",
-            "the signature is not by a configured key; see JWT_SECRET",
+            "the signature is not from a configured key; see JWT_SECRET",
         ),
         (
             jwt::sign_with(&header, &with(json!({})), hmac::HMAC_SHA512, jwt::SECRET),

@@ -83,7 +83,7 @@ async fn the_last_good_set_stays_whatever_the_source_does() {
         (Answer::Raw("rubbish\r\n\r\n".to_owned()), "no answer"),
         (
             Answer::Raw("HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n{\"keys\"".to_owned()),
-            "no whole answer",
+            "the answer is incomplete",
         ),
         (Answer::Body("<html>".to_owned()), "not a JSON Web Key Set"),
         (Answer::Body("{}".to_owned()), "not a JSON Web Key Set"),
@@ -206,7 +206,7 @@ async fn https_trusts_the_configured_authority_and_follows_no_redirect_to_http()
     let redirected = ready(trusting(&other.url())).await;
     assert_eq!(judge(&redirected, &key.token()).await, "in");
     for (to, why) in [
-        (plain.url(), "redirects to where keys must not come from"),
+        (plain.url(), "redirects to a URL that is not allowed"),
         (other.url(), "too many redirects"),
     ] {
         other.answer(redirect(&to));
