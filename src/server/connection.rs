@@ -163,116 +163,121 @@ impl Shared {
 
 /// Serves the connection until it ends or, in a drain, until its current request is answered. A first
 /// request may still arrive within the drain's window.
-pub(super) async fn serve(
+pub(super) fn serve(
     accepted: Accepted,
     room: Room,
     arrival: Option<Arrival>,
     shared: Arc<Shared>,
-) {
-    let Shared {
-        config, lifecycle, ..
-    } = &*shared;
-    let (has_room, header_timeout, evicted, _place) = match room {
-        Room::ForAll => (true, config.header_timeout, None, None),
+) -> impl Future<Output = ()> + Send {
+    let header_timeout = shared.config.header_timeout;
+    let (has_room, header_timeout, evicted, place) = match room {
+        Room::ForAll => (true, header_timeout, None, None),
         Room::ForCallers { evicted, place } => {
-            let header_timeout = config.header_timeout.min(SCARCE_HEADER_TIMEOUT);
+            let header_timeout = header_timeout.min(SCARCE_HEADER_TIMEOUT);
             (false, header_timeout, Some(evicted), Some(place))
         }
     };
     let silent = Silent::new(arrival, evicted);
-    let stream = Stream::new(
-        accepted,
-        shared.preamble.proxy_protocol,
-        shared.preamble.tls.as_ref().map(|tls| tls.config()),
-        header_timeout,
-        config.keep_alive,
-    );
-    let requests = stream.requests();
-    let answer = service_fn(|request: Request<Incoming>| {
-        silent.end();
-        let gateway = shared.gateway.as_ref();
-        let gateway = gateway.filter(|_| request.uri().path().starts_with(gateway::PATH));
-        let refusal = shared.api.refusal(&request);
-        // A client that half-closes during a poll is gone; a caller may still read the response.
-        let under_way = requests.begin(gateway.is_none() || refusal.is_some());
-        let stays_open = stays_open(request.version(), request.headers());
-        let request = request.map(|body| requests.body(body));
-        let answer = match (refusal, gateway) {
-            (Some(refusal), _) => Either::Left(ready(refusal)),
-            (None, Some(gateway)) => {
-                let peer = requests.peer();
-                let address =
-                    peer.map(|peer| shared.trusted_proxies.client(peer, request.headers()));
-                let answer = gateway.serve(request.map(Body::new), address, has_room);
-                Either::Right(Either::Left(Box::pin(answer)))
-            }
-            (None, None) => Either::Right(Either::Right(shared.api.serve(request))),
-        };
-        let shared = &*shared;
-        // Not an async block, which would hold the answer's future twice.
-        answer.map(move |mut response| {
-            if let Some(value) = &shared.keep_alive
-                && stays_open
-                && has_room
-                && !shared.lifecycle.is_draining()
-                && !response.status().is_informational()
-            {
-                let headers = response.headers_mut();
-                headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
-                headers.insert(KEEP_ALIVE, value.clone());
-            }
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                under_way.hold_answer();
-            }
-            if response.body().size_hint().exact().is_none() {
-                response = response.map(|body| Body::new(under_way.stream(body)));
-            }
-            Ok::<_, Infallible>(response)
-        })
-    });
-    let connection = http1::Builder::new()
-        .keep_alive(has_room && !lifecycle.is_draining())
-        // The stream has its own limits, which distinguish a slow head from an idle connection.
-        .header_read_timeout(None)
-        .max_buf_size(config.max_header_size)
-        .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), answer)
-        .with_upgrades();
-    let mut connection = pin!(connection);
-    let repoll = Repoll::default();
-    let served = poll_fn(|context| match repoll.poll(connection.as_mut(), context) {
-        // Checked last, so that a request that came with the eviction is answered.
-        Poll::Pending => silent.poll_evicted(context).map(Ok),
-        ended => ended,
-    });
-    let has_ended = match lifecycle.until_drained(served).await {
-        Some(Ok(())) => true,
-        Some(Err(error)) => {
-            tracing::debug!(%error, "a connection ended early");
-            true
-        }
-        None => false,
-    };
-    if !has_ended {
-        // A request that arrives during the drain is answered with that fact. The wait is limited because
-        // browsers keep spare connections open that may never send a request.
-        let first_request = poll_fn(|context| match connection.as_mut().poll(context) {
-            Poll::Ready(_) => Poll::Ready(false),
-            Poll::Pending if silent.has_ended() => Poll::Ready(true),
-            Poll::Pending => Poll::Pending,
-        });
-        if timeout(config.drain_window, first_request).await == Ok(true) {
-            connection.as_mut().graceful_shutdown();
-            let limit = if requests.is_stream() {
-                STREAM_END
-            } else {
-                Duration::MAX
+    // Not an async function, whose future would hold these twice.
+    async move {
+        let Shared {
+            config, lifecycle, ..
+        } = &*shared;
+        let stream = Stream::new(
+            accepted,
+            shared.preamble.proxy_protocol,
+            shared.preamble.tls.as_ref().map(|tls| tls.config()),
+            header_timeout,
+            config.keep_alive,
+        );
+        let requests = stream.requests();
+        let answer = service_fn(|request: Request<Incoming>| {
+            silent.end();
+            let gateway = shared.gateway.as_ref();
+            let gateway = gateway.filter(|_| request.uri().path().starts_with(gateway::PATH));
+            let refusal = shared.api.refusal(&request);
+            // A client that half-closes during a poll is gone; a caller may still read the response.
+            let under_way = requests.begin(gateway.is_none() || refusal.is_some());
+            let stays_open = stays_open(request.version(), request.headers());
+            let request = request.map(|body| requests.body(body));
+            let answer = match (refusal, gateway) {
+                (Some(refusal), _) => Either::Left(ready(refusal)),
+                (None, Some(gateway)) => {
+                    let peer = requests.peer();
+                    let address =
+                        peer.map(|peer| shared.trusted_proxies.client(peer, request.headers()));
+                    let answer = gateway.serve(request.map(Body::new), address, has_room);
+                    Either::Right(Either::Left(Box::pin(answer)))
+                }
+                (None, None) => Either::Right(Either::Right(shared.api.serve(request))),
             };
-            timeout(limit, connection.as_mut()).await.ok();
+            let shared = &*shared;
+            // Not an async block, which would hold the answer's future twice.
+            answer.map(move |mut response| {
+                if let Some(value) = &shared.keep_alive
+                    && stays_open
+                    && has_room
+                    && !shared.lifecycle.is_draining()
+                    && !response.status().is_informational()
+                {
+                    let headers = response.headers_mut();
+                    headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
+                    headers.insert(KEEP_ALIVE, value.clone());
+                }
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    under_way.hold_answer();
+                }
+                if response.body().size_hint().exact().is_none() {
+                    response = response.map(|body| Body::new(under_way.stream(body)));
+                }
+                Ok::<_, Infallible>(response)
+            })
+        });
+        let connection = http1::Builder::new()
+            .keep_alive(has_room && !lifecycle.is_draining())
+            // The stream has its own limits, which distinguish a slow head from an idle connection.
+            .header_read_timeout(None)
+            .max_buf_size(config.max_header_size)
+            .max_headers(MAX_HEADERS)
+            .serve_connection(TokioIo::new(stream), answer)
+            .with_upgrades();
+        let mut connection = pin!(connection);
+        let repoll = Repoll::default();
+        let served = poll_fn(|context| match repoll.poll(connection.as_mut(), context) {
+            // Checked last, so that a request that came with the eviction is answered.
+            Poll::Pending => silent.poll_evicted(context).map(Ok),
+            ended => ended,
+        });
+        let has_ended = match lifecycle.until_drained(served).await {
+            Some(Ok(())) => true,
+            Some(Err(error)) => {
+                tracing::debug!(%error, "a connection ended early");
+                true
+            }
+            None => false,
+        };
+        if !has_ended {
+            // A request that arrives during the drain is answered with that fact. The wait is limited because
+            // browsers keep spare connections open that may never send a request.
+            let first_request = poll_fn(|context| match connection.as_mut().poll(context) {
+                Poll::Ready(_) => Poll::Ready(false),
+                Poll::Pending if silent.has_ended() => Poll::Ready(true),
+                Poll::Pending => Poll::Pending,
+            });
+            if timeout(config.drain_window, first_request).await == Ok(true) {
+                connection.as_mut().graceful_shutdown();
+                let limit = if requests.is_stream() {
+                    STREAM_END
+                } else {
+                    Duration::MAX
+                };
+                timeout(limit, connection.as_mut()).await.ok();
+            }
         }
-    }
-    if let Some(refusal) = requests.refused() {
-        shared.preamble.refused(refusal);
+        if let Some(refusal) = requests.refused() {
+            shared.preamble.refused(refusal);
+        }
+        drop(place);
     }
 }
 
@@ -338,6 +343,6 @@ mod tests {
             size_of::<F>()
         }
         let size = size_of_future(serve);
-        assert!(size <= 1_192, "{size}");
+        assert!(size <= 1_160, "{size}");
     }
 }
