@@ -115,6 +115,10 @@ impl Connection {
         self.address
     }
 
+    pub(super) fn shown_address(&self) -> Option<String> {
+        self.address.map(|address| address.to_string())
+    }
+
     pub(super) fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
@@ -192,7 +196,7 @@ impl Connection {
         let traces = self.engine.entrance.traces();
         traces.record(user, || Step::Joined {
             transport: locked.kind.map(TransportKind::label),
-            address: self.address.map(|address| address.to_string()),
+            address: self.shown_address(),
             session: beginning(session.as_str()),
         });
         // A token that expires at second 0 was refused in the handshake.

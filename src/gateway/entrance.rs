@@ -186,7 +186,7 @@ impl Entrance {
             self.traces().record(&user, || Step::Refused {
                 reason: refusal.to_string(),
                 why,
-                address: connection.address().map(|address| address.to_string()),
+                address: connection.shown_address(),
                 gone: !is_told,
             });
         }

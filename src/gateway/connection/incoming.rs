@@ -130,7 +130,7 @@ impl Locked<'_> {
     /// The client leaves the namespace, and has to join again in time.
     fn leave(&mut self) -> Option<Admitted> {
         self.trace(|locked| Step::Left {
-            address: locked.shown_address(),
+            address: locked.connection.shown_address(),
             duration_ms: locked.age_ms(),
         });
         let admitted = match std::mem::replace(&mut self.membership, Membership::Out) {

@@ -91,11 +91,8 @@ impl<'a> Locked<'a> {
     }
 
     fn written(&mut self, written: io::Result<Written>) {
-        let engine = &self.connection.engine;
-        let state = self
-            .state
-            .as_mut()
-            .expect("the guard is there until it is dropped");
+        let connection = self.connection;
+        let state = &mut **self;
         match written {
             Ok(Written::All) => {
                 if state.phase == Phase::Open {
@@ -107,7 +104,10 @@ impl<'a> Locked<'a> {
             Ok(written) => {
                 let has_moved = written == Written::Some || state.cut_at == Tick::NEVER;
                 if has_moved && state.phase == Phase::Open {
-                    state.cut_at = engine.ticker.after(self.connection.limits.write_stall);
+                    state.cut_at = connection
+                        .engine
+                        .ticker
+                        .after(connection.limits.write_stall);
                 }
                 // The task waits until the stream takes more.
                 self.wakes_task = true;
@@ -230,22 +230,14 @@ impl<'a> Locked<'a> {
         self.connection.engine.ticker.now().since(self.joined_at)
     }
 
-    pub(super) fn shown_address(&self) -> Option<String> {
-        let address = self.connection.address;
-        address.map(|address| address.to_string())
-    }
-
     /// Records a step of a client that has joined, if its user is traced.
     pub(super) fn trace<'s>(&'s self, step: impl FnOnce(&'s Self) -> Step<'s>) {
-        let traces = self.connection.engine.entrance.traces();
-        if !traces.is_active() {
-            return;
-        }
         let user = match &self.membership {
             Membership::Entering(user) => user,
             Membership::In(admitted) => admitted.user(),
             Membership::Out | Membership::Joining | Membership::Leaving => return,
         };
+        let traces = self.connection.engine.entrance.traces();
         traces.record(user, || step(self));
     }
 
@@ -303,7 +295,7 @@ impl Drop for Locked<'_> {
             self.trace(|locked| Step::Ended {
                 why: ending.label(),
                 transport: locked.kind.map(TransportKind::label),
-                address: locked.shown_address(),
+                address: locked.connection.shown_address(),
                 duration_ms: locked.age_ms(),
             });
         }

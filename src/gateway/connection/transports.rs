@@ -91,7 +91,7 @@ impl Connection {
         locked.transport = Transport::WebSocket(stream);
         locked.kind = Some(TransportKind::WebSocket);
         locked.trace(|locked| Step::Upgraded {
-            address: locked.shown_address(),
+            address: locked.connection.shown_address(),
         });
         if locked.join_by == Tick::NEVER {
             let meters = &self.engine.meters;
