@@ -205,7 +205,7 @@ fn packets(payload: Bytes) -> Response<Body> {
 }
 
 fn refuse(error: EngineError) -> Response<Body> {
-    json(EngineError::STATUS, error.body())
+    json(StatusCode::BAD_REQUEST, error.body())
 }
 
 /// Refuses an upgrade. A client with another version of WebSocket is told the supported one

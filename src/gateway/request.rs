@@ -32,9 +32,6 @@ impl EngineError {
         };
         format!(r#"{{"code":{code},"message":"{message}"}}"#)
     }
-
-    /// The status that all of these have.
-    pub(super) const STATUS: StatusCode = StatusCode::BAD_REQUEST;
 }
 
 /// What a well-formed request asks for; `C` is a connection.
