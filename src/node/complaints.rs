@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -26,7 +26,8 @@ impl Complaints {
     }
 
     fn is_news(&self, what: &'static str, why: &str, now: Instant) -> bool {
-        let mut told = self.lock();
+        // No operation leaves the map half-changed.
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         told.retain(|_, at| now.duration_since(*at) < SILENCE);
         let complaint = (what, why.to_owned());
         if told.contains_key(&complaint) || told.len() >= MEMORY {
@@ -34,11 +35,6 @@ impl Complaints {
         }
         told.insert(complaint, now);
         true
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<(&'static str, String), Instant>> {
-        // No operation above leaves the map half-changed, so a poisoned lock is as good as new.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
