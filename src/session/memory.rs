@@ -83,11 +83,8 @@ impl MemorySessions {
     }
 
     pub(super) fn active(&self, user: &UserId) -> Option<SessionId> {
-        let active = self.lock();
-        let found = active
-            .get(user)
-            .filter(|found| found.until > Instant::now())?;
-        Some(found.session.clone())
+        let (_, session, _) = self.find(user)?;
+        Some(session)
     }
 
     pub(super) fn renew(&self, user: &UserId, session: &SessionId) {
