@@ -95,7 +95,7 @@ impl Connection {
             connection.engine.meters.of(kind).opened.inc();
         }
         let mut locked = connection.lock();
-        // A drain can find it from here on, and ends it behind its first packet.
+        // From here on a drain can find the connection, and ends it behind its first packet.
         engine.registry.insert(connection.clone());
         if let Some(response) = response {
             let packet = engine.open_packet(connection.sid, "");
