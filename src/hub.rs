@@ -19,7 +19,6 @@ mod user;
 
 use std::{
     borrow::Borrow,
-    future::Future,
     hash::{Hash, Hasher},
     sync::{
         Arc,
@@ -272,10 +271,6 @@ impl Hub {
         if events > 0 {
             EVENTS_SENT.inc_by(events);
         }
-    }
-
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.lifecycle.spawn(task);
     }
 }
 

@@ -290,7 +290,7 @@ impl User {
         let is_gone = state.is_gone();
         drop(state);
         if needs_task {
-            hub.spawn(self.clone().fan_out(hub.clone()));
+            hub.lifecycle.spawn(self.clone().fan_out(hub.clone()));
         } else if is_gone {
             hub.forget(self);
         }
