@@ -104,8 +104,16 @@ impl Traces {
 
     /// Records what happens to a user, if that user is traced. May be called under any lock.
     pub fn record<'a>(&self, user: &UserId, step: impl FnOnce() -> Step<'a>) {
-        if self.is_active() {
-            self.write(user, step);
+        if !self.is_active() {
+            return;
+        }
+        let readers = self.readers(user);
+        if readers.is_empty() {
+            return;
+        }
+        let line = self.line(&step());
+        for (queue, _) in readers {
+            queue.push(line.clone());
         }
     }
 
@@ -178,17 +186,6 @@ impl Traces {
         let line = serde_json::to_string(&line).unwrap_or_default();
         // A payload may have line breaks, but only between its tokens.
         line.replace(['\n', '\r'], " ")
-    }
-
-    fn write<'a>(&self, user: &UserId, step: impl FnOnce() -> Step<'a>) {
-        let readers = self.readers(user);
-        if readers.is_empty() {
-            return;
-        }
-        let line = self.line(&step());
-        for (queue, _) in readers {
-            queue.push(line.clone());
-        }
     }
 
     /// Who traces the user, and whether with payloads. Lines are written without the lock, which other
