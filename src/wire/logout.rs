@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The `reason` of an `auth:logout`: 1 to 64 printable ASCII characters.
+/// The `reason` of an `auth:logout` or `auth:expired`: 1 to 64 printable ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LogoutReason(Cow<'static, str>);
@@ -22,6 +22,8 @@ impl LogoutReason {
     pub const SESSION_REPLACED: Self = Self(Cow::Borrowed("SESSION_REPLACED"));
     /// A backend or an operator has kicked the user without giving a reason.
     pub const KICKED: Self = Self(Cow::Borrowed("KICKED"));
+    /// The client's token has expired.
+    pub const TOKEN_EXPIRED: Self = Self(Cow::Borrowed("TOKEN_EXPIRED"));
 
     pub fn as_str(&self) -> &str {
         &self.0

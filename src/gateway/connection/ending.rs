@@ -10,7 +10,7 @@ use super::{
 use crate::{
     hub::Farewell,
     label::labels,
-    wire::{EVENT_EXPIRED, EVENT_LOGOUT, Frame, Step},
+    wire::{EVENT_EXPIRED, EVENT_LOGOUT, Frame, LogoutReason, Step},
 };
 
 /// How long a dismissed client on a WebSocket has to read the reason.
@@ -118,21 +118,15 @@ impl Locked<'_> {
             return false;
         }
         let meters = &self.connection.engine.meters;
-        let (event, payload, counter) = match farewell {
-            Farewell::LoggedOut(reason) => (EVENT_LOGOUT, reason.payload(), &meters.logged_out),
-            Farewell::TokenExpired => {
-                let payload = r#"{"reason":"TOKEN_EXPIRED"}"#.to_owned();
-                (EVENT_EXPIRED, payload, &meters.expired)
-            }
+        let expired = LogoutReason::TOKEN_EXPIRED;
+        let (event, reason, counter) = match farewell {
+            Farewell::LoggedOut(reason) => (EVENT_LOGOUT, reason, &meters.logged_out),
+            Farewell::TokenExpired => (EVENT_EXPIRED, &expired, &meters.expired),
         };
         counter.inc();
-        self.trace(|_| Step::Dismissed {
-            event,
-            reason: match farewell {
-                Farewell::LoggedOut(reason) => reason.as_str(),
-                Farewell::TokenExpired => "TOKEN_EXPIRED",
-            },
-        });
+        let payload = reason.payload();
+        let reason = reason.as_str();
+        self.trace(|_| Step::Dismissed { event, reason });
         self.ending = Some(Ending::Dismissed);
         // Queued whatever the limit, since the client has to know.
         let event = Frame::text(&[r#"42[""#, event, r#"","#, &payload, "]"]);
