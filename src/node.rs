@@ -386,7 +386,10 @@ impl Listener for Node {
             for chunk in present.chunks(CHUNK) {
                 let looked = self.enforce_stored(chunk).await;
                 if let Err(error) = &looked {
-                    tracing::debug!(why = chain(error), "cannot look at sessions");
+                    tracing::debug!(
+                        why = chain(error),
+                        "cannot check the sessions of some users"
+                    );
                 }
                 outcome = outcome.and(looked.map(drop));
             }

@@ -74,9 +74,9 @@ pub enum Leased {
     Full,
 }
 
-/// Too many traces run already.
+/// Too many traces are running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("{OWN} traces of this node's callers run already")]
+#[error("{OWN} traces for callers of this node are already running")]
 pub struct TooManyTraces;
 
 /// One line of a trace.

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_is_raised_holds_at_once() {
+    fn a_raised_limit_takes_effect_at_once() {
         let rate = AddressRate::default();
         let ip = "192.0.2.1".parse().unwrap();
         let passed = |millis, per_second, burst| {

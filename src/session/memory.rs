@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_goes_on_where_it_stopped() {
+    fn a_listing_continues_where_it_stopped() {
         let (_, a, _) = ids();
         let sessions = MemorySessions::new(Duration::from_secs(60));
         let users = ["u1", "u2", "u3"].map(|user| UserId::try_from(user).unwrap());

@@ -112,7 +112,7 @@ pub enum Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    /// An event for so many sockets, with or without its payload.
+    /// An event for this many sockets, with or without its payload.
     pub fn event(event: &'a Event, sockets: usize, with_payload: bool) -> Self {
         let payload = || serde_json::from_slice(event.payload()).ok();
         Self::Event {

@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_written_as_the_header_of_its_kind_and_recognised_by_its_sender_only() {
+    fn an_event_is_written_with_the_header_of_its_kind_and_recognised_only_by_its_sender() {
         let names = ["n1", r#"a"\b"#, "n-1\u{e9}"].map(|name| NodeId::try_from(name).unwrap());
         for own_node in &names {
             let own = OwnEvents::of(own_node);
