@@ -242,7 +242,7 @@ async fn tls_problems_are_named_with_their_remedies() {
     );
     let examined = examine(&no_pem).await;
     assert_eq!(examined.code, Some(2), "{}", examined.stdout);
-    examined.assert("redis", "fail", &["redis.tls_cert_file", "is not a PEM"]);
+    examined.assert("redis", "fail", &["redis.tls_cert_file", "cannot be used"]);
 }
 
 #[tokio::test]

@@ -247,7 +247,7 @@ async fn a_redis_that_is_loading_is_not_taken_for_one_without_sessions() {
     let client = redis::Client::open(redis.url()).expect("a Redis URL");
     let loading = async {
         sockd
-            .is_not_ready(PATIENCE, &["LOADING", "wait until it has read its data"])
+            .is_not_ready(PATIENCE, &["LOADING", "wait until it has loaded its data"])
             .await;
         assert_eq!(refused(&sockd, &user, &session).await, UNAVAILABLE);
         assert_unavailable(&sockd, &user).await;
