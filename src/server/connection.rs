@@ -180,6 +180,8 @@ pub(super) fn serve(
     let silent = Silent::new(arrival, evicted);
     // Not an async function, whose future would hold these twice.
     async move {
+        // What is only borrowed is dropped last: the place is free once the file is closed.
+        let _ = &place;
         let Shared {
             config, lifecycle, ..
         } = &*shared;
@@ -277,7 +279,6 @@ pub(super) fn serve(
         if let Some(refusal) = requests.refused() {
             shared.preamble.refused(refusal);
         }
-        drop(place);
     }
 }
 

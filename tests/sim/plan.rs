@@ -218,7 +218,7 @@ impl Chooser<'_> {
             }
         }
         if self.rng.u8(0..8) == 0 {
-            self.events_while_a_node_becomes_ready();
+            self.events_over_slow_links();
         }
         if self.rng.u8(0..4) == 0 {
             let node = self.node();
@@ -283,24 +283,25 @@ impl Chooser<'_> {
         }
     }
 
-    /// What it has to look up takes longer than what it hears.
-    fn events_while_a_node_becomes_ready(&mut self) {
+    /// Events come back so late that they are given up, and looking at the session takes as long.
+    fn events_over_slow_links(&mut self) {
         let (node, user) = (self.node(), self.rng.usize(0..self.users));
-        let begin = self.rng.u64(1_500..3_000);
-        let silence = Duration::from_millis(1_500) + self.time(3_000);
-        let mut at = begin + silence.as_millis() as u64;
-        let hears = Fault::Stall(node, Which::Subscriber, Direction::FromRedis, silence);
-        let looks_up = Fault::Slow(node, Which::Commands, Direction::FromRedis, self.time(400));
-        self.steps.push((begin, Step::Fault(hears)));
-        self.steps.push((at - 10, Step::Fault(looks_up)));
-        for _ in 0..8 {
+        let mut at = self.rng.u64(1_500..5_000);
+        for (which, direction) in [
+            (Which::Subscriber, Direction::FromRedis),
+            (Which::Commands, Direction::ToRedis),
+        ] {
+            let slow = Fault::Slow(node, which, direction, self.time(1_200));
+            self.steps.push((at, Step::Fault(slow)));
+        }
+        for _ in 0..6 {
+            at += self.rng.u64(0..400);
             let event = Step::Emit {
                 user,
                 node,
                 patience: None,
             };
-            self.steps.push((at - 10, event));
-            at += self.rng.u64(0..30);
+            self.steps.push((at, event));
         }
     }
 
