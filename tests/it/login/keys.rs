@@ -3,7 +3,7 @@
 mod hostile;
 mod source;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -107,15 +107,21 @@ async fn a_key_that_was_not_published_before_its_use_is_looked_up_at_once() {
     let newcomers = (0..20).map(|_| new.token()).collect::<Vec<_>>();
     let answers = newcomers.iter().map(|token| judge(&sockd, token));
     let answers = futures_util::future::join_all(answers);
+    let began = Instant::now();
     let release = async {
         issuer.has_requests(2).await;
         // Tokens that need no new key do not wait.
         assert_eq!(judge(&sockd, &old.token()).await, "in");
         issuer.hold(false);
+        began.elapsed()
     };
-    let (answers, ()) = tokio::join!(answers, release);
-    // One that came late in the reading may have been refused on a busy machine, but not for good.
-    assert!(answers.iter().any(|answer| answer == "in"), "{answers:?}");
+    let (answers, released) = tokio::join!(answers, release);
+    // A handshake waits 1.5 s for a key. On a busy machine it may be refused, but not for good.
+    let was_late = released > Duration::from_secs(1);
+    assert!(
+        was_late || answers.iter().any(|answer| answer == "in"),
+        "{answers:?}"
+    );
     assert!(
         !answers.iter().any(|answer| answer == INVALID),
         "{answers:?}"
@@ -130,10 +136,12 @@ async fn a_reading_that_hangs_holds_no_handshake_up_for_long() {
     let issuer = Issuer::start(&[key.jwk()]).await;
     let sockd = ready(with_lasting_keys(&issuer.url())).await;
     issuer.hold(true);
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let unknown = judge(&sockd, &Key::eddsa("b").token()).await;
     assert_eq!(unknown, UNAVAILABLE);
-    assert!(began.elapsed() < Duration::from_secs(6), "{began:?}");
+    // The reading itself is given up only after 5 s.
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
     assert_eq!(judge(&sockd, &key.token()).await, "in");
 }
 

@@ -10,8 +10,7 @@ use tempfile::TempDir;
 
 use super::{
     PATIENCE, eventually,
-    process::free_port,
-    process::{Process, redis_at, redis_tls, trusting_redis},
+    process::{Process, connect_redis, free_port, redis_at, redis_tls, trusting_redis},
     sockd::{Builder, Sockd},
 };
 
@@ -104,7 +103,7 @@ impl Node {
     }
 
     pub fn connection(&self) -> Connection {
-        self.try_connection().expect("the test's node accepts")
+        connect_redis(self.port)
     }
 
     /// Has the replica take the place of its master in good order; waits until it has.

@@ -195,7 +195,7 @@ impl Issuer {
         Self::bind(address, Some(acceptor), keys).await
     }
 
-    /// At an address where one was before.
+    /// At an address where nothing listens yet.
     pub async fn start_at(address: SocketAddr, keys: &[Value]) -> Self {
         Self::bind(address, None, keys).await
     }

@@ -117,10 +117,25 @@ pub fn trusting_redis(builder: Builder) -> Builder {
     builder.env("SOCKD_REDIS__TLS_CA_FILE", authority)
 }
 
-/// A connection to the server at the port, if one accepts it.
+/// A connection to the server at the port, if one accepts it soon.
 pub fn redis_at(port: u16) -> Option<redis::Connection> {
-    let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).expect("a Redis URL");
-    client
-        .get_connection_with_timeout(Duration::from_secs(1))
-        .ok()
+    let connected = client(port).get_connection_with_timeout(Duration::from_secs(1));
+    connected.ok()
+}
+
+/// A connection to a server that is up, however slow a busy machine makes it.
+pub fn connect_redis(port: u16) -> redis::Connection {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match client(port).get_connection_with_timeout(PATIENCE) {
+            Ok(connection) => return connection,
+            // A signal, such as for the end of another test's server, may interrupt it.
+            Err(error) => assert!(Instant::now() < deadline, "the Redis at {port}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn client(port: u16) -> redis::Client {
+    redis::Client::open(format!("redis://127.0.0.1:{port}")).expect("a Redis URL")
 }

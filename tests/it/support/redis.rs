@@ -14,8 +14,11 @@ use tempfile::TempDir;
 
 use super::{
     PATIENCE, eventually,
-    process::{free_port, signal},
+    process::{connect_redis, free_port, signal},
 };
+
+/// How long a session is stored, in seconds.
+const TTL: i64 = 604_800;
 
 /// A running redis-server; killed when dropped.
 pub struct Redis {
@@ -90,15 +93,7 @@ impl Redis {
 
     /// A connection for looking at keys, or setting them behind sockd's back.
     pub fn connection(&self) -> Connection {
-        let client = redis::Client::open(self.url()).expect("a Redis URL");
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match client.get_connection_with_timeout(PATIENCE) {
-                Ok(connection) => return connection,
-                // A signal, such as for the end of another test's server, may interrupt it.
-                Err(error) => assert!(Instant::now() < deadline, "redis-server: {error}"),
-            }
-        }
+        connect_redis(self.port)
     }
 
     /// Gives it a command that it must take.
@@ -139,6 +134,11 @@ impl Redis {
     /// Seconds until a user's key is forgotten.
     pub fn ttl(&self, user: &str) -> i64 {
         self.connection().ttl(key(user)).expect("TTL works")
+    }
+
+    /// Whether a user's key has just got the whole time of a session, a busy machine taken into account.
+    pub fn is_renewed(&self, user: &str) -> bool {
+        (TTL - 60..=TTL).contains(&self.ttl(user))
     }
 
     /// Puts a text under a user's key.
@@ -253,16 +253,24 @@ fn spawn(program: &Path, port: u16, directory: &TempDir, arguments: &[String]) -
         .expect("redis-server starts; where it is missing: apt-get install redis-server, or run tests/run")
 }
 
-/// Waits until this many nodes are subscribed to the users' channel.
+/// Waits until this many nodes are subscribed to the user's channel.
 pub async fn heard_by(redis: &Redis, user: &str, nodes: usize) {
+    has_subscribers(redis, &format!("sockd:user:{user}"), nodes).await;
+}
+
+/// Waits until Redis has seen that nobody is subscribed to the channel any more.
+pub async fn is_left_by_all(redis: &Redis, channel: &str) {
+    has_subscribers(redis, channel, 0).await;
+}
+
+async fn has_subscribers(redis: &Redis, channel: &str, count: usize) {
     eventually(PATIENCE, "the channel's subscriptions", || async {
-        let channel = format!("sockd:user:{user}");
         let counts: (String, usize) = redis::cmd("PUBSUB")
             .arg("NUMSUB")
             .arg(channel)
             .query(&mut redis.connection())
             .expect("NUMSUB works");
-        counts.1 == nodes
+        counts.1 == count
     })
     .await;
 }

@@ -7,8 +7,7 @@ use tempfile::TempDir;
 
 use super::{
     PATIENCE, eventually,
-    process::free_port,
-    process::{Process, redis_at, redis_tls, trusting_redis},
+    process::{Process, connect_redis, free_port, redis_at, redis_tls, trusting_redis},
     sockd::{Builder, Sockd},
 };
 
@@ -71,7 +70,7 @@ impl Server {
     }
 
     pub fn connection(&self) -> Connection {
-        self.try_connection().expect("the test's server accepts")
+        connect_redis(self.port)
     }
 
     /// `master` or `slave`, if it responds.

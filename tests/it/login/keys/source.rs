@@ -1,6 +1,6 @@
 //! Where keys come from, and what happens while they do not.
 
-use std::{fs, time::Duration};
+use std::{fs, net::SocketAddr};
 
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ use crate::support::{
     PATIENCE, eventually,
     issuer::{Answer, Issuer, Key, document},
     jwt,
+    process::free_port,
     sockd::{Builder, Sockd},
 };
 
@@ -32,9 +33,8 @@ fn raw(status: &str, headers: &str, body: &str) -> Answer {
 #[tokio::test]
 async fn without_keys_the_server_listens_is_not_ready_and_recovers_by_itself() {
     let key = Key::es256("a");
-    let place = Issuer::start(&[]).await;
-    let (url, address) = (place.url(), place.address);
-    place.stop().await;
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let url = format!("http://{address}/jwks.json");
     let sockd = with_lasting_keys(&url).start().await;
     assert_eq!(judge(&sockd, &key.token()).await, UNAVAILABLE);
     eventually(PATIENCE, "the reason", async || {
@@ -229,14 +229,13 @@ async fn a_proxy_is_never_asked_for_keys_of_this_machine() {
     assert_eq!(proxy.requests(), 0);
 }
 
-/// Ending must not wait for an issuer.
 #[tokio::test]
 async fn a_reading_under_way_does_not_hold_up_the_end() {
     let issuer = Issuer::start(&[]).await;
     issuer.hold(true);
     let mut sockd = with_keys(&issuer.url()).start().await;
     issuer.has_requests(1).await;
-    let began = std::time::Instant::now();
     assert_eq!(sockd.drain().await, Some(0));
-    assert!(began.elapsed() < Duration::from_secs(10));
+    // It was abandoned, and not waited for until it failed.
+    sockd.log().lacks("cannot read the key set for tokens");
 }
