@@ -20,8 +20,8 @@ use crate::support::{
     websocket::{WebSocket, is_dismissed},
 };
 
-/// An emit returns within 1.5 s whatever Redis does; the rest is for a loaded machine.
-const ANSWERED: Duration = Duration::from_millis(2_000);
+/// An emit returns within 1.5 s whatever Redis does; twice that is for a busy machine.
+const ANSWERED: Duration = Duration::from_secs(3);
 
 /// An event that has not come back after this is late.
 const LATE: Duration = Duration::from_secs(1);
@@ -304,12 +304,24 @@ async fn events_late_on_one_node_come_once_and_in_order_on_both() {
 #[tokio::test]
 async fn an_event_that_comes_back_in_time_needs_no_session_check() {
     let (scene, mut socket) = Scene::start().await;
-    scene.proxy.turn(ECHOES);
-    let slow = scene.send("slow").await;
-    scene.proxy.turn(Weather::Fair);
-    assert_eq!(answered(slow).await, 200);
-    assert_eq!(socket.packet().await, event("slow"));
-    assert_eq!(scene.looks(), 0);
+    for attempt in 0.. {
+        let (before, payload) = (scene.looks(), format!("slow {attempt}"));
+        scene.proxy.turn(ECHOES);
+        let slow = scene.send(&payload).await;
+        scene.proxy.turn(Weather::Fair);
+        let (status, took) = slow.await.expect("the emit was made");
+        assert_eq!(status, 200);
+        assert_eq!(socket.packet().await, event(&payload));
+        // MONITOR shows what came before this, too.
+        scene.redis.run(&["PING", &payload]);
+        scene.monitor.sees(&["PING", &payload]).await;
+        if took < LATE {
+            assert_eq!(scene.looks(), before);
+            break;
+        }
+        // On a busy machine an event can be late all the same.
+        assert!(attempt < 20, "{took:?}");
+    }
     scene.ends(&mut [socket]).await;
 }
 

@@ -12,8 +12,10 @@ use crate::support::{
     websocket::{Came, WebSocket, is_dismissed},
 };
 
-/// Requests that need Redis return within 3 s; the rest is for a loaded machine.
-const ANSWERED: Duration = Duration::from_millis(4_000);
+/// Requests that need Redis return within 3 s; twice that is for a busy machine.
+const ANSWERED: Duration = Duration::from_secs(6);
+/// All works again within seconds after an outage; more is for a busy machine.
+const RECOVERED: Duration = Duration::from_secs(15);
 const UNAVAILABLE: &str = r#"44{"message":"AUTH_UNAVAILABLE"}"#;
 const EVENT: &str = r#"42["profile:update",1]"#;
 
@@ -82,7 +84,7 @@ async fn sockets_stay_and_hear_events_while_redis_is_down() {
             r#"44{"message":"TOKEN_INVALID"}"#
         );
         redis.restart().await;
-        sockd.is_ready(Duration::from_secs(8)).await;
+        sockd.is_ready(RECOVERED).await;
         assert!(handshake(&sockd, &user, &session).await.starts_with("40{"));
         assert_eq!(emit(&sockd, &user).await.0, 200);
         assert_eq!(socket.packet().await, EVENT);
@@ -107,7 +109,7 @@ async fn sockets_stay_and_hear_events_while_redis_hangs() {
         what_needs_redis_is_refused_in_time(&sockd, &jwt::user(), &session).await;
     }
     redis.thaw();
-    sockd.is_ready(Duration::from_secs(8)).await;
+    sockd.is_ready(RECOVERED).await;
     assert!(handshake(&sockd, &user, &session).await.starts_with("40{"));
     assert_eq!(emit(&sockd, &user).await.0, 200);
     // Nothing that was delivered during the outage comes a second time.

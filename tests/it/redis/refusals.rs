@@ -15,10 +15,10 @@ use crate::support::{
 
 const UNAVAILABLE: &str = r#"44{"message":"AUTH_UNAVAILABLE"}"#;
 const MISMATCH: &str = r#"44{"message":"SESSION_MISMATCH"}"#;
-/// While Redis is away, every request returns within 3 s; a little more on a loaded machine.
-const ANSWERED: Duration = Duration::from_secs(5);
-/// `/readyz` must change within 5 s; a little more on a loaded machine.
-const NOTICED: Duration = Duration::from_secs(8);
+/// While Redis is away, every request returns within 3 s; twice that is for a busy machine.
+const ANSWERED: Duration = Duration::from_secs(6);
+/// `/readyz` must change within 5 s; twice that is for a busy machine.
+const NOTICED: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_full_redis_still_lets_the_active_session_in() {
@@ -223,9 +223,9 @@ async fn a_wrong_password_is_named_and_sockd_goes_on_once_it_is_right() {
 
 #[tokio::test]
 async fn a_redis_that_is_loading_is_not_taken_for_one_without_sessions() {
-    // Each key takes 50 ms to load, and Redis serves its connections after each.
+    // Each key takes 100 ms to load, half a minute in all, and Redis serves its connections after each.
     let slow =
-        "--key-load-delay 50000 --loading-process-events-interval-bytes 1024 --rdbcompression no";
+        "--key-load-delay 100000 --loading-process-events-interval-bytes 1024 --rdbcompression no";
     let mut redis = Redis::start_with(&slow.split(' ').collect::<Vec<_>>()).await;
     let (user, session) = (jwt::user(), jwt::session());
     for number in 0..300 {

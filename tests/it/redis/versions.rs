@@ -238,8 +238,12 @@ async fn a_node_that_does_not_know_a_question_is_named_and_not_asked() {
     let node = Neighbour::start().await;
     let (sockd, user) = (&node.sockd, &node.user);
     let _socket = WebSocket::join(sockd.address(), user, &node.session).await;
-    let can = json!({ "release": "0.2.0", "capabilities": ["emit", "kicked"] });
-    node.greets("old", can).await;
+    // A node is forgotten after 10 s in which it says nothing.
+    let greets = async || {
+        let can = json!({ "release": "0.2.0", "capabilities": ["emit", "kicked"] });
+        node.greets("old", can).await;
+    };
+    greets().await;
     let answer = sockd.get(&format!("/internal/users/{user}")).await;
     assert_eq!(answer.status(), 200);
     let answer: Value = answer.json().await.expect("JSON");
@@ -247,12 +251,14 @@ async fn a_node_that_does_not_know_a_question_is_named_and_not_asked() {
     assert_eq!(answer["nodes"][1], old);
     assert_eq!(answer["complete"], false);
     assert_eq!(answer["sockets"].as_array().map(Vec::len), Some(1));
+    greets().await;
     let answer = sockd.get("/internal/status?all=true").await;
     let answer: Value = answer.json().await.expect("JSON");
     assert_eq!(answer["nodes"][1], old);
     assert_eq!(answer["nodes"][0]["answered"], "yes");
     assert_eq!(answer["complete"], false);
     let shell = Shell::at(sockd);
+    greets().await;
     let traced = shell.run(&["trace", user, "--timeout", "2s"]).await.ok();
     let too_old = traced.lines().find(|line| line.contains("  peer=old"));
     let too_old = too_old.unwrap_or_else(|| panic!("{traced}"));
