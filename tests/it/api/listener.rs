@@ -224,7 +224,7 @@ async fn what_another_process_listens_on_is_left_to_it() {
     let busy = "internal.sock already; end it, or choose another path";
     fails_in(&folder, at("unix:internal.sock"), busy).await;
     assert!(first.is_ready_now().await);
-    // A stranger whose backlog is full.
+    // A stranger that accepts no connection.
     let path = folder.path().join("stranger.sock");
     let _stranger = UnixListener::bind(&path).expect("a free path");
     fails_in(

@@ -1,7 +1,5 @@
 //! `GET /internal/status`: how a node is, or all nodes.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -13,6 +11,7 @@ use crate::support::{
     redis::Redis,
     sockd::{INTERNAL_SECRET, Sockd},
     websocket::WebSocket,
+    within,
 };
 
 async fn status(sockd: &Sockd, query: &str) -> Value {
@@ -136,8 +135,16 @@ async fn every_node_is_asked_and_one_that_does_not_answer_is_named() {
         let nodes = &status(&first, query).await["nodes"];
         assert_eq!(nodes.as_array().map(Vec::len), Some(count), "{query}");
     }
-    let all = status(&first, "?all=true").await;
-    assert_eq!(all["complete"], true, "{all}");
+    // On a busy machine a node may answer too late.
+    let all = within(PATIENCE, "the answers of all nodes", async {
+        loop {
+            let all = status(&first, "?all=true").await;
+            if all["complete"] == true {
+                return all;
+            }
+        }
+    })
+    .await;
     let sockets = |node: usize| all["nodes"][node]["status"]["figures"]["sockets"].clone();
     assert_eq!((sockets(0), sockets(1)), (json!(0), json!(1)));
     let other = status(&second, "").await["nodes"][0]["node"].clone();
@@ -164,7 +171,7 @@ async fn a_node_that_is_not_ready_says_every_reason() {
     let sockd = Sockd::with_redis(&redis).await;
     redis.kill();
     sockd.is_not_ready(PATIENCE, &[]).await;
-    eventually(Duration::from_secs(20), "both reasons", || async {
+    eventually(PATIENCE, "both reasons", || async {
         let answer = status(&sockd, "?all=true").await;
         let node = &answer["nodes"][0]["status"];
         assert_eq!(
@@ -172,10 +179,10 @@ async fn a_node_that_is_not_ready_says_every_reason() {
             (&json!(false), &json!(false))
         );
         assert!(answer["reason"].is_string(), "{answer}");
-        assert_eq!(node["redis"]["subscriberConnected"], false, "{answer}");
         // The bus and the sessions each have one.
         node["reasons"].as_array().map(Vec::len) == Some(2)
             && node["redis"]["commandsConnected"] == false
+            && node["redis"]["subscriberConnected"] == false
     })
     .await;
 }

@@ -1,7 +1,5 @@
 //! `GET /internal/users/ID/trace`: what happens to a user, live, on all nodes.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, net::TcpSocket, time::Instant};
 
@@ -84,6 +82,17 @@ impl Trace {
             let line = self.next().await.expect("the trace goes on");
             if line["what"] == what {
                 return line;
+            }
+        }
+    }
+
+    /// Waits until another node takes part; returns its id.
+    async fn has_peer(&mut self) -> Value {
+        // On a busy machine it may first answer too late.
+        loop {
+            let mut peer = self.until("peer").await;
+            if peer["traced"] == "yes" {
+                return peer["peer"].take();
             }
         }
     }
@@ -246,12 +255,11 @@ async fn all_nodes_take_part_and_stop_with_the_caller_or_its_node() {
     let second = Sockd::with_redis(&redis).await;
     let (user, session) = (jwt::user(), jwt::session());
     let mut trace = Trace::begin(&first, &user, "?payloads=true").await;
-    let peer = trace.until("peer").await;
-    assert_eq!(peer["traced"], "yes", "{peer}");
+    let peer = trace.has_peer().await;
 
     let mut socket = WebSocket::join(second.address(), &user, &session).await;
     let joined = trace.until("joined").await;
-    assert_eq!(joined["node"], peer["peer"]);
+    assert_eq!(joined["node"], peer);
     first
         .emit(&user, "profile:update", &json!({ "n": 1 }))
         .await;
@@ -259,7 +267,7 @@ async fn all_nodes_take_part_and_stop_with_the_caller_or_its_node() {
     let event = trace.until("event").await;
     assert_eq!(
         (&event["node"], &event["payload"]),
-        (&peer["peer"], &json!({ "n": 1 }))
+        (&peer, &json!({ "n": 1 }))
     );
     first.force_logout(&user, &jwt::session()).await;
     is_dismissed(&mut socket).await;
@@ -268,7 +276,7 @@ async fn all_nodes_take_part_and_stop_with_the_caller_or_its_node() {
 
     // A node that comes later takes part.
     let third = Sockd::with_redis(&redis).await;
-    assert_eq!(trace.until("peer").await["traced"], "yes");
+    trace.has_peer().await;
     runs(&third, 1.0).await;
 
     let hung_up = Instant::now();
@@ -295,13 +303,13 @@ async fn a_node_that_does_not_answer_is_named_and_the_trace_goes_on() {
     ];
     let (user, session) = (jwt::user(), jwt::session());
     let mut trace = Trace::begin(&first, &user, "").await;
-    assert_eq!(trace.until("peer").await["traced"], "yes");
+    trace.has_peer().await;
     second.signal("STOP");
     assert_eq!(trace.until("peer").await["traced"], "timed_out");
     let _socket = WebSocket::join(first.address(), &user, &session).await;
     trace.until("joined").await;
     second.signal("CONT");
-    assert_eq!(trace.until("peer").await["traced"], "yes");
+    trace.has_peer().await;
 }
 
 #[tokio::test]
@@ -313,7 +321,7 @@ async fn a_node_with_too_many_traces_is_named_as_such_until_one_has_ended() {
     ];
     let (user, session) = (jwt::user(), jwt::session());
     let mut trace = Trace::begin(&first, &user, "").await;
-    let peer = trace.until("peer").await["peer"].clone();
+    let peer = trace.has_peer().await;
     drop(trace);
     runs(&second, 0.0).await;
     // Callers of a node that is there only for a moment.
@@ -338,7 +346,7 @@ async fn a_node_with_too_many_traces_is_named_as_such_until_one_has_ended() {
         (&refused["peer"], &refused["traced"]),
         (&peer, &json!("too_many_traces"))
     );
-    assert_eq!(trace.until("peer").await["traced"], "yes");
+    trace.has_peer().await;
     let _socket = WebSocket::join(second.address(), &user, &session).await;
     assert_eq!(trace.until("joined").await["node"], peer);
 }
@@ -397,9 +405,8 @@ async fn a_slow_reader_loses_lines_which_are_counted_and_holds_nobody_up() {
 async fn a_drain_ends_it_and_does_not_wait_for_its_caller() {
     let mut sockd = Sockd::start().await;
     let mut trace = Trace::begin(&sockd, &jwt::user(), "").await;
-    let began = Instant::now();
     assert_eq!(sockd.drain().await, Some(0));
-    assert!(began.elapsed() < Duration::from_secs(9));
+    sockd.log().lacks("the shutdown limit has passed");
     assert_eq!(trace.until("over").await["why"], "draining");
     assert_eq!(trace.next().await, None);
 }
