@@ -1,7 +1,5 @@
 //! Which signals end the server and which do not.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use crate::support::{
@@ -76,7 +74,7 @@ async fn ignored_signals_do_not_end_a_drain_early() {
     request.send(body).await;
     let answer = request.read_answer().await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert_eq!(sockd.ended(Duration::from_secs(12)).await.code(), Some(0));
+    assert_eq!(sockd.ended(PATIENCE).await.code(), Some(0));
 }
 
 /// SIGQUIT keeps its default, which is how a core dump of a hung process is made.

@@ -9,7 +9,6 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
 };
 
 use serde_json::json;
@@ -168,23 +167,34 @@ async fn stock_clients_are_served_over_tls() {
 }
 
 #[tokio::test]
-async fn what_is_not_tls_is_closed_soon_and_counted() {
+async fn a_handshake_that_gets_stuck_is_closed_and_counted() {
     let sockd = builder()
         .env("SOCKD_SERVER__HEADER_TIMEOUT", "1s")
         .start_in(folder())
         .await;
-    let began = Instant::now();
+    let mut stuck = RawConnection::open(sockd.address()).await;
+    stuck.send(&[0x16, 3, 1, 2]).await;
+    assert_eq!(stuck.read_to_end(PATIENCE).await, "");
+    eventually(PATIENCE, "the count", async || {
+        failures(&sockd, "server", "late").await == 1.0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_not_tls_or_fails_is_closed_and_counted() {
+    let sockd = builder()
+        // A handshake takes seconds without optimisation on a busy machine.
+        .env("SOCKD_SERVER__HEADER_TIMEOUT", "1h")
+        .start_in(folder())
+        .await;
     let mut plain = RawConnection::open(sockd.address()).await;
     plain.send("GET / HTTP/1.1\r\nhost: sockd\r\n\r\n").await;
     let answer = plain.read_to_end(PATIENCE).await;
     assert!(!answer.contains("HTTP"), "{answer}");
-    assert!(began.elapsed() < Duration::from_secs(5));
     // A balancer that only looks whether the port is open is not counted.
     drop(RawConnection::open(sockd.address()).await);
-    // A handshake that gets stuck, a client that hangs up, and one that trusts another authority.
-    let mut stuck = RawConnection::open(sockd.address()).await;
-    stuck.send(&[0x16, 3, 1, 2]).await;
-    assert_eq!(stuck.read_to_end(PATIENCE).await, "");
+    // Clients that hang up, and one that trusts another authority.
     let mut gone = RawConnection::open(sockd.address()).await;
     gone.send(&[0x16, 3, 1, 2]).await;
     gone.half_close().await;
@@ -196,7 +206,7 @@ async fn what_is_not_tls_is_closed_soon_and_counted() {
     assert!(connect(sockd.address(), &stranger).await.is_err());
     for (why, count) in [
         ("not_tls", 1.0),
-        ("late", 1.0),
+        ("late", 0.0),
         ("closed", 2.0),
         ("alert", 1.0),
         ("other", 0.0),
@@ -219,9 +229,8 @@ async fn half_handshakes_do_not_hold_up_a_drain() {
     }
     let authority = text(&fixture("ca.pem"));
     let _silent = connect(sockd.address(), &authority).await.expect("TLS");
-    let began = Instant::now();
     assert_eq!(sockd.drain().await, Some(0));
-    assert!(began.elapsed() < Duration::from_secs(10));
+    sockd.log().lacks("the shutdown limit has passed");
 }
 
 #[tokio::test]

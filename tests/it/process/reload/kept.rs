@@ -1,11 +1,13 @@
 //! What a reload does not change: anything if there is a mistake, and what needs a restart.
 
-use std::{fs, time::Duration};
+use std::fs;
 
 use serde_json::{Value, json};
 
 use super::{INVALID, NEW_INTERNAL, NEW_SECRET, Node, plain, settings};
-use crate::support::{http::RawConnection, jwt, sockd::INTERNAL_SECRET, websocket::WebSocket};
+use crate::support::{
+    PATIENCE, http::RawConnection, jwt, sockd::INTERNAL_SECRET, websocket::WebSocket,
+};
 
 #[tokio::test]
 async fn a_mistake_keeps_all_of_the_old_and_every_mistake_is_named() {
@@ -164,9 +166,6 @@ async fn a_reload_during_a_drain_is_refused_and_changes_nothing() {
     );
     held.send(body).await;
     assert!(held.read_answer().await.starts_with("HTTP/1.1 200"));
-    assert_eq!(
-        node.sockd.ended(Duration::from_secs(12)).await.code(),
-        Some(0)
-    );
+    assert_eq!(node.sockd.ended(PATIENCE).await.code(), Some(0));
     assert!(!node.sockd.log().text().contains("not TOML"));
 }

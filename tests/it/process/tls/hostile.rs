@@ -51,8 +51,12 @@ async fn a_flood_of_half_handshakes_keeps_nobody_out_and_costs_little() {
             })
             .await;
         }
-        let grown = sockd.resident_kib().saturating_sub(before) / CLIENTS as u64;
-        assert!(grown <= most_kib, "{grown} KiB each, {records} records");
+        // How many are read at once depends on the machine; what that took is given back.
+        let what = format!("{most_kib} KiB each at most, {records} records");
+        eventually(PATIENCE, &what, async || {
+            sockd.resident_kib() <= before + most_kib * CLIENTS as u64
+        })
+        .await;
     }
 }
 
