@@ -56,9 +56,9 @@ async fn connections_of_every_kind_of_ending_leave_nothing_behind() {
     });
     let sockd = Sockd::builder()
         .env("SOCKD_LOG__LEVEL", "info")
-        // So that clients that vanish are noticed soon.
+        // So that clients that vanish are noticed soon, and no other is taken for one on a busy machine.
         .env("SOCKD_SOCKETIO__PING_INTERVAL", "3s")
-        .env("SOCKD_SOCKETIO__PING_TIMEOUT", "4s")
+        .env("SOCKD_SOCKETIO__PING_TIMEOUT", "8s")
         .start()
         .await;
     let sockd = Arc::new(sockd);

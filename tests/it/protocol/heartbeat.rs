@@ -53,9 +53,9 @@ async fn a_client_that_answers_pings_stays_and_one_that_does_not_is_closed() {
     );
     let mut polling = Polling::join(sockd.address(), &user, &session).await;
 
+    let start = Instant::now();
     let mut silent = WebSocket::join(sockd.address(), &user, &session).await;
     silent.ignore_pings();
-    let start = Instant::now();
     let live_on = async {
         // What keeps these two alive is that they read, and answer the pings among it.
         tokio::join!(lively.packet(), polling.packet())
@@ -70,7 +70,7 @@ async fn a_client_that_answers_pings_stays_and_one_that_does_not_is_closed() {
             }
         }
         let lived = start.elapsed();
-        assert!(lived >= Duration::from_millis(5_500), "{lived:?}");
+        assert!(lived >= Duration::from_secs(6), "{lived:?}");
         // The others have answered several pings by now.
         sockd
             .emit(&user, "profile:update", &serde_json::json!(1))

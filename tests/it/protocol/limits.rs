@@ -195,8 +195,10 @@ async fn a_client_that_sends_more_packets_than_its_budget_is_closed_on_either_tr
     }
     assert!(matches!(websocket.next(PATIENCE).await, Came::Closed(_)));
     let ended = r#"sockd_connections_ended_total{why="flooding"} 2"#;
-    let metrics = sockd.metrics().await;
-    assert!(metrics.contains(ended), "{metrics}");
+    eventually(PATIENCE, "the count", async || {
+        sockd.metrics().await.contains(ended)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -237,8 +239,10 @@ async fn each_connect_counts_whatever_its_answer_and_one_too_many_closes_the_con
     websocket.send(good).await;
     assert_eq!(websocket.closed(PATIENCE).await, None);
     let ended = r#"sockd_connections_ended_total{why="too_many_connects"} 7"#;
-    let metrics = sockd.metrics().await;
-    assert!(metrics.contains(ended), "{metrics}");
+    eventually(PATIENCE, "the count", async || {
+        sockd.metrics().await.contains(ended)
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -99,7 +99,8 @@ async fn a_pending_poll_is_released_by_the_upgrade() {
 #[tokio::test]
 async fn a_failed_upgrade_leaves_polling_as_it_was() {
     let sockd = Sockd::builder()
-        .env("SOCKD_SOCKETIO__UPGRADE_TIMEOUT", "500ms")
+        // Long enough for the upgrades that are made on a busy machine.
+        .env("SOCKD_SOCKETIO__UPGRADE_TIMEOUT", "3s")
         .start()
         .await;
     let (user, session) = (jwt::user(), jwt::session());
@@ -173,7 +174,8 @@ async fn another_websocket_version_is_refused_with_the_supported_one() {
 #[tokio::test]
 async fn an_upgrade_abandoned_after_its_probe_leaves_polling_as_it_was() {
     let sockd = Sockd::builder()
-        .env("SOCKD_SOCKETIO__UPGRADE_TIMEOUT", "500ms")
+        // Long enough for the upgrades that are made on a busy machine.
+        .env("SOCKD_SOCKETIO__UPGRADE_TIMEOUT", "3s")
         .start()
         .await;
     let (user, session) = (jwt::user(), jwt::session());
