@@ -220,6 +220,8 @@ impl Crowd {
 
     /// No client reconnects, not even for an attempt that is refused.
     async fn all_stay_away(&mut self, clients: &[Client], sockd: &Sockd) {
+        // A refusal is counted only once its client has been told.
+        self.wait_for_the_impatient(sockd).await;
         let before = sockd.figure("sockd_handshakes_total").await;
         self.wait_for_the_impatient(sockd).await;
         for client in clients {

@@ -1,7 +1,5 @@
 //! `sockd emit --batch`: nothing is lost, and nothing comes twice unsaid.
 
-use std::time::Duration;
-
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -382,13 +380,9 @@ async fn a_batch_of_tens_of_thousands_of_lines_is_sent_whole() {
 
 async fn write(child: &mut Child, text: &str) {
     let stdin = child.stdin.as_mut().expect("stdin is piped");
-    within(
-        Duration::from_secs(20),
-        "room on stdin",
-        stdin.write_all(text.as_bytes()),
-    )
-    .await
-    .expect("the command reads");
+    within(PATIENCE, "room on stdin", stdin.write_all(text.as_bytes()))
+        .await
+        .expect("the command reads");
     stdin.flush().await.expect("the command reads");
 }
 

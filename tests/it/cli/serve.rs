@@ -1,6 +1,6 @@
 //! `sockd serve`: how it starts, and what `--dev` prints to be pasted.
 
-use std::{net::TcpListener, time::Duration};
+use std::net::TcpListener;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -232,13 +232,9 @@ async fn dev_listens_only_on_this_machine_reads_no_files_and_leaves_none() {
     assert_eq!(folders(), 1);
     signal(child.id(), "INT");
     let mut rest = String::new();
-    within(
-        Duration::from_secs(20),
-        "the end",
-        stderr.read_to_string(&mut rest),
-    )
-    .await
-    .expect("UTF-8");
+    within(PATIENCE, "the end", stderr.read_to_string(&mut rest))
+        .await
+        .expect("UTF-8");
     assert_eq!(finished(child).await.ok(), "");
     assert_eq!(folders(), 0);
 }

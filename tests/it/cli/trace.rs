@@ -73,7 +73,7 @@ async fn it_ends_by_time_with_its_reader_or_with_an_error() {
     let mut sockd = Sockd::start().await;
     let shell = Shell::at(&sockd);
     let user = jwt::user();
-    let timed = shell.run(&["trace", &user, "--timeout", "1s"]).await.ok();
+    let timed = shell.run(&["trace", &user, "--timeout", "3s"]).await.ok();
     assert_eq!(timed.lines().count(), 1, "{timed}");
     let unread = shell.run_unread(&["trace", &user]).await;
     assert_eq!((unread.code, unread.stderr.as_str()), (Some(0), ""));

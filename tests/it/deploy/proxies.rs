@@ -186,7 +186,7 @@ async fn a_user_of_any_id_is_reached_directly_and_through_nginx() {
             .collect::<()>()
             .await;
         for id in ["..", "a/b"] {
-            let traced = shell.run(&["trace", id, "--timeout", "1s"]).await.ok();
+            let traced = shell.run(&["trace", id, "--timeout", "3s"]).await.ok();
             assert!(traced.contains(&format!("  user={id}\n")), "{traced}");
         }
         // What is no id at all is not sent anywhere.

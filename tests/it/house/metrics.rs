@@ -248,6 +248,12 @@ async fn what_happens_is_counted() {
             .await
             .is_err()
     );
+    // The client hears of its refusal before it is counted.
+    eventually(PATIENCE, "the refusal on the metrics", async || {
+        let refused = r#"sockd_handshake_duration_seconds_count{answer="SESSION_MISMATCH"} 1"#;
+        sockd.metrics().await.contains(refused)
+    })
+    .await;
     let families = scrape(&sockd).await;
     let value = |name: &str, labels: &[(&str, &str)]| families[name].value(name, labels);
     let count = |name: &str, labels: &[(&str, &str)]| {

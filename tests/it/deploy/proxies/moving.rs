@@ -67,7 +67,11 @@ impl Pair {
         for id in ids() {
             assert_eq!(driver.back(&id).await["on"], "connect", "{id}");
         }
-        assert_eq!(sockets(&first).await, CLIENTS);
+        // With an age limit, some may be on their way back already.
+        eventually(PATIENCE, "all clients", async || {
+            sockets(&first).await == CLIENTS
+        })
+        .await;
         Self {
             redis,
             first,
