@@ -193,39 +193,6 @@ async fn connects_are_bounded_whatever_their_answers() {
 }
 
 #[tokio::test]
-async fn two_polls_at_once_end_the_session() {
-    let sockd = Sockd::start().await;
-    let polling = Polling::open(sockd.address()).await;
-    // The one that comes second is refused, whichever that is.
-    let (one, other) = tokio::join!(polling.poll(), polling.poll());
-    let mut both = Vec::new();
-    for answer in [one, other] {
-        let status = answer.status().as_u16();
-        both.push((status, answer.text().await.expect("a body")));
-    }
-    both.sort();
-    assert_eq!(both[0], (200, "1".to_owned()));
-    assert_eq!(both[1].0, 400);
-    let refusal = polling.poll().await.text().await.expect("a body");
-    assert!(refusal.contains("Session ID unknown"), "{refusal}");
-}
-
-#[tokio::test]
-async fn a_cancelled_poll_ends_the_session() {
-    let sockd = Sockd::start().await;
-    let polling = Polling::open(sockd.address()).await;
-    let path = polling.url.split_once("/socket.io").expect("a path").1;
-    let mut connection = RawConnection::open(sockd.address()).await;
-    let poll = format!("GET /socket.io{path} HTTP/1.1\r\nhost: sockd\r\n\r\n");
-    connection.send(poll).await;
-    drop(connection);
-    eventually(PATIENCE, "the end of the session", || async {
-        polling.post("3".to_owned()).await.status() == 400
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn a_client_that_closes_its_session_releases_its_poll() {
     let sockd = Sockd::start().await;
     let (user, session) = (jwt::user(), jwt::session());
