@@ -1,8 +1,9 @@
 //! What a socket and an event cost, in sockd, in the same server on the stock framework of Rust, and
 //! in the same server written in Node.
 //!
-//! `cargo bench --bench sockets` starts one server after the other, with sessions in memory, and sockd
-//! once more with sessions in Redis, and once with TLS. Each gets the same work, one step after the other:
+//! `cargo bench --bench sockets` starts one server after the other, with sessions in memory, and
+//! sockd once more with sessions in Redis, and once with TLS. Each gets the same work, one step
+//! after the other:
 //!
 //! 1. `SOCKETS` WebSocket clients, one a user, join and stay idle;
 //! 2. `EVENTS` events are pushed as fast as 32 callers can;

@@ -1,4 +1,4 @@
-"""Reads metrics in Prometheus' text format from stdin with Prometheus' own parser, and prints each family as a line of JSON."""
+"""Parses metrics from stdin with Prometheus' own parser, and prints each family as a line of JSON."""
 
 import json
 import sys

@@ -1,4 +1,5 @@
-//! Socket.IO as clients see it: opening, packets, upgrades, CORS, limits, and the reference servers it is compared with.
+//! Socket.IO as clients see it: opening, packets, upgrades, CORS, limits, and the reference servers
+//! it is compared with.
 
 mod capacity;
 mod cors;

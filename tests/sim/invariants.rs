@@ -13,7 +13,7 @@ const AFTER: Duration = Duration::from_secs(2);
 /// How much later than the answer a slow link may bring what was stored.
 const LATE: Duration = Duration::from_millis(250);
 
-/// Adds what is wrong.
+/// Adds all that is wrong.
 pub(super) fn check(told: &mut Told) {
     let mut wrongs = Vec::new();
     once(told, &mut wrongs);

@@ -1,24 +1,28 @@
 //! A deterministic simulation: several real nodes over a model of Redis and of the network to it.
 //!
-//! `node` and all that it stands on is what production runs, down to the bytes of RESP; the clock is tokio's
-//! paused one, and every choice comes from one seed, so a seed tells the same story every time.
+//! `node` and all that it stands on is what production runs, down to the bytes of RESP; the clock
+//! is tokio's paused one, and every choice comes from one seed, so a seed tells the same story
+//! every time.
 //!
 //! The map, in reading order:
 //!
 //! - `plan` chooses what is going to happen;
-//! - `world` lets it happen: `process` is a node, `client`, `backend` and `operator` are those who use it, `trouble`
-//!   is what breaks, and `watch` and `quiet` look whether the nodes do well, meanwhile and in the end;
-//! - `network` carries what nodes and Redis say to each other, late, in pieces or not at all, and `redis` is a
-//!   server of that name, with `script` for its Lua and `resp` for its replies;
-//! - `story` writes down what has happened, and `invariants` judges it; `panics` adds what tasks died of.
+//! - `world` lets it happen: `process` is a node; `client`, `backend` and `operator` are those who use
+//!   it; `trouble` is what breaks; `watch` and `quiet` check that the nodes do well, meanwhile and in
+//!   the end;
+//! - `network` carries what nodes and Redis say to each other: late, in pieces or not at all. `redis` is
+//!   a model of the server, with `script` for its Lua and `resp` for its replies;
+//! - `story` writes down what has happened, and `invariants` judges it; `panics` adds the panics of
+//!   tasks.
 //!
-//! `cargo test --test sim` tries 2,000 seeds, `SIM_SEEDS=0..1000000 cargo test --test sim` a million, and
-//! `SIM_SEED=7 cargo test --test sim -- --nocapture` tells one. With `SIM_SURVEY=1` a run goes on after a seed
-//! that goes wrong, and names them all. `mutations/bite` shows that faults are found: it puts one after the other
-//! into a copy of the source, and tells after how many seeds.
+//! `cargo test --test sim` tries 2,000 seeds, and `SIM_SEEDS=0..1000000 cargo test --test sim` a million.
+//! `SIM_SEED=7 cargo test --test sim -- --nocapture` prints the story of one. With `SIM_SURVEY=1` a run
+//! goes on after a seed that goes wrong, and lists all such seeds. `mutations/bite` shows that the
+//! simulation finds faults: it puts one at a time into a copy of the source, and prints after how many
+//! seeds each was found.
 //!
-//! Not simulated: a Cluster with its sharded channels, and Sentinel. The Redis library opens those connections itself
-//! and takes no stream from outside. `tests/it/redis` tests both with real servers.
+//! Not simulated: Sentinel, and a Cluster with its sharded channels. The Redis library opens those
+//! connections itself and takes no stream from outside. `tests/it/redis` tests both with real servers.
 
 mod invariants;
 mod network;
@@ -103,7 +107,7 @@ fn a_seed_tells_the_same_story_every_time() {
     }
 }
 
-/// A regression: they were woken in arbitrary order.
+/// A regression: waiting events were woken in arbitrary order.
 #[test]
 fn events_that_wait_for_a_node_to_start_go_out_in_their_order() {
     let (user, node) = (0, 0);
@@ -130,7 +134,7 @@ fn events_that_wait_for_a_node_to_start_go_out_in_their_order() {
     }
 }
 
-/// Redis forgot the login that one of the two nodes had missed.
+/// Redis forgets a login that one of the two nodes has missed.
 #[test]
 fn a_session_that_was_replaced_goes_although_its_successor_was_lost() {
     let client = |session, node| Step::Connect {
@@ -209,7 +213,8 @@ fn a_kick_that_goes_to_a_demoted_master_is_not_answered_200() {
     assert!(is_refused, "no kick met the demoted master");
 }
 
-/// The old master knows that it is a replica, but passes on messages; two of the nodes have not seen it yet.
+/// The old master knows that it is a replica, but passes on messages; two of the nodes have not
+/// seen it yet.
 #[test]
 fn an_event_that_goes_to_a_demoted_master_does_not_reach_a_session_that_was_replaced() {
     let client = Step::Connect {
@@ -252,7 +257,8 @@ fn an_event_that_goes_to_a_demoted_master_does_not_reach_a_session_that_was_repl
     assert!(refused > 0, "no event met the demoted master");
 }
 
-/// A node hears that a session was replaced, but cannot read what is stored, and takes a second to trust what it heard.
+/// A node hears that a session was replaced, but cannot read what is stored, and takes a second to
+/// trust what it heard.
 #[test]
 fn nobody_of_a_new_session_is_let_in_before_the_old_one_is_gone() {
     let client = |session, node| Step::Connect {
@@ -296,7 +302,7 @@ fn nobody_of_a_new_session_is_let_in_before_the_old_one_is_gone() {
     }
 }
 
-/// The one that is traced gets what it would get anyway, from all nodes, and nothing of the trace stays.
+/// A traced user gets what it would get anyway, from all nodes, and nothing of the trace stays.
 #[test]
 fn a_trace_changes_nothing_for_clients() {
     let client = |session, node| Step::Connect {
@@ -425,7 +431,7 @@ fn shrink(seed: u64, mut outcome: Outcome) -> (Plan, Outcome) {
     (plan, outcome)
 }
 
-/// Those to try.
+/// The seeds to try.
 fn seeds() -> Range<u64> {
     let Ok(seeds) = std::env::var("SIM_SEEDS") else {
         return 0..2_000;

@@ -37,7 +37,7 @@ pub(super) struct Inner {
     servers: Vec<Redis>,
     story: Story,
     rng: fastrand::Rng,
-    /// How many milliseconds a packet takes at most.
+    /// The most milliseconds that a packet takes.
     pub(super) latency: u64,
     connections: Vec<Connection>,
     under_way: BTreeMap<(Instant, u64), (ConnectionId, Packet)>,
@@ -134,7 +134,7 @@ impl Network {
         })
     }
 
-    /// Moves packets until dropped.
+    /// Moves packets until it is dropped.
     pub(super) async fn run(self: Arc<Self>) {
         loop {
             let next = self.inner().arrive(Instant::now());
@@ -163,7 +163,7 @@ impl Network {
         self.changed.notify_one();
     }
 
-    /// Loses everything on these connections from now on, without a word to either side.
+    /// Loses everything on these connections from now on, and tells neither side.
     pub(super) fn lose(&self, node: usize, which: Which, direction: Direction) {
         let now = Instant::now();
         let mut inner = self.inner();
@@ -253,7 +253,7 @@ impl Network {
         }
     }
 
-    /// All links are as good as they were, but for those that are dead: the nodes have to see that.
+    /// All links are as good as before, except for dead ones, which the nodes have to notice themselves.
     pub(super) fn heal(&self) {
         for connection in &mut self.inner().connections {
             for way in &mut connection.ways {

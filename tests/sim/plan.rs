@@ -9,7 +9,7 @@ pub(super) const USERS: usize = 2;
 pub(super) const LONG_TTL: Duration = Duration::from_secs(604_800);
 /// So short that sessions are renewed several times in a run, and forgotten in an outage.
 const SHORT_TTL: Duration = Duration::from_secs(8);
-/// How long things happen, in milliseconds.
+/// For how long things happen, in milliseconds.
 const ACTION: u64 = 8_000;
 
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ pub(super) enum Step {
         node: usize,
         faithful: bool,
     },
-    /// One of the clients that are there or about to be goes, or its token has expired.
+    /// A client leaves, now or before it has connected, or its token expires.
     HangUp {
         client: usize,
     },
@@ -59,7 +59,7 @@ pub(super) enum Step {
         user: Option<usize>,
         node: usize,
     },
-    /// An operator traces a user for so long.
+    /// An operator traces a user for this long.
     Trace {
         user: usize,
         node: usize,
@@ -115,8 +115,9 @@ pub(super) enum Fault {
         lag: Duration,
         down: Duration,
     },
-    /// A replica takes over while the old master still believes for a while that it is the master. It keeps its
-    /// connections, and is a replica in the end that refuses writes and does not keep up.
+    /// A replica takes over while the old master still believes for a while that it is the master.
+    /// It keeps its connections, and is a replica in the end that refuses writes and does not keep
+    /// up.
     Split {
         lag: Duration,
         unaware: Duration,

@@ -1,4 +1,5 @@
-//! A model of one Redis server: the commands that sockd uses, and the ways in which it refuses and forgets.
+//! A model of one Redis server: the commands that sockd uses, and the ways in which it refuses and
+//! forgets.
 //!
 //! It speaks RESP3 and runs the real scripts. Time is passed in, and messages to subscribers come out
 //! beside the reply, so that the network decides when anyone learns of anything.

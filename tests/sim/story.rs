@@ -33,7 +33,7 @@ pub(super) struct Told {
     pub(super) published: Vec<Published>,
     /// From when to when data was lost, so that nobody could know better.
     pub(super) losses: Vec<(Instant, Instant)>,
-    /// When somebody else wrote the session of a user without a word.
+    /// When somebody else wrote the session of a user without announcing it.
     pub(super) meddled: Vec<(Instant, usize)>,
     /// By node: when its process began and ended.
     pub(super) runs: Vec<(Instant, Option<Instant>)>,
@@ -90,14 +90,14 @@ pub(super) struct Kick {
     pub(super) answered: Option<(Instant, bool)>,
 }
 
-/// What an operator was told of a user, or of all nodes.
+/// What an operator was told about a user, or about all nodes.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) user: Option<usize>,
     pub(super) node: usize,
     pub(super) started: Instant,
     pub(super) answered: Instant,
-    /// Whether nobody is missing.
+    /// Whether no node is missing.
     pub(super) complete: bool,
     pub(super) nodes: Vec<AskedNode>,
     /// With their nodes.
@@ -134,7 +134,7 @@ pub(super) struct Stored {
     pub(super) session: usize,
     /// The session that it replaced.
     pub(super) over: Option<usize>,
-    /// Whose command it was; nobody's if somebody else wrote it.
+    /// The node whose command it was; `None` if somebody else wrote it.
     pub(super) node: Option<usize>,
 }
 

@@ -31,7 +31,7 @@ use super::{
 
 const KEY_PREFIX: &str = "socket:active_session:";
 pub(super) const SWEEP: Duration = Duration::from_secs(4);
-/// After this long with nothing wrong every trace of what was wrong must be gone.
+/// Once nothing has been wrong for this long, every trace of trouble must be gone.
 const QUIET: Duration = Duration::from_secs(11);
 
 /// What became of a run.

@@ -109,7 +109,7 @@ app.use("/internal", (request, response, next) => {
   next();
 });
 app.use(express.json({ limit: 1_048_576 }));
-// What is no object counts as an empty one.
+// Anything but an object counts as an empty one.
 app.use((request, response, next) => {
   if (!request.body || Array.isArray(request.body)) request.body = {};
   next();

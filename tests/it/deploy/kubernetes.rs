@@ -1,5 +1,5 @@
-//! The manifests of Kubernetes, which are not run here: the API's own schemas judge them, and sockd what they
-//! say of it.
+//! The manifests of Kubernetes, which are not run here: they are checked against the API's own schemas,
+//! and what they set for sockd by sockd.
 
 use std::{collections::BTreeSet, fs, process::Command};
 

@@ -1,5 +1,6 @@
-//! The commands in README.md, CONTRIBUTING.md and `docs/`: every block of them is run, as it stands there, by
-//! a shell. Programs that would change this machine, or run forever, are replaced by `commands/stand-in`.
+//! The commands in README.md, CONTRIBUTING.md and `docs/`: every block of them is run, as it stands
+//! there, by a shell. Programs that would change this machine, or run forever, are replaced by
+//! `commands/stand-in`.
 
 use std::{
     collections::BTreeSet,

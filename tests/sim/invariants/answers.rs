@@ -45,7 +45,8 @@ fn names_each_once(answer: &Answer, wrongs: &mut Vec<String>) {
     }
 }
 
-/// A node that is linked, as is the one that was asked, has answered; one that was lately is at least named.
+/// A node that is linked, as is the one that was asked, has answered; one that was lately is at
+/// least named.
 fn names_the_known(told: &Told, answer: &Answer, wrongs: &mut Vec<String>) {
     let Answer {
         started, answered, ..
@@ -70,8 +71,8 @@ fn names_the_known(told: &Told, answer: &Answer, wrongs: &mut Vec<String>) {
     }
 }
 
-/// Each socket that is listed was in at some time of the question, where it is said to be. Of those that were
-/// live all the time, none is missing of a node that has answered.
+/// Each socket that is listed was in at some time of the question, where it is said to be. Of those
+/// that were live all the time, none is missing of a node that has answered.
 fn lists_the_live(told: &Told, answer: &Answer, wrongs: &mut Vec<String>) {
     let Some(user) = answer.user else { return };
     for (number, node) in &answer.sockets {

@@ -124,8 +124,8 @@ fn adopted_alone(told: &Told, wrongs: &mut Vec<String>) {
     }
 }
 
-/// Whoever is let in just after a change of session is let in when the sockets of all other sessions are gone,
-/// also from nodes that hear of the change but cannot read what is stored.
+/// Whoever is let in just after a change of session is let in when the sockets of all other
+/// sessions are gone, also from nodes that hear of the change but cannot read what is stored.
 fn let_in_alone(told: &Told, wrongs: &mut Vec<String>) {
     for (number, socket) in told.sockets.iter().enumerate() {
         let Some(admitted) = socket.admitted else {
@@ -183,8 +183,8 @@ fn stored_for_a_reason(told: &Told, wrongs: &mut Vec<String>) {
     }
 }
 
-/// A node announces what it stores, and stores what it announces: both at once, or neither. Whoever is let in
-/// soon after has it announced again.
+/// A node announces what it stores, and stores what it announces: both at once, or neither. Whoever
+/// is let in soon after has it announced again.
 fn stored_and_announced(told: &Told, wrongs: &mut Vec<String>) {
     let stored = told.stored.iter().filter(|deed| deed.node.is_some());
     let mut stored: Vec<_> = stored
@@ -218,7 +218,7 @@ fn stored_and_announced(told: &Told, wrongs: &mut Vec<String>) {
     }
 }
 
-/// Who is let in has renewed the time of the session.
+/// Whoever is let in has renewed the session.
 fn renewed_by_handshakes(told: &Told, wrongs: &mut Vec<String>) {
     for (number, socket) in told.sockets.iter().enumerate() {
         let (Some(admitted), Some(left)) = (socket.admitted, socket.left) else {

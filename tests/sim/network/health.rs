@@ -58,7 +58,7 @@ impl Network {
         deaths
     }
 
-    /// When the link of which this is the death last worked before it was stalled or lost, if it ever was.
+    /// When the link of this death last worked before it was stalled or lost, if it was.
     pub(crate) fn worked(&self, node: usize, death: &str) -> Option<Instant> {
         let is_subscriber = match death {
             COMMANDS => false,

@@ -166,7 +166,7 @@ impl World {
         told.sockets.len() - 1
     }
 
-    /// Lives through one socket; returns why it ended.
+    /// Follows one socket to its end; returns why it ended.
     async fn handshake(
         &self,
         socket: usize,

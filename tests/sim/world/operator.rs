@@ -65,7 +65,7 @@ impl World {
         told.answers.push(answer);
     }
 
-    /// Reads a trace for so long, and goes.
+    /// Reads a trace for this long, and leaves.
     pub(super) async fn trace(&self, user: usize, place: usize, time: Duration) {
         let process = self.process(place);
         let traces = format!("traces u{user} at node {}", process.number);
@@ -83,7 +83,7 @@ impl World {
             .say("operator", format_args!("has seen enough of u{user}"));
     }
 
-    /// Once things have been quiet for a while every node knows all others.
+    /// Once things have been quiet for a while, every node knows all others.
     pub(super) async fn check_answers(&self) {
         let places = self.processes().len();
         let living: Vec<usize> = self.all_processes().iter().map(|one| one.number).collect();

@@ -64,7 +64,7 @@ impl World {
             .collect()
     }
 
-    /// After whatever has happened, a user can log in, come, and be reached.
+    /// Whatever has happened, a user can log in, connect and be reached.
     pub(super) async fn check_that_it_works(&self) {
         self.story.say("world", "does it still work?");
         for user in 0..USERS {
@@ -113,7 +113,7 @@ impl World {
         }
     }
 
-    /// Nobody is there any more, and nothing is left of anybody.
+    /// All clients have left, and nothing is left of them.
     pub(super) fn check_registries(&self) {
         for process in self.all_processes() {
             let number = process.number;

@@ -143,7 +143,8 @@ impl World {
         self.mending.lock().unwrap().push(mending);
     }
 
-    /// Waits until nothing is broken any more, but for links that are dead: the nodes have to see that.
+    /// Waits until nothing is broken any more, except for dead links, which the nodes have to notice
+    /// themselves.
     pub(super) async fn heal(&self) {
         let mending = std::mem::take(&mut *self.mending.lock().unwrap());
         for mending in mending {

@@ -11,8 +11,8 @@ use crate::network::{COMMANDS, OLD_MASTER, ONE_WAY, REFUSAL};
 /// How long a node may be unable to do its work before `/readyz` says so: a hello begins every 2 s and
 /// takes at most 1 s.
 const UNREADY_LIMIT: Duration = Duration::from_millis(3_500);
-/// How long if no hello shows it: a subscriber link that takes no subscriptions while nobody waits for one
-/// misses three pings, and a master that was replaced may not know that for 2 s.
+/// How long if no hello shows it: a subscriber link that takes no subscriptions while nobody waits
+/// for one misses three pings, and a master that was replaced may not know that for 2 s.
 const UNSEEN_LIMIT: Duration = Duration::from_secs(6);
 const PERIOD: Duration = Duration::from_millis(150);
 

@@ -1,7 +1,7 @@
 //! What sockd may do otherwise than the server in Node, and why.
 //!
-//! Each rule's name is a row of the table in docs/moving-from-typescript.md, and each row of that table is a
-//! rule. A rule that no fixed seed needs must be removed.
+//! Each rule's name is a row of the table in docs/moving-from-typescript.md, and each row of that
+//! table is a rule. A rule that no fixed seed needs must be removed.
 
 use std::slice;
 
