@@ -64,7 +64,7 @@ impl Client {
     /// a secret is being replaced, the node may still run with the previous one.
     ///
     /// # Errors
-    /// A URL that is none of http, https and unix, or a secret that no header carries.
+    /// A URL that is none of http, https and unix, or a secret that no header can carry.
     pub fn new(url: &str, secrets: &[Secret], way: Way, tls: &Tls) -> Result<Self, ClientError> {
         let Address {
             shown,
@@ -173,7 +173,7 @@ impl Client {
     /// See [`ClientError`].
     pub async fn user(&self, user: &UserId) -> Result<UserAnswer, ClientError> {
         self.call(
-            Call::Tell,
+            Call::Read,
             self.http.get(self.of_user("internal/user", user)),
         )
         .await
@@ -190,7 +190,7 @@ impl Client {
         }
         // It has no end; what is late is noticed line by line.
         let request = self.http.get(url).timeout(Duration::MAX);
-        let response = self.answer(Call::Tell, request).await?;
+        let response = self.answer(Call::Read, request).await?;
         Ok(Lines::new(self.url().to_owned(), response))
     }
 
@@ -203,7 +203,7 @@ impl Client {
         if all {
             url.query_pairs_mut().append_pair("all", "true");
         }
-        self.call(Call::Tell, self.http.get(url)).await
+        self.call(Call::Read, self.http.get(url)).await
     }
 
     /// Removes the user's stored session.
@@ -259,7 +259,7 @@ impl Client {
                 query.append_pair("user", user.as_str());
             }
         }
-        self.call(Call::Tell, self.http.get(url)).await
+        self.call(Call::Read, self.http.get(url)).await
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
@@ -317,7 +317,7 @@ impl Client {
         serde_json::from_slice(&body).map_err(|_| self.unintelligible(status))
     }
 
-    /// Returns a response that says yes.
+    /// Sends the request, and returns the response if the node has done what it was asked.
     async fn answer(
         &self,
         call: Call,

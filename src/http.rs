@@ -119,7 +119,7 @@ impl Api {
 
     /// Splits it for two listeners, the clients' and the callers'. Clients keep the page of `--dev`;
     /// internal routes, health and metrics are only for callers.
-    pub fn part(self) -> (Self, Self) {
+    pub fn split(self) -> (Self, Self) {
         let Self { context, .. } = self;
         let has_page = context.dev.is_some();
         let clients = Self::with(context.clone(), false, has_page);

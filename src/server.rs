@@ -193,7 +193,7 @@ impl Server {
         let (api, internal) = match self.internal {
             None => (self.api, None),
             Some((listener, file)) => {
-                let (clients, callers) = self.api.part();
+                let (clients, callers) = self.api.split();
                 let proxy_protocol = self.config.internal.proxy_protocol;
                 let preamble = Preamble::new("internal", proxy_protocol, internal_tls);
                 let accept = acceptor.clone();

@@ -15,14 +15,14 @@ pub enum Call {
     RemoveSession,
     Drain,
     Reload,
-    /// To tell something, which changes nothing.
-    Tell,
+    /// It only reads, and changes nothing.
+    Read,
 }
 
 impl Call {
     fn if_unanswered(self) -> &'static str {
         match self {
-            Self::Tell => "try again",
+            Self::Read => "try again",
             _ => "it may have been carried out",
         }
     }
@@ -56,7 +56,7 @@ pub enum ClientError {
         source: Box<dyn StdError + Send + Sync>,
     },
     #[error(
-        "this user must not connect to {url}; add it to the socket's group (internal.socket_group), or use sudo"
+        "this user is not allowed to connect to {url}; add it to the socket's group (internal.socket_group), or use sudo"
     )]
     NotAllowed {
         url: String,
@@ -109,7 +109,7 @@ pub enum ClientError {
         source: reqwest::Error,
     },
     #[error(
-        "{url} has not sent a line of the trace for long; a proxy may hold it back, call the node directly"
+        "{url} has sent no line of the trace for 15 s; a proxy may hold the lines back, call the node directly"
     )]
     Silent { url: String },
     #[error("{url} returned {status}, but is not sockd; check that --url names a node")]
@@ -225,7 +225,9 @@ fn remedy(call: Call, code: &str) -> &'static str {
         "SESSIONS_IN_REDIS" => {
             ": its sessions are in Redis; set redis.url or REDIS_HOST to the same Redis, and leave out --url if sessions are listed"
         }
-        "TOO_MANY_TRACES" => ": as many traces run there as may; end one, or ask another node",
+        "TOO_MANY_TRACES" => {
+            ": it already runs as many traces as it allows; end one, or ask another node"
+        }
         _ => "; its log says more",
     }
 }
@@ -267,7 +269,7 @@ mod tests {
         Call::RemoveSession,
         Call::Drain,
         Call::Reload,
-        Call::Tell,
+        Call::Read,
     ];
 
     #[test]
@@ -287,7 +289,7 @@ mod tests {
                 "{call:?}: {told}"
             );
             let changes = call.if_unanswered().contains("carried out");
-            assert_eq!(changes, call != Call::Tell, "{call:?}");
+            assert_eq!(changes, call != Call::Read, "{call:?}");
         }
     }
 

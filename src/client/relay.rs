@@ -1,8 +1,8 @@
 //! Connections to a node that begin with a header of the PROXY protocol.
 //!
-//! The HTTP client connects by itself, and lets nobody say something before TLS. So it is given a unix
-//! socket of this process instead of the node's address, and what comes there is passed on to the node,
-//! behind the header.
+//! The HTTP client opens its connections itself, and nothing can be sent on them before TLS begins. So
+//! it is given a unix socket of this process instead of the node's address. What arrives there is
+//! passed on to the node, after the header.
 
 use std::{io, path::PathBuf, time::Duration};
 
@@ -43,7 +43,7 @@ impl Relay {
     /// For the node at a URL, or at a unix socket whatever the URL. Needs a runtime.
     ///
     /// # Errors
-    /// The system has no sockets that are known by a name alone, as Linux has.
+    /// The system has no abstract unix sockets; only Linux has them.
     pub(crate) fn start(url: &Url, socket: Option<PathBuf>) -> io::Result<Self> {
         let node = match (socket, url.host()) {
             (Some(path), _) => Node::Unix(path),
@@ -57,7 +57,7 @@ impl Relay {
             }
             (None, None) => return Err(io::ErrorKind::InvalidInput.into()),
         };
-        // Such a name leaves no file behind.
+        // An abstract name leaves no file behind.
         let name = format!("\0sockd-{:032x}", u128::from_ne_bytes(random()));
         let listener = UnixListener::bind(&name)?;
         let (connections, waiting) = mpsc::channel(1);
@@ -76,7 +76,8 @@ impl Relay {
         self.socket.clone()
     }
 
-    /// Connects to the node, the first time: whoever connects here cannot see that it is not there.
+    /// Connects to the node before the first request: the HTTP client, which connects to this process,
+    /// cannot see whether the node can be reached.
     ///
     /// # Errors
     /// The node cannot be reached.
@@ -113,7 +114,8 @@ impl Node {
 
 async fn run(listener: UnixListener, node: Node, mut connections: mpsc::Receiver<Socket>) {
     while let Ok((caller, _)) = listener.accept().await {
-        // Nobody else may use it, such as to get around the permissions of the node's own socket.
+        // No other process may use it, which would get around the permissions of the node's own
+        // socket.
         let process = caller.peer_cred().ok().and_then(|peer| peer.pid());
         if process != i32::try_from(std::process::id()).ok() {
             continue;

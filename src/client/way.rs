@@ -5,8 +5,8 @@ use reqwest::{ClientBuilder, Url, redirect};
 use super::Tls;
 use crate::wire::is_loopback;
 
-/// How a node is reached, one way or another. Proxies in the environment are mostly meant for the internet, and should
-/// not see the secret.
+/// How to connect to the node. The proxies of the environment are mostly meant for the internet, and
+/// should not see the secret, so they are used only on request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     Direct,

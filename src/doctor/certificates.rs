@@ -29,7 +29,11 @@ fn examine_files(files: &TlsFiles) -> Finding {
     let named = format!("{} in {}", files.section, files.certificate.display());
     let renew = "renew it; a running server picks it up within 10 s";
     match (loaded.remains(), loaded.expires_at) {
-        (None, None) => Finding::warn(CHECK, format!("{named}: its end cannot be read"), renew),
+        (None, None) => Finding::warn(
+            CHECK,
+            format!("{named}: its expiry date cannot be read"),
+            renew,
+        ),
         (None, Some(_)) => Finding::fail(
             CHECK,
             format!("{named} has expired, so clients refuse it"),
@@ -37,7 +41,7 @@ fn examine_files(files: &TlsFiles) -> Finding {
         ),
         (Some(left), _) => {
             let days = left.as_secs() / 86_400;
-            let found = format!("{named} holds for {days} more days");
+            let found = format!("{named} is valid for {days} more days");
             match left < SOON {
                 true => Finding::warn(CHECK, found, renew),
                 false => Finding::ok(CHECK, found),
