@@ -61,7 +61,7 @@ enum Command {
     Kick(kick::KickArgs),
     /// Close a share of a node's connections, so that their clients come back on other nodes
     Drain(drain::DrainArgs),
-    /// Let a running node read its configuration again
+    /// Make a running node read its configuration again
     Reload(reload::ReloadArgs),
     /// Connect as a user would, and print events as they come
     Listen(listen::ListenArgs),
@@ -73,7 +73,7 @@ enum Command {
     /// Inspect the active sessions
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
-    /// Show how a node is, or all nodes
+    /// Show the state of a node, or of all nodes
     Status(status::StatusArgs),
     /// Check everything that a server depends on, and say what to do
     Doctor(doctor::DoctorArgs),

@@ -1,4 +1,4 @@
-//! `sockd reload`: let a running node read its configuration again.
+//! `sockd reload`: makes a running node read its configuration again.
 
 use anyhow::anyhow;
 use clap::Args;

@@ -141,7 +141,7 @@ async fn ls(args: LsArgs, context: &Context) -> Result<(), Failure> {
 /// The user's active session, from Redis or from a node that keeps it in memory.
 ///
 /// # Errors
-/// Redis or the node does not tell.
+/// Redis or the node does not say.
 pub(super) async fn active(
     user: &UserId,
     target: &Target,

@@ -1,4 +1,4 @@
-//! `sockd status`: how a node is, or all nodes.
+//! `sockd status`: the state of a node, or of all nodes.
 
 mod frame;
 mod rates;
