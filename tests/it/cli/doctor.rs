@@ -347,7 +347,7 @@ async fn an_absent_redis_exits_with_3() {
 async fn a_silent_redis_exits_with_3_within_the_time_limit() {
     let redis = Redis::start().await;
     redis.freeze();
-    let examined = Doctor::of(&redis).examine().await;
+    let examined = Doctor::of(&redis).run(&["--json"]).await;
     assert_eq!(examined.code, Some(3), "{}", examined.stdout);
     examined.assert("redis", "fail", &["timed out"]);
 }
