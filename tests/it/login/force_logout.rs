@@ -21,8 +21,9 @@ async fn sockets_of_other_sessions_are_told_disconnected_and_closed() {
         let other = jwt::user();
         let mut bystander = WebSocket::join(sockd.address(), &other, &old).await;
         assert_eq!(sockd.force_logout(&user, &new).await, 2);
-        is_dismissed(&mut websocket).await;
+        // First the one whose farewell waits for a second only.
         polling_is_dismissed(&mut polling, TOLD).await;
+        is_dismissed(&mut websocket).await;
         assert_eq!(sockd.force_logout(&user, &new).await, 0);
 
         let mut old_again = WebSocket::open(sockd.address()).await;

@@ -48,8 +48,9 @@ async fn all_sockets_are_told_the_reason_and_may_come_back() {
         let mut bystander = WebSocket::join(sockd.address(), &other, &session).await;
         let disconnected = kick(&sockd, &json!({ "userId": user })).await;
         assert_eq!(disconnected, 2);
-        is_told(&mut websocket, KICKED).await;
+        // First the one whose farewell waits for a second only.
         polling_is_dismissed(&mut polling, KICKED).await;
+        is_told(&mut websocket, KICKED).await;
 
         let mut again = WebSocket::join(sockd.address(), &user, &session).await;
         let body = json!({ "userId": user, "reason": "say \"bye\" \\ go" });

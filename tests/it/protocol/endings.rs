@@ -196,7 +196,9 @@ async fn end(sockd: &Sockd, kind: Kind) {
             assert_eq!(sockd.force_logout(&user, &jwt::session()).await, 1);
             let poll = format!("{}{}", sockd.url(), polling.path);
             let farewell = http::get(&poll).await.text().await.expect("a body");
-            assert!(farewell.ends_with("41"), "{farewell}");
+            // On a busy machine it may be too late: the farewell waits for a second.
+            let is_over = farewell.contains("Session ID unknown");
+            assert!(farewell.ends_with("41") || is_over, "{farewell}");
         }
         BreaksTheProtocol => {
             let mut socket = join(sockd, &connect).await;

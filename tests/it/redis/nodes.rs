@@ -13,7 +13,9 @@ use crate::support::{
 };
 
 /// A force-logout that a node missed is made up for within 15 s; the rest is for a loaded machine.
-const MADE_UP: Duration = Duration::from_secs(17);
+const MADE_UP: Duration = Duration::from_secs(25);
+/// After this long a silent node is forgotten, so that nobody waits for it.
+const FORGOTTEN: Duration = Duration::from_secs(10);
 const EVENT: &str = r#"42["profile:update",1]"#;
 
 fn query(redis: &Redis, command: &[&str]) {
@@ -241,11 +243,8 @@ async fn a_node_whose_link_died_silently_keeps_no_replaced_session() {
     proxy.turn(Weather::Blackhole(Which::All, Direction::Both));
     let started = tokio::time::Instant::now();
     assert_eq!(here.force_logout(&user, &new).await, 0);
-    assert!(
-        started.elapsed() < Duration::from_secs(4),
-        "answered all the same: {:?}",
-        started.elapsed()
-    );
+    let took = started.elapsed();
+    assert!(took < FORGOTTEN, "answered all the same: {took:?}");
     there.is_not_ready(PATIENCE, &[]).await;
     proxy.turn(Weather::Fair);
     crate::support::within(
