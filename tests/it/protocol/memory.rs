@@ -69,7 +69,7 @@ async fn raw_websocket(sockd: &Sockd, user: &str, session: &str) -> RawConnectio
 
 async fn is_in(sockd: &Sockd, sockets: usize) {
     let line = format!("sockd_sockets {sockets}");
-    eventually(PATIENCE, &line, || async {
+    eventually(LIMIT, &line, || async {
         sockd.metrics().await.lines().any(|found| found == line)
     })
     .await;
