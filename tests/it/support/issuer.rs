@@ -21,7 +21,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpListener,
     sync::watch,
-    task::JoinHandle,
+    task::AbortHandle,
 };
 use tokio_rustls::{
     TlsAcceptor,
@@ -162,7 +162,7 @@ pub struct Issuer {
     pub address: SocketAddr,
     is_tls: bool,
     state: Arc<State>,
-    task: JoinHandle<()>,
+    task: AbortHandle,
 }
 
 struct State {
@@ -209,19 +209,13 @@ impl Issuer {
             is_held: watch::Sender::new(false),
         });
         let is_tls = tls.is_some();
-        let task = tokio::spawn(accept(listener, tls, state.clone()));
+        let task = tokio::spawn(accept(listener, tls, state.clone())).abort_handle();
         Self {
             address,
             is_tls,
             state,
             task,
         }
-    }
-
-    /// Resolves when nobody listens any more.
-    pub async fn stop(mut self) {
-        self.task.abort();
-        (&mut self.task).await.ok();
     }
 
     pub fn url(&self) -> String {
