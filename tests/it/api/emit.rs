@@ -48,7 +48,7 @@ async fn a_payload_arrives_as_it_was_sent() {
         let mut polling = Polling::join(sockd.address(), &user, &session).await;
         let deep = format!("{}1{}", "[".repeat(5_000), "]".repeat(5_000));
         let deep_object = format!("{}1{}", r#"{"a":"#.repeat(5_000), "}".repeat(5_000));
-        let great = format!("\"{}\"", "x".repeat(900 * 1024));
+        let large = format!("\"{}\"", "x".repeat(900 * 1024));
         for payload in [
             "null",
             "true",
@@ -64,7 +64,7 @@ async fn a_payload_arrives_as_it_was_sent() {
             "[ 1,\t2 ]",
             &deep,
             &deep_object,
-            &great,
+            &large,
         ] {
             emit_text(&sockd, &user, Some(payload)).await;
             let expected = format!(r#"42["profile:update",{payload}]"#);
@@ -85,7 +85,7 @@ async fn a_missing_payload_arrives_as_null() {
 }
 
 #[tokio::test]
-async fn every_socket_of_the_user_has_it_once_and_nobody_else() {
+async fn every_socket_of_the_user_gets_it_once_and_nobody_else_does() {
     let redis = Redis::start().await;
     for sockd in [Sockd::start().await, Sockd::with_redis(&redis).await] {
         let (user, session, other) = (jwt::user(), jwt::session(), jwt::user());
@@ -151,7 +151,7 @@ async fn events_arrive_in_the_order_of_their_calls() {
 }
 
 #[tokio::test]
-async fn no_event_is_lost_or_doubled_or_late_over_an_upgrade() {
+async fn no_event_is_lost_doubled_or_late_during_an_upgrade() {
     let sockd = Sockd::start().await;
     let address = sockd.address();
     for round in 0..10 {

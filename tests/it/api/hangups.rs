@@ -370,7 +370,7 @@ async fn a_request_over_the_concurrency_limit_waits_and_is_carried_out_though_it
 }
 
 #[tokio::test]
-async fn a_request_that_gets_no_slot_is_answered_overloaded() {
+async fn a_request_that_gets_no_slot_is_answered_with_overloaded() {
     let sockd = Sockd::builder()
         .env("SOCKD_INTERNAL__CONCURRENCY", "1")
         .env("SOCKD_SERVER__BODY_TIMEOUT", "1h")

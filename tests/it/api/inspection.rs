@@ -224,7 +224,7 @@ async fn without_redis_the_local_sockets_are_listed_and_the_session_is_unknown()
 }
 
 #[tokio::test]
-async fn what_is_stored_is_told_apart() {
+async fn kinds_of_stored_values_are_told_apart() {
     let redis = Redis::start().await;
     let sockd = Sockd::with_redis(&redis).await;
     let user = jwt::user();

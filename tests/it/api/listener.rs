@@ -251,7 +251,7 @@ async fn what_another_process_listens_on_is_left_to_it() {
 }
 
 #[tokio::test]
-async fn what_keeps_it_from_listening_is_told_with_the_remedy_and_nothing_is_removed() {
+async fn what_keeps_it_from_listening_is_reported_with_the_remedy_and_nothing_is_removed() {
     let folder = folder();
     let file = folder.path().join("file");
     fs::write(&file, "precious").expect("a file");

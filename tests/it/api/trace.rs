@@ -118,7 +118,7 @@ async fn runs(sockd: &Sockd, traces: f64) {
 }
 
 #[tokio::test]
-async fn what_happens_to_the_user_is_told_in_order_and_nothing_of_others() {
+async fn what_happens_to_the_user_is_reported_in_order_and_nothing_about_others() {
     let redis = Redis::start().await;
     for sockd in [Sockd::start().await, Sockd::with_redis(&redis).await] {
         let (user, session) = (jwt::user(), jwt::session());

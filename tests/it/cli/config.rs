@@ -146,7 +146,7 @@ nothing_like_it = 1
 
 /// As `sudo -u sockd` in one's own home. What such a user may see and not read is a mistake.
 #[test]
-fn a_folder_that_may_not_be_looked_into_counts_as_empty() {
+fn a_directory_that_may_not_be_searched_counts_as_empty() {
     // Root may look into everything, so it becomes somebody else. The program may be out of sight too.
     const AS_ANOTHER: &str = r#"
         cd "$1" && exec 3< "$0" && chmod "$3" sockd.toml .env && chmod "$2" . || exit 9

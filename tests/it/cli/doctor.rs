@@ -49,7 +49,7 @@ async fn a_good_redis_passes_every_check_and_nothing_is_left_in_it() {
 }
 
 #[tokio::test]
-async fn where_the_internal_routes_are_served_is_told() {
+async fn where_the_internal_routes_are_served_is_reported() {
     let doctor = async |listen: &str| {
         Doctor::new()
             .env("SOCKD_INTERNAL__LISTEN", listen)

@@ -4,7 +4,7 @@ use super::NOWHERE;
 use crate::support::{PATIENCE, command::Shell, jwt, sockd::Sockd, websocket::WebSocket};
 
 #[tokio::test]
-async fn a_share_is_closed_and_told() {
+async fn a_share_of_the_connections_is_closed_and_its_size_printed() {
     let sockd = Sockd::start().await;
     let shell = Shell::at(&sockd);
     let (user, session) = (jwt::user(), jwt::session());

@@ -132,7 +132,7 @@ async fn token_mint_needs_the_private_key_where_only_a_set_is_configured() {
 }
 
 #[tokio::test]
-async fn a_set_that_cannot_be_read_is_told_with_its_cause_once() {
+async fn a_set_that_cannot_be_read_is_reported_once_with_its_cause() {
     let url = format!("http://127.0.0.1:{}/jwks.json", free_port());
     let shell = Shell::new().env(URL, &url);
     let stderr = shell.run(&["token", "check", "x"]).await.fails(1);

@@ -353,7 +353,7 @@ async fn a_user_is_shown_with_session_and_sockets() {
 }
 
 #[tokio::test]
-async fn what_is_missing_of_a_user_is_said_and_fails_the_command() {
+async fn what_is_missing_about_a_user_is_named_and_fails_the_command() {
     let mut redis = Redis::start().await;
     let sockd = Sockd::with_redis(&redis).await;
     let (user, session) = (jwt::user(), jwt::session());

@@ -150,7 +150,7 @@ async fn it_is_watched_through_a_restart_until_ctrl_c_or_a_closed_pipe() {
 }
 
 #[tokio::test]
-async fn ctrl_c_ends_what_watches_although_nobody_reads_it() {
+async fn ctrl_c_ends_a_watch_that_nobody_reads() {
     let sockd = Sockd::start().await;
     let (shell, user) = (Shell::at(&sockd), jwt::user());
     for command in [

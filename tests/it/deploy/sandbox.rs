@@ -28,7 +28,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 /// `Group=` of the unit gives the socket its group, so that nothing is left to change.
 #[tokio::test]
-async fn a_socket_that_has_its_group_already_needs_no_chown() {
+async fn a_socket_that_already_has_its_group_needs_no_chown() {
     let directory = Arc::new(tempfile::tempdir().expect("a temporary directory"));
     let script = directory.path().join("without-chown.py");
     fs::write(&script, WITHOUT_CHOWN).expect("it is written");

@@ -131,7 +131,7 @@ async fn a_key_that_was_not_published_before_its_use_is_looked_up_at_once() {
 }
 
 #[tokio::test]
-async fn a_reading_that_hangs_holds_no_handshake_up_for_long() {
+async fn a_key_set_that_hangs_does_not_hold_up_a_handshake_for_long() {
     let key = Key::eddsa("a");
     let issuer = Issuer::start(&[key.jwk()]).await;
     let sockd = ready(with_lasting_keys(&issuer.url())).await;
@@ -192,7 +192,7 @@ async fn configurations_that_could_not_verify_are_refused_at_the_start() {
 }
 
 #[tokio::test]
-async fn any_listed_issuer_and_audience_is_good() {
+async fn any_listed_issuer_and_audience_is_accepted() {
     let key = Key::es256("a");
     let issuer = Issuer::start(&[key.jwk()]).await;
     let builder = with_keys(&issuer.url())

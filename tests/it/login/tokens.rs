@@ -179,7 +179,7 @@ async fn a_pem_key_after_other_lines_is_found() {
 }
 
 #[tokio::test]
-async fn an_unsigned_token_is_never_good() {
+async fn an_unsigned_token_is_never_accepted() {
     let sockd = Sockd::start().await;
     let signature = URL_SAFE_NO_PAD.encode([0; 32]);
     for algorithm in ["none", "None", "NONE", "HS256", "hs256", ""] {

@@ -67,7 +67,7 @@ async fn is_refused(sockd: &Sockd, preamble: &[u8], listener: &str, why: &str) {
 }
 
 #[tokio::test]
-async fn a_client_is_where_the_proxy_protocol_says() {
+async fn a_client_has_the_address_that_the_proxy_protocol_names() {
     let sockd = with_proxy_protocol()
         .env("SOCKD_INTERNAL__LISTEN", "127.0.0.1:0")
         .start()

@@ -18,7 +18,7 @@ async fn drain(sockd: &Sockd, body: &Value) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn those_that_joined_first_are_closed_and_the_others_notice_nothing() {
+async fn clients_that_joined_first_are_closed_and_the_others_notice_nothing() {
     let sockd = Sockd::start().await;
     let (user, session) = (jwt::user(), jwt::session());
     let mut sockets = Vec::new();
@@ -108,7 +108,7 @@ async fn a_second_request_takes_the_place_of_the_first() {
 }
 
 #[tokio::test]
-async fn a_request_that_says_too_little_or_nonsense_closes_nothing() {
+async fn an_incomplete_or_nonsensical_request_closes_nothing() {
     let sockd = Sockd::start().await;
     let mut socket = WebSocket::join(sockd.address(), &jwt::user(), &jwt::session()).await;
     for (body, code) in [

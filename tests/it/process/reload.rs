@@ -243,7 +243,7 @@ async fn each_section_takes_effect_and_open_sockets_stay() {
 }
 
 #[tokio::test]
-async fn a_dropped_secret_is_no_way_in_for_a_connection_that_it_opened() {
+async fn a_removed_secret_no_longer_serves_a_connection_that_it_opened() {
     let node = Node::start(&plain("")).await;
     for (secret, answer) in [(jwt::SECRET, "40{"), (NEW_SECRET, INVALID)] {
         let query = format!("&token={}", token(&jwt::user(), jwt::SECRET));

@@ -268,7 +268,7 @@ async fn redis_host_by_itself_selects_redis() {
 
 /// Whoever opens one waits for a writer.
 #[tokio::test]
-async fn a_pipe_is_refused_wherever_a_file_is_to_be() {
+async fn a_pipe_is_refused_wherever_a_file_is_expected() {
     for name in [
         "SOCKD_CONFIG",
         "SOCKD_AUTH__SECRET_FILE",

@@ -177,7 +177,7 @@ fn asked() -> Option<Vec<u64>> {
 
 #[tokio::test]
 #[expect(clippy::print_stdout, reason = "to look at with --nocapture")]
-async fn clients_see_what_they_would_see_of_a_stock_server() {
+async fn clients_see_what_a_stock_server_would_show_them() {
     let servers = Servers::start(None, None).await;
     let outcome = assert_alike(&servers, (0..SEEDS).chain(ALSO), conversation).await;
     for (rule, seeds) in &outcome.met {

@@ -292,9 +292,9 @@ async fn a_dismissed_client_is_gone_at_once_and_one_that_stalls_soon_after() {
     let mut quick = WebSocket::join(sockd.address(), &user, &session).await;
     let stalled = WebSocket::join(sockd.address(), &user, &session).await;
     // More than any buffer of the system takes, but less than what may wait.
-    let great = json!("x".repeat(900_000));
+    let large = json!("x".repeat(900_000));
     for _ in 0..14 {
-        sockd.emit(&user, "profile:update", &great).await;
+        sockd.emit(&user, "profile:update", &large).await;
         quick.packet().await;
     }
     let start = Instant::now();
@@ -327,7 +327,7 @@ fn sockets_of(sockd: &Sockd) -> usize {
 }
 
 #[tokio::test]
-async fn a_connect_without_a_token_is_judged_by_the_one_of_the_request_however_often() {
+async fn a_connect_without_a_token_uses_that_of_the_request_each_time() {
     let sockd = Sockd::start().await;
     let (user, session) = (jwt::user(), jwt::session());
     let good = jwt::token(&user, &session);

@@ -16,7 +16,7 @@ use crate::support::{
 };
 
 const BOUND_KIB: u64 = 40_000_000 / 1024;
-const GREAT: usize = 900_000;
+const LARGE: usize = 900_000;
 /// How long an attack may take.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -81,7 +81,7 @@ async fn a_websocket_that_does_not_read_its_events_is_disconnected() {
     stays_bounded(&sockd, "80 unread events", async {
         let mut websocket = raw_websocket(&sockd, &user, &session).await;
         is_in(&sockd, 1).await;
-        let payload = json!("x".repeat(GREAT));
+        let payload = json!("x".repeat(LARGE));
         for _ in 0..80 {
             sockd.emit(&user, "profile:update", &payload).await;
         }
@@ -96,7 +96,7 @@ async fn a_polling_client_that_does_not_poll_is_disconnected() {
     let (sockd, user, session) = start().await;
     let polling = Polling::join(sockd.address(), &user, &session).await;
     stays_bounded(&sockd, "80 events that nobody fetches", async {
-        let payload = json!("x".repeat(GREAT));
+        let payload = json!("x".repeat(LARGE));
         for _ in 0..80 {
             sockd.emit(&user, "profile:update", &payload).await;
         }
@@ -111,7 +111,7 @@ async fn a_client_that_polls_on_new_connections_and_reads_nothing_is_disconnecte
     let (sockd, user, session) = start().await;
     let polling = Polling::join(sockd.address(), &user, &session).await;
     stays_bounded(&sockd, "80 answers that nobody reads", async {
-        let payload = json!("x".repeat(GREAT));
+        let payload = json!("x".repeat(LARGE));
         let path = polling.url.split_once("/socket.io").expect("a path").1;
         let mut connections = Vec::new();
         for _ in 0..80 {
@@ -148,7 +148,7 @@ async fn fragments_of_one_byte_cost_no_more_than_their_bytes() {
 #[tokio::test]
 async fn attachments_are_bounded_in_number_and_in_bytes() {
     for (what, head, pieces, size) in [
-        ("attachments of a great event", r#"4510-["x"]"#, 10, 950_000),
+        ("attachments of a large event", r#"4510-["x"]"#, 10, 950_000),
         (
             "an event of a million attachments",
             r#"451000000-["x"]"#,
@@ -174,11 +174,11 @@ async fn attachments_are_bounded_in_number_and_in_bytes() {
 #[tokio::test]
 async fn a_flood_of_large_messages_is_cut_off() {
     let (sockd, user, session) = start().await;
-    stays_bounded(&sockd, "a flood of great messages", async {
+    stays_bounded(&sockd, "a flood of large messages", async {
         let mut websocket = raw_websocket(&sockd, &user, &session).await;
         let message = frame(
             0x81,
-            format!("42[\"x\",\"{}\"]", "x".repeat(GREAT)).as_bytes(),
+            format!("42[\"x\",\"{}\"]", "x".repeat(LARGE)).as_bytes(),
         );
         while websocket.try_send(&message).await {}
         is_in(&sockd, 0).await;
@@ -188,9 +188,9 @@ async fn a_flood_of_large_messages_is_cut_off() {
 
 #[tokio::test]
 async fn namespace_names_are_not_buffered_for_clients_that_do_not_read() {
-    let packet = format!("40/{},", "n".repeat(GREAT));
+    let packet = format!("40/{},", "n".repeat(LARGE));
     let (sockd, user, session) = start().await;
-    stays_bounded(&sockd, "great names on a WebSocket", async {
+    stays_bounded(&sockd, "large names on a WebSocket", async {
         let mut websocket = raw_websocket(&sockd, &user, &session).await;
         is_in(&sockd, 1).await;
         let message = frame(0x81, packet.as_bytes());
@@ -199,7 +199,7 @@ async fn namespace_names_are_not_buffered_for_clients_that_do_not_read() {
     })
     .await;
     let polling = Polling::join(sockd.address(), &user, &session).await;
-    stays_bounded(&sockd, "great names on polling", async {
+    stays_bounded(&sockd, "large names on polling", async {
         for _ in 0..80 {
             // Refused before it is read, it may also fail.
             let post = http::client().post(&polling.url).body(packet.clone());
@@ -294,16 +294,16 @@ async fn packets_that_are_cut_off_in_the_middle_are_kept_once() {
 }
 
 #[tokio::test]
-async fn great_tokens_are_not_kept() {
-    let packet = format!(r#"40{{"token":"{}"}}"#, "x".repeat(GREAT));
+async fn large_tokens_are_not_kept() {
+    let packet = format!(r#"40{{"token":"{}"}}"#, "x".repeat(LARGE));
     let (sockd, ..) = start().await;
-    stays_bounded(&sockd, "great tokens on a WebSocket", async {
+    stays_bounded(&sockd, "large tokens on a WebSocket", async {
         let mut websocket = open_raw(sockd.address(), "").await;
         let message = frame(0x81, packet.as_bytes());
         while websocket.try_send(&message).await {}
     })
     .await;
-    stays_bounded(&sockd, "great tokens on polling", async {
+    stays_bounded(&sockd, "large tokens on polling", async {
         let polling = Polling::open(sockd.address()).await;
         for _ in 0..80 {
             // Refused before it is read, it may also fail.
@@ -315,7 +315,7 @@ async fn great_tokens_are_not_kept() {
 }
 
 #[tokio::test]
-async fn small_packets_in_great_posts_are_not_kept() {
+async fn small_packets_in_large_posts_are_not_kept() {
     for packets in [
         vec![r#"42["a"]"#; 120_000],
         [vec![r#"4510-["a"]"#], vec!["b"; 10]]
@@ -339,7 +339,7 @@ async fn small_packets_in_great_posts_are_not_kept() {
 }
 
 #[tokio::test]
-async fn pings_that_are_answered_to_nobody_are_bounded() {
+async fn pings_whose_answers_nobody_reads_are_bounded() {
     let (sockd, user, session) = start().await;
     stays_bounded(&sockd, "pings of a client that does not read", async {
         let mut websocket = raw_websocket(&sockd, &user, &session).await;
@@ -359,7 +359,7 @@ async fn an_upgrade_under_way_costs_no_more_than_a_connection() {
         let mut websocket = open_raw(sockd.address(), &polling.sid).await;
         let message = frame(0x81, &[b'2'; 999_999]);
         websocket.send(&message[..900_000]).await;
-        let payload = json!("x".repeat(GREAT));
+        let payload = json!("x".repeat(LARGE));
         for _ in 0..80 {
             sockd.emit(&user, "profile:update", &payload).await;
         }

@@ -123,7 +123,7 @@ async fn accept(
     }
 }
 
-/// Lives through one connection.
+/// Carries one connection to its end.
 async fn pass(mut client: TcpStream, target: u16, weather: watch::Receiver<Weather>) {
     let mut storm = weather.clone();
     let cut = storm.wait_for(|weather| *weather == Weather::Cut);

@@ -42,7 +42,7 @@ async fn a_flood_of_unknown_keys_does_not_hammer_the_issuer() {
 }
 
 #[tokio::test]
-async fn tokens_that_no_key_can_save_cause_no_reading() {
+async fn tokens_that_no_key_could_verify_fetch_no_key_set() {
     let key = Key::es256("a");
     let issuer = Issuer::start(&[key.jwk()]).await;
     let sockd = ready(with_lasting_keys(&issuer.url())).await;

@@ -155,7 +155,7 @@ async fn a_renewed_certificate_is_picked_up_under_open_connections() {
 }
 
 #[tokio::test]
-async fn callers_have_to_show_a_certificate_where_that_is_asked_for() {
+async fn callers_must_show_a_certificate_where_one_is_required() {
     let folder = folder();
     let sockd = Sockd::builder()
         .env("SOCKD_INTERNAL__LISTEN", "127.0.0.1:0")

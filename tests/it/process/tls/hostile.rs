@@ -99,7 +99,7 @@ async fn metrics(address: SocketAddr, authority: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_request_is_carried_out_for_a_caller_that_is_gone_before_the_handshake_is_over_here() {
+async fn a_request_is_carried_out_although_its_caller_leaves_before_the_handshake_is_finished() {
     const CALLS: usize = 20;
     let sockd = Sockd::builder()
         .env("SOCKD_SERVER__TLS_CERT_FILE", "server.pem")
@@ -132,7 +132,7 @@ async fn a_request_is_carried_out_for_a_caller_that_is_gone_before_the_handshake
 }
 
 #[tokio::test]
-async fn what_is_refused_during_a_drain_is_counted_as_ever() {
+async fn refusals_during_a_drain_are_counted_too() {
     let mut sockd = builder()
         .env("SOCKD_SERVER__PROXY_PROTOCOL", "true")
         .start_in(folder())

@@ -50,7 +50,7 @@ cases! {
     "Socket.IO: message: invalid format (unknown packet type)"
         => a_packet_of_an_unknown_type_ends_the_connection,
     "Socket.IO: message: invalid format (invalid payload format)"
-        => an_event_that_is_no_list_ends_the_connection,
+        => an_event_that_is_not_an_array_ends_the_connection,
     "Socket.IO: message: invalid format (invalid ack id)"
         => an_acknowledgement_that_is_no_number_ends_the_connection,
 }
@@ -177,7 +177,7 @@ async fn a_packet_of_an_unknown_type_ends_the_connection() {
     ends("4abc").await;
 }
 
-async fn an_event_that_is_no_list_ends_the_connection() {
+async fn an_event_that_is_not_an_array_ends_the_connection() {
     ends("42{}").await;
 }
 
