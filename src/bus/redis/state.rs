@@ -56,6 +56,7 @@
 //! | a message for a user | any node | delivered, behind what waits for that user |
 //! | an event of this node | itself, in time | delivered as it is kept here, not read again |
 //! | an event of this node | itself, after it was late | ignored |
+//! | an event of this node | itself, not awaited, behind a late one of the user | ignored |
 //! | hello | a node that is not known | a peer; says hello at once |
 //! | hello | a peer | it is alive |
 //! | bye | a peer | it is forgotten at once |

@@ -10,7 +10,7 @@
 mod lane;
 
 use std::{
-    collections::{HashSet, VecDeque, hash_map::Entry},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     time::{Duration, Instant},
 };
 
@@ -72,7 +72,7 @@ struct Kept {
 /// Late events that may still come back.
 #[derive(Debug, Default)]
 struct Remembered {
-    events: HashSet<Sequence, IdHasher>,
+    events: HashMap<Sequence, UserId, IdHasher>,
     /// Oldest first.
     order: VecDeque<Sequence>,
 }
@@ -96,10 +96,10 @@ impl Lanes {
     ) {
         let lane = self.users.entry(user.clone()).or_default();
         // It must not overtake those that were emitted before it.
-        lane.give_up(usize::MAX, &mut self.late);
+        lane.give_up(usize::MAX, user, &mut self.late);
         lane.queue.push_back(Message::own(seq, message));
         if may_return {
-            self.late.insert(seq);
+            self.late.insert(seq, user);
         }
         self.want_look(user, now);
     }
@@ -111,7 +111,7 @@ impl Lanes {
             return false;
         };
         if let Some(index) = lane.sent.iter().position(|sent| sent.is(seq)) {
-            lane.give_up(index + 1, &mut self.late);
+            lane.give_up(index + 1, user, &mut self.late);
             self.want_look(user, now);
             return true;
         }
@@ -133,7 +133,7 @@ impl Lanes {
             if let Some(lane) = self.users.get_mut(user)
                 && !lane.sent.is_empty()
             {
-                lane.give_up(usize::MAX, &mut self.late);
+                lane.give_up(usize::MAX, user, &mut self.late);
                 self.want_look(user, now);
             }
         }
@@ -202,6 +202,12 @@ impl Lanes {
             self.users.remove(user);
         }
         true
+    }
+
+    /// Whether a later event of this node to the user is late: it waits here, or is delivered.
+    pub(super) fn is_overtaken(&self, user: &str, seq: Sequence) -> bool {
+        let mut late = self.late.events.iter();
+        late.any(|(late, of)| *late > seq && of.as_str() == user)
     }
 
     /// How many events did not fit since the last call.
@@ -319,8 +325,8 @@ impl Kept {
 }
 
 impl Remembered {
-    fn insert(&mut self, seq: Sequence) {
-        self.events.insert(seq);
+    fn insert(&mut self, seq: Sequence, user: &UserId) {
+        self.events.insert(seq, user.clone());
         self.order.push_back(seq);
         if self.order.len() > REMEMBERED
             && let Some(oldest) = self.order.pop_front()
@@ -330,7 +336,7 @@ impl Remembered {
     }
 
     fn remove(&mut self, seq: Sequence) -> bool {
-        self.events.remove(&seq)
+        self.events.remove(&seq).is_some()
     }
 }
 

@@ -26,8 +26,11 @@ impl State {
         self.report_dropped();
     }
 
-    /// An event of this node is back. Returns whether it was expected; if not, the caller must decode it
-    /// and treat it as [received](Self::received) from another node.
+    /// An event of this node is back. Returns whether that is all; if not, the caller must decode it and treat
+    /// it as [received](Self::received) from another node.
+    ///
+    /// An event that was not awaited, as its user had no socket here yet, is dropped if a later one was not
+    /// waited for: sockets that have joined since need not get it, and must not get it behind that one.
     pub(in crate::bus::redis) fn echo(
         &mut self,
         generation: u64,
@@ -43,10 +46,10 @@ impl State {
             emits,
             ..
         } = self;
-        let user = emits.user(seq).filter(|emitted| emitted.as_str() == user);
-        let is_known = lanes.echo(user, seq, |delivery| deliveries.push(delivery));
+        let emitted = emits.user(seq).filter(|emitted| emitted.as_str() == user);
+        let is_known = lanes.echo(emitted, seq, |delivery| deliveries.push(delivery));
         self.report_dropped();
-        is_known
+        is_known || self.lanes.is_overtaken(user, seq)
     }
 
     fn report_dropped(&mut self) {

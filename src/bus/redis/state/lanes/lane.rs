@@ -45,11 +45,11 @@ impl Lane {
     }
 
     /// Makes the first `count` of the sent events late.
-    pub(super) fn give_up(&mut self, count: usize, late: &mut Remembered) {
+    pub(super) fn give_up(&mut self, count: usize, user: &UserId, late: &mut Remembered) {
         let count = count.min(self.sent.len());
         for message in self.sent.drain(..count) {
             if let Some(seq) = message.own {
-                late.insert(seq);
+                late.insert(seq, user);
             }
             self.queue.push_back(message);
         }

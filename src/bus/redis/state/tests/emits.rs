@@ -119,6 +119,28 @@ fn an_event_is_done_once_it_is_published_and_back_and_delivered() {
 }
 
 #[test]
+fn an_event_that_was_not_awaited_does_not_come_behind_a_late_one() {
+    for has_overtaken in [true, false] {
+        let mut scene = Scene::ready();
+        let generation = scene.state.generation;
+        let early = scene.publishes("w");
+        scene.published(early, received(1));
+        assert_eq!(scene.outcome(early), Some(reached(1)));
+        scene.subscribes("w");
+        let Changes { subscribe, .. } = scene.state.take_changes(10, scene.now);
+        scene.state.subscribed(&subscribe);
+        let (later, of_other) = (scene.publishes("w"), scene.publishes("u"));
+        scene.does();
+        if has_overtaken {
+            assert_eq!(scene.passes(ECHO_LIMIT), [later, of_other]);
+        }
+        let is_ignored = scene.state.echo(generation, "w", early);
+        assert_eq!(is_ignored, has_overtaken);
+        assert!(scene.delivers().is_empty());
+    }
+}
+
+#[test]
 fn an_event_that_does_not_come_back_is_delivered_late_and_makes_the_node_doubt() {
     let mut scene = Scene::ready();
     let seq = scene.publishes("u");
