@@ -289,3 +289,38 @@ fn a_client_gets_in_although_the_subscriber_link_takes_no_subscriptions() {
         assert!(lines.any(|line| line.contains("client 0") && line.ends_with("is in")));
     }
 }
+
+/// An event that was sent while the first socket was joining was not awaited, and came behind a later one.
+#[test]
+fn an_event_to_a_user_who_is_joining_does_not_come_behind_a_later_one() {
+    let (user, node) = (0, 0);
+    let slow = |which, direction, milliseconds| {
+        let time = Duration::from_millis(milliseconds);
+        Step::Fault(Fault::Slow(node, which, direction, time))
+    };
+    let client = Step::Connect {
+        user,
+        session: 0,
+        node,
+        faithful: false,
+    };
+    let event = Step::Emit {
+        user,
+        node,
+        patience: None,
+    };
+    let mut steps = vec![
+        (1_500, slow(Which::Subscriber, Direction::FromRedis, 1_100)),
+        (1_500, slow(Which::Commands, Direction::ToRedis, 600)),
+        (1_700, client),
+    ];
+    steps.extend((0..6).map(|event_number| (2_000 + 250 * event_number, event.clone())));
+    let plan = Plan {
+        nodes: 2,
+        ttl: LONG_TTL,
+        steps,
+    };
+    for seed in 0..100 {
+        tell(&run(seed, &plan));
+    }
+}
