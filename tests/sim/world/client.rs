@@ -45,13 +45,13 @@ impl Client {
 }
 
 /// Where a client hears what its node says.
-pub(super) struct Ear {
+pub(super) struct Recorder {
     socket: usize,
     story: Story,
     dismissed: Notify,
 }
 
-impl Ear {
+impl Recorder {
     pub(super) fn new(socket: usize, story: &Story) -> Arc<Self> {
         Arc::new(Self {
             socket,
@@ -61,7 +61,7 @@ impl Ear {
     }
 }
 
-impl Outlet for Ear {
+impl Outlet for Recorder {
     fn send(&self, event: &Event) -> bool {
         let number = str::from_utf8(event.payload()).expect("JSON is UTF-8");
         let number = number.parse().expect("a number");
@@ -175,11 +175,11 @@ impl World {
         session: usize,
         slow: Duration,
     ) -> String {
-        let ear = Ear::new(socket, &self.story);
+        let recorder = Recorder::new(socket, &self.story);
         let (user, session) = (user_id(user), session_id(session));
         let deadline = Instant::now() + DECISION_LIMIT;
         let admitted = match node
-            .admit(&user, &session, ear.clone(), deadline, None)
+            .admit(&user, &session, recorder.clone(), deadline, None)
             .await
         {
             Ok(admitted) => admitted,
@@ -196,7 +196,7 @@ impl World {
             self.story.told().sockets[socket].live = None;
             return format!("has to go at once: {farewell:?}");
         }
-        ear.dismissed.notified().await;
+        recorder.dismissed.notified().await;
         sleep(slow).await;
         "is gone".to_owned()
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use sockd::node::DECISION_LIMIT;
 use tokio::time::{Instant, sleep};
 
-use super::{World, client::Ear, key, session_id, user_id};
+use super::{World, client::Recorder, key, session_id, user_id};
 use crate::{
     plan::USERS,
     story::{Socket, session_of},
@@ -76,12 +76,12 @@ impl World {
             let mut sockets = Vec::new();
             for process in self.all_processes() {
                 let socket = self.new_socket(user, session, process.number);
-                let ear = Ear::new(socket, &self.story);
+                let recorder = Recorder::new(socket, &self.story);
                 let (user, session) = (user_id(user), session_id(session));
                 let deadline = Instant::now() + DECISION_LIMIT;
                 match process
                     .node
-                    .admit(&user, &session, ear, deadline, None)
+                    .admit(&user, &session, recorder, deadline, None)
                     .await
                 {
                     Ok(admitted) => {
