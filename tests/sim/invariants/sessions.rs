@@ -60,12 +60,21 @@ fn together(one: &Socket, other: &Socket) -> Option<(Instant, Instant)> {
 /// The beginning of a time within these in which both nodes were linked for long enough to have noticed.
 fn good_moment(told: &Told, sockets: [&Socket; 2], from: Instant, to: Instant) -> Option<Instant> {
     let user = sockets[0].user;
-    let meddled = told.meddled.iter().filter(|(_, whose)| *whose == user);
-    let blind = meddled.map(|(at, _)| (*at, *at + SWEEP + TOGETHER));
-    let blind: Vec<_> = blind.chain(told.losses.iter().copied()).collect();
     let nodes = sockets.map(|socket| socket.node);
     let unlinked = nodes.iter().flat_map(|node| &told.unlinked[*node]);
-    let ends = unlinked.chain(blind.iter().map(|(_, until)| until));
+    let mut unlinked: Vec<Instant> = unlinked.copied().collect();
+    unlinked.sort();
+    let meddled = told.meddled.iter().filter(|(_, whose)| *whose == user);
+    let blind = meddled.map(|(at, _)| {
+        // A sweep while a node is not linked may fail; the next one counts.
+        let swept = unlinked.iter().fold(*at, |swept, unlinked| {
+            let is_within = (swept..swept + SWEEP + TOGETHER).contains(unlinked);
+            if is_within { *unlinked } else { swept }
+        });
+        (*at, swept + SWEEP + TOGETHER)
+    });
+    let blind: Vec<_> = blind.chain(told.losses.iter().copied()).collect();
+    let ends = unlinked.iter().chain(blind.iter().map(|(_, until)| until));
     // The watch sees that a node is not linked up to 150 ms late.
     let begins = ends.map(|at| *at + Duration::from_millis(1));
     let mut begins = begins.filter(|at| *at > from).chain([from]);

@@ -42,13 +42,11 @@ impl Network {
         let is_node_stalled = inner.stalled.get(&node).is_some_and(is_stalled);
         let is_dead = |way: &Way| way.is_lost || way.stalled.as_ref().is_some_and(is_stalled);
         for (which, name) in [(Which::Commands, COMMANDS), (Which::Subscriber, SUBSCRIBER)] {
-            let open = inner.of(node, which);
-            let ways = open.iter().map(|id| &inner.connections[*id].ways);
-            let [mut to_redis, mut from_redis] = [false; 2];
-            for [to, from] in ways {
-                to_redis |= is_dead(to);
-                from_redis |= is_dead(from);
-            }
+            // An older one is still open only for what was asked over it.
+            let newest = inner.of(node, which).into_iter().max();
+            let ways = newest.map(|id| &inner.connections[id].ways);
+            let [to_redis, from_redis] =
+                [0, 1].map(|way| ways.is_some_and(|ways| is_dead(&ways[way])));
             if is_node_stalled || from_redis || to_redis && which == Which::Commands {
                 deaths.push(name);
             } else if to_redis {
