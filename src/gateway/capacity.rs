@@ -298,36 +298,17 @@ impl Rate {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io::{self, Write},
-        sync::Mutex,
-    };
-
     use super::*;
     use crate::gateway::tests::engine;
 
-    /// The lines that a test logs.
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     #[tokio::test(start_paused = true)]
     async fn the_end_of_an_episode_is_logged_even_if_no_client_comes() {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let log = tracing_subscriber::fmt().with_writer(move || writer.clone());
-        let _log = tracing::subscriber::set_default(log.finish());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let writer = Arc::new(file.reopen().unwrap());
+        let log = tracing_subscriber::fmt().with_writer(writer).finish();
+        let _log = tracing::subscriber::set_default(log);
         let ends = || {
-            let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            let text = std::fs::read_to_string(file.path()).unwrap();
             text.matches("no longer refusing clients at a limit")
                 .count()
         };

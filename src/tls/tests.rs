@@ -1,43 +1,23 @@
-use std::{
-    io::{self, Write},
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-        mpsc,
-    },
+use std::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+    mpsc,
 };
 
 use tokio::{task::yield_now, time::advance};
 
 use super::*;
 
-/// What is logged.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Lines {
-    fn count(&self, phrase: &str) -> usize {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.matches(phrase).count()
-    }
-}
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn the_watch_survives_a_panic_and_a_disk_that_does_not_answer_and_logs_both() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let log = tracing_subscriber::fmt().with_writer(move || writer.clone());
-    let _log = tracing::subscriber::set_default(log.finish());
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let writer = Arc::new(log.reopen().unwrap());
+    let subscriber = tracing_subscriber::fmt().with_writer(writer).finish();
+    let _log = tracing::subscriber::set_default(subscriber);
+    let logged = |phrase: &str| {
+        let text = std::fs::read_to_string(log.path()).unwrap();
+        text.matches(phrase).count()
+    };
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls");
     let files = TlsFiles {
         section: "server",
@@ -71,17 +51,17 @@ async fn the_watch_survives_a_panic_and_a_disk_that_does_not_answer_and_logs_bot
     };
     yield_now().await;
     advance(REFRESH).await;
-    until(&|| lines.count("reading its files panicked") == 1).await;
+    until(&|| logged("reading its files panicked") == 1).await;
     yield_now().await;
     advance(REFRESH).await;
     until(&|| looks.load(Relaxed) == 2).await;
     advance(READ_LIMIT).await;
-    until(&|| lines.count("not read within 5s") == 1).await;
+    until(&|| logged("not read within 5s") == 1).await;
     // However long that takes, no other read begins.
     advance(10 * REFRESH).await;
     (0..100).for_each(|_| std::thread::yield_now());
     assert_eq!(looks.load(Relaxed), 2);
-    assert_eq!(lines.count("a certificate cannot be used"), 2);
+    assert_eq!(logged("a certificate cannot be used"), 2);
     assert_eq!(failed.get() - before, 2);
     answer.send(()).unwrap();
     while looks.load(Relaxed) == 2 {
