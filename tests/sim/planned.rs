@@ -9,21 +9,30 @@ use super::{
     world::run,
 };
 
+/// A client that does not come back.
+fn client(user: usize, session: usize, node: usize) -> Step {
+    Step::Connect {
+        user,
+        session,
+        node,
+        faithful: false,
+    }
+}
+
+fn event(user: usize, node: usize) -> Step {
+    Step::Emit {
+        user,
+        node,
+        patience: None,
+    }
+}
+
 /// A regression: waiting events were woken in arbitrary order.
 #[test]
 fn events_that_wait_for_a_node_to_start_go_out_in_their_order() {
     let (user, node) = (0, 0);
-    let client = Step::Connect {
-        user,
-        session: 0,
-        node: 1,
-        faithful: false,
-    };
-    let event = Step::Emit {
-        user,
-        node,
-        patience: None,
-    };
+    let client = client(user, 0, 1);
+    let event = event(user, node);
     let mut steps = vec![(500, client), (1_500, Step::Kill { node })];
     steps.extend((1_501..1_507).map(|at| (at, event.clone())));
     let plan = Plan {
@@ -39,12 +48,7 @@ fn events_that_wait_for_a_node_to_start_go_out_in_their_order() {
 /// Redis forgets a login that one of the two nodes has missed.
 #[test]
 fn a_session_that_was_replaced_goes_although_its_successor_was_lost() {
-    let client = |session, node| Step::Connect {
-        user: 0,
-        session,
-        node,
-        faithful: false,
-    };
+    let client = |session, node| client(0, session, node);
     let login = Step::LogIn {
         user: 0,
         session: 1,
@@ -81,12 +85,7 @@ fn a_session_that_was_replaced_goes_although_its_successor_was_lost() {
 /// A kick is stored nowhere, so nobody makes up for one that only the nodes at a replica were told.
 #[test]
 fn a_kick_that_goes_to_a_demoted_master_is_not_answered_200() {
-    let client = Step::Connect {
-        user: 0,
-        session: 3,
-        node: 1,
-        faithful: false,
-    };
+    let client = client(0, 3, 1);
     let kick = Step::Kick {
         user: 0,
         fresh: None,
@@ -119,12 +118,7 @@ fn a_kick_that_goes_to_a_demoted_master_is_not_answered_200() {
 /// seen it yet.
 #[test]
 fn an_event_that_goes_to_a_demoted_master_does_not_reach_a_session_that_was_replaced() {
-    let client = Step::Connect {
-        user: 0,
-        session: 0,
-        node: 0,
-        faithful: false,
-    };
+    let client = client(0, 0, 0);
     let (lag, unaware) = (Duration::ZERO, Duration::from_millis(900));
     let login = Step::LogIn {
         user: 0,
@@ -132,11 +126,7 @@ fn an_event_that_goes_to_a_demoted_master_does_not_reach_a_session_that_was_repl
         node: 2,
         patience: None,
     };
-    let event = Step::Emit {
-        user: 0,
-        node: 1,
-        patience: None,
-    };
+    let event = event(0, 1);
     let mut steps = vec![
         (500, client),
         (2_000, Step::Fault(Fault::Split { lag, unaware })),
@@ -163,12 +153,7 @@ fn an_event_that_goes_to_a_demoted_master_does_not_reach_a_session_that_was_repl
 /// trust what it heard.
 #[test]
 fn nobody_of_a_new_session_is_let_in_before_the_old_one_is_gone() {
-    let client = |session, node| Step::Connect {
-        user: 0,
-        session,
-        node,
-        faithful: false,
-    };
+    let client = |session, node| client(0, session, node);
     let login = Step::LogIn {
         user: 0,
         session: 1,
@@ -207,17 +192,8 @@ fn nobody_of_a_new_session_is_let_in_before_the_old_one_is_gone() {
 /// A traced user gets what it would get anyway, from all nodes, and nothing of the trace stays.
 #[test]
 fn a_trace_changes_nothing_for_clients() {
-    let client = |session, node| Step::Connect {
-        user: 0,
-        session,
-        node,
-        faithful: false,
-    };
-    let event = |node| Step::Emit {
-        user: 0,
-        node,
-        patience: None,
-    };
+    let client = |session, node| client(0, session, node);
+    let event = |node| event(0, node);
     let login = Step::LogIn {
         user: 0,
         session: 1,
@@ -271,12 +247,7 @@ fn a_trace_changes_nothing_for_clients() {
 #[test]
 fn a_client_gets_in_although_the_subscriber_link_takes_no_subscriptions() {
     let deaf = Step::Fault(Fault::Lose(0, Which::Subscriber, Direction::ToRedis));
-    let client = Step::Connect {
-        user: 0,
-        session: 0,
-        node: 0,
-        faithful: false,
-    };
+    let client = client(0, 0, 0);
     let plan = Plan {
         nodes: 2,
         ttl: LONG_TTL,
@@ -298,17 +269,8 @@ fn an_event_to_a_user_who_is_joining_does_not_come_behind_a_later_one() {
         let time = Duration::from_millis(milliseconds);
         Step::Fault(Fault::Slow(node, which, direction, time))
     };
-    let client = Step::Connect {
-        user,
-        session: 0,
-        node,
-        faithful: false,
-    };
-    let event = Step::Emit {
-        user,
-        node,
-        patience: None,
-    };
+    let client = client(user, 0, node);
+    let event = event(user, node);
     let mut steps = vec![
         (1_500, slow(Which::Subscriber, Direction::FromRedis, 1_100)),
         (1_500, slow(Which::Commands, Direction::ToRedis, 600)),
